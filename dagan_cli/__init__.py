@@ -1,0 +1,26 @@
+"""Upscale images and video with a dual-attention Runge-Kutta generator.
+
+>>> from dagan_cli import Upscaler
+>>> upscaler = Upscaler.load("dagan-x4-psnr")
+>>> big = upscaler(frames)  # (N, 3, H, W) in [0, 1] -> (N, 3, 4H, 4W)
+
+Importing this package imports nothing else: `--help` must not wait for torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dagan_cli.upscale import Upscaler as Upscaler
+
+__version__ = "0.1.0"
+__all__ = ["Upscaler", "__version__"]
+
+
+def __getattr__(name: str):
+    if name == "Upscaler":
+        from dagan_cli.upscale import Upscaler
+
+        return Upscaler
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

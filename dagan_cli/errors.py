@@ -1,0 +1,51 @@
+"""What can go wrong for a user: what failed, what to try next, and the exit code. Imports nothing."""
+
+
+class DaganError(Exception):
+    """A failure the user can do something about; `hint` is the next thing to try."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, hint: str) -> None:
+        super().__init__(what)
+        self.hint = hint
+
+
+class BadInput(DaganError):
+    """A file that cannot be read, or holds nothing that can be upscaled."""
+
+
+class BadOption(DaganError):
+    """A choice that makes no sense, alone or with another one."""
+
+    exit_code = 2
+
+
+class NoInput(DaganError):
+    """Nothing usable was named on the command line."""
+
+    exit_code = 3
+
+
+class BadModel(DaganError):
+    """A model that is missing, damaged, of another kind, or not reachable."""
+
+    exit_code = 4
+
+
+class OutOfMemory(DaganError):
+    """Even the smallest tile does not fit."""
+
+    exit_code = 5
+
+
+class CannotWrite(DaganError):
+    """The output could not be written: disk full, read-only, not permitted, encoder failed."""
+
+    exit_code = 6
+
+
+class Mismatch(DaganError):
+    """An output does not keep what its input holds."""
+
+    exit_code = 7

@@ -1,0 +1,68 @@
+"""A name that exists is a finished file: write beside the target, sync, rename."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+from dagan_cli.errors import CannotWrite
+
+_ADVICE = {
+    errno.ENOSPC: "free some space, or write to another disk with -o",
+    errno.EDQUOT: "free some space, or write to another disk with -o",
+    errno.EROFS: "write to another folder with -o",
+    errno.EACCES: "check the folder's permissions, or write elsewhere with -o",
+    errno.EPERM: "check the folder's permissions, or write elsewhere with -o",
+    errno.EFBIG: "the file system or a limit refuses files of this size; write elsewhere with -o",
+}
+
+
+def cannot_write(target: Path, error: OSError) -> CannotWrite:
+    """Say in the user's words why `target` could not be written."""
+    reason = (error.strerror or str(error)).lower()
+    hint = _ADVICE.get(error.errno or 0, "check the folder and the disk, or write elsewhere with -o")
+    return CannotWrite(f"cannot write {target}: {reason}", hint=hint)
+
+
+def is_write_failure(error: OSError) -> bool:
+    """Whether `error` speaks of the disk or the folder rather than of one file's content."""
+    return error.errno in _ADVICE
+
+
+def part_of(target: Path) -> Path:
+    """The hidden name beside `target` that is written to until it is whole; short however long the target's name is."""
+    tag = sha256(os.fsencode(target.name)).hexdigest()[:16]
+    return target.with_name(f".dagan-{tag}.part{target.suffix[:16]}")
+
+
+@contextmanager
+def whole_or_absent(target: Path) -> Iterator[Path]:
+    """Lend a hidden path to write to; it becomes `target`, synced to disk, only if nothing went wrong.
+
+    Raises CannotWrite for a full disk, a read-only folder and the like.
+    """
+    part = part_of(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        _sync(part)
+        part.replace(target)
+        _sync(target.parent)
+    except OSError as error:
+        if is_write_failure(error):
+            raise cannot_write(target, error) from error
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""The generator of the paper, its configuration, and its file."""
