@@ -1,0 +1,67 @@
+"""How a network is run, and what the engine asks of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from torch import Tensor
+
+from dagan_cli.engine.memory import SMALLEST
+from dagan_cli.engine.tiles import Tiling
+from dagan_cli.errors import BadOption
+
+
+class Network(Protocol):
+    """A torch.nn.Module (N, 3, h, w) -> (N, 3, scale*h, scale*w).
+
+    It may also have `multiple` (sides must be multiples of it) and `grid` (tiles must start at multiples of it); both
+    are 1 where missing.
+    """
+
+    @property
+    def scale(self) -> int: ...
+    @property
+    def receptive_field(self) -> int | None:
+        """How far one output pixel sees to each side, in input pixels; None = everywhere."""
+        ...
+
+    def __call__(self, x: Tensor, /) -> Tensor: ...
+    def parameters(self) -> Any: ...
+    def eval(self) -> Any: ...
+    def to(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How the network is run. Raises BadOption when built from nonsense."""
+
+    device: str = "auto"  # auto, cpu, cuda, cuda:N or mps
+    precision: str = "auto"  # auto, fp16, bf16 or fp32
+    tile: int | Literal["auto", "off"] = "auto"  # longest side of a tile, in input pixels
+    overlap: int | None = None  # rim of a tile, in input pixels; None = what the network needs, or 16 to 32
+    batch: int | Literal["auto"] = "auto"  # tiles computed at once
+    ensemble: bool = False  # mean over the eight flips and turns of every tile
+    memory: int | None = None  # bytes on the device to plan with; None = what is free
+    result_memory: int | None = None  # a result of more bytes is a mapped file; None = half of the free host memory
+    folder: Path | None = (
+        None  # where such a file lives, without a name, until the result is dropped; None = the system's
+    )
+
+    def __post_init__(self) -> None:
+        if self.tile not in ("auto", "off") and not _whole(self.tile, SMALLEST):
+            raise BadOption(f"a tile of {self.tile} px", hint=f"use auto, off, or {SMALLEST} px or more")
+        if self.overlap is not None and not _whole(self.overlap, 0):
+            raise BadOption(f"an overlap of {self.overlap} px", hint="use a whole number from 0 up")
+        if self.batch != "auto" and not _whole(self.batch, 1):
+            raise BadOption(f"a batch of {self.batch}", hint="use auto, or a whole number from 1 up")
+        for name in ("memory", "result_memory"):
+            if getattr(self, name) is not None and not _whole(getattr(self, name), 0):
+                raise BadOption(f"{name} of {getattr(self, name)} bytes", hint="use a whole number from 0 up")
+        if isinstance(self.tile, int) and self.overlap is not None:
+            Tiling(size=self.tile, halo=self.overlap)
+
+
+def _whole(value: object, least: int) -> bool:
+    return type(value) is int and value >= least

@@ -1,0 +1,126 @@
+"""Resizing with exact phase: the last step to a size no network makes, and the baselines that use no network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import floor
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from dagan_cli.errors import BadOption
+
+Kernel = Literal["nearest", "bicubic", "lanczos"]
+
+Target = float | tuple[int, int]
+"""A final factor above 0, or an exact (width, height) in pixels."""
+
+
+class Resize(nn.Module):
+    """A baseline in the place of a network: enlarges by a whole factor, without weights."""
+
+    multiple = 1
+    grid = 1
+
+    def __init__(self, kernel: Kernel, scale: int = 1) -> None:
+        super().__init__()
+        if kernel not in get_args(Kernel):
+            raise BadOption(f"no resampling is called {kernel!r}", hint=f"use {', '.join(get_args(Kernel))}")
+        if scale < 1:
+            raise BadOption(f"cannot enlarge by {scale}", hint="use a whole factor of 1 or more")
+        self.kernel: Kernel = kernel
+        self.scale = scale
+        self.receptive_field = 0 if kernel == "nearest" else _KERNELS[kernel][1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, scale*H, scale*W)."""
+        h, w = x.shape[-2:]
+        return resample(x, (w * self.scale, h * self.scale), self.kernel)
+
+
+def scaled_size(width: int, height: int, target: Target) -> tuple[int, int]:
+    """(width, height) after enlarging by `target`, halves rounded up, at least 1x1. Raises BadOption for nonsense."""
+    if isinstance(target, tuple):
+        size = target
+    elif 0 < target < float("inf"):
+        size = max(1, floor(width * target + 0.5)), max(1, floor(height * target + 0.5))
+    else:
+        raise BadOption(f"a factor of {target} makes no picture", hint="use a factor above 0")
+    if min(size) < 1:
+        raise BadOption(f"a picture of {size[0]}x{size[1]} px is none", hint="use a width and height of 1 or more")
+    return size
+
+
+def resample(x: Tensor, size: tuple[int, int], kernel: Kernel = "bicubic", out: Tensor | None = None) -> Tensor:
+    """(N, C, H, W) of any float type -> (N, C, height, width) for `size` = (width, height); same type and device.
+
+    Pixel centres keep their place: output i lies at (i + 1/2) * H / height - 1/2. When shrinking, the kernel is
+    stretched so that nothing aliases; at the border, taps outside are left out and the others scaled up, as Pillow
+    does. Bicubic is Keys' with a = -1/2, Lanczos has three lobes; sums are in fp32. The same size is a copy.
+    `out` takes the result; bands of rows are computed one after the other, so it may be a mapped file.
+    """
+    width, height = size
+    n, c, h, w = x.shape
+    if out is None:
+        out = x.new_empty(n, c, height, width)
+    if (h, w) == (height, width):
+        return out.copy_(x)
+    bands = [(top, min(top + _BAND, height)) for top in range(0, height, _BAND)]
+    if kernel == "nearest":
+        columns = _nearest(w, width, 0, width, x.device)
+        for top, bottom in bands:
+            rows = _nearest(h, height, top, bottom, x.device)
+            out[..., top:bottom, :] = x.index_select(-2, rows).index_select(-1, columns)
+        return out
+    blocks = [
+        (left, *_taps(kernel, w, width, left, min(left + _BAND, width), x.device)) for left in range(0, width, _BAND)
+    ]
+    for top, bottom in bands:
+        taps, lo = _taps(kernel, h, height, top, bottom, x.device)
+        band = taps @ x[..., lo : lo + taps.shape[1], :].float()  # (N, C, bottom - top, W)
+        for left, taps, lo in blocks:
+            out[..., top:bottom, left : left + len(taps)] = band[..., lo : lo + taps.shape[1]] @ taps.T
+    return out
+
+
+_BAND = 128  # side of the blocks of the banded matrices: small enough to waste little on zeros, large enough to be fast
+
+
+def _taps(kernel: Kernel, n_in: int, n_out: int, a: int, b: int, device: torch.device) -> tuple[Tensor, int]:
+    """Rows [a, b) of the (n_out, n_in) matrix that resizes an axis, without the zeros around: (b - a, k), first column.
+
+    Computed in float64, returned in fp32.
+    """
+    curve, support = _KERNELS[kernel]
+    if n_in == n_out:  # this axis keeps its size
+        return torch.eye(b - a, device=device), a
+    ratio = n_in / n_out
+    stretch = max(1.0, ratio)
+    centres = (torch.arange(a, b, dtype=torch.float64) + 0.5) * ratio - 0.5
+    lo = max(0, floor(float(centres[0]) - support * stretch))
+    hi = min(n_in, floor(float(centres[-1]) + support * stretch) + 2)
+    distance = (torch.arange(lo, hi, dtype=torch.float64) - centres[:, None]) / stretch
+    taps = curve(distance.abs())
+    return (taps / taps.sum(dim=1, keepdim=True)).to(device, torch.float32), lo
+
+
+def _nearest(n_in: int, n_out: int, a: int, b: int, device: torch.device) -> Tensor:
+    """Index of the input pixel that holds the centre of each output pixel, in whole numbers: exact."""
+    i = torch.arange(a, b, device=device)
+    return torch.div((2 * i + 1) * n_in, 2 * n_out, rounding_mode="floor")
+
+
+def _cubic(x: Tensor) -> Tensor:
+    """Keys (1981), a = -1/2, for x >= 0."""
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+
+
+def _lanczos(x: Tensor) -> Tensor:
+    """sinc(x) * sinc(x / 3) within three lobes, for x >= 0."""
+    return torch.where(x < 3, torch.sinc(x) * torch.sinc(x / 3), 0.0)
+
+
+_KERNELS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {"bicubic": (_cubic, 2), "lanczos": (_lanczos, 3)}

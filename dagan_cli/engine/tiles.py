@@ -1,0 +1,137 @@
+"""How a picture is cut into tiles, one axis at a time: integers in, integers out; no tensor, no device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise, product
+
+import numpy as np
+
+from dagan_cli.errors import BadOption
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tiling:
+    """How a picture is cut before it meets the network; lengths in input pixels.
+
+    Raises BadOption when the rim leaves nothing of a tile.
+    """
+
+    size: int  # the longest side of a tile
+    halo: int = 0  # neighbouring tiles share at least 2 * halo pixels; the cut lies in their middle
+    fade: int = 0  # neighbours are mixed from this far before the cut to this far behind it; at most halo
+    grid: int = 1  # tiles start at, and their sides are, multiples of this
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fade <= self.halo:
+            raise BadOption(f"a cross-fade of {self.fade} px needs at least that overlap", hint="use a larger overlap")
+        if self.grid < 1 or self.size % self.grid:
+            raise BadOption(f"a tile of {self.size} px does not fit a grid of {self.grid} px", hint="use a multiple")
+        if self.size - 2 * self.halo < self.grid:
+            raise BadOption(
+                f"an overlap of {self.halo} px leaves nothing of a tile of {self.size} px",
+                hint=f"use a tile of {round_up(2 * self.halo + self.grid, self.grid)} px or more, or a smaller overlap",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One tile along one axis, in input pixels: read [start, stop), keep [a, b), mix at the ends of what is kept."""
+
+    start: int
+    stop: int
+    a: int
+    b: int
+    rise: int = 0  # weights rise from 0 to 1 over the first so many kept pixels ...
+    fall: int = 0  # ... and fall from 1 to 0 over the last so many
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The tiles of one picture, all of one size: the product of the spans of its two axes."""
+
+    ys: list[Span]
+    xs: list[Span]
+
+    @cached_property
+    def tiles(self) -> list[tuple[Span, Span]]:
+        return list(product(self.ys, self.xs))
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of every tile."""
+        return self.ys[0].stop - self.ys[0].start, self.xs[0].stop - self.xs[0].start
+
+    @property
+    def area(self) -> int:
+        """Pixels of one tile."""
+        return self.sides[0] * self.sides[1]
+
+    @property
+    def overhead(self) -> float:
+        """Arithmetic of all tiles / arithmetic of the picture: at least 1."""
+        return len(self.ys) * len(self.xs) * self.area / (self.ys[-1].b * self.xs[-1].b)
+
+
+def plan(height: int, width: int, tiling: Tiling) -> Plan:
+    """Cut a picture of height x width pixels."""
+    return Plan(plan_axis(height, tiling), plan_axis(width, tiling))
+
+
+def plan_axis(length: int, tiling: Tiling) -> list[Span]:
+    """Windows of one size, evenly spread over the axis, whose weights add up to one everywhere on it.
+
+    The axis is read as if it went on to the next multiple of the grid, so `stop` may lie behind `length`; `b` never
+    does. As few windows as `tiling.size` allows, and each as short as their number allows.
+    """
+    grid = tiling.grid
+    whole = round_up(length, grid)
+    side = min(tiling.size, whole)
+    count = _count(whole, side, tiling)
+    while count > 1 and side - grid - 2 * tiling.halo >= grid and _count(whole, side - grid, tiling) == count:
+        side -= grid
+    steps = (whole - side) // grid
+    starts = [i * steps // max(1, count - 1) * grid for i in range(count)]
+    cuts = [0, *((left + side + right) // 2 for left, right in pairwise(starts)), length]
+    fades = [0, *[tiling.fade] * (count - 1), 0]
+    return [
+        Span(start, start + side, cuts[i] - fades[i], cuts[i + 1] + fades[i + 1], 2 * fades[i], 2 * fades[i + 1])
+        for i, start in enumerate(starts)
+    ]
+
+
+def weights(span: Span, lo: int, hi: int, scale: int) -> np.ndarray:
+    """What the pixels [lo, hi), enlarged by `scale`, get from this span: (scale * (hi - lo),) float32 in [0, 1].
+
+    Each span gets the difference of two ramps, and a ramp is shared with its neighbour: the sum over all spans is one
+    even where ramps overlap.
+    """
+    x = (np.arange(lo * scale, hi * scale, dtype=np.float64) + 0.5) / scale
+    return (_ramp(x, span.a, span.rise) - _ramp(x, span.b - span.fall, span.fall)).astype(np.float32)
+
+
+def left_over(y: Span, x: Span, finished: list[list[tuple[Span, Span]]], scale: int) -> np.ndarray:
+    """What earlier tilings, each with its finished tiles, left of a tile's kept part: (s*height, s*width) in [0, 1]."""
+    left = np.ones((scale * (y.b - y.a), scale * (x.b - x.a)), dtype=np.float32)
+    for tiles in finished:
+        done = np.zeros_like(left)
+        for v, u in tiles:
+            if v.a < y.b and y.a < v.b and u.a < x.b and x.a < u.b:
+                done += np.outer(weights(v, y.a, y.b, scale), weights(u, x.a, x.b, scale))
+        left *= 1 - done
+    return left.clip(0, 1)
+
+
+def round_up(length: int, grid: int) -> int:
+    """The least multiple of `grid` that is not below `length`."""
+    return -(-length // grid) * grid
+
+
+def _count(whole: int, side: int, tiling: Tiling) -> int:
+    stride = (side - 2 * tiling.halo) // tiling.grid * tiling.grid
+    return 1 if side >= whole else 1 - (side - whole) // stride
+
+
+def _ramp(x: np.ndarray, start: int, length: int) -> np.ndarray:
+    return np.clip((x - start) / length, 0, 1) if length else (x >= start).astype(np.float64)
