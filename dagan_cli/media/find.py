@@ -1,0 +1,304 @@
+"""What to work on and where to write it: files, folders and patterns become sources, sources become targets."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal
+
+from dagan_cli.errors import BadInput, BadOption
+from dagan_cli.media.sniff import is_picture, looks_like_video
+
+Kind = Literal["picture", "video"]
+
+_RESULT = re.compile(r"(?P<stem>.+)_(x\d+(\.\d+)?|\d+x\d+|\d+p|[48]k)", re.IGNORECASE)
+_LONGEST_NAME = 255  # bytes, on every common file system
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file to upscale."""
+
+    path: Path
+    kind: Kind
+    below: Path = Path()  # its folder, seen from the folder or pattern that was named; kept under an output folder
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file or folder that was found but is not worked on."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the named inputs come to."""
+
+    sources: tuple[Source, ...]
+    skipped: tuple[Skipped, ...]
+    failed: tuple[tuple[Path, BadInput], ...]  # named, but missing, unreadable or neither picture nor video
+    is_one_file: bool  # one name, and it is no folder or pattern: the output may be a file
+
+    def reasons(self) -> dict[str, int]:
+        """How many were skipped for each reason, most frequent first."""
+        return dict(Counter(skipped.reason for skipped in self.skipped).most_common())
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """Where results go; made by `plan_naming`."""
+
+    out: Path | None  # None: beside each source
+    out_is_file: bool
+    mark: str  # what tells a result from its source: "x4"
+
+
+def find_inputs(
+    names: Iterable[str | Path],
+    *,
+    recursive: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    out: Path | None = None,
+) -> Found:
+    """Resolve files, folders, and patterns that no shell expanded; nothing is raised for a bad one among them.
+
+    What is named itself is worked on, or failed. In folders and among what a pattern matches, the rest is skipped with
+    a reason: hidden files, other kinds of files, what `include` and `exclude` (by name or by path below the folder,
+    upper and lower case alike) leave out, earlier results beside their source (`a_x4.png` beside `a.png`), and the
+    folder `out`. Links to folders are not followed. Sources come in the order named, folders in alphabetical order.
+    """
+    names = list(names)
+    search = _Search(recursive, tuple(include), tuple(exclude), out)
+    patterns = 0
+    for name in names:
+        path = Path(name)
+        if not os.path.lexists(path) and glob.has_magic(str(name)):
+            patterns += 1
+            search.pattern(str(name))
+        elif path.is_dir():
+            search.folder(path)
+        else:
+            search.file(path)
+    is_one_file = len(names) == 1 and not patterns and not Path(names[0]).is_dir()
+    return Found(tuple(search.sources), tuple(search.skipped), tuple(search.failed), is_one_file)
+
+
+def read_list(data: bytes, *, nul: bool = False) -> list[Path]:
+    """The paths of a list file: one a line, or each ended by a NUL byte. Empty lines are passed over."""
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    lines = data.split(b"\0") if nul else (line.rstrip(b"\r") for line in data.split(b"\n"))
+    return [Path(os.fsdecode(line)) for line in lines if line]
+
+
+def plan_naming(found: Found, out: str | Path | None, mark: str) -> Naming:
+    """Decide whether `out` is a file or a folder.
+
+    A file if there is one input file and `out` has a suffix and is no folder; else a folder, made when it is written
+    to. Raises BadOption if it must be a folder and a file of that name exists.
+    """
+    if out is None:
+        return Naming(None, False, mark)
+    is_folder = Path(out).is_dir() or str(out).endswith((os.sep, "/"))
+    if found.is_one_file and not is_folder and Path(out).suffix:
+        return Naming(Path(out), True, mark)
+    if Path(out).exists() and not is_folder:
+        raise BadOption(f"{out} is a file, but results need a folder", hint="name a folder with -o")
+    return Naming(Path(out), False, mark)
+
+
+def target_of(source: Source, naming: Naming, suffix: str, *, with_kind: bool = False) -> Path:
+    """Where the result of `source` goes: `{stem}_{mark}{suffix}`, or what was named as a file.
+
+    `with_kind` puts the source's own suffix into the name: `a.png` -> `a_png_x4.webp`.
+    """
+    if naming.out and naming.out_is_file:
+        return naming.out
+    folder = naming.out / source.below if naming.out else source.path.parent
+    own = f"_{source.path.suffix[1:]}" if with_kind and source.path.suffix else ""
+    return folder / f"{source.path.stem}{own}_{naming.mark}{suffix}"
+
+
+def plan_targets(sources: Sequence[Source], naming: Naming, suffixes: Sequence[str]) -> list[Path | BadOption]:
+    """The target of each source, with its result's suffix; no two alike, and none of them a source.
+
+    Sources that would share a target (`a.png` and `a.jpg` to WebP) all get their own suffix into the name, so that
+    names do not depend on the order. A target that cannot be used is the error to report for that source.
+    """
+    targets = [target_of(source, naming, suffix) for source, suffix in zip(sources, suffixes, strict=True)]
+    shared = _repeated(targets)
+    targets = [
+        target_of(source, naming, suffix, with_kind=True) if _key(target) in shared else target
+        for source, suffix, target in zip(sources, suffixes, targets, strict=True)
+    ]
+    shared = _repeated(targets)
+    taken = {identity for source in sources if (identity := _identity(source.path))}
+    return [_obstacle(target, shared, taken) or target for target in targets]
+
+
+def _obstacle(target: Path, shared: set[str], taken: set[tuple[int, int]]) -> BadOption | None:
+    if _key(target) in shared:
+        return BadOption(f"several inputs would be written to {target}", hint="name one output folder for each with -o")
+    if _identity(target) in taken:
+        return BadOption(f"{target} would overwrite an input", hint="name another file or folder with -o")
+    if len(os.fsencode(target.name)) > _LONGEST_NAME:
+        return BadOption(f"{target} is too long a name", hint="name the output file with -o")
+    return None
+
+
+class _Search:
+    """What has been found so far."""
+
+    def __init__(self, recursive: bool, include: tuple[str, ...], exclude: tuple[str, ...], out: Path | None) -> None:
+        self.sources: list[Source] = []
+        self.skipped: list[Skipped] = []
+        self.failed: list[tuple[Path, BadInput]] = []
+        self._recursive = recursive
+        self._include = include
+        self._exclude = exclude
+        self._out = _key(out) if out else None
+        self._seen: set[str] = set()
+
+    def file(self, path: Path) -> None:
+        """A file that was named itself."""
+        try:
+            with path.open("rb"):
+                pass
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            self._fail(path, f"cannot read {path}: {reason}", "check the path and its permissions")
+            return
+        if kind := _kind(path):
+            self._add(Source(path, kind))
+        elif path.stat().st_size == 0:
+            self._fail(path, f"{path} is empty", "get it anew, or leave it out")
+        else:
+            self._fail(path, f"{path} is neither a picture nor a video", "leave it out")
+
+    def folder(self, root: Path) -> None:
+        """A folder that was named itself, and with `recursive` all below it."""
+        for folder, folders, files in os.walk(root, onerror=self._unreadable):
+            folders[:] = [name for name in sorted(folders) if self._enters(Path(folder, name))]
+            self._members(root, [Path(folder, name) for name in sorted(files)])
+
+    def pattern(self, pattern: str) -> None:
+        """A pattern, as a shell that knows `**` would expand it; folders it matches are searched."""
+        root = _fixed_part(pattern)
+        matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True, include_hidden=False))]
+        if not matches:
+            self._fail(Path(pattern), f"nothing matches {pattern}", "check the pattern and the folder")
+        self._members(root, [match for match in matches if not match.is_dir()])
+        if "**" not in pattern:
+            for match in matches:
+                if match.is_dir():
+                    self.folder(match)
+
+    def _members(self, root: Path, paths: list[Path]) -> None:
+        """Files that were not named themselves."""
+        stems = {(path.parent, path.stem.lower()) for path in paths}
+        names = {(path.parent, path.name.lower()) for path in paths}
+        for path in paths:
+            below = path.relative_to(root)
+            if path.name.startswith("."):
+                self._skip(path, "hidden")
+            elif not self._wanted(below):
+                self._skip(path, "left out by --include or --exclude")
+            elif not (kind := _kind(path)):
+                self._skip(path, "neither a picture nor a video")
+            elif _is_result(path, stems, names):
+                self._skip(path, "an earlier result")
+            else:
+                self._add(Source(path, kind, below.parent))
+
+    def _enters(self, folder: Path) -> bool:
+        if folder.name.startswith("."):
+            self._skip(folder, "hidden")
+        elif not self._recursive:
+            self._skip(folder, "a folder inside a folder, without -r")
+        elif _key(folder) == self._out:
+            self._skip(folder, "the output folder")
+        elif folder.is_symlink():
+            self._skip(folder, "a link to a folder")
+        else:
+            return True
+        return False
+
+    def _wanted(self, below: Path) -> bool:
+        if any(_matches(below, pattern) for pattern in self._exclude):
+            return False
+        return not self._include or any(_matches(below, pattern) for pattern in self._include)
+
+    def _add(self, source: Source) -> None:
+        if (key := _key(source.path)) in self._seen:
+            self._skip(source.path, "named before")
+            return
+        self._seen.add(key)
+        self.sources.append(source)
+
+    def _skip(self, path: Path, reason: str) -> None:
+        self.skipped.append(Skipped(path, reason))
+
+    def _fail(self, path: Path, what: str, hint: str) -> None:
+        self.failed.append((path, BadInput(what, hint=hint)))
+
+    def _unreadable(self, error: OSError) -> None:
+        path = Path(error.filename)
+        self._fail(path, f"cannot list {path}: {(error.strerror or str(error)).lower()}", "check its permissions")
+
+
+def _kind(path: Path) -> Kind | None:
+    return "picture" if is_picture(path) else "video" if looks_like_video(path) else None
+
+
+def _is_result(path: Path, stems: set[tuple[Path, str]], names: set[tuple[Path, str]]) -> bool:
+    """Whether the name is one that `target_of` gives, and the source it would be of lies beside it."""
+    found = _RESULT.fullmatch(path.stem)
+    if found is None:
+        return False
+    stem = found["stem"].lower()
+    bare, _, kind = stem.rpartition("_")
+    return (path.parent, stem) in stems or (path.parent, f"{bare}.{kind}") in names
+
+
+def _matches(below: Path, pattern: str) -> bool:
+    pattern = pattern.lower()
+    return fnmatchcase(below.name.lower(), pattern) or fnmatchcase(below.as_posix().lower(), pattern)
+
+
+def _fixed_part(pattern: str) -> Path:
+    """The folders of a pattern before the first that has a wildcard."""
+    parts = Path(pattern).parts
+    return Path(*_until_magic(parts[:-1]))
+
+
+def _until_magic(parts: Sequence[str]) -> Iterator[str]:
+    for part in parts:
+        if glob.has_magic(part):
+            return
+        yield part
+
+
+def _repeated(targets: Iterable[Path]) -> set[str]:
+    return {key for key, count in Counter(_key(target) for target in targets).items() if count > 1}
+
+
+def _key(path: Path) -> str:
+    """One string for all spellings of a path, without asking the disk."""
+    return os.path.normcase(os.path.abspath(path))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and number of the file, equal for all names of it; None if there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

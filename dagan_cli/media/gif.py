@@ -1,0 +1,101 @@
+"""Animated GIF, frame by frame: Pillow keeps every frame in memory and merges equal ones.
+
+Format: https://www.w3.org/Graphics/GIF/spec-gif89a.txt
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterable, Sequence
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+_SAMPLE = 1 << 18  # pixels that are enough to choose a palette from
+_OPAQUE = 128  # alpha from which a pixel is seen; GIF knows only seen and unseen
+_KEEP, _CLEAR = 1, 2  # disposal: what becomes of a frame before the next is drawn
+_LONGEST = 65535  # in hundredths of a second
+
+
+def write_gif(
+    file: BinaryIO,
+    frames: Iterable[np.ndarray],
+    durations: Sequence[float] = (),
+    plays: int = 0,
+    comment: bytes | None = None,
+) -> None:
+    """Write frames (H, W, C) uint8, one at a time, each with its own palette; `durations` in milliseconds.
+
+    Times are rounded to 10 ms where they start, so that their sum stays right.
+    """
+    starts = np.rint(np.cumsum([0, *durations]) / 10).astype(int)
+    for index, frame in enumerate(frames):
+        height, width, channels = frame.shape
+        if index == 0:
+            file.write(b"GIF89a" + struct.pack("<HHBBB", width, height, 0x70, 0, 0))  # 0x70: 8 bits a colour
+            if durations and plays != 1:  # the block counts repetitions after the first play; 0 is for ever
+                file.write(
+                    b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<HB", min(plays - 1, 65535) if plays else 0, 0)
+                )
+            if comment:
+                file.write(b"!\xfe" + _blocks(comment))
+        indices, palette, unseen = indexed(frame)
+        time = min(int(starts[index + 1] - starts[index]), _LONGEST) if durations else 0
+        disposal = _CLEAR if durations and channels in (2, 4) else _KEEP if durations else 0
+        flags = disposal << 2 | (unseen is not None)
+        file.write(b"!\xf9\x04" + struct.pack("<BHBB", flags, time, unseen or 0, 0))
+        file.write(_image_block(indices, palette))
+    file.write(b";")
+
+
+def indexed(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, int | None]:
+    """(H, W, C) uint8 -> indices (H, W), palette (N <= 256, 3), and the index that is transparent, if one is.
+
+    Exact when there are colours enough, else a median-cut palette with error diffusion.
+    """
+    channels = frame.shape[2]
+    colour = frame[..., :3] if channels >= 3 else frame[..., :1].repeat(3, axis=2)
+    seen = frame[..., -1] >= _OPAQUE if channels in (2, 4) else np.ones(frame.shape[:2], bool)
+    room = 256 if seen.all() else 255
+    packed = colour.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
+    values, inverse = np.unique(packed[seen], return_inverse=True)
+    indices = np.zeros(frame.shape[:2], np.uint8)
+    if len(values) <= room:
+        palette = np.stack([values >> 16, values >> 8 & 255, values & 255], axis=1).astype(np.uint8)
+        indices[seen] = inverse.reshape(-1)
+    else:
+        visible = colour[seen]
+        some = visible[:: max(1, len(visible) // _SAMPLE)]
+        chosen = Image.fromarray(some[None]).quantize(room, Image.Quantize.MEDIANCUT, kmeans=1)
+        palette = np.asarray(chosen.getpalette(), np.uint8).reshape(-1, 3)[:room]
+        indices = np.array(Image.fromarray(np.ascontiguousarray(colour)).quantize(palette=chosen))
+    if room == 256:
+        return indices, palette, None
+    indices[~seen] = len(palette)
+    return indices, np.vstack([palette, np.zeros((1, 3), np.uint8)]), len(palette)
+
+
+def _image_block(indices: np.ndarray, palette: np.ndarray) -> bytes:
+    """Descriptor, local palette and pixels of one frame, cut out of a GIF that Pillow makes of it."""
+    image = Image.fromarray(indices)
+    image.putpalette(palette.tobytes())
+    buffer = io.BytesIO()
+    image.save(buffer, "GIF", optimize=False, interlace=False)
+    gif = buffer.getvalue()
+    size = gif[10] & 7
+    at = 13 + (6 << size)
+    table = gif[13:at]
+    while gif[at : at + 1] == b"!":
+        at += 2
+        while gif[at]:
+            at += 1 + gif[at]
+        at += 1
+    return gif[at : at + 9] + bytes([0x80 | size]) + table + gif[at + 10 : -1]
+
+
+def _blocks(data: bytes) -> bytes:
+    """Data in blocks of at most 255 bytes, each after its length, closed by an empty one."""
+    parts = (data[at : at + 255] for at in range(0, len(data), 255))
+    return b"".join(bytes([len(part)]) + part for part in parts) + b"\0"

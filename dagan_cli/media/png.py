@@ -1,0 +1,186 @@
+"""PNG as chunks: what Pillow does not read or write - 16 bits, colour tags, animation frame by frame.
+
+Follows the PNG specification, third edition: https://www.w3.org/TR/png-3/
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from itertools import chain
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+COLOUR_TAGS = frozenset({b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI"})
+TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+_XMP = b"XML:com.adobe.xmp"
+_READ_AS_METADATA = (_XMP, b"Raw profile type exif", b"Raw profile type APP1", b"Raw profile type xmp")
+_COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> the number PNG has for them
+_BAND = 1 << 22  # bytes that are filtered at a time
+
+
+def read_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and data of each chunk, in order; the data of compressed pixels is passed over and given as b""."""
+    stream.seek(len(SIGNATURE))
+    while len(head := stream.read(8)) == 8:
+        size, kind = struct.unpack(">I4s", head)
+        if kind in (b"IDAT", b"fdAT"):
+            stream.seek(size, io.SEEK_CUR)
+            yield kind, b""
+        else:
+            yield kind, stream.read(size)
+        stream.seek(4, io.SEEK_CUR)
+
+
+def kept_chunks(stream: BinaryIO) -> tuple[tuple[bytes, bytes], ...]:
+    """The chunks that stay true at another size: colour tags, resolution and texts (but EXIF and XMP)."""
+    return tuple(
+        (kind, data)
+        for kind, data in read_chunks(stream)
+        if kind in COLOUR_TAGS | {b"pHYs"} or (kind in TEXTS and data.split(b"\0")[0] not in _READ_AS_METADATA)
+    )
+
+
+def deep_channels(stream: BinaryIO) -> int:
+    """How many channels `decode_16_bit` gives; 0 if this PNG has 8 bits a sample, or fewer."""
+    header, transparent = b"", False
+    for kind, data in read_chunks(stream):
+        header = data if kind == b"IHDR" else header
+        transparent = transparent or kind == b"tRNS"
+        if kind == b"IDAT":
+            break
+    channels = {number: channels for channels, number in _COLOUR_TYPE.items()}
+    return channels[header[9]] + transparent if header[8] == 16 else 0
+
+
+def decode_16_bit(stream: BinaryIO) -> np.ndarray:
+    """All samples of a 16-bit PNG, (H, W, C) uint16; a transparent colour (tRNS) becomes alpha.
+
+    Through FFmpeg: Pillow gives the high byte only. Raises av.FFmpegError for a damaged file.
+    """
+    import av
+
+    stream.seek(0)
+    decoder = av.CodecContext.create("png", "r")
+    (frame,) = decoder.decode(av.Packet(stream.read()))  # type: ignore[attr-defined]
+    return packed_samples(frame, ">u2")
+
+
+def packed_samples(frame, dtype: str) -> np.ndarray:
+    """The one plane of a packed FFmpeg frame with samples of `dtype`, as (H, W, C) in native byte order."""
+    (plane,) = frame.planes
+    channels = len(frame.format.components)
+    rows = np.frombuffer(plane, dtype).reshape(plane.height, -1)[:, : plane.width * channels]
+    return rows.reshape(plane.height, plane.width, channels).astype(rows.dtype.newbyteorder("="))
+
+
+def metadata_chunks(
+    *, icc: bytes | None, exif: bytes | None, xmp: bytes | None, dpi: tuple[float, float] | None, comment: bytes | None
+) -> Iterator[tuple[bytes, bytes]]:
+    """The chunks that hold these; they belong between IHDR and the pixels."""
+    if icc:
+        yield b"iCCP", b"ICC profile\0\0" + zlib.compress(icc)
+    if dpi:
+        yield b"pHYs", struct.pack(">IIB", *(round(part / 0.0254) for part in dpi), 1)
+    if exif:
+        yield b"eXIf", exif
+    if xmp:
+        yield b"iTXt", _XMP + b"\0\0\0\0\0" + xmp
+    if comment:
+        yield b"iTXt", b"Comment\0\0\0\0\0" + comment.decode("utf-8", "replace").encode()
+
+
+def write_png(
+    file: BinaryIO,
+    frames: Iterable[np.ndarray],
+    chunks: Iterable[tuple[bytes, bytes]],
+    durations: Sequence[float] = (),
+    plays: int = 0,
+) -> None:
+    """Write frames (H, W, C) uint8 or uint16, one at a time; an animation if there are `durations` (milliseconds)."""
+    frames = iter(frames)
+    first = next(frames)
+    height, width, channels = first.shape
+    file.write(SIGNATURE)
+    header = struct.pack(">IIBBBBB", width, height, 8 * first.itemsize, _COLOUR_TYPE[channels], 0, 0, 0)
+    _write_chunk(file, b"IHDR", header)
+    if durations:
+        _write_chunk(file, b"acTL", struct.pack(">II", len(durations), plays))
+    for kind, data in chunks:
+        _write_chunk(file, kind, data)
+    number = 0  # fcTL and fdAT are counted together
+    for index, frame in enumerate(chain([first], frames)):
+        if durations:
+            _write_chunk(
+                file, b"fcTL", struct.pack(">IIIIIHHBB", number, width, height, 0, 0, *_delay(durations[index]), 0, 0)
+            )
+            number += 1
+        for data in _compressed(frame):
+            if index == 0:
+                _write_chunk(file, b"IDAT", data)
+            else:
+                _write_chunk(file, b"fdAT", struct.pack(">I", number), data)
+                number += 1
+    _write_chunk(file, b"IEND", b"")
+
+
+def _write_chunk(file: BinaryIO, kind: bytes, *parts: bytes) -> None:
+    file.write(struct.pack(">I", sum(map(len, parts))) + kind)
+    check = zlib.crc32(kind)
+    for part in parts:
+        file.write(part)
+        check = zlib.crc32(part, check)
+    file.write(struct.pack(">I", check))
+
+
+def _delay(milliseconds: float) -> tuple[int, int]:
+    """Numerator and denominator of the delay in seconds, each of 16 bits."""
+    delay = Fraction(milliseconds / 1000).limit_denominator(1000)
+    return (delay.numerator, delay.denominator) if delay.numerator < 65536 else (min(round(delay), 65535), 1)
+
+
+def _compressed(frame: np.ndarray) -> Iterator[bytes]:
+    """The filtered, deflated samples of one frame, in pieces."""
+    if frame.dtype == np.uint8:
+        buffer = io.BytesIO()
+        Image.fromarray(frame.squeeze(2) if frame.shape[2] == 1 else frame).save(buffer, "PNG")
+        yield from _pixel_data(buffer.getbuffer())
+        return
+    height, width, channels = frame.shape
+    step = max(1, _BAND // (width * channels * 2))
+    packer = zlib.compressobj()
+    above = np.zeros(width * channels * 2, np.uint8)
+    for top in range(0, height, step):
+        rows = frame[top : top + step].astype(">u2").view(np.uint8).reshape(-1, width * channels * 2)
+        if data := packer.compress(_paeth(rows, above, channels * 2).tobytes()):
+            yield data
+        above = rows[-1]
+    yield packer.flush()
+
+
+def _paeth(rows: np.ndarray, above: np.ndarray, pixel: int) -> np.ndarray:
+    """(N, B) bytes -> (N, 1 + B): each row's filter number, 4, then what the Paeth predictor misses by."""
+    up = np.vstack([above, rows[:-1]])
+    left, corner = np.zeros_like(rows), np.zeros_like(rows)
+    left[:, pixel:], corner[:, pixel:] = rows[:, :-pixel], up[:, :-pixel]
+    a, b, c = (part.astype(np.int16) for part in (left, up, corner))
+    to_a, to_b, to_c = np.abs(b - c), np.abs(a - c), np.abs(a + b - 2 * c)
+    guess = np.where((to_a <= to_b) & (to_a <= to_c), left, np.where(to_b <= to_c, up, corner))
+    filtered = np.full((len(rows), 1 + rows.shape[1]), 4, np.uint8)
+    np.subtract(rows, guess, out=filtered[:, 1:])
+    return filtered
+
+
+def _pixel_data(png: memoryview) -> Iterator[bytes]:
+    at = len(SIGNATURE)
+    while at < len(png):
+        size, kind = struct.unpack_from(">I4s", png, at)
+        if kind == b"IDAT":
+            yield bytes(png[at + 8 : at + 8 + size])
+        at += 12 + size

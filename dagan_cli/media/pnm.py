@@ -1,0 +1,53 @@
+"""PPM and PGM with more than 8 bits, which Pillow cuts to 8 in colour.
+
+Format: https://netpbm.sourceforge.net/doc/ppm.html
+"""
+
+from __future__ import annotations
+
+import re
+from typing import BinaryIO
+
+import numpy as np
+
+_GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
+_HEADER = re.compile(rb"P([2356])" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)\s")
+_HEADER_BYTES = 1 << 16  # a header is longer only if its comments are
+
+
+def shape_16_bit(stream: BinaryIO) -> tuple[int, int, int] | None:
+    """(H, W, C) of a PGM or PPM with more than 8 bits; None for anything else."""
+    stream.seek(0)
+    header = _HEADER.match(stream.read(_HEADER_BYTES))
+    if header is None or not 255 < int(header[4]) <= 65535:
+        return None
+    return int(header[3]), int(header[2]), 1 if header[1] in b"25" else 3
+
+
+def decode_16_bit(stream: BinaryIO) -> np.ndarray:
+    """The samples, (H, W, C) uint16, stretched so that the file's own maximum becomes 65535.
+
+    Raises ValueError if there are too few, or one is above the maximum.
+    """
+    stream.seek(0)
+    data = stream.read()
+    header = _HEADER.match(data)
+    assert header, "asked for after shape_16_bit"
+    width, height, most = int(header[2]), int(header[3]), int(header[4])
+    channels = 1 if header[1] in b"25" else 3
+    count = width * height * channels
+    if header[1] in b"56":
+        samples = np.frombuffer(data, ">u2", count, header.end()).astype(np.uint32)
+    else:
+        samples = np.array(data[header.end() :].split()[:count], np.uint32)
+    if samples.size < count or samples.max() > most:
+        raise ValueError("samples are missing or out of range")
+    return ((samples * 65535 + most // 2) // most).astype(np.uint16).reshape(height, width, channels)
+
+
+def write_pnm(file: BinaryIO, frame: np.ndarray) -> None:
+    """Write (H, W, 1 or 3) uint8 or uint16 as PGM or PPM."""
+    height, width, channels = frame.shape
+    most = np.iinfo(frame.dtype).max
+    file.write(b"P%d\n%d %d\n%d\n" % (5 if channels == 1 else 6, width, height, most))
+    file.write(frame.astype(frame.dtype.newbyteorder(">")).tobytes())

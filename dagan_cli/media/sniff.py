@@ -1,0 +1,108 @@
+"""What a file is, told by its first bytes rather than by its name."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+HEAD = 512  # bytes that are enough to tell
+
+_PICTURES = (
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG2000"),
+    (b"\xff\x4f\xff\x51", "JPEG2000"),
+    (b"qoif", "QOI"),
+    # Known by name only, so that the error can say what to do.
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+    (b"8BPS", "PSD"),
+    (b"v/1\x01", "EXR"),
+    (b"IIRO", "camera raw"),
+    (b"IIU\0", "camera raw"),
+    (b"FUJIFILMCCD-RAW", "camera raw"),
+)
+_AVIF_BRANDS = {b"avif", b"avis"}
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_AUDIO_BRANDS = {b"M4A ", b"M4B ", b"M4P "}
+_BMP_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}
+
+_VIDEOS = (
+    b"\x1aE\xdf\xa3",  # Matroska, WebM
+    b"FLV",
+    b"OggS",
+    b"\0\0\x01\xba",  # MPEG program stream
+    b"\0\0\x01\xb3",  # MPEG-1/2 elementary stream
+    b"0&\xb2u\x8ef\xcf\x11",  # ASF, WMV
+    b"\x06\x0e+4\x02\x05\x01\x01",  # MXF
+    b"YUV4MPEG2",
+    b"DKIF",
+    b".RMF",
+)
+_QUICKTIME = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}  # first box of a .mov older than `ftyp`
+_AUDIO_SUFFIXES = {".mka", ".oga", ".ogg", ".opus", ".spx", ".m4a", ".m4b", ".wma"}
+_BARE_VIDEO_SUFFIXES = {".264", ".h264", ".265", ".h265", ".hevc", ".dv", ".mpg", ".mpeg", ".m1v", ".m2v", ".vob"}
+
+
+def picture_format(head: bytes, name: str = "") -> str | None:
+    """The picture format that starts with `head`, or None; `name` decides only for TGA, which has no signature."""
+    for magic, found in _PICTURES:
+        if head.startswith(magic):
+            return found
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head[4:8] == b"ftyp":
+        brands = _brands(head)
+        return "AVIF" if brands & _AVIF_BRANDS else "HEIC" if brands & _HEIC_BRANDS else None
+    if head[:2] == b"BM" and len(head) >= 18 and struct.unpack_from("<I", head, 14)[0] in _BMP_HEADERS:
+        return "BMP"
+    if len(head) > 2 and head[:1] == b"P" and head[1:2] in b"123456fF" and head[2:3].isspace():
+        return "PPM"
+    if name.lower().endswith(".tga") and len(head) >= 18 and head[1] in (0, 1) and head[2] in (1, 2, 3, 9, 10, 11):
+        return "TGA"
+    return None
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the file at `path` holds a picture, animated ones included; False if it cannot be read."""
+    return picture_format(_head(path), path.name) is not None
+
+
+def looks_like_video(path: Path) -> bool:
+    """Whether the file at `path` starts like a video; raw streams, which have no header, are told by their suffix."""
+    head = _head(path)
+    suffix = path.suffix.lower()
+    if not head or suffix in _AUDIO_SUFFIXES or picture_format(head, path.name):
+        return False
+    if head.startswith(_VIDEOS) or (head[:4] == b"RIFF" and head[8:11] == b"AVI"):
+        return True
+    if head[4:8] == b"ftyp":
+        return head[8:12] not in _AUDIO_BRANDS
+    if head[4:8] in _QUICKTIME or _is_transport_stream(head):
+        return True
+    return suffix in _BARE_VIDEO_SUFFIXES and b"\0" in head[:16]
+
+
+def _brands(head: bytes) -> set[bytes]:
+    """Major and compatible brands of an ISO media file."""
+    end = min(struct.unpack_from(">I", head)[0], len(head))
+    return {head[8:12], *(head[at : at + 4] for at in range(16, end, 4))}
+
+
+def _is_transport_stream(head: bytes) -> bool:
+    """Packets of 188 bytes start with 0x47; a .m2ts puts 4 bytes before each."""
+    return any(head[at::step][:2] == b"GG" for at, step in ((0, 188), (4, 192)) if len(head) > at + step)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD)
+    except OSError:
+        return b""

@@ -1,0 +1,258 @@
+"""Inputs become sources and targets: by content, in order, and nothing overwritten."""
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dagan_cli.errors import BadOption
+from dagan_cli.media.find import Found, Source, find_inputs, plan_naming, plan_targets, read_list, target_of
+from dagan_cli.media.sniff import is_picture, looks_like_video, picture_format
+
+MKV = b"\x1aE\xdf\xa3" + bytes(60)
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder: pictures and a video, some below, some under false names, and what is neither."""
+    picture = Image.new("RGB", (4, 4))
+    for name in ("b.png", "a.jpg", "sub/c.gif", "sub/deep/d.webp", "sub/e.PNG"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        picture.save(tmp_path / name)
+    (tmp_path / "film.mkv").write_bytes(MKV)
+    (tmp_path / "picture.txt").write_bytes((tmp_path / "b.png").read_bytes())
+    (tmp_path / "false.png").write_text("not a picture at all")
+    (tmp_path / "notes.md").write_text("# notes")
+    (tmp_path / ".hidden.png").write_bytes((tmp_path / "b.png").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def names(found: Found) -> list[str]:
+    return [source.path.as_posix() for source in found.sources]
+
+
+def test_a_folder_gives_its_pictures_and_videos_by_content_in_order(tree):
+    found = find_inputs(["."])
+    assert names(found) == ["a.jpg", "b.png", "film.mkv", "picture.txt"]
+    assert [source.kind for source in found.sources] == ["picture", "picture", "video", "picture"]
+    assert not found.failed
+
+
+def test_everything_skipped_has_a_reason(tree):
+    found = find_inputs(["."])
+    assert found.reasons() == {
+        "neither a picture nor a video": 2,
+        "a folder inside a folder, without -r": 1,
+        "hidden": 1,
+    }
+
+
+def test_recursion_mirrors_the_tree_under_the_output(tree):
+    found = find_inputs([tree], recursive=True)
+    below = {source.path.name: source.below.as_posix() for source in found.sources}
+    assert below["c.gif"] == "sub"
+    assert below["d.webp"] == "sub/deep"
+    naming = plan_naming(found, "out", "x4")
+    targets = {target_of(source, naming, ".png").as_posix() for source in found.sources}
+    assert {"out/b_x4.png", "out/sub/c_x4.png", "out/sub/deep/d_x4.png"} <= targets
+
+
+def test_include_and_exclude_match_names_and_paths_in_any_case(tree):
+    assert names(find_inputs(["."], recursive=True, include=["*.png"])) == ["b.png", "sub/e.PNG"]
+    assert names(find_inputs(["."], recursive=True, exclude=["sub/*", "*.mkv"])) == ["a.jpg", "b.png", "picture.txt"]
+    assert names(find_inputs(["."], recursive=True, include=["*.png"], exclude=["b.*"])) == ["sub/e.PNG"]
+    assert names(find_inputs(["b.png"], exclude=["*"])) == ["b.png"]  # named itself
+
+
+def test_a_pattern_no_shell_expanded_is_expanded(tree):
+    assert names(find_inputs(["*.png"])) == ["b.png"]
+    found = find_inputs(["sub/**/*.webp"])
+    assert [(source.path.as_posix(), source.below.as_posix()) for source in found.sources] == [
+        ("sub/deep/d.webp", "deep")
+    ]
+    assert not find_inputs(["*.png"]).failed  # false.png is skipped, as in a folder
+    ((path, error),) = find_inputs(["*.tiff"]).failed
+    assert path == Path("*.tiff")
+    assert "nothing matches" in str(error)
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_taken_as_it_is(tree):
+    (tree / "b[1].png").write_bytes((tree / "b.png").read_bytes())
+    assert names(find_inputs(["b[1].png"])) == ["b[1].png"]
+
+
+def test_what_was_named_fails_where_a_folder_would_skip(tree):
+    (tree / "empty.png").touch()
+    found = find_inputs(["notes.md", "missing.png", "empty.png", "b.png"])
+    assert names(found) == ["b.png"]
+    words = ["neither a picture nor a video", "no such file", "is empty"]
+    assert [word in str(error) for word, (_, error) in zip(words, found.failed, strict=True)] == [True] * 3
+    assert all(error.hint for _, error in found.failed)
+
+
+def test_a_file_named_twice_is_worked_on_once(tree):
+    found = find_inputs(["b.png", "./b.png", "."])
+    assert names(found).count("b.png") == 1
+    assert found.reasons()["named before"] == 2
+
+
+def test_earlier_results_beside_their_source_are_not_upscaled_again(tree):
+    picture = (tree / "b.png").read_bytes()
+    for name in ("b_x4.png", "b_x2.5.webp", "b_1080p.png", "a_jpg_x4.webp", "alone_x4.png", "film_x2.mkv"):
+        (tree / name).write_bytes(MKV if name.endswith("mkv") else picture)
+    found = find_inputs(["."])
+    assert names(found) == ["a.jpg", "alone_x4.png", "b.png", "film.mkv", "picture.txt"]
+    assert found.reasons()["an earlier result"] == 5
+    assert names(find_inputs(["b_x4.png"])) == ["b_x4.png"]  # named itself
+
+
+def test_the_output_folder_is_not_searched(tree):
+    found = find_inputs(["."], recursive=True, out=Path("sub"))
+    assert not any(name.startswith("sub") for name in names(found))
+    assert found.reasons()["the output folder"] == 1
+
+
+def test_a_loop_of_links_ends(tree):
+    (tree / "sub" / "again").symlink_to(tree, target_is_directory=True)
+    found = find_inputs(["."], recursive=True)
+    assert found.reasons()["a link to a folder"] == 1
+    assert len(found.sources) == 7
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_cannot_be_listed_is_a_failure(tree):
+    (tree / "sub").chmod(0)
+    try:
+        ((path, _),) = find_inputs(["."], recursive=True).failed
+    finally:
+        (tree / "sub").chmod(0o755)
+    assert path == Path("sub")
+
+
+def test_lists_are_read_by_line_or_by_nul():
+    assert read_list(b"a b.png\r\n\n\xc3\xa4.png") == [Path("a b.png"), Path("ä.png")]
+    assert read_list(b"two\nlines.png\0\xff.png\0", nul=True) == [
+        Path("two\nlines.png"),
+        Path(os.fsdecode(b"\xff.png")),
+    ]
+    assert read_list(b"\xef\xbb\xbfa.png") == [Path("a.png")]
+
+
+def test_one_file_is_written_beside_itself_or_to_the_file_that_was_named(tree):
+    found = find_inputs(["sub/c.gif"])
+    (source,) = found.sources
+    assert target_of(source, plan_naming(found, None, "x4"), ".gif") == Path("sub/c_x4.gif")
+    assert target_of(source, plan_naming(found, "big.webp", "x4"), ".webp") == Path("big.webp")
+    for folder in ("sub", "new", "new.d/", tree):
+        assert target_of(source, plan_naming(found, folder, "x4"), ".gif") == Path(folder, "c_x4.gif")
+
+
+def test_several_inputs_or_a_folder_need_an_output_folder(tree):
+    for inputs in (["a.jpg", "b.png"], ["sub"], ["*.png"]):
+        with pytest.raises(BadOption, match="is a file"):
+            plan_naming(find_inputs(inputs), "notes.md", "x4")
+        assert not plan_naming(find_inputs(inputs), "out.d", "x4").out_is_file
+
+
+def test_two_inputs_with_one_target_both_get_their_kind_into_the_name():
+    sources = [
+        Source(Path("p/a.png"), "picture"),
+        Source(Path("p/a.jpg"), "picture"),
+        Source(Path("p/c.png"), "picture"),
+    ]
+    naming = plan_naming(Found(tuple(sources), (), (), False), None, "x4")
+    expected = [Path("p/a_png_x4.webp"), Path("p/a_jpg_x4.webp"), Path("p/c_x4.webp")]
+    assert plan_targets(sources, naming, [".webp"] * 3) == expected
+    assert plan_targets(sources[::-1], naming, [".webp"] * 3) == expected[::-1]
+    assert plan_targets(sources, naming, [".png", ".jpg", ".png"])[:2] == [Path("p/a_x4.png"), Path("p/a_x4.jpg")]
+
+
+def test_inputs_that_cannot_be_told_apart_are_errors_and_the_others_go_on():
+    sources = [Source(Path(name), "picture") for name in ("p/a.png", "q/a.png", "q/b.png")]
+    naming = plan_naming(Found(tuple(sources), (), (), False), "out", "x4")
+    first, second, third = plan_targets(sources, naming, [".png"] * 3)
+    assert isinstance(first, BadOption)
+    assert isinstance(second, BadOption)
+    assert "out" in str(first)
+    assert third == Path("out/b_x4.png")
+
+
+def test_no_input_is_ever_overwritten(tree):
+    found = find_inputs(["b.png"])
+    (tree / "link.png").hardlink_to(tree / "b.png")
+    for out in ("b.png", "./sub/../b.png", "link.png"):
+        (target,) = plan_targets(found.sources, plan_naming(found, out, "x1"), [".png"])
+        assert isinstance(target, BadOption)
+        assert "overwrite" in str(target)
+    both = find_inputs(["a.jpg", "b.png"])
+    (tree / "a_x1.png").symlink_to(tree / "b.png")
+    target, _ = plan_targets(both.sources, plan_naming(both, None, "x1"), [".png", ".png"])
+    assert isinstance(target, BadOption)
+
+
+def test_a_name_too_long_for_any_disk_is_told_beforehand():
+    source = Source(Path("a" * 250 + ".png"), "picture")
+    (target,) = plan_targets([source], plan_naming(Found((source,), (), (), True), None, "x4"), [".png"])
+    assert isinstance(target, BadOption)
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "kind"),
+    [
+        (b"\0\0\0\x1cftypisom\0\0\2\0isom", "a.mp4", "video"),
+        (b"\0\0\0\x14ftypqt  ", "a.mov", "video"),
+        (b"\0\0\0\x08wide\0\0\0\0mdat", "a.mov", "video"),
+        (b"RIFF\0\0\0\0AVI LIST", "a.avi", "video"),
+        (b"YUV4MPEG2 W4 H4 F25:1\n", "a.y4m", "video"),
+        ((b"G" + bytes(187)) * 3, "a.ts", "video"),
+        ((bytes(4) + b"G" + bytes(187)) * 3, "a.m2ts", "video"),
+        (b"\0\0\0\x01gB\0 " + bytes(20), "a.h264", "video"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf", "a.avif", "picture"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", "a.avif", "picture"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a.heic", "picture"),
+        (b"P6\n4 4\n255\n", "a.ppm", "picture"),
+        (b"\0\0\0\x1cftypM4A \0\0\0\0M4A mp42", "a.m4a", None),
+        (b"RIFF\0\0\0\0WAVEfmt ", "a.wav", None),
+        (b"BM is how this text starts, not a bitmap", "a.txt", None),
+        (b"1\n00:00:01,000 --> 00:00:02,000\nHello", "a.srt", None),
+        (b"", "a.png", None),
+    ],
+)
+def test_files_are_told_by_their_first_bytes(tmp_path, head, name, kind):
+    path = tmp_path / name
+    path.write_bytes(head)
+    assert is_picture(path) == (kind == "picture")
+    assert looks_like_video(path) == (kind == "video")
+
+
+def test_every_format_pillow_writes_is_told(tmp_path):
+    for suffix, format in {
+        ".png": "PNG",
+        ".jpg": "JPEG",
+        ".webp": "WEBP",
+        ".tif": "TIFF",
+        ".bmp": "BMP",
+        ".gif": "GIF",
+        ".avif": "AVIF",
+        ".ppm": "PPM",
+        ".tga": "TGA",
+        ".jp2": "JPEG2000",
+        ".qoi": "QOI",
+    }.items():
+        path = tmp_path / f"a{suffix}"
+        Image.new("RGB", (16, 16)).save(path)
+        assert picture_format(path.read_bytes()[:512], path.name) == format
+
+
+@pytest.mark.corpus
+@pytest.mark.skipif("DAGAN_TEST_DATA" not in os.environ, reason="DAGAN_TEST_DATA names no folder of real files")
+def test_real_files_are_told_apart():
+    found = find_inputs([Path(os.environ["DAGAN_TEST_DATA"], folder) for folder in ("video", "odd-images")])
+    kinds = {source.path.name: source.kind for source in found.sources}
+    for name in ("cockatoo.mp4", "av1_video.mkv", "no_duration.webm", "sample.3gp", "testvideo-43.avi", "portrait.MOV"):
+        assert kinds[name] == "video"
+    for name in ("newtonscradle.gif", "rot1mir0.avif", "la.tga", "sugarshack.mpo", "hopper.ppm"):
+        assert kinds[name] == "picture"
+    assert "xs1n0g01.png" not in kinds
