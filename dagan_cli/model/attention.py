@@ -1,0 +1,154 @@
+"""The dual attention of a block: which positions matter (non-local) and which channels matter (squeeze-excitation)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from math import ceil
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dagan_cli.model.config import GeneratorConfig
+
+
+class SpatialAttention(nn.Module):
+    """Non-local block (Wang et al., CVPR 2018) with its inner residual: x + W(softmax over j of q_i.k_j applied to v).
+
+    Gaussian: q = k = x, and v = x with g applied after the sum. The rows of the softmax sum to one, so this equals
+    applying g first, and lets the fused kernels run, which want q, k and v of one width.
+    Embedded: q = theta(x), k = phi(x), v = g(x), each half as wide.
+    """
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        c = config.channels
+        self.embedded = config.pairwise == "embedded"
+        self.scale = 1.0 / config.temperature
+        self.window = config.window
+        self.pool = config.pool
+        self.local: int | None = None  # side of overlapping windows that stand in for global attention
+        if self.embedded:
+            self.theta = nn.Conv2d(c, c // 2, 1)
+            self.phi = nn.Conv2d(c, c // 2, 1)
+        self.g = nn.Conv2d(c, c // 2, 1)
+        self.w = nn.Conv2d(c // 2, c, 1)
+        if config.identity_start:
+            nn.init.zeros_(self.w.weight)
+            nn.init.zeros_(_bias(self.w))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> same shape. With a window, H and W must be multiples of it."""
+        if self.window is None and self.local is not None and max(x.shape[-2:]) > self.local:
+            y = self._overlapping(x, self.local)
+        else:
+            y = self._attend(x)
+        return x + self.w(y if self.embedded else self.g(y))
+
+    def _attend(self, x: Tensor) -> Tensor:
+        """Positions attend to the (pooled) positions of their window, or of the whole: (N, C, H, W) -> (N, D, H, W)."""
+        h, w = x.shape[-2:]
+        pooled = x if self.pool == 1 else F.max_pool2d(x, self.pool, ceil_mode=True)
+        q, k, v = (self.theta(x), self.phi(pooled), self.g(pooled)) if self.embedded else (x, pooled, pooled)
+        if self.window is None:
+            y = attend(_rows(q), _rows(k), _rows(v), self.scale)  # (N, H*W, D)
+            return y.unflatten(1, (h, w)).permute(0, 3, 1, 2)
+        small = self.window // self.pool
+        y = attend(
+            _windows(q, self.window), _windows(k, small), _windows(v, small), self.scale
+        )  # (N * windows, side^2, D)
+        return _join(y, h, w, self.window)
+
+    def _overlapping(self, x: Tensor, side: int) -> Tensor:
+        """Evenly spaced overlapping windows, averaged where they overlap (TLC, Chu et al., ECCV 2022)."""
+        n, c, h, w = x.shape
+        out = x.new_zeros(n, c // 2 if self.embedded else c, h, w)
+        count = x.new_zeros(1, 1, h, w)
+        for ys, xs in product(_even_spans(h, side), _even_spans(w, side)):
+            out[..., ys, xs] += self._attend(x[..., ys, xs])
+            count[..., ys, xs] += 1
+        return out / count
+
+
+class ChannelAttention(nn.Module):
+    """Squeeze-excitation (Hu et al., CVPR 2018): each channel times a gate made from all channel means, no biases."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        c, waist = config.channels, config.channels // config.reduction
+        self.squeeze = nn.Linear(c, waist, bias=False)
+        self.excite = nn.Linear(waist, c, bias=False)
+        self.gain = 1.0  # sigmoid(0) = 1/2, so a gate that starts at 1 needs twice that
+        self.local: int | None = None  # side of the sliding mean that stands in for the global one
+        if config.identity_start:
+            self.gain = 2.0
+            nn.init.zeros_(self.excite.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> same shape."""
+        if self.local is not None and max(x.shape[-2:]) > self.local:
+            mean = sliding_mean(x, self.local)
+        else:
+            mean = x.mean((2, 3), keepdim=True)
+        gate = self.gain * torch.sigmoid(self.excite(F.relu(self.squeeze(mean.permute(0, 2, 3, 1)))))
+        return x * gate.permute(0, 3, 1, 2)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """softmax(scale * q kT) v over (B, N, D) queries and (B, M, D) keys and values -> (B, N, D).
+
+    On a CPU, few keys are faster as two matrix products and a softmax than through the fused kernel; everywhere else
+    the fused kernel wins, keeps its logits in fp32 and never holds the N x M weights.
+    """
+    if q.device.type == "cpu" and k.shape[1] <= _EXPLICIT_KEYS[q.dtype == torch.bfloat16]:
+        return torch.softmax(scale * (q @ k.transpose(1, 2)), dim=-1) @ v
+    return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=scale)[:, 0]
+
+
+_EXPLICIT_KEYS = {True: 576, False: 128}  # bf16 or not: the most keys for which the explicit form was faster
+
+
+def sliding_mean(x: Tensor, side: int) -> Tensor:
+    """Mean over a side x side window around each position, edges repeat the outermost full window (TLC); fp32 sums."""
+    for dim in (2, 3):
+        length = x.shape[dim]
+        k = min(side, length)
+        sums = F.pad(x.float().cumsum(dim), (0, 0) * (3 - dim) + (1, 0))  # one zero before the first element
+        means = (sums.narrow(dim, k, length - k + 1) - sums.narrow(dim, 0, length - k + 1)) / k
+        before = (length - means.shape[dim]) // 2
+        index = torch.arange(length, device=x.device).sub(before).clamp(0, means.shape[dim] - 1)
+        x = means.index_select(dim, index).to(x.dtype)
+    return x
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(N, D, H, W) -> (N, H*W, D)."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def _windows(x: Tensor, side: int) -> Tensor:
+    """(N, D, H, W) -> (N * H/side * W/side, side^2, D)."""
+    n, d, h, w = x.shape
+    x = x.permute(0, 2, 3, 1).reshape(n, h // side, side, w // side, side, d)
+    return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, side * side, d)
+
+
+def _join(y: Tensor, h: int, w: int, side: int) -> Tensor:
+    """The inverse of `_windows`: (N * h/side * w/side, side^2, D) -> (N, D, h, w)."""
+    y = y.reshape(-1, h // side, w // side, side, side, y.shape[-1]).permute(0, 1, 3, 2, 4, 5)
+    return y.reshape(-1, h, w, y.shape[-1]).permute(0, 3, 1, 2)
+
+
+def _even_spans(length: int, side: int) -> Iterator[slice]:
+    """Slices of one side, spread evenly so that they cover the length, overlapping by what is left over."""
+    side = min(side, length)
+    count = ceil(length / side)
+    for i in range(count):
+        start = i * (length - side) // max(1, count - 1)
+        yield slice(start, start + side)
+
+
+def _bias(layer: nn.Conv2d) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias

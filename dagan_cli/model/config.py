@@ -1,0 +1,107 @@
+"""The generator's numbers: one frozen value describes every network of the paper's family."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args, get_type_hints
+
+from dagan_cli.errors import BadOption
+
+Block = Literal["dense", "residual"]
+Attention = Literal["none", "channel", "spatial", "spatial-channel", "channel-spatial"]
+Pairwise = Literal["gaussian", "embedded"]
+Solver = Literal["euler", "heun", "midpoint", "rk3", "rk4", "tied-euler"]
+Upsampler = Literal["steps", "direct"]
+
+ORDER_SOLVERS: dict[int, Solver] = {1: "euler", 2: "heun", 4: "rk4"}
+"""The solver behind each position of the order dial (`--order`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratorConfig:
+    """Everything that decides the generator's shape and arithmetic; the defaults are the paper's.
+
+    Raises BadOption when the numbers contradict each other.
+    """
+
+    scale: int = 4  # output side / input side: 2, 3, 4 or 8
+    blocks: int = 8  # Runge-Kutta blocks in series, D
+    channels: int = 64  # feature width, G0
+
+    block: Block = "dense"  # f(y): dense layers with local fusion, or two plain 3x3 convolutions
+    growth: int = 32  # channels each dense layer adds, G
+    layers: int = 4  # dense layers per block, C_l
+
+    attention: Attention = "spatial-channel"  # inside f, in this order
+    pairwise: Pairwise = "gaussian"  # softmax over x_i.x_j, or over theta(x_i).phi(x_j)
+    temperature: float = 1.0  # the logits are divided by it
+    window: int | None = None  # attention within windows of this side, in input pixels; None = everywhere
+    pool: int = 1  # keys and values are max-pooled by this factor (the non-local paper's sub-sampling)
+    reduction: int = 8  # squeeze-excitation: width of its waist is channels / reduction
+
+    solver: Solver = "heun"
+    stages: int = 2  # repetitions of the tied-Euler control, which spends compute but not order
+    learned_constants: bool = True  # the solver's constants are trained, from the classical values
+    shared_weights: bool = True  # one f for all stages of a block, or one each
+    orders: tuple[int, ...] = ()  # the orders an rk4 network was trained to run at, e.g. (1, 2, 4); () = the solver's
+
+    upsampler: Upsampler = "steps"  # convolution + shuffle per prime factor, or one to RGB at once
+    image_skip: bool = False  # add the nearest-neighbour enlarged input to the output
+    identity_start: bool = False  # attention and f start as nothing: W = 0, gate = 1, last convolution = 0
+    patch: int = 48  # side of the training patch in input pixels; `local` windows follow from it
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            _check_type(field.name, getattr(self, field.name))
+        _require(self.scale in (2, 3, 4, 8), f"a scale of {self.scale}", "use 2, 3, 4 or 8")
+        for name in ("blocks", "channels", "growth", "layers", "pool", "reduction", "stages", "patch"):
+            _require(1 <= getattr(self, name) <= 4096, f"{name} = {getattr(self, name)}", "use a whole number above 0")
+        _require(self.channels % 2 == 0, f"{self.channels} channels", "use an even number: attention halves it")
+        _require(self.channels >= self.reduction, f"a reduction of {self.reduction}", "keep it within the channels")
+        _require(0 < self.temperature < 1e6, f"a temperature of {self.temperature}", "use a number above 0")
+        if self.window is not None:
+            good = 1 <= self.window <= 4096 and self.window % self.pool == 0
+            _require(good, f"a window of {self.window}", f"use a multiple of the pooling factor, {self.pool}")
+        if self.orders:
+            _require(
+                self.solver == "rk4" and self.shared_weights and set(self.orders) <= set(ORDER_SOLVERS),
+                f"orders {self.orders} with solver {self.solver}",
+                "an order dial needs solver = rk4, shared weights, and orders among 1, 2, 4",
+            )
+            rising = all(a < b for a, b in zip(self.orders, self.orders[1:], strict=False)) and self.orders[-1] == 4
+            _require(rising, f"orders {self.orders}", "list them rising, 4 last, e.g. (1, 2, 4)")
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain JSON-able mapping; `from_dict` is its inverse."""
+        return asdict(self) | {"orders": list(self.orders)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> GeneratorConfig:
+        """Build from a mapping. Raises BadOption for a key or value that is not known."""
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        _require(not unknown, f"no setting {', '.join(map(repr, unknown))}", "check the names, or update dagan")
+        orders = values.get("orders", ())
+        _require(isinstance(orders, (list, tuple)), f"orders = {orders!r}", "use a list of whole numbers")
+        return cls(**(values | {"orders": tuple(orders)}))
+
+
+def _require(good: bool, what: str, hint: str) -> None:
+    if not good:
+        raise BadOption(f"impossible generator: {what}", hint=hint)
+
+
+def _check_type(name: str, value: object) -> None:
+    """Values come from files: a string where a number belongs must not reach the arithmetic."""
+    hint = get_type_hints(GeneratorConfig)[name]
+    choices = get_args(hint)
+    if name == "orders":
+        good = isinstance(value, tuple) and all(type(order) is int for order in value)
+        _require(good, f"orders = {value!r}", "use a list of whole numbers")
+    elif choices and all(isinstance(choice, str) for choice in choices):
+        _require(value in choices, f"{name} = {value!r}", f"choose one of {', '.join(choices)}")
+    elif name == "window":
+        _require(value is None or type(value) is int, f"window = {value!r}", "use a whole number or none")
+    elif hint is float:
+        _require(type(value) in (int, float), f"{name} = {value!r}", "use a number")
+    else:
+        _require(type(value) is hint, f"{name} = {value!r}", f"use a value of type {hint.__name__}")

@@ -1,0 +1,193 @@
+"""The generator: RDN's skeleton with dual attention in its blocks, each block stepped by a Runge-Kutta scheme.
+
+input -> sfe1 -> sfe2 -> block 1 -> ... -> block D      every block's output goes to the fusion
+           |                                  |
+           +------------- + <------ fusion <--+         -> upsampler -> output
+"""
+
+from __future__ import annotations
+
+from math import ceil, log2
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dagan_cli.errors import BadOption
+from dagan_cli.model.attention import ChannelAttention, SpatialAttention
+from dagan_cli.model.config import ORDER_SOLVERS, GeneratorConfig
+from dagan_cli.model.rk import EVALUATIONS, RungeKutta
+
+
+class Dense(nn.Module):
+    """f(y) as a residual dense block without its residual: `layers` convolutions seeing all before, fused 1x1."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        c, g = config.channels, config.growth
+        self.layers = nn.ModuleList(nn.Conv2d(c + i * g, g, 3, padding=1) for i in range(config.layers))
+        self.fusion = nn.Conv2d(c + config.layers * g, c, 1)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """(N, C, H, W) -> same shape."""
+        for layer in self.layers:
+            y = torch.cat((y, F.relu(layer(y))), dim=1)
+        return self.fusion(y)
+
+
+class Residual(nn.Module):
+    """f(y) as two plain 3x3 convolutions."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        c = config.channels
+        self.first = nn.Conv2d(c, c, 3, padding=1)
+        self.last = nn.Conv2d(c, c, 3, padding=1)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """(N, C, H, W) -> same shape."""
+        return self.last(F.relu(self.first(y)))
+
+
+def block_function(config: GeneratorConfig) -> nn.Sequential:
+    """f(y): the convolutions, then the attention in the configured order."""
+    convolutions = Dense(config) if config.block == "dense" else Residual(config)
+    if config.identity_start:  # so that every block starts as y -> y, however deep the network
+        last = convolutions.fusion if isinstance(convolutions, Dense) else convolutions.last
+        nn.init.zeros_(last.weight)
+        if last.bias is not None:
+            nn.init.zeros_(last.bias)
+    kinds = {"spatial": SpatialAttention, "channel": ChannelAttention}
+    wanted = [] if config.attention == "none" else config.attention.split("-")
+    return nn.Sequential(convolutions, *(kinds[kind](config) for kind in wanted))
+
+
+class Generator(nn.Module):
+    """(N, 3, H, W) RGB in [0, 1] -> (N, 3, scale*H, scale*W), nominally in [0, 1] and not clamped.
+
+    Any H and W from 1 up: where the attention works in windows or pools, the input is padded (edge values repeated) to
+    whole windows and the result cropped.
+    """
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        c, s = config.channels, config.scale
+        self.sfe1 = nn.Conv2d(3, c, 3, padding=1)
+        self.sfe2 = nn.Conv2d(c, c, 3, padding=1)
+
+        solvers = tuple(ORDER_SOLVERS[order] for order in config.orders) or (config.solver,)
+        own = 1 if config.shared_weights else _evaluations(config, config.solver)
+        self.blocks = nn.ModuleList(
+            RungeKutta(
+                [block_function(config) for _ in range(own)],
+                solvers,
+                learned=config.learned_constants,
+                stages=config.stages,
+            )
+            for _ in range(config.blocks)
+        )
+        self.fusion1 = nn.Conv2d(config.blocks * c, c, 1)
+        self.fusion2 = nn.Conv2d(c, c, 3, padding=1)
+
+        if config.upsampler == "direct":
+            self.upsampler = nn.Sequential(nn.Conv2d(c, 3 * s * s, 3, padding=1), nn.PixelShuffle(s))
+            if config.identity_start and config.image_skip:
+                last = self.upsampler[0]
+                assert isinstance(last, nn.Conv2d)
+                nn.init.normal_(last.weight, std=1e-3)
+        else:
+            factors = [3] if s == 3 else [2] * round(log2(s))
+            steps = [layer for f in factors for layer in (nn.Conv2d(c, f * f * c, 3, padding=1), nn.PixelShuffle(f))]
+            self.upsampler = nn.Sequential(*steps, nn.Conv2d(c, 3, 3, padding=1))
+        self.window: Literal["global", "local"] = "global"
+        self._order: int | None = config.orders[-1] if config.orders else None
+
+    def forward(self, x: Tensor, order: int | None = None) -> Tensor:
+        """(N, 3, H, W) -> (N, 3, scale*H, scale*W). `order` overrides the dial for this call."""
+        h, w = x.shape[-2:]
+        x = self._pad_to_windows(x)
+        solver = self.solver if order is None else self._solver_of(order)
+        shallow = self.sfe1(x)
+        y = self.sfe2(shallow)
+        fused: Tensor | None = None
+        for block, weight in zip(self.blocks, self.fusion1.weight.split(self.config.channels, dim=1), strict=True):
+            y = block(y, solver)
+            # The 1x1 convolution over all block outputs, summed block by block: the concatenation, which is D times as
+            # large as the features, is never held.
+            part = F.conv2d(y, weight, self.fusion1.bias if fused is None else None)
+            fused = part if fused is None else fused + part
+        assert fused is not None
+        out = self.upsampler(self.fusion2(fused) + shallow)
+        s = self.config.scale
+        if self.config.image_skip:
+            out = out + F.interpolate(x, scale_factor=s, mode="nearest")
+        return out[..., : h * s, : w * s]
+
+    @property
+    def scale(self) -> int:
+        return self.config.scale
+
+    @property
+    def order(self) -> int | None:
+        """Position of the order dial (1, 2 or 4); None for a network that has no dial."""
+        return self._order
+
+    @order.setter
+    def order(self, order: int) -> None:
+        self._solver_of(order)
+        self._order = order
+
+    @property
+    def solver(self) -> str:
+        return self.config.solver if self._order is None else self._solver_of(self._order)
+
+    def use_window(self, window: Literal["global", "local"]) -> None:
+        """Attend and pool over the whole input, or over windows of 1.5 times the training patch (TLC, ECCV 2022)."""
+        self.window = window
+        side = None if window == "global" else ceil(1.5 * self.config.patch)
+        for module in self.modules():
+            if isinstance(module, (SpatialAttention, ChannelAttention)):
+                module.local = side
+
+    @property
+    def grid(self) -> int:
+        """Tiles must start at multiples of this for their attention windows to be those of the whole picture."""
+        has_spatial = "spatial" in self.config.attention
+        return (self.config.window or self.config.pool) if has_spatial else 1
+
+    @property
+    def receptive_field(self) -> int | None:
+        """How far one output pixel sees, in input pixels to each side; None = everywhere."""
+        config = self.config
+        kinds = set() if config.attention == "none" else set(config.attention.split("-"))
+        f = config.layers if config.block == "dense" else 2
+        local = ceil(1.5 * config.patch) if self.window == "local" else None
+        if "spatial" in kinds:
+            side = config.window or local
+            if side is None:
+                return None
+            f += side - 1
+        if "channel" in kinds:
+            if local is None:
+                return None
+            f += local
+        upsampler = 1 if config.upsampler == "direct" else 2 if config.scale in (2, 3) else 3
+        return 2 + config.blocks * _evaluations(config, self.solver) * f + 1 + upsampler
+
+    def _solver_of(self, order: int) -> str:
+        if order not in self.config.orders:
+            trained = ", ".join(map(str, self.config.orders)) or "none: it has no order dial"
+            raise BadOption(f"this model was not trained for order {order}", hint=f"its orders: {trained}")
+        return ORDER_SOLVERS[order]
+
+    def _pad_to_windows(self, x: Tensor) -> Tensor:
+        h, w = x.shape[-2:]
+        right, below = -w % self.grid, -h % self.grid
+        return F.pad(x, (0, right, 0, below), mode="replicate") if right or below else x
+
+
+def _evaluations(config: GeneratorConfig, solver: str) -> int:
+    """How often a block evaluates f in one step."""
+    return config.stages if solver == "tied-euler" else EVALUATIONS[solver]

@@ -1,0 +1,84 @@
+"""Runge-Kutta steps: how a block's function f moves the features y one step on (paper, section on ODE blocks).
+
+Every solver takes the derivative as `f(stage, y)`, so that the stages may share their weights or not, and its constants
+as one tensor, so that they may be learned; `CLASSICAL` holds the textbook values they start from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+Derivative = Callable[[int, Tensor], Tensor]
+
+CLASSICAL: dict[str, tuple[float, ...]] = {
+    "euler": (),
+    "heun": (1 / 2,),
+    "midpoint": (1 / 2,),
+    "rk3": (1 / 2, 1 / 6, 4 / 6),
+    "rk4": (1 / 2, 1 / 3, 1 / 6),
+    "tied-euler": (),
+}
+EVALUATIONS = {"euler": 1, "heun": 2, "midpoint": 2, "rk3": 3, "rk4": 4}
+
+
+def step(solver: str, f: Derivative, y: Tensor, constants: Tensor, stages: int = 2) -> Tensor:
+    """One step of unit length of y' = f(y), same shape as y.
+
+    solver: a key of `CLASSICAL`; constants: as many values as it has there. `stages` counts only for "tied-euler",
+    the control that evaluates the same f that many times in series without gaining order.
+    """
+    if solver == "euler":
+        return y + f(0, y)
+    if solver == "tied-euler":
+        for stage in range(stages):
+            y = y + f(stage, y)
+        return y
+    if solver == "heun":
+        (a,) = constants
+        k1 = f(0, y)
+        return y + a * (k1 + f(1, y + k1))
+    if solver == "midpoint":
+        (a,) = constants
+        return y + f(1, y + a * f(0, y))
+    if solver == "rk3":  # Kutta's third-order rule
+        half, outer, inner = constants
+        k1 = f(0, y)
+        k2 = f(1, y + half * k1)
+        k3 = f(2, y - k1 + 2 * k2)
+        return y + outer * (k1 + k3) + inner * k2
+    half, inner, outer = constants  # rk4, the classical rule
+    k1 = f(0, y)
+    k2 = f(1, y + half * k1)
+    k3 = f(2, y + half * k2)
+    k4 = f(3, y + k3)
+    return y + outer * (k1 + k4) + inner * (k2 + k3)
+
+
+class RungeKutta(nn.Module):
+    """A block: y -> one step of each solver it knows, over functions that it owns.
+
+    functions: one module if the stages share it, else one per stage.
+    """
+
+    def __init__(self, functions: list[nn.Module], solvers: tuple[str, ...], *, learned: bool, stages: int) -> None:
+        super().__init__()
+        self.functions = nn.ModuleList(functions)
+        self.stages = stages
+        classical = {solver: torch.tensor(CLASSICAL[solver]) for solver in solvers if CLASSICAL[solver]}
+        self.constants = nn.ParameterDict(
+            {s: Parameter(value, requires_grad=learned) for s, value in classical.items()}
+        )
+
+    def forward(self, y: Tensor, solver: str) -> Tensor:
+        """(N, C, H, W) -> same shape."""
+        shared = len(self.functions) == 1
+
+        def f(stage: int, at: Tensor) -> Tensor:
+            return self.functions[0 if shared else stage](at)
+
+        constants = self.constants[solver].to(y.dtype) if solver in self.constants else y.new_empty(0)
+        return step(solver, f, y, constants, self.stages)

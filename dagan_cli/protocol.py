@@ -1,0 +1,93 @@
+"""The measuring rules of super-resolution papers: MATLAB's bicubic, the Y channel, PSNR and SSIM.
+
+One place for training, evaluation and baselines, so that no number ever compares two protocols. Checked against
+published values: bicubic on Set5 is 33.66 dB at x2 and 28.42 dB at x4.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import ceil
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+PROTOCOL = "Y of BT.601 studio range, float; SR rounded to 8 bit; `scale` px cut on each side; LR by MATLAB bicubic"
+
+
+def bicubic(x: Tensor, out_h: int, out_w: int) -> Tensor:
+    """MATLAB's imresize(..., 'bicubic') for uint8: (N, C, H, W) in [0, 255] -> (N, C, out_h, out_w), whole values.
+
+    Cubic kernel with a = -1/2, widened when shrinking (antialiasing); columns first, rounded, then rows, rounded, as
+    MATLAB does for uint8.
+    """
+    h, w = x.shape[-2:]
+    x = _round_half_up(bicubic_weights(h, out_h).to(x) @ x)
+    return _round_half_up(x @ bicubic_weights(w, out_w).to(x).T)
+
+
+@lru_cache(maxsize=16)
+def bicubic_weights(length: int, out: int) -> Tensor:
+    """The (out, length) float64 matrix that resizes one axis: rows sum to 1, the picture is mirrored at its edges."""
+    scale = out / length
+    shrink = min(1.0, scale)
+    support = 4 / shrink
+    centre = (torch.arange(1, out + 1, dtype=torch.float64)) / scale + 0.5 * (1 - 1 / scale)  # 1-based, as in MATLAB
+    taps = ceil(support) + 2
+    index = torch.floor(centre - support / 2)[:, None] + torch.arange(taps, dtype=torch.float64)
+    weights = shrink * _cubic(shrink * (centre[:, None] - index))
+    weights = weights / weights.sum(1, keepdim=True)
+    mirrored = (index.long() - 1) % (2 * length)
+    mirrored = torch.where(mirrored < length, mirrored, 2 * length - 1 - mirrored)
+    return torch.zeros(out, length, dtype=torch.float64).scatter_add_(1, mirrored, weights)
+
+
+def luma(rgb: Tensor) -> Tensor:
+    """(N, 3, H, W) RGB in [0, 255] -> (N, 1, H, W) Y in [16, 235], BT.601 as MATLAB's rgb2ycbcr, not rounded."""
+    r, g, b = rgb.unbind(1)
+    return ((65.481 * r + 128.553 * g + 24.966 * b) / 255 + 16)[:, None]
+
+
+def psnr_y(sr: Tensor, hr: Tensor, border: int) -> float:
+    """Peak signal-to-noise ratio on Y in dB, of (1, 3, H, W) whole values in [0, 255]; inf for equal pictures."""
+    difference = _inside(luma(sr.double()) - luma(hr.double()), border)
+    error = difference.square().mean().item()
+    return float("inf") if error == 0 else 10 * torch.log10(torch.tensor(255.0**2 / error, dtype=torch.float64)).item()
+
+
+def ssim_y(sr: Tensor, hr: Tensor, border: int) -> float:
+    """Structural similarity on Y (Wang et al., 2004): 11x11 Gaussian of sigma 1.5, valid windows only, L = 255."""
+    a, b = (_inside(luma(x.double()), border) for x in (sr, hr))
+    taps = torch.arange(11, dtype=torch.float64) - 5
+    kernel = torch.exp(-taps.square() / (2 * 1.5**2))
+    kernel = (kernel / kernel.sum()).to(a)
+
+    def blur(x: Tensor) -> Tensor:
+        return F.conv2d(F.conv2d(x, kernel.view(1, 1, 11, 1)), kernel.view(1, 1, 1, 11))
+
+    ma, mb = blur(a), blur(b)
+    va, vb, cov = blur(a * a) - ma * ma, blur(b * b) - mb * mb, blur(a * b) - ma * mb
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    return (((2 * ma * mb + c1) * (2 * cov + c2)) / ((ma**2 + mb**2 + c1) * (va + vb + c2))).mean().item()
+
+
+def crop_to_multiple(hr: Tensor, scale: int) -> Tensor:
+    """(..., H, W) -> sides cut at the bottom and right to multiples of `scale`."""
+    h, w = hr.shape[-2:]
+    return hr[..., : h - h % scale, : w - w % scale]
+
+
+def _cubic(x: Tensor) -> Tensor:
+    x = x.abs()
+    near = 1.5 * x**3 - 2.5 * x**2 + 1
+    far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    return torch.where(x <= 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
+
+
+def _round_half_up(x: Tensor) -> Tensor:
+    return (x + 0.5).floor_().clamp_(0, 255)
+
+
+def _inside(x: Tensor, border: int) -> Tensor:
+    return x[..., border : x.shape[-2] - border, border : x.shape[-1] - border]

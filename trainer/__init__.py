@@ -1,0 +1,1 @@
+"""Training: from folders of pictures to weights that `dagan upscale` uses."""
