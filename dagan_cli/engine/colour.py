@@ -1,0 +1,169 @@
+"""Planes of a video frame <-> float RGB, by our own exact arithmetic.
+
+Why not a library: swscale maps 10-bit white to 253, takes the nearest chroma sample, and guesses BT.601 (media facts).
+
+Chroma is up-sampled linearly at its true position, as zimg does it. It is down-sampled by the filters that undo that
+up-sampling exactly, (-1 3 3 -1)/4 between two samples and (-1 2 6 2 -1)/8 on a sample (the low-pass of the LeGall 5/3
+wavelet), so that a frame that nothing has changed comes back with its own code values, 4:2:0 included. Along an odd
+side with centred chroma that holds but for the last chroma line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dagan_cli.planes import HALVINGS, Matrix, PixelLayout
+
+LUMA: dict[Matrix, tuple[float, float]] = {  # (Kr, Kb) of ITU-T H.273
+    "bt709": (0.2126, 0.0722),
+    "bt601": (0.299, 0.114),
+    "bt2020": (0.2627, 0.0593),
+    "smpte240m": (0.212, 0.087),
+    "fcc": (0.30, 0.11),
+}
+
+
+def to_rgb(planes: Sequence[Tensor], layout: PixelLayout) -> Tensor:
+    """Planes (..., h, w) of `layout`  ->  (..., 3, H, W) RGB float32, nominally [0, 1], not clamped.
+
+    Colours outside the RGB cube, which Y'CbCr can hold, keep their values below 0 or above 1. Alpha is left aside.
+    """
+    (low, span), (middle, chroma_span) = _ranges(layout)
+    if layout.chroma == "rgb":
+        return torch.stack([_as_float(plane, low).mul_(1 / span) for plane in planes[:3]], dim=-3)
+    y = _as_float(planes[0], low).mul_(1 / span)
+    if layout.chroma == "gray":
+        return torch.stack([y, y, y], dim=-3)
+    cb, cr = (_upsample(_as_float(plane, middle), layout, y.shape) for plane in planes[1:3])
+
+    kr, kb = LUMA[layout.matrix]
+    red, blue = 2 * (1 - kr) / chroma_span, 2 * (1 - kb) / chroma_span
+    out = y.new_empty(*y.shape[:-2], 3, *y.shape[-2:])
+    r, g, b = out.unbind(-3)
+    torch.add(y, cr, alpha=red, out=r)
+    torch.add(y, cb, alpha=blue, out=b)
+    torch.add(y, cr, alpha=-red * kr / (1 - kr - kb), out=g).add_(cb, alpha=-blue * kb / (1 - kr - kb))
+    return out
+
+
+def from_rgb(rgb: Tensor, layout: PixelLayout) -> tuple[Tensor, ...]:
+    """(..., 3, H, W) RGB, nominally [0, 1]  ->  colour planes of `layout`, rounded, clamped to its code values."""
+    (low, span), (middle, chroma_span) = _ranges(layout)
+    r, g, b = rgb.float().unbind(-3)
+    if layout.chroma == "rgb":
+        return tuple(_quantise(channel * span, low, layout.depth) for channel in (r, g, b))
+    kr, kb = LUMA[layout.matrix]
+    y = torch.mul(r, kr).add_(g, alpha=1 - kr - kb).add_(b, alpha=kb)
+    if layout.chroma == "gray":
+        return (_quantise(y.mul_(span), low, layout.depth),)
+    cb = _downsample(b - y, layout).mul_(chroma_span / (2 * (1 - kb)))
+    cr = _downsample(r - y, layout).mul_(chroma_span / (2 * (1 - kr)))
+    return (
+        _quantise(y.mul_(span), low, layout.depth),
+        _quantise(cb, middle, layout.depth),
+        _quantise(cr, middle, layout.depth),
+    )
+
+
+def to_alpha(planes: Sequence[Tensor], layout: PixelLayout) -> Tensor:
+    """The alpha plane (..., h, w) of `layout`  ->  (..., 1, H, W) float32 in [0, 1]."""
+    return planes[-1].float().mul_(1 / (2**layout.depth - 1)).unsqueeze(-3)
+
+
+def from_alpha(alpha: Tensor, layout: PixelLayout) -> Tensor:
+    """(..., 1, H, W) in [0, 1]  ->  the alpha plane (..., H, W) of `layout`, to follow those of `from_rgb`."""
+    return _quantise(alpha.float().squeeze(-3) * (2**layout.depth - 1), 0, layout.depth)
+
+
+def _ranges(layout: PixelLayout) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Code values of (black, white - black) and (neutral chroma, its full swing)."""
+    step, top = 2 ** (layout.depth - 8), 2**layout.depth - 1
+    if layout.chroma == "rgb" or layout.full_range:
+        return (0, top), (128 * step, top)
+    return (16 * step, 219 * step), (128 * step, 224 * step)
+
+
+def _as_float(plane: Tensor, zero: float) -> Tensor:
+    """float32 code values above `zero`, in memory of their own."""
+    values = plane.to(torch.float32)  # one pass; integer minus float would take three times as long
+    return values.sub_(zero) if zero else values
+
+
+def _quantise(values: Tensor, zero: float, depth: int) -> Tensor:
+    """Code values above `zero`, changed in place  ->  the nearest integers that `depth` bits hold."""
+    top = 2**depth - 1
+    return values.add_(zero + 0.5).clamp_(0, top + 0.5).to(torch.uint8 if depth == 8 else torch.uint16)
+
+
+def _upsample(chroma: Tensor, layout: PixelLayout, shape: torch.Size) -> Tensor:
+    """(..., h, w) chroma  ->  (..., H, W), each value where the luma of that place is."""
+    for axis, halvings, cosited in _axes(layout):
+        for _ in range(halvings):
+            chroma = _double(chroma, chroma.dim() + axis, cosited)
+    return chroma[..., : shape[-2], : shape[-1]]
+
+
+def _downsample(chroma: Tensor, layout: PixelLayout) -> Tensor:
+    """(..., H, W) chroma  ->  (..., h, w) at the places that `layout` gives it."""
+    for axis, halvings, cosited in _axes(layout):
+        for _ in range(halvings):
+            chroma = _halve(chroma, chroma.dim() + axis, cosited)
+    return chroma
+
+
+def _axes(layout: PixelLayout) -> tuple[tuple[int, int, bool], ...]:
+    """For rows, then columns: (axis, times halved, whether a chroma sample lies on a luma sample)."""
+    down, across = HALVINGS[layout.chroma]
+    return (-2, down, layout.siting == "topleft"), (-1, across, layout.siting != "center")
+
+
+def _double(line: Tensor, axis: int, cosited: bool) -> Tensor:
+    """Twice as many samples along `axis`, linearly interpolated; the ends are repeated."""
+    last = line.shape[axis] - 1
+    left, right = line.narrow(axis, 0, last), line.narrow(axis, 1, last)
+    out = line.new_empty(*line.shape[: axis + 1], 2, *line.shape[axis + 1 :])
+    even, odd = out.unbind(axis + 1)
+    if cosited:
+        even.copy_(line)
+        torch.lerp(left, right, 0.5, out=odd.narrow(axis, 0, last))
+    else:
+        even.narrow(axis, 0, 1).copy_(line.narrow(axis, 0, 1))
+        torch.lerp(left, right, 0.75, out=even.narrow(axis, 1, last))
+        torch.lerp(left, right, 0.25, out=odd.narrow(axis, 0, last))
+    odd.narrow(axis, last, 1).copy_(line.narrow(axis, last, 1))
+    return out.flatten(axis, axis + 1)
+
+
+def _halve(line: Tensor, axis: int, cosited: bool) -> Tensor:
+    """Half as many samples along `axis`: undoes `_double` exactly, and removes what half the samples cannot hold."""
+    if line.shape[axis] % 2:
+        line = torch.cat([line, line.narrow(axis, -1, 1)], axis)
+    even, odd = line.unflatten(axis, (-1, 2)).unbind(axis + 1)
+    first, last = even.narrow(axis, 0, 1), odd.narrow(axis, -1, 1)
+    if cosited:
+        out = torch.mul(even, 0.75).add_(odd, alpha=0.25)
+        _add_previous(out, odd, first, axis, 0.25)
+        _add_previous(out, even, first, axis, -0.125)
+        _add_next(out, even, last, axis, -0.125)
+    else:
+        out = torch.add(even, odd).mul_(0.75)
+        _add_previous(out, odd, first, axis, -0.25)
+        _add_next(out, even, last, axis, -0.25)
+    return out
+
+
+def _add_previous(out: Tensor, line: Tensor, edge: Tensor, axis: int, weight: float) -> None:
+    """out[i] += weight * line[i - 1] along `axis`, with `edge` standing in for line[-1]."""
+    inner = line.shape[axis] - 1
+    out.narrow(axis, 1, inner).add_(line.narrow(axis, 0, inner), alpha=weight)
+    out.narrow(axis, 0, 1).add_(edge, alpha=weight)
+
+
+def _add_next(out: Tensor, line: Tensor, edge: Tensor, axis: int, weight: float) -> None:
+    """out[i] += weight * line[i + 1] along `axis`, with `edge` standing in for the one past the end."""
+    inner = line.shape[axis] - 1
+    out.narrow(axis, 0, inner).add_(line.narrow(axis, 1, inner), alpha=weight)
+    out.narrow(axis, inner, 1).add_(edge, alpha=weight)

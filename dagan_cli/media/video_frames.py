@@ -1,0 +1,191 @@
+"""PyAV frames <-> planes of numbers, without swscale, and what those numbers mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import av
+import numpy as np
+from av.video.format import VideoFormat
+
+from dagan_cli.errors import BadInput
+from dagan_cli.planes import HALVINGS, Chroma, ColourTags, Matrix, PixelLayout, Siting
+
+_NOTHING = (0, 2, 3)  # code points of ITU-T H.273 that say nothing of the colour of Y'CbCr
+LIMITED, FULL = 1, 2  # colour ranges as FFmpeg counts them; 0 is not said
+
+_MATRICES: dict[int, Matrix] = {
+    1: "bt709",
+    4: "fcc",
+    5: "bt601",
+    6: "bt601",
+    7: "smpte240m",
+    9: "bt2020",
+    10: "bt2020",
+}
+_PACKED = {  # where R, G, B, A (or Y, A; Y, U, V) lie: the first one, and the step to the next
+    "rgb24": ((0, 3), (1, 3), (2, 3)),
+    "bgr24": ((2, 3), (1, 3), (0, 3)),
+    "rgb48": ((0, 3), (1, 3), (2, 3)),
+    "bgr48": ((2, 3), (1, 3), (0, 3)),
+    "rgb0": ((0, 4), (1, 4), (2, 4)),
+    "bgr0": ((2, 4), (1, 4), (0, 4)),
+    "0rgb": ((1, 4), (2, 4), (3, 4)),
+    "0bgr": ((3, 4), (2, 4), (1, 4)),
+    "rgba": ((0, 4), (1, 4), (2, 4), (3, 4)),
+    "bgra": ((2, 4), (1, 4), (0, 4), (3, 4)),
+    "argb": ((1, 4), (2, 4), (3, 4), (0, 4)),
+    "abgr": ((3, 4), (2, 4), (1, 4), (0, 4)),
+    "rgba64": ((0, 4), (1, 4), (2, 4), (3, 4)),
+    "bgra64": ((2, 4), (1, 4), (0, 4), (3, 4)),
+    "ya8": ((0, 2), (1, 2)),
+    "ya16": ((0, 2), (1, 2)),
+    "yuyv422": ((0, 2), (1, 4), (3, 4)),
+    "yvyu422": ((0, 2), (3, 4), (1, 4)),
+    "uyvy422": ((1, 2), (0, 4), (2, 4)),
+}
+_CENTRED = ("mjpeg", "mpeg1video")  # codecs whose chroma samples sit between the luma samples
+
+
+def layout_of(frame: av.VideoFrame, codec: str) -> PixelLayout:
+    """What the planes of `frame`, as decoded by `codec`, mean; what the stream does not say is guessed by its size.
+
+    Raises BadInput for the few formats whose numbers cannot be taken apart here.
+    """
+    name = frame.format.name
+    shape = VideoFormat(name, 16, 16)  # of a size that every subsampling divides
+    if not _is_known(shape):
+        raise BadInput(
+            f"pictures stored as {name} cannot be read exactly",
+            hint="convert the file first: ffmpeg -i IN -c:v ffv1 -pix_fmt yuv444p10le OUT.mkv",
+        )
+    chroma = chroma_of(shape)
+    if chroma == "rgb":
+        matrix, full = "rgb", True
+        tags = ColourTags(range=FULL, matrix=0, primaries=frame.color_primaries, transfer=frame.color_trc)
+    else:
+        full = frame.color_range == FULL or name.startswith("yuvj")
+        full = full or (chroma == "gray" and frame.color_range != LIMITED)
+        tags = _completed(frame, full)
+        matrix = _MATRICES.get(tags.matrix, "bt709")
+    siting: Siting = "topleft" if matrix == "bt2020" else "center" if codec in _CENTRED else "left"
+    return PixelLayout(
+        matrix=matrix,
+        full_range=full,
+        depth=max(shape.components[0].bits, 8),
+        chroma=chroma,
+        alpha=any(part.is_alpha for part in shape.components),
+        siting=siting,
+        tags=tags,
+    )
+
+
+def has_known_matrix(tags: ColourTags) -> bool:
+    """Whether the Y'CbCr matrix is one that is computed with; others pass through, treated as BT.709."""
+    return tags.matrix in _MATRICES
+
+
+def planes_of(frame: av.VideoFrame, layout: PixelLayout) -> tuple[np.ndarray, ...]:
+    """The planes of a frame of that layout; where possible views, which must not be written to."""
+    if frame.format.has_palette:
+        colours = np.frombuffer(memoryview(frame.planes[1]), np.uint8).reshape(256, 4)  # B, G, R, A
+        index = _rows(frame, 0)[:, : frame.width]
+        return tuple(colours[:, i][index] for i in (2, 1, 0))
+    if _bits(frame.format) < 8:  # swscale loses nothing on the way up from 1 to 6 bits
+        frame = frame.reformat(format="rgb24" if frame.format.is_rgb else "gray")
+    shift = _unused_low_bits(frame.format)
+    return tuple(_plain(view >> shift if shift else view) for view in _views(frame))
+
+
+def frame_of(planes: Sequence[np.ndarray], pix_fmt: str, tags: ColourTags) -> av.VideoFrame:
+    """A new frame holding `planes`, in the order that `PixelLayout` names, with its colour tags."""
+    height, width = planes[0].shape
+    frame = av.VideoFrame(width, height, pix_fmt)
+    shift = _unused_low_bits(frame.format)
+    for view, plane in zip(_views(frame), planes, strict=True):
+        view[...] = plane << shift if shift else plane
+    frame.color_range, frame.colorspace = tags.range, tags.matrix
+    frame.color_primaries, frame.color_trc = tags.primaries, tags.transfer
+    return frame
+
+
+def _completed(frame: av.VideoFrame, full: bool) -> ColourTags:
+    """The tags of a Y'CbCr frame, and where there are none what players guess of a frame of this height.
+
+    The guess is made explicit because players would guess differently at the output's size.
+    """
+    guess = 1 if frame.height >= 720 else 5 if frame.height in (288, 576) else 6
+    matrix = guess if frame.colorspace in _NOTHING else int(frame.colorspace)
+    primaries = 9 if matrix in (9, 10) else {480: 6, 486: 6, 288: 5, 576: 5}.get(frame.height, 1)
+    return ColourTags(
+        range=FULL if full else LIMITED,
+        matrix=matrix,
+        primaries=primaries if frame.color_primaries in _NOTHING else int(frame.color_primaries),
+        transfer=1 if frame.color_trc in _NOTHING else int(frame.color_trc),
+    )
+
+
+def chroma_of(form: VideoFormat) -> Chroma:
+    """How a 16x16 frame of this format keeps its colour."""
+    colours = [part for part in form.components if not part.is_alpha]
+    if form.is_rgb or form.has_palette:
+        return "rgb"
+    if len(colours) == 1:
+        return "gray"
+    halvings = (16 // colours[1].height).bit_length() - 1, (16 // colours[1].width).bit_length() - 1
+    return next(chroma for chroma, known in HALVINGS.items() if known == halvings)
+
+
+def _bare(name: str) -> str:
+    """A format's name without its byte order."""
+    return name.removesuffix("le").removesuffix("be")
+
+
+def _bits(form: VideoFormat) -> int:
+    return max(component.bits for component in form.components)
+
+
+def _is_known(form: VideoFormat) -> bool:
+    """Whether `planes_of` can take frames of this format apart."""
+    bits = _bits(form)
+    if form.has_palette or bits < 8 or _bare(form.name) in _PACKED:
+        return True
+    planar = form.is_planar or len(form.components) == 1
+    return planar and bits <= 16 and not form.is_bit_stream and "msb" not in form.name and "f16" not in form.name
+
+
+def _unused_low_bits(form: VideoFormat) -> int:
+    """p010 and its like keep their values in the high bits of 16."""
+    bits = form.components[0].bits
+    return 16 - bits if form.name[0] == "p" and form.name != "pal8" and bits > 8 else 0
+
+
+def _views(frame: av.VideoFrame) -> list[np.ndarray]:
+    """The components of a frame as (h, w) views without stride padding, in the order that `PixelLayout` names."""
+    form = frame.format
+    packed = _PACKED.get(_bare(form.name))
+    if packed:
+        rows = _rows(frame, 0)
+        places = zip(packed, form.components, strict=True)
+        return [rows[:, first::step][:, : part.width] for (first, step), part in places]
+    views = []
+    for i, part in enumerate(form.components):
+        sharing = [j for j, other in enumerate(form.components) if other.plane == part.plane]
+        first = sharing.index(i) if form.name not in ("nv21", "nv42") else sharing[::-1].index(i)
+        views.append(_rows(frame, part.plane)[:, first :: len(sharing)][:, : part.width])
+    return views
+
+
+def _rows(frame: av.VideoFrame, index: int) -> np.ndarray:
+    """One plane as stored, (h, values in a line with its padding), top line first."""
+    plane, form = frame.planes[index], frame.format
+    number = np.dtype(np.uint8) if _bits(form) == 8 else np.dtype(">u2" if form.is_big_endian else "<u2")
+    rows = np.frombuffer(memoryview(plane), number).reshape(plane.height, -1)
+    return rows if plane.line_size > 0 else rows[::-1]
+
+
+def _plain(plane: np.ndarray) -> np.ndarray:
+    """The plane as a tensor can share it: numbers in this machine's byte order, top line first in memory."""
+    if plane.dtype.isnative and plane.strides[0] > 0:
+        return plane
+    return np.ascontiguousarray(plane, plane.dtype.newbyteorder("="))
