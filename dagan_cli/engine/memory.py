@@ -176,7 +176,7 @@ def choose_tiling(height: int, width: int, footprint: Footprint, demand: Demand,
         cut = plan(height, width, tiling)
         if cut.area > fit and best is not None:
             break
-        cost = len(cut.tiles) * _cost(cut.area, footprint, demand)
+        cost = cut.count * _cost(cut.area, footprint, demand)
         # Attention over a whole tile is cheapest in tiny ones, but was not trained to see so little.
         if cost < best_cost or max(cut.sides) <= _SMALLEST_GOOD:
             best, best_cost = tiling, cost
@@ -292,7 +292,7 @@ def _left_in(group: Path, limit: str, usage: str, cache: str) -> int:
     try:
         most = int((group / limit).read_text())  # "max" is no number: unlimited
         used = int((group / usage).read_text())
-        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines() if line)
         return max(0, most - used + int(stat.get(cache, 0)))
     except (OSError, ValueError):
         return 1 << 62

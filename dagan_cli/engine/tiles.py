@@ -59,6 +59,10 @@ class Plan:
         return list(product(self.ys, self.xs))
 
     @property
+    def count(self) -> int:
+        return len(self.ys) * len(self.xs)
+
+    @property
     def sides(self) -> tuple[int, int]:
         """Height and width of every tile."""
         return self.ys[0].stop - self.ys[0].start, self.xs[0].stop - self.xs[0].start
@@ -71,7 +75,7 @@ class Plan:
     @property
     def overhead(self) -> float:
         """Arithmetic of all tiles / arithmetic of the picture: at least 1."""
-        return len(self.ys) * len(self.xs) * self.area / (self.ys[-1].b * self.xs[-1].b)
+        return self.count * self.area / (self.ys[-1].b * self.xs[-1].b)
 
 
 def plan(height: int, width: int, tiling: Tiling) -> Plan:
