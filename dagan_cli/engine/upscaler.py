@@ -120,6 +120,13 @@ class Upscaler:
         plan = self.plan(height, width)
         return round(self._measured().bytes_per_pixel * plan.area * self._batch(plan))
 
+    def network(self, dtype: torch.dtype) -> Network:
+        """The copy on the device in the given precision, made when first asked for."""
+        if dtype not in self._cast:
+            copy = deepcopy(self._original)
+            self._cast[dtype] = copy.to(self.choice.device, dtype, memory_format=self._layout)
+        return self._cast[dtype]
+
     def _through_network(self, frames: Tensor) -> Generator[Step, None, Tensor]:
         n, _, h, w = frames.shape
         out = self._result(frames, n, h * self.scale, w * self.scale)
@@ -181,7 +188,7 @@ class Upscaler:
 
     def _apply(self, x: Tensor) -> Tensor:
         """(B, 3, h', w') -> (B, 3, s*h', s*w'), in the precision of x, or fp32 for the mean of the ensemble."""
-        network = self._network(x.dtype)
+        network = self.network(x.dtype)
         if not self.options.ensemble:
             return network(x)
         total: Tensor | None = None
@@ -216,12 +223,6 @@ class Upscaler:
 
     def _is_left(self, i: int, y: Span, x: Span, finished: list[list[Tile]]) -> bool:
         return bool(tiles.left_over(y, x, _of_frame(i, finished[:-1]), 1).max() > 1e-6)
-
-    def _network(self, dtype: torch.dtype) -> Network:
-        if dtype not in self._cast:
-            copy = deepcopy(self._original)
-            self._cast[dtype] = copy.to(self.choice.device, dtype, memory_format=self._layout)
-        return self._cast[dtype]
 
     def _choose(self, height: int, width: int) -> Plan:
         asked, demand = self.options.tile, self._demand
@@ -259,7 +260,7 @@ class Upscaler:
 
     def _measured(self) -> memory.Footprint:
         if self._footprint is None:
-            network = memory.attempt(lambda: self._network(self._dtype))
+            network = memory.attempt(lambda: self.network(self._dtype))
             self._footprint = memory.measure(network, self.choice.device, self._dtype, self._demand.grid)
         return self._footprint
 
