@@ -30,6 +30,7 @@ class CopiedStreams:
         self._out = out
         self._copies: dict[int, Stream] = {}  # by the index in the donor
         self._last: dict[int, int] = {}  # decoding time of the last packet
+        self._ends: dict[int, Fraction] = {}  # when what was read ends, seconds of the donor
         self._early: dict[int, Packet] = {}  # the last packet before time 0
         self._shift = Fraction(0)
         self._trimmed = False
@@ -64,14 +65,27 @@ class CopiedStreams:
                 self._mux(packet)
         for index in list(self._early):
             self._put(self._early.pop(index), index)
+        for stream in self._wanted():
+            self._check_length(stream)
         if self._mended:
             self.warnings.append(f"{self._mended} time stamps of copied streams did not increase, and were set anew")
 
+    def _wanted(self) -> list[Stream]:
+        return [stream for stream in self._donor.streams if stream.index in self._copies]
+
+    def _check_length(self, stream: Stream) -> None:
+        """A damaged file just ends, without an error: tell by the length that its header claims."""
+        if stream.type == "audio" and stream.duration and stream.time_base:
+            length = float(stream.duration * stream.time_base)
+            end = float(self._ends.get(stream.index, 0) - (stream.start_time or 0) * stream.time_base)
+            if end < length - max(0.5, 0.01 * length):
+                self.warnings.append(f"stream {stream.index} is damaged: only {end:.1f} of {length:.1f} s can be read")
+
     def _read(self) -> Iterator[Packet]:
-        wanted = tuple(stream for stream in self._donor.streams if stream.index in self._copies)
         try:
-            for packet in self._donor.demux(*wanted):
+            for packet in self._donor.demux(*self._wanted()):
                 if packet.size:
+                    self._ends[packet.stream_index] = _seconds(packet) + (packet.duration or 0) * packet.time_base
                     yield from _split_amr(packet) if packet.stream.name == "amrnb" else [packet]
         except FFmpegError as error:
             self.warnings.append(f"the copied streams end early, at damage in the file ({error.strerror})")
