@@ -44,6 +44,10 @@ class CannotWrite(DaganError):
 
     exit_code = 6
 
+    def __init__(self, what: str, *, hint: str, ends_the_batch: bool = False) -> None:
+        super().__init__(what, hint=hint)
+        self.ends_the_batch = ends_the_batch  # a full disk is full for all that follow
+
 
 class Mismatch(DaganError):
     """An output does not keep what its input holds."""

@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument("--branch", type=Path, help="run folder to cool down from")
     parser.add_argument("--schedule", choices=("cosine", "constant", "cooldown"))
     parser.add_argument("--budget", type=float, help="seconds")
+    parser.add_argument("--batch", type=int)
     parser.add_argument("--every", type=float, default=60.0, help="seconds between lines")
     args = parser.parse_args()
     signals: list[int] = []
@@ -35,6 +36,8 @@ def main() -> int:
             config = replace(
                 config, schedule=args.schedule, budget=None if args.schedule == "constant" else config.budget
             )
+        if args.batch:
+            config = replace(config, batch=args.batch)
         if args.budget:
             config = replace(config, budget=args.budget, iterations=None)
         steps = train(

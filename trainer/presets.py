@@ -36,8 +36,8 @@ def _smoke() -> GeneratorConfig:
 
 
 PRESETS: dict[str, TrainConfig] = {
-    "psnr-x4": TrainConfig(generator=_light(4), budget=10_800.0, order_odds=(0.7, 0.15, 0.15)),
-    "psnr-x2": TrainConfig(generator=_light(2), budget=10_800.0, order_odds=(0.7, 0.15, 0.15)),
+    "psnr-x4": TrainConfig(generator=_light(4), budget=10_800.0, order_odds=(0.86, 0.07, 0.07)),
+    "psnr-x2": TrainConfig(generator=_light(2), budget=10_800.0, order_odds=(0.86, 0.07, 0.07)),
     "paper-x4": TrainConfig(generator=GeneratorConfig(scale=4), iterations=300_000, lr=1e-4),
     "paper-x2": TrainConfig(generator=GeneratorConfig(scale=2), iterations=300_000, lr=1e-4),
     "smoke": TrainConfig(generator=_smoke(), iterations=20, batch=2, warmup=2, validate_every=10),

@@ -47,12 +47,15 @@ def save_model(generator: Generator, provenance: dict[str, Any], *, half: bool =
     return save(tensors, metadata={"dagan": json.dumps(header, sort_keys=True)})
 
 
-def load_model(path: Path) -> Model:
-    """Read and check a model's file; weights are fp32 on the CPU.
+def load_model(path: Path, expected: str | None = None) -> Model:
+    """Read and check a model's file; weights are fp32 on the CPU. `expected` is the sha256 the file must have.
 
     Raises BadModel, with the next thing to try, for a missing, truncated, damaged, foreign or impossible file.
     """
     data = _read(path)
+    found = sha256(data).hexdigest()
+    if expected is not None and found != expected:
+        raise _damaged(path, f"its sha256 is {found[:12]}..., not {expected[:12]}...")
     header = _header(path, data)
     try:
         config = GeneratorConfig.from_dict(header["config"])
@@ -67,7 +70,7 @@ def load_model(path: Path) -> Model:
         raise _damaged(path, "its contents do not match its own checksum")
     _check(path, tensors, generator)
     generator.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
-    return Model(generator.eval().requires_grad_(False), sha256(data).hexdigest(), header.get("provenance") or {})
+    return Model(generator.eval().requires_grad_(False), found, header.get("provenance") or {})
 
 
 def read_header(path: Path) -> dict[str, Any]:

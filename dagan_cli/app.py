@@ -1,0 +1,451 @@
+"""The command line: parse, build the choices, call one verb, print. Heavy imports wait inside the commands."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+
+from dagan_cli import __version__
+from dagan_cli.console import ProgressMode, Reporter, StopSignals, fail, say, table
+from dagan_cli.errors import BadOption, DaganError
+
+# Underscores and dashes in long flags are the same: scripts written for other upscalers run.
+_SETTINGS = {"help_option_names": ["-h", "--help"], "token_normalize_func": lambda name: name.replace("_", "-")}
+
+app = typer.Typer(
+    name="dagan",
+    help="Upscale images and video with a dual-attention Runge-Kutta GAN, and train new weights for it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich would take longer to load than all the rest
+    context_settings=_SETTINGS,
+)
+models_app = typer.Typer(
+    help="The published models.", no_args_is_help=True, rich_markup_mode=None, context_settings=_SETTINGS
+)
+app.add_typer(models_app, name="models")
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
+Order = Annotated[int | None, typer.Option("--order", help="The solver's order, 1, 2 or 4: speed 4x, 2x, 1x.")]
+Tile = Annotated[str, typer.Option("-t", "--tile", help="auto, off, or the side in input pixels.")]
+
+
+@contextlib.contextmanager
+def friendly_errors(debug: bool) -> Iterator[None]:
+    """A DaganError becomes two lines and its exit code; anything else is a bug and keeps its traceback."""
+    try:
+        yield
+    except DaganError as error:
+        if debug:
+            raise
+        raise typer.Exit(fail(error)) from None
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("-V", "--version", help="Show the version.")] = False) -> None:
+    if version:
+        typer.echo(f"dagan {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def upscale(
+    inputs: Annotated[list[str] | None, typer.Argument(metavar="INPUT...", help="Files, folders, patterns.")] = None,
+    output: Annotated[str | None, typer.Option("-o", "--output", help="File for one input, else a folder.")] = None,
+    scale: Annotated[
+        float | None, typer.Option("-s", "--scale", "--outscale", help="Final factor; 4 by default.")
+    ] = None,
+    size: Annotated[str | None, typer.Option("--size", help="Fit inside WxH, or 1080p, 1440p, 4k, 8k.")] = None,
+    model: Annotated[
+        str | None, typer.Option("-n", "--model", help="Name, file, or nearest, bicubic, lanczos.")
+    ] = None,
+    tile: Tile = "auto",
+    overlap: Annotated[int | None, typer.Option("--overlap", help="Of tiles, in input pixels.")] = None,
+    device: Device = "auto",
+    gpu: Annotated[int | None, typer.Option("-g", "--gpu", help="The same as --device cuda:N.")] = None,
+    precision: Annotated[str, typer.Option("--precision", help="auto, fp16, bf16 or fp32.")] = "auto",
+    fp32: Annotated[bool, typer.Option("--fp32", help="The same as --precision fp32.")] = False,
+    batch: Annotated[str, typer.Option("--batch", help="Tiles at once: auto or a number.")] = "auto",
+    ensemble: Annotated[bool, typer.Option("-x", "--ensemble", "--tta", help="Mean of eight flips and turns.")] = False,
+    order: Order = None,
+    window: Annotated[str, typer.Option("--window", help="What attention and pooling see: global or local.")] = "local",
+    recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Folders inside folders.")] = False,
+    include: Annotated[list[str] | None, typer.Option("--include", help="Only these names, such as *.jpg.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option("--exclude", help="Not these names.")] = None,
+    files_from: Annotated[
+        str | None, typer.Option("--files-from", help="A list of paths, one a line; - is stdin.")
+    ] = None,
+    nul: Annotated[bool, typer.Option("-0", "--null", help="That list is separated by NUL bytes.")] = False,
+    overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace outputs that exist.")] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Skip outputs that exist: the default.")
+    ] = False,
+    format: Annotated[
+        str | None, typer.Option("-f", "--format", "--ext", help="png, jpg, webp, tiff, avif ...")
+    ] = None,
+    quality: Annotated[int, typer.Option("-q", "--quality", help="Of lossy pictures, 1 to 100.")] = 95,
+    lossless: Annotated[bool, typer.Option("--lossless", help="Pictures without loss.")] = False,
+    codec: Annotated[str | None, typer.Option("-c", "--codec", help="Video encoder, such as libx265.")] = None,
+    crf: Annotated[float, typer.Option("--crf", help="Video quality; lower is better.")] = 17,
+    preset: Annotated[str | None, typer.Option("--preset", help="Of the video encoder.")] = None,
+    pix_fmt: Annotated[str | None, typer.Option("--pix-fmt", help="Of the video, such as yuv444p10le.")] = None,
+    encoder_option: Annotated[
+        list[str] | None, typer.Option("-e", help="key=value for the encoder; repeatable.")
+    ] = None,
+    audio: Annotated[str, typer.Option("--audio", help="copy or none.")] = "copy",
+    start: Annotated[float | None, typer.Option("--start", help="Seconds into the video.")] = None,
+    end: Annotated[float | None, typer.Option("--end", help="Seconds into the video.")] = None,
+    frames: Annotated[int | None, typer.Option("--frames", min=1, help="At most so many frames.")] = None,
+    deinterlace: Annotated[str, typer.Option("--deinterlace", help="auto, off or on.")] = "auto",
+    report: Annotated[Path | None, typer.Option("--report", help="Write a JSON report.")] = None,
+    as_json: AsJson = False,
+    progress: Annotated[str, typer.Option("--progress", help="auto, bar, json or none.")] = "auto",
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say only what went wrong.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Upscale images and videos; the result lies beside the input, or in OUT."""
+    with friendly_errors(debug):
+        names = [*(inputs or []), *_listed(files_from, nul)]
+        if not names:
+            raise BadOption("no input was named", hint="dagan upscale picture.jpg -s 4")
+        if overwrite and skip_existing:
+            raise BadOption("both --overwrite and --skip-existing were given", hint="give one of them")
+        mode = _one_of("--progress", progress, ("auto", "bar", "json", "none"))
+
+        from dagan_cli.engine.options import EngineOptions
+        from dagan_cli.media.video_codecs import Encoding
+        from dagan_cli.request import Goal, Request
+
+        request = Request(
+            inputs=tuple(names),
+            output=output,
+            goal=Goal.of(scale, size),
+            model=model,
+            engine=EngineOptions(
+                device=device if gpu is None else f"cuda:{gpu}",
+                precision="fp32" if fp32 else precision,
+                tile=_tile(tile),
+                overlap=overlap,
+                batch="auto" if batch == "auto" else _number("--batch", batch),
+                ensemble=ensemble,
+                folder=_result_folder(output, names),
+            ),
+            order=order,
+            window=_one_of("--window", window, ("global", "local")),
+            recursive=recursive,
+            include=tuple(include or ()),
+            exclude=tuple(exclude or ()),
+            overwrite=overwrite,
+            format=format,
+            quality=quality,
+            lossless=lossless,
+            encoding=Encoding(
+                codec=codec,
+                crf=crf,
+                preset=preset,
+                pix_fmt=pix_fmt,
+                options=dict(_pair(option) for option in encoder_option or ()),
+                audio=_one_of("--audio", audio, ("copy", "none")),
+            ),
+            start=start,
+            end=end,
+            frames=frames,
+            deinterlace=_one_of("--deinterlace", deinterlace, ("auto", "off", "on")),
+        )
+        _run(request, report, as_json, mode, verbose, quiet)
+
+
+def _run(request: Any, report: Path | None, as_json: bool, mode: ProgressMode, verbose: bool, quiet: bool) -> NoReturn:
+    """Work, draw, and account for it: the report is written however the work ends."""
+    from dagan_cli.report import build_report, exit_code, write_report
+    from dagan_cli.request import Item
+    from dagan_cli.upscale import Advance, Engines, Start, Stopped, run
+
+    items: list[Item] = []
+    engines = Engines(request)
+    started = time.monotonic()
+    code: int | None = None
+    with StopSignals().caught() as stop, Reporter(mode, quiet=quiet, verbose=verbose) as reporter:
+
+        def tell(event: Start | Advance | Item) -> None:
+            match event:
+                case Start(index, total, path):
+                    reporter.start(index, total, path.name)
+                case Advance(done, total, unit):
+                    reporter.advance(done, total, unit)
+                case Item():
+                    items.append(event)
+                    reporter.item(event)
+
+        try:
+            run(request, engines, tell, stop)
+        except Stopped:
+            say("stopped: nothing half-written is left; the same command goes on")
+            code = stop.exit_code
+        finally:
+            document = build_report(items, engines.used, time.monotonic() - started)
+            if report is not None:
+                write_report(report, document)
+        for used in engines.used:
+            reporter.note(f"{used.name}: {used.choice.why}")
+    if as_json:
+        typer.echo(json.dumps(document))
+    raise typer.Exit(exit_code(items) if code is None else code)
+
+
+@app.command("eval")
+def eval_(
+    dataset: Annotated[Path, typer.Argument(help="Folder of high-resolution pictures.")],
+    model: Annotated[str, typer.Option("-n", "--model", help="Name, file, or nearest, bicubic, lanczos.")],
+    scale: Annotated[int | None, typer.Option("-s", "--scale", help="By default the model's own.")] = None,
+    order: Order = None,
+    tile: Tile = "auto",
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option("--precision", help="auto, fp16, bf16 or fp32.")] = "auto",
+    window: Annotated[str, typer.Option("--window", help="global or local.")] = "local",
+    ensemble: Annotated[bool, typer.Option("-x", "--ensemble", help="Mean of eight flips and turns.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """PSNR-Y and SSIM-Y of a model on a folder of originals, beside bicubic."""
+    with friendly_errors(debug):
+        from dagan_cli.evaluate import evaluate, mean
+        from dagan_cli.protocol import PROTOCOL
+        from dagan_cli.upscale import Upscaler
+
+        upscaler = Upscaler.load(
+            model,
+            order=order,
+            window=_one_of("--window", window, ("global", "local")),
+            device=device,
+            precision=precision,
+            tile=_tile(tile),
+            ensemble=ensemble,
+        )
+        factor = scale or (4 if upscaler.is_baseline else upscaler.scale)
+        scores = []
+        for score in evaluate(dataset, upscaler, factor):
+            scores.append(score)
+            if sys.stderr.isatty():
+                say(f"{len(scores)}: {score.name}")
+        total = mean(scores)
+        if as_json:
+            facts = {"model": model, "sha256": upscaler.sha256, "scale": factor, "order": upscaler.order}
+            rows = [{name: getattr(s, name) for name in s.__slots__} for s in (*scores, total)]
+            typer.echo(json.dumps(facts | {"dataset": str(dataset), "protocol": PROTOCOL, "scores": rows}))
+            return
+        header = ["picture", "PSNR-Y", "SSIM-Y", "bicubic PSNR", "SSIM"]
+        lines = [
+            [s.name, f"{s.psnr:.2f}", f"{s.ssim:.4f}", f"{s.bicubic_psnr:.2f}", f"{s.bicubic_ssim:.4f}"]
+            for s in (*scores, total)
+        ]
+        typer.echo(table(header, lines))
+        dial = "" if upscaler.order is None else f", order {upscaler.order}"
+        typer.echo(f"\n{model} x{factor}{dial}, {len(scores)} pictures. {PROTOCOL}.")
+
+
+@models_app.command("list")
+def models_list(as_json: AsJson = False) -> None:
+    """The models that can be named with -n."""
+    from weights.catalog import CATALOG
+
+    if as_json:
+        typer.echo(json.dumps([{name: getattr(m, name) for name in m.__slots__} for m in CATALOG]))
+        return
+    rows = [[m.name, f"x{m.scale}", m.licence, m.summary] for m in CATALOG]
+    rows += [[name, "any", "-", "no network: a baseline"] for name in ("nearest", "bicubic", "lanczos")]
+    typer.echo(table(["name", "scale", "licence", "for"], rows))
+
+
+@models_app.command("path")
+def models_path(model: Annotated[str, typer.Argument(help="A published name.")], debug: Debug = False) -> None:
+    """Where a model's file lies."""
+    with friendly_errors(debug):
+        from weights.catalog import find_model
+
+        typer.echo(find_model(model)[0])
+
+
+@models_app.command("info")
+def models_info(
+    model: Annotated[str, typer.Argument(help="A published name, or a .safetensors file.")],
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """What a model is, and how it was trained."""
+    with friendly_errors(debug):
+        from dagan_cli.model.checkpoint import load_model
+        from weights.catalog import find_model
+
+        loaded = load_model(*find_model(model))
+        config = loaded.generator.config
+        facts = {
+            "model": model,
+            "sha256": loaded.sha256,
+            "scale": config.scale,
+            "parameters": sum(p.numel() for p in loaded.generator.parameters()),
+            "orders": list(config.orders),
+            "config": config.to_dict(),
+            "provenance": loaded.provenance,
+        }
+        typer.echo(json.dumps(facts, indent=None if as_json else 2))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """What this machine has: devices, codecs, versions, models."""
+    from dagan_cli.doctor import examine
+
+    facts = examine()
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {item}" for key, item in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(map(str, value))
+        typer.echo(f"{name + ':':18} {value}")
+
+
+@app.command()
+def train(
+    data: Annotated[list[Path], typer.Option("--data", help="Folder of high-resolution pictures; repeatable.")],
+    preset: Annotated[str | None, typer.Option("--preset", help="A named run, such as psnr-x4.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="A TOML file of choices.")] = None,
+    run: Annotated[Path, typer.Option("--run", help="Folder of the run; it goes on if it has begun.")] = Path(
+        "runs/run"
+    ),
+    val: Annotated[Path | None, typer.Option("--val", help="Folder of held-out pictures.")] = None,
+    budget: Annotated[str | None, typer.Option("--budget", help="Training time, such as 20m or 3h.")] = None,
+    iterations: Annotated[int | None, typer.Option("--iterations", min=1, help="Steps, in place of a budget.")] = None,
+    schedule: Annotated[str | None, typer.Option("--schedule", help="cosine, constant or cooldown.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Patches a step.")] = None,
+    lr: Annotated[float | None, typer.Option("--lr", help="Learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same data order.")] = None,
+    begin: Annotated[Path | None, typer.Option("--start", help="Model file to take fitting weights from.")] = None,
+    branch: Annotated[
+        Path | None, typer.Option("--branch", help="Run folder to branch off, as for a cooldown.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on, or refuse a run that has begun.")] = True,
+    progress: Annotated[str, typer.Option("--progress", help="auto, bar, json or none.")] = "auto",
+    debug: Debug = False,
+) -> None:
+    """Train new weights; the run's folder gets model.safetensors, best.safetensors and log.jsonl."""
+    with friendly_errors(debug):
+        if preset is not None and config is not None:
+            raise BadOption("both --preset and --config were given", hint="give one of them")
+        mode = _one_of("--progress", progress, ("auto", "bar", "json", "none"))
+        if not resume and (run / "state.pt").exists():
+            raise BadOption(f"{run} holds a run that has begun", hint="name another folder with --run")
+
+        from dataclasses import replace
+
+        from trainer import presets
+        from trainer.config import read_config
+        from trainer.loop import train as train_
+
+        chosen = read_config(config) if config else presets.preset(preset or "psnr-x4")
+        wanted: dict[str, Any] = {"batch": batch, "lr": lr, "seed": seed, "schedule": schedule}
+        if budget is not None and iterations is not None:
+            raise BadOption("both --budget and --iterations were given", hint="give one of them")
+        if budget is not None or iterations is not None:
+            chosen = replace(chosen, budget=_seconds(budget) if budget else None, iterations=iterations)
+        chosen = replace(chosen, **{name: value for name, value in wanted.items() if value is not None})
+        with StopSignals().caught() as stop:
+            steps = train_(chosen, data, run, val=val, start=begin, branch=branch, should_stop=stop)
+            _draw_training(steps, mode, str(run))
+        raise typer.Exit(stop.exit_code if stop() else 0)
+
+
+def _draw_training(steps: Any, mode: ProgressMode, name: str) -> None:
+    with contextlib.ExitStack() as stack:
+        bar: Any = None
+        if mode == "bar" or (mode == "auto" and sys.stderr.isatty()):
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[facts]}"))
+            bar = stack.enter_context(Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)))
+            task = bar.add_task(name, total=1.0, facts="")
+        spoken = 0.0
+        for p in steps:
+            facts = f"step {p.step}  loss {p.loss:.5f}  {p.rate:.2f} it/s"
+            if bar is not None:
+                bar.update(task, completed=p.fraction, facts=facts)
+            elif mode == "json":
+                line = {"event": "train", "step": p.step, "loss": p.loss, "rate": p.rate, "remaining": p.remaining}
+                say(json.dumps(line | {"psnr_y": p.psnr}))
+            elif mode == "auto" and (p.psnr is not None or p.message or time.monotonic() - spoken > 30):
+                spoken = time.monotonic()
+                left = "" if p.remaining is None else f"  {p.remaining / 60:.1f} min left"
+                say(facts + left)
+            if p.psnr is not None and mode != "json":
+                line = f"step {p.step}: PSNR-Y {p.psnr:.3f} dB"
+                (bar.console.print(line, highlight=False) if bar is not None else say(line))
+
+
+def _listed(source: str | None, nul: bool) -> list[str]:
+    if source is None:
+        return []
+    from dagan_cli.media.find import read_list
+
+    try:
+        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    except OSError as error:
+        raise BadOption(f"cannot read the list {source}: {error.strerror}", hint="check --files-from") from error
+    return [str(path) for path in read_list(data, nul=nul)]
+
+
+def _result_folder(output: str | None, names: list[str]) -> Path | None:
+    """Where results too large for memory wait: on the disk they will be written to."""
+    place = Path(output or names[0])
+    folder = place if place.is_dir() else place.parent
+    return folder if folder.is_dir() else None
+
+
+def _tile(value: str) -> Any:
+    if value in ("auto", "off"):
+        return value
+    return "off" if (number := _number("--tile", value)) == 0 else number
+
+
+def _number(flag: str, value: str) -> int:
+    if not value.isdecimal():
+        raise BadOption(f"{flag} {value!r} is not a whole number", hint=f"use {flag} auto, or a number")
+    return int(value)
+
+
+def _one_of(flag: str, value: str, choices: tuple[Any, ...]) -> Any:
+    if value not in choices:
+        raise BadOption(f"{flag} {value!r}", hint=f"use one of {', '.join(choices)}")
+    return value
+
+
+def _pair(option: str) -> tuple[str, str]:
+    key, separator, value = option.partition("=")
+    if not separator or not key:
+        raise BadOption(f"-e {option!r} is not key=value", hint="for example -e tune=film")
+    return key, value
+
+
+def _seconds(text: str) -> float:
+    unit: Literal[1, 60, 3600] = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], 1)  # type: ignore[assignment]
+    number = text.rstrip("smh")
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise BadOption(f"a budget of {text!r}", hint="use a time such as 90s, 20m or 3h")
+    return seconds

@@ -1,0 +1,156 @@
+"""What the user sees: progress on stderr, results on stdout, errors in two lines with their exit code."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from dagan_cli.errors import DaganError
+
+if TYPE_CHECKING:
+    from dagan_cli.request import Item
+
+ProgressMode = Literal["auto", "bar", "json", "none"]
+
+
+def say(text: str) -> None:
+    """A line on stderr; names of any bytes are printable."""
+    print(text.encode("utf-8", "backslashreplace").decode(), file=sys.stderr, flush=True)
+
+
+def fail(error: DaganError) -> int:
+    """Two lines: what failed, what to try next. Returns the exit code."""
+    say(f"error: {error}")
+    say(f"  try: {error.hint}")
+    return error.exit_code
+
+
+class StopSignals:
+    """SIGINT and SIGTERM ask for a clean stop; the second one ends the program at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+    def __call__(self) -> bool:
+        return self.received is not None
+
+    @property
+    def exit_code(self) -> int:
+        return 128 + (self.received or 0)
+
+    def _receive(self, number: int, _: object) -> None:
+        if self.received is not None:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.received = number
+
+    @contextmanager
+    def caught(self) -> Iterator[StopSignals]:
+        before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class Reporter:
+    """Draws what happens while inputs are worked on: a bar, lines, JSON lines, or nothing."""
+
+    def __init__(self, mode: ProgressMode, *, quiet: bool, verbose: bool) -> None:
+        if mode == "auto":
+            mode = "none" if quiet else "bar" if sys.stderr.isatty() else "auto"
+        self._mode = mode  # "auto" has become: one line for each file
+        self._quiet = quiet
+        self._verbose = verbose
+        self._bar: Any = None
+        self._task: Any = None
+        self._started = 0.0
+
+    def __enter__(self) -> Reporter:
+        if self._mode == "bar":
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def start(self, index: int, total: int, name: str) -> None:
+        """Work on an input begins."""
+        self._started = time.monotonic()
+        if self._mode == "json":
+            say(json.dumps({"event": "start", "index": index, "inputs": total, "input": name}))
+        elif self._bar is not None:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            label = name if total == 1 else f"[{index + 1}/{total}] {name}"
+            self._task = self._bar.add_task(label.encode("utf-8", "backslashreplace").decode(), total=None, rate="")
+
+    def advance(self, done: int, total: int | None, unit: str) -> None:
+        """Part of the input is done; `total` is None where nobody knows."""
+        rate = done / max(1e-9, time.monotonic() - self._started)
+        if self._mode == "json":
+            remaining = (total - done) / rate if total else None
+            say(json.dumps({"event": "progress", "done": done, "total": total, "unit": unit, "remaining": remaining}))
+        elif self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total, rate=f"{rate:.2f} {unit}/s")
+
+    def item(self, item: Item) -> None:
+        """An input is finished, well or not."""
+        if self._mode == "json":
+            say(json.dumps({"event": "item", **item.to_json()}))
+            return
+        if item.status == "failed":
+            self._line(f"error: {item.reason}")
+            self._line(f"  try: {item.hint}")
+            return
+        for warning in item.warnings:
+            self._line(f"warning: {item.input.name}: {warning}")
+        if item.status == "partial":
+            self._line(f"error: {item.output} is short: {item.reason}")
+            self._line("  try: repair the input: ffmpeg -i IN -c copy OUT.mkv")
+        elif not self._quiet:
+            size = f" {item.out_size[0]}x{item.out_size[1]}" if item.out_size else ""
+            tail = f"skipped: {item.reason}" if item.status == "skipped" else f"{size.strip()}, {item.seconds:.1f} s"
+            self._line(f"{item.output} ({tail})")
+
+    def note(self, text: str) -> None:
+        """A remark that only -v shows."""
+        if self._verbose:
+            self._line(text)
+
+    def _line(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text.encode("utf-8", "backslashreplace").decode(), markup=False, highlight=False)
+        else:
+            say(text)
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Plain columns for stdout, the first to the left and the others to the right."""
+    cells = [header, *rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in cells
+    )

@@ -1,0 +1,60 @@
+"""`dagan doctor`: what this machine has, and what that means for speed."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+PACKAGES = ("torch", "av", "pillow", "numpy", "typer", "rich", "imageio", "imageio-ffmpeg", "tifffile", "safetensors")
+ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks", "h264_nvenc", "hevc_nvenc")
+
+
+def examine() -> dict[str, Any]:
+    """Facts as plain values, for a table or JSON."""
+    import av
+    import torch
+
+    from dagan_cli import __version__
+    from dagan_cli.engine.memory import free_host_memory
+    from dagan_cli.engine.precision import choose
+    from weights.catalog import CATALOG
+
+    choice = choose()
+    devices = ["cpu"]
+    devices += [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    return {
+        "dagan": __version__,
+        "python": sys.version.split()[0],
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "packages": {name: _version(name) for name in PACKAGES},
+        "devices": devices,
+        "chosen": {
+            "device": str(choice.device),
+            "precision": str(choice.dtype).removeprefix("torch."),
+            "why": choice.why,
+        },
+        "threads": torch.get_num_threads(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "free_memory_gib": round(free_host_memory() / 2**30, 1),
+        "encoders": [name for name in ENCODERS if name in av.codecs_available],
+        "models": {
+            model.name: "ok" if _is_whole(model.path, model.sha256) else "damaged or missing: reinstall dagan"
+            for model in CATALOG
+        },
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _is_whole(path: Any, expected: str) -> bool:
+    return path.is_file() and sha256(path.read_bytes()).hexdigest() == expected

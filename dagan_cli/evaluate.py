@@ -1,0 +1,69 @@
+"""`dagan eval`: how close an upscaled picture comes to the original, by the protocol of the papers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dagan_cli.errors import BadInput, NoInput
+from dagan_cli.media.find import find_inputs
+from dagan_cli.media.images import open_picture
+from dagan_cli.protocol import bicubic, crop_to_multiple, psnr_y, ssim_y
+from dagan_cli.upscale import Upscaler
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One picture, or the mean of all."""
+
+    name: str
+    psnr: float  # dB, Y
+    ssim: float  # Y
+    bicubic_psnr: float
+    bicubic_ssim: float
+
+
+def evaluate(dataset: Path, upscaler: Upscaler, scale: int) -> Iterator[Score]:
+    """Score every picture under `dataset`; LR is made from each by MATLAB's bicubic. Raises NoInput, BadInput."""
+    sources = [source for source in find_inputs([dataset], recursive=True).sources if source.kind == "picture"]
+    if not sources:
+        raise NoInput(f"no picture in {dataset}", hint="name a folder of high-resolution pictures")
+    for source in sources:
+        hr = crop_to_multiple(_rgb(source.path), scale)
+        h, w = hr.shape[-2:]
+        if min(h, w) < 11 + 2 * scale:
+            raise BadInput(f"{source.path} is too small to be measured", hint="leave it out of the folder")
+        lr = bicubic(hr, h // scale, w // scale)
+        sr = upscaler.upscale_to((lr / 255).float(), (w, h)).double().mul(255).round().clamp(0, 255)
+        plain = bicubic(lr, h, w)
+        yield Score(
+            source.path.name,
+            psnr_y(sr, hr, scale),
+            ssim_y(sr, hr, scale),
+            psnr_y(plain, hr, scale),
+            ssim_y(plain, hr, scale),
+        )
+
+
+def mean(scores: list[Score]) -> Score:
+    """The mean of every number."""
+
+    def average(field: str) -> float:
+        return sum(getattr(score, field) for score in scores) / len(scores)
+
+    return Score("mean", average("psnr"), average("ssim"), average("bicubic_psnr"), average("bicubic_ssim"))
+
+
+def _rgb(path: Path) -> Tensor:
+    """(1, 3, H, W) float64 whole values in [0, 255]; grey is repeated, alpha left out."""
+    with open_picture(path) as picture:
+        pixels = next(iter(picture.frames))
+    if pixels.dtype != np.uint8:
+        raise BadInput(f"{path} is not an 8-bit picture", hint="the protocol is for 8 bit; convert it first")
+    colour = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1].repeat(3, axis=2)
+    return torch.from_numpy(np.ascontiguousarray(colour)).permute(2, 0, 1)[None].double()

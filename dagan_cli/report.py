@@ -1,0 +1,56 @@
+"""The machine-readable account of a run: one JSON document, written even when the run fails or is stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dagan_cli import __version__
+from dagan_cli.media.atomic import whole_or_absent
+from dagan_cli.request import Item
+
+if TYPE_CHECKING:
+    from dagan_cli.upscale import Upscaler
+
+
+def build_report(items: list[Item], used: list[Upscaler], seconds: float) -> dict[str, Any]:
+    """Items, totals, and what made them; `model` is the first one used, `models` all of them."""
+    models = [{"name": u.name, "sha256": u.sha256, "scale": u.scale, "order": u.order} for u in used]
+    pixels = sum(
+        i.frames * i.out_size[0] * i.out_size[1] for i in items if i.out_size and i.status in ("done", "partial")
+    )
+    counts = {status: sum(i.status == status for i in items) for status in ("done", "skipped", "failed", "partial")}
+    return {
+        "dagan": __version__,
+        "model": models[0] if models else None,
+        "models": models,
+        "device": str(used[0].choice.device) if used else None,
+        "precision": str(used[0].choice.dtype).removeprefix("torch.") if used else None,
+        "items": [item.to_json() for item in items],
+        "totals": counts
+        | {
+            "frames": sum(item.frames for item in items),
+            "megapixels": round(pixels / 1e6, 3),
+            "seconds": round(seconds, 3),
+        },
+    }
+
+
+def write_report(path: Path, report: dict[str, Any]) -> None:
+    """Raises CannotWrite."""
+    with whole_or_absent(path) as part:
+        part.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def exit_code(items: list[Item]) -> int:
+    """0 all done; 3 nothing usable; 6 and 5 for output and memory; else 1 when some failed."""
+    failed = [item for item in items if item.status in ("failed", "partial")]
+    if not failed:
+        return 0
+    for code in (6, 5):
+        if any(item.exit_code == code for item in failed):
+            return code
+    if len(failed) == len(items) and all(item.status == "failed" and item.exit_code == 1 for item in failed):
+        return 3
+    return 2 if len(failed) == len(items) and all(item.exit_code == 2 for item in failed) else 1

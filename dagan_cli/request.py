@@ -1,0 +1,123 @@
+"""What the user asked of `dagan upscale`, as frozen values with units; nonsense is refused when they are built."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dagan_cli.errors import BadOption
+
+if TYPE_CHECKING:  # their modules import torch and av, which --help must not wait for
+    from dagan_cli.engine.options import EngineOptions
+    from dagan_cli.media.video import Deinterlace
+    from dagan_cli.media.video_codecs import Encoding
+
+_NAMED_SIZES = {"720p": 720, "1080p": 1080, "1440p": 1440, "4k": 2160, "8k": 4320}
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """The size of the result: a factor, a box to fit into, or a height. Raises BadOption for nonsense."""
+
+    factor: float | None = None
+    box: tuple[int, int] | None = None  # (width, height), pixels
+    height: int | None = None  # pixels
+    name: str = ""  # as the user wrote it, for file names: "x4", "1080p", "1920x1080"
+
+    @classmethod
+    def of(cls, scale: float | None, size: str | None) -> Goal:
+        """From --scale and --size, of which at most one may be given; a factor of 4 by default."""
+        if size is None:
+            factor = 4.0 if scale is None else scale
+            if not (isfinite(factor) and 0 < factor <= 64):
+                raise BadOption(f"a scale of {factor:g}", hint="use a factor above 0 and up to 64, such as -s 2")
+            return cls(factor=factor, name=f"x{factor:g}")
+        if scale is not None:
+            raise BadOption("both --scale and --size were given", hint="give one of them")
+        word = size.lower()
+        if word in _NAMED_SIZES or re.fullmatch(r"\d{2,5}p", word):
+            return cls(height=_NAMED_SIZES.get(word) or int(word[:-1]), name=word)
+        if found := re.fullmatch(r"(\d{1,6})x(\d{1,6})", word):
+            width, height = int(found[1]), int(found[2])
+            if min(width, height) > 0:
+                return cls(box=(width, height), name=word)
+        raise BadOption(f"no size is called {size!r}", hint=f"use WxH, or one of {', '.join(_NAMED_SIZES)}")
+
+    def factor_for(self, width: int, height: int) -> float:
+        """The factor that reaches this goal from a picture of that size."""
+        if self.factor is not None:
+            return self.factor
+        if self.height is not None:
+            return self.height / height
+        assert self.box is not None
+        return min(self.box[0] / width, self.box[1] / height)
+
+    def size_for(self, width: int, height: int, even: bool = False) -> tuple[int, int]:
+        """(width, height) of the result; `even` sides for video, where a box or height leaves the choice."""
+        factor = self.factor_for(width, height)
+        step = 2 if even and self.factor is None else 1
+        w, h = (max(step, step * int(side * factor / step + 0.5)) for side in (width, height))
+        return w, h
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One run of `dagan upscale`."""
+
+    inputs: tuple[str, ...]
+    output: str | None
+    goal: Goal
+    model: str | None  # None: the one for the factor
+    engine: EngineOptions
+    order: int | None = None  # the solver's, where the model has the dial
+    window: Literal["global", "local"] = "local"
+    recursive: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    overwrite: bool = False
+    format: str | None = None  # of pictures
+    quality: int = 95
+    lossless: bool = False
+    encoding: Encoding  # of videos
+    start: float | None = None  # seconds
+    end: float | None = None  # seconds
+    frames: int | None = None
+    deinterlace: Deinterlace = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """What became of one input; a row of the report."""
+
+    input: Path
+    output: Path | None
+    status: Literal["done", "skipped", "failed", "partial"]
+    reason: str = ""
+    hint: str = ""
+    exit_code: int = 0
+    seconds: float = 0.0
+    frames: int = 0
+    in_size: tuple[int, int] | None = None
+    out_size: tuple[int, int] | None = None
+    warnings: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as the report holds it; paths of any bytes become printable."""
+        return {
+            "input": _printable(self.input),
+            "output": _printable(self.output) if self.output else None,
+            "status": self.status,
+            "reason": self.reason,
+            "seconds": round(self.seconds, 3),
+            "frames": self.frames,
+            "in_size": list(self.in_size) if self.in_size else None,
+            "out_size": list(self.out_size) if self.out_size else None,
+            "warnings": list(self.warnings),
+        }
+
+
+def _printable(path: Path) -> str:
+    return str(path).encode("utf-8", "backslashreplace").decode()

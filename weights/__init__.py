@@ -1,0 +1,1 @@
+"""The published models: what they are, and where their files lie."""
