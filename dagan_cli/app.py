@@ -371,6 +371,7 @@ def train(
 def _draw_training(steps: Any, mode: ProgressMode, name: str) -> None:
     with contextlib.ExitStack() as stack:
         bar: Any = None
+        task: Any = None
         if mode == "bar" or (mode == "auto" and sys.stderr.isatty()):
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

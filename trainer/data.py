@@ -81,7 +81,7 @@ def sample_batch(pictures: Pictures, *, scale: int, patch: int, batch: int, augm
     for i, index in enumerate(chosen):
         crops[i] = _detailed_crop(pictures.pixels[index], side, scale, random)
         if augment:
-            turned = np.rot90(crops[i], random.integers(4))
+            turned = np.rot90(crops[i], int(random.integers(4)))
             crops[i] = turned[:, ::-1].copy() if random.integers(2) else turned.copy()
     hr = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
     lr = bicubic(hr, side // scale, side // scale)[..., MARGIN:-MARGIN, MARGIN:-MARGIN]

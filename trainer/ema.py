@@ -5,18 +5,20 @@ from __future__ import annotations
 from copy import deepcopy
 
 import torch
-from torch import nn
+
+from dagan_cli.model.generator import Generator
 
 
 class Average:
     """Exponential moving average of all parameters; early steps are weighted so that the start is soon forgotten."""
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
+    def __init__(self, network: Generator, decay: float) -> None:
         self.decay = decay
         self.network = deepcopy(network).requires_grad_(False).eval()
 
     @torch.no_grad()
-    def update(self, network: nn.Module, step: int) -> None:
+    def update(self, network: Generator, step: int) -> None:
         """Move towards `network` after its `step`-th update, counted from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.network.parameters()), list(network.parameters()), 1 - decay)
+        for mean, new in zip(self.network.parameters(), network.parameters(), strict=True):
+            mean.lerp_(new, 1 - decay)

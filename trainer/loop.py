@@ -67,7 +67,8 @@ def train(
     pairs = list(validation_pairs(load_pictures([val], smallest=8 * scale), scale)) if val else []
 
     torch.manual_seed(config.seed)
-    generator = Generator(config.generator).to(device, memory_format=torch.channels_last)
+    generator = Generator(config.generator).to(device)
+    generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if start is not None:
         _start_from(generator, start)
     average = Average(generator, config.ema)

@@ -80,9 +80,10 @@ class GeneratorConfig:
         """Build from a mapping. Raises BadOption for a key or value that is not known."""
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         _require(not unknown, f"no setting {', '.join(map(repr, unknown))}", "check the names, or update dagan")
-        orders = values.get("orders", ())
+        orders: Any = values.get("orders", ())
         _require(isinstance(orders, (list, tuple)), f"orders = {orders!r}", "use a list of whole numbers")
-        return cls(**(values | {"orders": tuple(orders)}))
+        known: dict[str, Any] = {**values, "orders": tuple(orders)}
+        return cls(**known)
 
 
 def _require(good: bool, what: str, hint: str) -> None:
