@@ -1,0 +1,75 @@
+"""What every test starts from: one thread, one seed, a tiny model, and real files where a folder of them is named."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from dagan_cli.model.checkpoint import save_model
+from dagan_cli.model.config import GeneratorConfig
+from dagan_cli.model.generator import Generator
+
+TINY = GeneratorConfig(
+    scale=2,
+    blocks=2,
+    channels=16,
+    block="residual",
+    pairwise="embedded",
+    temperature=4.0,
+    window=16,
+    pool=4,
+    solver="rk4",
+    orders=(1, 2, 4),
+    upsampler="direct",
+    image_skip=True,
+    patch=16,
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The slow checks over real files run when they are asked for: `-m corpus`, or DAGAN_CORPUS=1."""
+    if "corpus" in (config.option.markexpr or "") or os.environ.get("DAGAN_CORPUS") == "1":
+        return
+    slow = [item for item in items if item.get_closest_marker("corpus")]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not item.get_closest_marker("corpus")]
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _needs_its_device(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture
+def corpus() -> Path:
+    """The folder of real files."""
+    folder = os.environ.get("DAGAN_TEST_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("DAGAN_TEST_DATA names no folder of real files")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file: x2, the published architecture made tiny, random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        generator = Generator(TINY)
+    path = tmp_path_factory.mktemp("model") / "tiny-x2.safetensors"
+    path.write_bytes(save_model(generator, {"data": "none", "licence": "MIT"}))
+    return path
