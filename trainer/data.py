@@ -91,7 +91,7 @@ def sample_batch(pictures: Pictures, *, scale: int, patch: int, batch: int, augm
 
 
 def validation_pairs(pictures: Pictures, scale: int, largest: int = 512) -> Iterator[tuple[Tensor, Tensor]]:
-    """(LR, HR) of each picture's centre, (1, 3, h, w) and (1, 3, H, W) in [0, 255]; at most `largest` HR pixels a side."""
+    """(LR, HR) of each picture: (1, 3, h, w), (1, 3, H, W) in [0, 255]; the centre, of at most `largest` HR pixels."""
     for pixels in pictures.pixels:
         h, w = (min(length, largest) // scale * scale for length in pixels.shape[:2])
         top, left = ((length - kept) // 2 for length, kept in zip(pixels.shape[:2], (h, w), strict=True))
