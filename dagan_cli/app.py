@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from dagan_cli import __version__
-from dagan_cli.console import ProgressMode, Reporter, StopSignals, fail, say, table
+from dagan_cli.arguments import key_value, listed_inputs, one_of, result_folder, tile_side, time_budget, whole_number
+from dagan_cli.console import ProgressMode, Reporter, StopSignals, draw_training, fail, say, table
 from dagan_cli.errors import BadOption, DaganError
 
 # Underscores and dashes in long flags are the same: scripts written for other upscalers run.
@@ -115,12 +116,12 @@ def upscale(
 ) -> None:
     """Upscale images and videos; the result lies beside the input, or in OUT."""
     with friendly_errors(debug):
-        names = [*(inputs or []), *_listed(files_from, nul)]
+        names = [*(inputs or []), *listed_inputs(files_from, nul)]
         if not names:
             raise BadOption("no input was named", hint="dagan upscale picture.jpg -s 4")
         if overwrite and skip_existing:
             raise BadOption("both --overwrite and --skip-existing were given", hint="give one of them")
-        mode = _one_of("--progress", progress, ("auto", "bar", "json", "none"))
+        mode = one_of("--progress", progress, ("auto", "bar", "json", "none"))
 
         from dagan_cli.engine.options import EngineOptions
         from dagan_cli.media.video_codecs import Encoding
@@ -134,14 +135,14 @@ def upscale(
             engine=EngineOptions(
                 device=device if gpu is None else f"cuda:{gpu}",
                 precision="fp32" if fp32 else precision,
-                tile=_tile(tile),
+                tile=tile_side(tile),
                 overlap=overlap,
-                batch="auto" if batch == "auto" else _number("--batch", batch),
+                batch="auto" if batch == "auto" else whole_number("--batch", batch),
                 ensemble=ensemble,
-                folder=_result_folder(output, names),
+                folder=result_folder(output, names),
             ),
             order=order,
-            window=_one_of("--window", window, ("global", "local")),
+            window=one_of("--window", window, ("global", "local")),
             recursive=recursive,
             include=tuple(include or ()),
             exclude=tuple(exclude or ()),
@@ -154,13 +155,13 @@ def upscale(
                 crf=crf,
                 preset=preset,
                 pix_fmt=pix_fmt,
-                options=dict(_pair(option) for option in encoder_option or ()),
-                audio=_one_of("--audio", audio, ("copy", "none")),
+                options=dict(key_value(option) for option in encoder_option or ()),
+                audio=one_of("--audio", audio, ("copy", "none")),
             ),
             start=start,
             end=end,
             frames=frames,
-            deinterlace=_one_of("--deinterlace", deinterlace, ("auto", "off", "on")),
+            deinterlace=one_of("--deinterlace", deinterlace, ("auto", "off", "on")),
         )
         _run(request, report, as_json, mode, verbose, quiet)
 
@@ -226,10 +227,10 @@ def eval_(
         upscaler = Upscaler.load(
             model,
             order=order,
-            window=_one_of("--window", window, ("global", "local")),
+            window=one_of("--window", window, ("global", "local")),
             device=device,
             precision=precision,
-            tile=_tile(tile),
+            tile=tile_side(tile),
             ensemble=ensemble,
         )
         factor = scale or (4 if upscaler.is_baseline else upscaler.scale)
@@ -345,7 +346,7 @@ def train(
     with friendly_errors(debug):
         if preset is not None and config is not None:
             raise BadOption("both --preset and --config were given", hint="give one of them")
-        mode = _one_of("--progress", progress, ("auto", "bar", "json", "none"))
+        mode = one_of("--progress", progress, ("auto", "bar", "json", "none"))
         if not resume and (run / "state.pt").exists():
             raise BadOption(f"{run} holds a run that has begun", hint="name another folder with --run")
 
@@ -360,93 +361,9 @@ def train(
         if budget is not None and iterations is not None:
             raise BadOption("both --budget and --iterations were given", hint="give one of them")
         if budget is not None or iterations is not None:
-            chosen = replace(chosen, budget=_seconds(budget) if budget else None, iterations=iterations)
+            chosen = replace(chosen, budget=time_budget(budget) if budget else None, iterations=iterations)
         chosen = replace(chosen, **{name: value for name, value in wanted.items() if value is not None})
         with StopSignals().caught() as stop:
             steps = train_(chosen, data, run, val=val, start=begin, branch=branch, should_stop=stop)
-            _draw_training(steps, mode, str(run))
+            draw_training(steps, mode, str(run))
         raise typer.Exit(stop.exit_code if stop() else 0)
-
-
-def _draw_training(steps: Any, mode: ProgressMode, name: str) -> None:
-    with contextlib.ExitStack() as stack:
-        bar: Any = None
-        task: Any = None
-        if mode == "bar" or (mode == "auto" and sys.stderr.isatty()):
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[facts]}"))
-            bar = stack.enter_context(Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)))
-            task = bar.add_task(name, total=1.0, facts="")
-        spoken = 0.0
-        for p in steps:
-            facts = f"step {p.step}  loss {p.loss:.5f}  {p.rate:.2f} it/s"
-            if bar is not None:
-                bar.update(task, completed=p.fraction, facts=facts)
-            elif mode == "json":
-                line = {"event": "train", "step": p.step, "loss": p.loss, "rate": p.rate, "remaining": p.remaining}
-                say(json.dumps(line | {"psnr_y": p.psnr}))
-            elif mode == "auto" and (p.psnr is not None or p.message or time.monotonic() - spoken > 30):
-                spoken = time.monotonic()
-                left = "" if p.remaining is None else f"  {p.remaining / 60:.1f} min left"
-                say(facts + left)
-            if p.psnr is not None and mode != "json":
-                line = f"step {p.step}: PSNR-Y {p.psnr:.3f} dB"
-                (bar.console.print(line, highlight=False) if bar is not None else say(line))
-
-
-def _listed(source: str | None, nul: bool) -> list[str]:
-    if source is None:
-        return []
-    from dagan_cli.media.find import read_list
-
-    try:
-        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-    except OSError as error:
-        raise BadOption(f"cannot read the list {source}: {error.strerror}", hint="check --files-from") from error
-    return [str(path) for path in read_list(data, nul=nul)]
-
-
-def _result_folder(output: str | None, names: list[str]) -> Path | None:
-    """Where results too large for memory wait: on the disk they will be written to."""
-    place = Path(output or names[0])
-    folder = place if place.is_dir() else place.parent
-    return folder if folder.is_dir() else None
-
-
-def _tile(value: str) -> Any:
-    if value in ("auto", "off"):
-        return value
-    return "off" if (number := _number("--tile", value)) == 0 else number
-
-
-def _number(flag: str, value: str) -> int:
-    if not value.isdecimal():
-        raise BadOption(f"{flag} {value!r} is not a whole number", hint=f"use {flag} auto, or a number")
-    return int(value)
-
-
-def _one_of(flag: str, value: str, choices: tuple[Any, ...]) -> Any:
-    if value not in choices:
-        raise BadOption(f"{flag} {value!r}", hint=f"use one of {', '.join(choices)}")
-    return value
-
-
-def _pair(option: str) -> tuple[str, str]:
-    key, separator, value = option.partition("=")
-    if not separator or not key:
-        raise BadOption(f"-e {option!r} is not key=value", hint="for example -e tune=film")
-    return key, value
-
-
-def _seconds(text: str) -> float:
-    unit: Literal[1, 60, 3600] = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], 1)  # type: ignore[assignment]
-    number = text.rstrip("smh")
-    try:
-        seconds = float(number) * unit
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e9:
-        raise BadOption(f"a budget of {text!r}", hint="use a time such as 90s, 20m or 3h")
-    return seconds

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from dagan_cli.errors import DaganError
@@ -142,6 +142,35 @@ class Reporter:
             self._bar.console.print(text.encode("utf-8", "backslashreplace").decode(), markup=False, highlight=False)
         else:
             say(text)
+
+
+def draw_training(steps: Any, mode: ProgressMode, name: str) -> None:
+    """A bar, lines or JSON lines for what `trainer.loop.train` yields."""
+    with ExitStack() as stack:
+        bar: Any = None
+        task: Any = None
+        if mode == "bar" or (mode == "auto" and sys.stderr.isatty()):
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[facts]}"))
+            bar = stack.enter_context(Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)))
+            task = bar.add_task(name, total=1.0, facts="")
+        spoken = 0.0
+        for p in steps:
+            facts = f"step {p.step}  loss {p.loss:.5f}  {p.rate:.2f} it/s"
+            if bar is not None:
+                bar.update(task, completed=p.fraction, facts=facts)
+            elif mode == "json":
+                line = {"event": "train", "step": p.step, "loss": p.loss, "rate": p.rate, "remaining": p.remaining}
+                say(json.dumps(line | {"psnr_y": p.psnr}))
+            elif mode == "auto" and (p.psnr is not None or p.message or time.monotonic() - spoken > 30):
+                spoken = time.monotonic()
+                left = "" if p.remaining is None else f"  {p.remaining / 60:.1f} min left"
+                say(facts + left)
+            if p.psnr is not None and mode != "json":
+                line = f"step {p.step}: PSNR-Y {p.psnr:.3f} dB"
+                (bar.console.print(line, highlight=False) if bar is not None else say(line))
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

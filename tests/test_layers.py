@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FACE = ("dagan_cli.app", "dagan_cli.console", "typer", "rich")
+FACE = ("dagan_cli.app", "dagan_cli.arguments", "dagan_cli.console", "typer", "rich")
 NEVER = {  # a folder, and what no file in it may import
     "dagan_cli/model": ("dagan_cli.upscale", "dagan_cli.engine", "dagan_cli.media", "weights", "trainer", "av", "PIL"),
     "dagan_cli/engine": ("dagan_cli.upscale", "dagan_cli.media", "weights", "trainer", "av", "PIL"),
