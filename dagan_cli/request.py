@@ -73,7 +73,7 @@ class Request:
     model: str | None  # None: the one for the factor
     engine: EngineOptions
     order: int | None = None  # the solver's, where the model has the dial
-    window: Literal["global", "local"] = "local"
+    window: Literal["global", "local"] = "global"
     recursive: bool = False
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()

@@ -54,7 +54,7 @@ class Upscaler(Engine):
         model: str = "dagan-x4-psnr",
         *,
         order: int | None = None,
-        window: Literal["global", "local"] = "local",
+        window: Literal["global", "local"] = "global",
         options: EngineOptions | None = None,
         **choices: Any,
     ) -> Upscaler:
