@@ -78,7 +78,7 @@ def upscale(
     batch: Annotated[str, typer.Option("--batch", help="Tiles at once: auto or a number.")] = "auto",
     ensemble: Annotated[bool, typer.Option("-x", "--ensemble", "--tta", help="Mean of eight flips and turns.")] = False,
     order: Order = None,
-    window: Annotated[str, typer.Option("--window", help="What attention and pooling see: global or local.")] = "global",
+    window: Annotated[str, typer.Option("--window", help="What attention sees: global or local.")] = "global",
     recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Folders inside folders.")] = False,
     include: Annotated[list[str] | None, typer.Option("--include", help="Only these names, such as *.jpg.")] = None,
     exclude: Annotated[list[str] | None, typer.Option("--exclude", help="Not these names.")] = None,
@@ -300,6 +300,43 @@ def models_info(
             "provenance": loaded.provenance,
         }
         typer.echo(json.dumps(facts, indent=None if as_json else 2))
+
+
+@app.command()
+def bench(
+    model: Annotated[str | None, typer.Option("-n", "--model", help="Name or file.")] = None,
+    size: Annotated[str, typer.Option("--size", help="Of the frame, WxH.")] = "960x540",
+    order: Order = None,
+    tile: Tile = "auto",
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option("--precision", help="auto, fp16, bf16 or fp32.")] = "auto",
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="The best of so many.")] = 3,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """How fast network and engine are, as shares of what this machine's convolutions reach."""
+    with friendly_errors(debug):
+        from dagan_cli.engine.bench import bench as measure
+        from dagan_cli.engine.options import EngineOptions
+        from dagan_cli.model.checkpoint import load_model
+        from dagan_cli.request import Goal
+        from weights.catalog import default_model, find_model
+
+        box = Goal.of(None, size).box
+        if box is None:
+            raise BadOption(f"a frame of {size!r}", hint="use WxH, such as 960x540")
+        generator = load_model(*find_model(model or default_model(4))).generator
+        if order is not None:
+            generator.order = order
+        options = EngineOptions(device=device, precision=precision, tile=tile_side(tile))
+        found = measure(generator, options, width=box[0], height=box[1], rounds=rounds).to_dict()
+        found["order"] = generator.order
+        if as_json:
+            typer.echo(json.dumps(found))
+            return
+        for name, value in found.items():
+            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+            typer.echo(f"{name.replace('_', ' ') + ':':24} {shown}")
 
 
 @app.command()
