@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from dagan_cli import __version__
 from dagan_cli.arguments import key_value, listed_inputs, one_of, result_folder, tile_side, time_budget, whole_number
-from dagan_cli.console import ProgressMode, Reporter, StopSignals, draw_training, fail, say, table
-from dagan_cli.errors import BadOption, DaganError
+from dagan_cli.console import StopSignals, draw_training, fail, say, table
+from dagan_cli.errors import BadModel, BadOption, DaganError
+
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # click's, which newer typers carry within themselves
 
 # Underscores and dashes in long flags are the same: scripts written for other upscalers run.
 _SETTINGS = {"help_option_names": ["-h", "--help"], "token_normalize_func": lambda name: name.replace("_", "-")}
@@ -23,14 +25,11 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "token_normalize_func": lamb
 app = typer.Typer(
     name="dagan",
     help="Upscale images and video with a dual-attention Runge-Kutta GAN, and train new weights for it.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: rich would take longer to load than all the rest
     context_settings=_SETTINGS,
 )
-models_app = typer.Typer(
-    help="The published models.", no_args_is_help=True, rich_markup_mode=None, context_settings=_SETTINGS
-)
+models_app = typer.Typer(help="The published models.", rich_markup_mode=None, context_settings=_SETTINGS)
 app.add_typer(models_app, name="models")
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -49,6 +48,18 @@ def friendly_errors(debug: bool) -> Iterator[None]:
         if debug:
             raise
         raise typer.Exit(fail(error)) from None
+
+
+def run_command(arguments: list[str]) -> int:
+    """Parse and work; the exit code. Wrong usage is two lines, as every error is."""
+    try:
+        return app(arguments, prog_name="dagan", standalone_mode=False) or 0
+    except UsageError as error:
+        usage: Any = error
+        what = " ".join(usage.format_message().split()).rstrip(".")
+        return fail(BadOption(what, hint=f"{usage.ctx.command_path if usage.ctx else 'dagan'} --help"))
+    except typer.Abort:
+        return 130
 
 
 @app.callback(invoke_without_command=True)
@@ -121,11 +132,14 @@ def upscale(
             raise BadOption("no input was named", hint="dagan upscale picture.jpg -s 4")
         if overwrite and skip_existing:
             raise BadOption("both --overwrite and --skip-existing were given", hint="give one of them")
+        if output == "-" and as_json:
+            raise BadOption("both the picture and --json would go to stdout", hint="use --report FILE")
         mode = one_of("--progress", progress, ("auto", "bar", "json", "none"))
 
         from dagan_cli.engine.options import EngineOptions
         from dagan_cli.media.video_codecs import Encoding
         from dagan_cli.request import Goal, Request
+        from dagan_cli.run import run_and_report
 
         request = Request(
             inputs=tuple(names),
@@ -163,52 +177,14 @@ def upscale(
             frames=frames,
             deinterlace=one_of("--deinterlace", deinterlace, ("auto", "off", "on")),
         )
-        _run(request, report, as_json, mode, verbose, quiet)
-
-
-def _run(request: Any, report: Path | None, as_json: bool, mode: ProgressMode, verbose: bool, quiet: bool) -> NoReturn:
-    """Work, draw, and account for it: the report is written however the work ends."""
-    from dagan_cli.report import build_report, exit_code, write_report
-    from dagan_cli.request import Item
-    from dagan_cli.upscale import Advance, Engines, Start, Stopped, run
-
-    items: list[Item] = []
-    engines = Engines(request)
-    started = time.monotonic()
-    code: int | None = None
-    with StopSignals().caught() as stop, Reporter(mode, quiet=quiet, verbose=verbose) as reporter:
-
-        def tell(event: Start | Advance | Item) -> None:
-            match event:
-                case Start(index, total, path):
-                    reporter.start(index, total, path.name)
-                case Advance(done, total, unit):
-                    reporter.advance(done, total, unit)
-                case Item():
-                    items.append(event)
-                    reporter.item(event)
-
-        try:
-            run(request, engines, tell, stop)
-        except Stopped:
-            say("stopped: nothing half-written is left; the same command goes on")
-            code = stop.exit_code
-        finally:
-            document = build_report(items, engines.used, time.monotonic() - started)
-            if report is not None:
-                write_report(report, document)
-        for used in engines.used:
-            reporter.note(f"{used.name}: {used.choice.why}")
-    if as_json:
-        typer.echo(json.dumps(document))
-    raise typer.Exit(exit_code(items) if code is None else code)
+        raise typer.Exit(run_and_report(request, report, as_json, mode, verbose=verbose, quiet=quiet))
 
 
 @app.command("eval")
 def eval_(
     dataset: Annotated[Path, typer.Argument(help="Folder of high-resolution pictures.")],
     model: Annotated[str, typer.Option("-n", "--model", help="Name, file, or nearest, bicubic, lanczos.")],
-    scale: Annotated[int | None, typer.Option("-s", "--scale", help="By default the model's own.")] = None,
+    scale: Annotated[int | None, typer.Option("-s", "--scale", min=2, help="By default the model's own.")] = None,
     order: Order = None,
     tile: Tile = "auto",
     device: Device = "auto",
@@ -242,7 +218,7 @@ def eval_(
         total = mean(scores)
         if as_json:
             facts = {"model": model, "sha256": upscaler.sha256, "scale": factor, "order": upscaler.order}
-            rows = [{name: getattr(s, name) for name in s.__slots__} for s in (*scores, total)]
+            rows = [score.to_json() for score in (*scores, total)]
             typer.echo(json.dumps(facts | {"dataset": str(dataset), "protocol": PROTOCOL, "scores": rows}))
             return
         header = ["picture", "PSNR-Y", "SSIM-Y", "bicubic PSNR", "SSIM"]
@@ -274,7 +250,10 @@ def models_path(model: Annotated[str, typer.Argument(help="A published name.")],
     with friendly_errors(debug):
         from weights.catalog import find_model
 
-        typer.echo(find_model(model)[0])
+        path, _ = find_model(model)
+        if not path.is_file():
+            raise BadModel(f"there is no file {path}", hint="`dagan models list` names the published ones")
+        typer.echo(os.fsencode(path))
 
 
 @models_app.command("info")

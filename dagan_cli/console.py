@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
+from unicodedata import category
 
 from dagan_cli.errors import DaganError
 
@@ -18,9 +19,14 @@ if TYPE_CHECKING:
 ProgressMode = Literal["auto", "bar", "json", "none"]
 
 
+def printable(text: str) -> str:
+    """One line, whatever bytes a name in it has: control characters and stray bytes are escaped."""
+    return "".join(c.encode("unicode_escape").decode() if category(c) in ("Cc", "Cs") else c for c in text)
+
+
 def say(text: str) -> None:
-    """A line on stderr; names of any bytes are printable."""
-    print(text.encode("utf-8", "backslashreplace").decode(), file=sys.stderr, flush=True)
+    """A line on stderr."""
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def fail(error: DaganError) -> int:
@@ -102,7 +108,7 @@ class Reporter:
             if self._task is not None:
                 self._bar.remove_task(self._task)
             label = name if total == 1 else f"[{index + 1}/{total}] {name}"
-            self._task = self._bar.add_task(label.encode("utf-8", "backslashreplace").decode(), total=None, rate="")
+            self._task = self._bar.add_task(printable(label), total=None, rate="")
 
     def advance(self, done: int, total: int | None, unit: str) -> None:
         """Part of the input is done; `total` is None where nobody knows."""
@@ -127,19 +133,26 @@ class Reporter:
         if item.status == "partial":
             self._line(f"error: {item.output} is short: {item.reason}")
             self._line("  try: repair the input: ffmpeg -i IN -c copy OUT.mkv")
-        elif not self._quiet:
+        elif not self._quiet and self._mode != "none":
             size = f" {item.out_size[0]}x{item.out_size[1]}" if item.out_size else ""
             tail = f"skipped: {item.reason}" if item.status == "skipped" else f"{size.strip()}, {item.seconds:.1f} s"
             self._line(f"{item.output} ({tail})")
 
+    def stopped(self) -> None:
+        """The user asked to stop, and the work has stopped."""
+        if self._mode == "json":
+            say(json.dumps({"event": "stopped"}))
+        else:
+            self._line("stopped: nothing half-written is left; the same command goes on")
+
     def note(self, text: str) -> None:
         """A remark that only -v shows."""
-        if self._verbose:
+        if self._verbose and self._mode != "json":
             self._line(text)
 
     def _line(self, text: str) -> None:
         if self._bar is not None:
-            self._bar.console.print(text.encode("utf-8", "backslashreplace").decode(), markup=False, highlight=False)
+            self._bar.console.print(printable(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
         else:
             say(text)
 
@@ -175,7 +188,7 @@ def draw_training(steps: Any, mode: ProgressMode, name: str) -> None:
 
 def table(header: list[str], rows: list[list[str]]) -> str:
     """Plain columns for stdout, the first to the left and the others to the right."""
-    cells = [header, *rows]
+    cells = [[printable(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     return "\n".join(
         "  ".join(

@@ -14,12 +14,12 @@ ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks"
 
 def examine() -> dict[str, Any]:
     """Facts as plain values, for a table or JSON."""
-    import av
     import torch
 
     from dagan_cli import __version__
     from dagan_cli.engine.memory import free_host_memory
     from dagan_cli.engine.precision import choose
+    from dagan_cli.media.video_codecs import has_encoder
     from weights.catalog import CATALOG
 
     choice = choose()
@@ -41,7 +41,7 @@ def examine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "free_memory_gib": round(free_host_memory() / 2**30, 1),
-        "encoders": [name for name in ENCODERS if name in av.codecs_available],
+        "encoders": [name for name in ENCODERS if has_encoder(name)],
         "models": {
             model.name: "ok" if _is_whole(model.path, model.sha256) else "damaged or missing: reinstall dagan"
             for model in CATALOG

@@ -27,6 +27,11 @@ class Score:
     bicubic_psnr: float
     bicubic_ssim: float
 
+    def to_json(self) -> dict[str, str | float | None]:
+        """The row; JSON has no infinity, which the PSNR of equal pictures is."""
+        row = {name: getattr(self, name) for name in self.__slots__}
+        return {name: None if value == float("inf") else value for name, value in row.items()}
+
 
 def evaluate(dataset: Path, upscaler: Upscaler, scale: int) -> Iterator[Score]:
     """Score every picture under `dataset`; LR is made from each by MATLAB's bicubic. Raises NoInput, BadInput."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dagan_cli import __version__
+from dagan_cli.errors import BadInput, NoInput
 from dagan_cli.media.atomic import whole_or_absent
 from dagan_cli.request import Item
 
@@ -44,13 +45,12 @@ def write_report(path: Path, report: dict[str, Any]) -> None:
 
 
 def exit_code(items: list[Item]) -> int:
-    """0 all done; 3 nothing usable; 6 and 5 for output and memory; else 1 when some failed."""
-    failed = [item for item in items if item.status in ("failed", "partial")]
-    if not failed:
+    """0 all done; 1 some failed; where nothing was done for one and the same reason, the code of that reason."""
+    if all(item.status in ("done", "skipped") for item in items):
         return 0
-    for code in (6, 5):
-        if any(item.exit_code == code for item in failed):
-            return code
-    if len(failed) == len(items) and all(item.status == "failed" and item.exit_code == 1 for item in failed):
-        return 3
-    return 2 if len(failed) == len(items) and all(item.exit_code == 2 for item in failed) else 1
+    if any(item.status != "failed" for item in items):
+        return 1
+    codes = {item.exit_code for item in items}
+    if codes == {BadInput.exit_code}:
+        return NoInput.exit_code
+    return codes.pop() if len(codes) == 1 else 1

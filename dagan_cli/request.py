@@ -87,6 +87,20 @@ class Request:
     frames: int | None = None
     deinterlace: Deinterlace = "auto"
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.quality <= 100:
+            raise BadOption(f"a quality of {self.quality}", hint="use 1 to 100; 95 is hardly told from the original")
+        for name in ("start", "end"):
+            seconds = getattr(self, name)
+            if seconds is not None and not 0 <= seconds < 1e9:
+                raise BadOption(f"--{name} {seconds:g}", hint="use seconds from 0 up, such as 12.5")
+        if self.end is not None and self.end <= (self.start or 0):
+            raise BadOption("the part to upscale is empty", hint="use an --end after --start")
+        if not 0 <= self.encoding.crf <= 63:
+            raise BadOption(
+                f"--crf {self.encoding.crf:g}", hint="use 0 to 51, or to 63 for AV1 and VP9; lower is better"
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:

@@ -18,6 +18,8 @@ _ADVICE = {
     errno.EACCES: "check the folder's permissions, or write elsewhere with -o",
     errno.ENOTDIR: "part of the path is a file; name another folder with -o",
     errno.EEXIST: "part of the path is a file; name another folder with -o",
+    errno.EISDIR: "a folder of that name is in the way; name another file",
+    errno.ELOOP: "links lead in a circle; name another folder with -o",
     errno.ENAMETOOLONG: "name a shorter file with -o",
     errno.EIO: "the disk reports an error; write to another one with -o",
     errno.EPERM: "check the folder's permissions, or write elsewhere with -o",

@@ -55,6 +55,15 @@ class Recipe:
     warnings: tuple[str, ...]
 
 
+def has_encoder(name: str) -> bool:
+    """Whether this build of FFmpeg has it; the hardware it may need is not asked for."""
+    try:
+        Codec(name, "w")
+    except UnknownCodecError:
+        return False
+    return True
+
+
 def plan(info: VideoInfo, size: Size, encoding: Encoding, suffix: str) -> Recipe:
     """Settle how frames of `size` made from the video `info` are encoded into a file with that suffix.
 
