@@ -44,13 +44,16 @@ class SpatialAttention(nn.Module):
             y = self._overlapping(x, self.local)
         else:
             y = self._attend(x)
-        return x + self.w(y if self.embedded else self.g(y))
+        y = y if self.embedded else pointwise(self.g, y)
+        return pointwise(self.w, y).add_(x)
 
     def _attend(self, x: Tensor) -> Tensor:
         """Positions attend to the (pooled) positions of their window, or of the whole: (N, C, H, W) -> (N, D, H, W)."""
         h, w = x.shape[-2:]
         pooled = x if self.pool == 1 else F.max_pool2d(x, self.pool, ceil_mode=True)
-        q, k, v = (self.theta(x), self.phi(pooled), self.g(pooled)) if self.embedded else (x, pooled, pooled)
+        q, k, v = x, pooled, pooled
+        if self.embedded:
+            q, k, v = pointwise(self.theta, x), pointwise(self.phi, pooled), pointwise(self.g, pooled)
         if self.window is None:
             y = attend(_rows(q), _rows(k), _rows(v), self.scale)  # (N, H*W, D)
             return y.unflatten(1, (h, w)).permute(0, 3, 1, 2)
@@ -95,17 +98,26 @@ class ChannelAttention(nn.Module):
         return x * gate.permute(0, 3, 1, 2)
 
 
+def pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """A 1x1 convolution as the matrix product it is: without copies where channels lie last in memory."""
+    return F.linear(x.permute(0, 2, 3, 1), layer.weight.flatten(1), layer.bias).permute(0, 3, 1, 2)
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """softmax(scale * q kT) v over (B, N, D) queries and (B, M, D) keys and values -> (B, N, D).
 
     On a CPU, few keys are faster as two matrix products and a softmax than through the fused kernel; everywhere else
     the fused kernel wins, keeps its logits in fp32 and never holds the N x M weights.
     """
+    if len(q) > _LARGEST_BATCH:
+        parts = (x.split(_LARGEST_BATCH) for x in (q, k, v))
+        return torch.cat([attend(*part, scale) for part in zip(*parts, strict=True)])
     if q.device.type == "cpu" and k.shape[1] <= _EXPLICIT_KEYS[q.dtype == torch.bfloat16]:
         return torch.softmax(scale * (q @ k.transpose(1, 2)), dim=-1) @ v
     return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=scale)[:, 0]
 
 
+_LARGEST_BATCH = 65_535  # what CUDA's fused kernels can launch (pytorch issue 142228)
 _EXPLICIT_KEYS = {True: 576, False: 128}  # bf16 or not: the most keys for which the explicit form was faster
 
 

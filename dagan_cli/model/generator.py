@@ -47,7 +47,7 @@ class Residual(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """(N, C, H, W) -> same shape."""
-        return self.last(F.relu(self.first(y)))
+        return self.last(F.relu(self.first(y), inplace=True))
 
 
 def block_function(config: GeneratorConfig) -> nn.Sequential:
@@ -92,15 +92,14 @@ class Generator(nn.Module):
         self.fusion2 = nn.Conv2d(c, c, 3, padding=1)
 
         if config.upsampler == "direct":
-            self.upsampler = nn.Sequential(nn.Conv2d(c, 3 * s * s, 3, padding=1), nn.PixelShuffle(s))
-            if config.identity_start and config.image_skip:
-                last = self.upsampler[0]
-                assert isinstance(last, nn.Conv2d)
-                nn.init.normal_(last.weight, std=1e-3)
+            self.upsampler = nn.Sequential(last := nn.Conv2d(c, 3 * s * s, 3, padding=1), nn.PixelShuffle(s))
         else:
             factors = [3] if s == 3 else [2] * round(log2(s))
             steps = [layer for f in factors for layer in (nn.Conv2d(c, f * f * c, 3, padding=1), nn.PixelShuffle(f))]
-            self.upsampler = nn.Sequential(*steps, nn.Conv2d(c, 3, 3, padding=1))
+            self.upsampler = nn.Sequential(*steps, last := nn.Conv2d(c, 3, 3, padding=1))
+        if config.identity_start and config.image_skip and last.bias is not None:  # starts as the enlarged input
+            nn.init.normal_(last.weight, std=1e-3)
+            nn.init.zeros_(last.bias)
         self.window: Literal["global", "local"] = "global"
         self._order: int | None = config.orders[-1] if config.orders else None
 
@@ -112,18 +111,27 @@ class Generator(nn.Module):
         shallow = self.sfe1(x)
         y = self.sfe2(shallow)
         fused: Tensor | None = None
-        for block, weight in zip(self.blocks, self.fusion1.weight.split(self.config.channels, dim=1), strict=True):
+        weights = self.fusion1.weight.flatten(1).split(self.config.channels, dim=1)
+        for block, weight in zip(self.blocks, weights, strict=True):
             y = block(y, solver)
             # The 1x1 convolution over all block outputs, summed block by block: the concatenation, which is D times as
             # large as the features, is never held.
-            part = F.conv2d(y, weight, self.fusion1.bias if fused is None else None)
-            fused = part if fused is None else fused + part
+            rows = y.permute(0, 2, 3, 1).flatten(0, 2)  # (N*H*W, C)
+            fused = F.linear(rows, weight, self.fusion1.bias) if fused is None else fused.addmm_(rows, weight.T)
         assert fused is not None
-        out = self.upsampler(self.fusion2(fused) + shallow)
-        s = self.config.scale
-        if self.config.image_skip:
-            out = out + F.interpolate(x, scale_factor=s, mode="nearest")
-        return out[..., : h * s, : w * s]
+        n, c, *sides = y.shape
+        deep = self.fusion2(fused.view(n, *sides, c).permute(0, 3, 1, 2)) + shallow
+        return self._enlarge(deep, x)[..., : h * self.scale, : w * self.scale]
+
+    def _enlarge(self, features: Tensor, x: Tensor) -> Tensor:
+        """Features (N, C, H, W) and the input they came from -> (N, 3, scale*H, scale*W)."""
+        s = self.scale
+        if not self.config.image_skip:
+            return self.upsampler(features)
+        if self.config.upsampler == "direct":  # the same sum before the shuffle, where it is a plain one
+            convolution, shuffle = self.upsampler
+            return shuffle(convolution(features).add_(x.repeat_interleave(s * s, dim=1)))
+        return self.upsampler(features) + F.interpolate(x, scale_factor=s, mode="nearest")
 
     @property
     def scale(self) -> int:
@@ -163,16 +171,14 @@ class Generator(nn.Module):
         config = self.config
         kinds = set() if config.attention == "none" else set(config.attention.split("-"))
         f = config.layers if config.block == "dense" else 2
-        local = ceil(1.5 * config.patch) if self.window == "local" else None
         if "spatial" in kinds:
-            side = config.window or local
-            if side is None:
+            if config.window is None:  # the windows of `local` are spread over the whole input, so they depend on it
                 return None
-            f += side - 1
+            f += config.window - 1
         if "channel" in kinds:
-            if local is None:
+            if self.window == "global":
                 return None
-            f += local
+            f += ceil(1.5 * config.patch)
         upsampler = 1 if config.upsampler == "direct" else 2 if config.scale in (2, 3) else 3
         return 2 + config.blocks * _evaluations(config, self.solver) * f + 1 + upsampler
 
