@@ -10,10 +10,10 @@ from pathlib import Path
 import typer
 
 from dagan_cli.console import ProgressMode, Reporter, StopSignals
-from dagan_cli.errors import DaganError
+from dagan_cli.errors import CannotWrite, DaganError
 from dagan_cli.report import build_report, exit_code, write_report
 from dagan_cli.request import Item, Request
-from dagan_cli.upscale import Advance, Engines, Event, Start, Stopped, run
+from dagan_cli.upscale import Abandoned, Advance, Engines, Event, Start, Stopped, run
 
 
 def run_and_report(
@@ -49,6 +49,8 @@ def run_and_report(
         except Stopped:
             reporter.stopped()
             code = stop.exit_code
+        except Abandoned:
+            code = CannotWrite.exit_code
         except BaseException:
             with suppress(DaganError):  # the first error is the one to tell
                 account()

@@ -13,18 +13,18 @@ from dagan_cli.media.alpha import bleed
 _ROWS = 256  # converted at once, so that a large result is not held twice as floats
 
 
-def through(pixels: np.ndarray, upscale: Callable[[Tensor], Tensor]) -> np.ndarray:
+def through(pixels: np.ndarray, upscale: Callable[[Tensor], Tensor], *, mixes: bool = True) -> np.ndarray:
     """Upscale (H, W, C) uint8, uint16 or float32, C = 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA -> (sH, sW, C), same type.
 
     `upscale` maps (1, 3, H, W), uint8 or float in [0, 1], to (1, 3, sH, sW) float. Alpha goes through the network as a
     grey picture of its own, unless it is the same everywhere; colour under alpha 0 is taken from its neighbours first.
-    Float samples above 1 are scaled into [0, 1] on the way.
+    Float samples above 1 are scaled into [0, 1] on the way. If `upscale` never mixes pixels, hidden colour stays too.
     """
     channels = pixels.shape[2]
     has_alpha = channels in (2, 4)
     colour = pixels[..., : channels - has_alpha]
     alpha = pixels[..., -1:] if has_alpha else None
-    if alpha is not None:
+    if alpha is not None and mixes:
         colour = bleed(colour, alpha)
     peak = _peak(pixels)
     big = upscale(_as_frames(colour, peak))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,13 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dagan_cli import __version__
 from dagan_cli.engine import colour
+from dagan_cli.engine.memory import attempt
 from dagan_cli.engine.options import EngineOptions
 from dagan_cli.engine.resample import Resize
 from dagan_cli.engine.upscaler import Upscaler as Engine
-from dagan_cli.errors import BadModel, BadOption, CannotWrite, DaganError, NoInput
+from dagan_cli.errors import BadInput, BadModel, BadOption, CannotWrite, DaganError, NoInput, OutOfMemory
 from dagan_cli.media import images
-from dagan_cli.media.find import Source, find_inputs, plan_naming, plan_targets
+from dagan_cli.media.atomic import cannot_write
+from dagan_cli.media.find import Found, Source, find_inputs, plan_naming, plan_targets
 from dagan_cli.media.prefetch import prefetch
 from dagan_cli.media.video import Frame, open_video
 from dagan_cli.media.video_writer import create_video, default_suffix
@@ -31,6 +38,10 @@ from weights.catalog import default_model, find_model
 
 BASELINES = ("nearest", "bicubic", "lanczos")
 AHEAD = 2  # frames in each queue between the stages of a video
+STREAM = "-"  # stdin as the input, stdout as the output
+_STDOUT = Path(STREAM)
+
+_log = logging.getLogger(__name__)
 
 
 class Upscaler(Engine):
@@ -42,6 +53,16 @@ class Upscaler(Engine):
     @property
     def is_baseline(self) -> bool:
         return self.sha256 is None
+
+    @property
+    def signature(self) -> str:
+        """What the files made by it say of it."""
+        words = [f"dagan {__version__}: {self.name}"]
+        if self.sha256 is not None:
+            words += [f"sha256 {self.sha256[:16]}", f"x{self.scale}", str(self.choice.dtype).removeprefix("torch.")]
+            words += [] if self.order is None else [f"order {self.order}"]
+            words += ["ensemble"] if self.options.ensemble else []
+        return ", ".join(words)
 
     @property
     def order(self) -> int | None:
@@ -77,7 +98,7 @@ class Upscaler(Engine):
                 loaded.generator.order = order
             upscaler = cls(loaded.generator, options)
             upscaler.sha256 = loaded.sha256
-        upscaler.name = model
+        upscaler.name = model if model in BASELINES else Path(model).name
         return upscaler
 
 
@@ -104,6 +125,10 @@ Event = Start | Advance | Item
 
 class Stopped(Exception):
     """The user asked to stop; nothing half-written is left."""
+
+
+class Abandoned(Exception):
+    """The disk is full or read-only, for all that would follow too: the last Item says so, the rest was not tried."""
 
 
 class Engines:
@@ -133,40 +158,60 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
     """Upscale everything that was asked for, and tell what happens, with one Item for each input.
 
     A bad input is an Item that failed and stops nothing. Raises what concerns all inputs: NoInput, BadModel, BadOption,
-    CannotWrite for a full or read-only disk; and Stopped once `should_stop` says so.
+    Abandoned for a full or read-only disk; and Stopped once `should_stop` says so.
     """
-    out = Path(request.output) if request.output else None
-    found = find_inputs(
-        request.inputs, recursive=request.recursive, include=request.include, exclude=request.exclude, out=out
-    )
+    found, piped = _found(request)
     if not found.sources and not found.failed:
         reasons = ", ".join(f"{count} {reason}" for reason, count in found.reasons().items())
         raise NoInput(
             f"nothing to upscale in {', '.join(request.inputs)}" + (f" ({reasons})" if reasons else ""),
             hint="name pictures or videos, or a folder of them; -r looks into folders inside",
         )
-    if found.sources:  # a wrong model is an error of the command, not of each input
+    if found.sources and (request.model or request.goal.factor):  # a wrong model is the command's error, no input's
         engines.for_factor(request.goal.factor or 4.0)
     for path, error in found.failed:
         tell(_failure(path, error))
     jobs = []
     for source in found.sources:
         try:
-            jobs.append((source, _suffix(source, request)))
-        except DaganError as error:
+            jobs.append((source, _suffix(source, request, piped)))
+        except Exception as error:
             tell(_failure(source.path, error))
-    naming = plan_naming(found, request.output, request.goal.name)
-    targets = plan_targets([source for source, _ in jobs], naming, [suffix for _, suffix in jobs])
-    for index, ((source, _), target) in enumerate(zip(jobs, targets, strict=True)):
+    work = _Work(request, engines, tell, should_stop, piped)
+    for index, ((source, _), target) in enumerate(zip(jobs, _targets(found, jobs, request), strict=True)):
         if should_stop():
             raise Stopped
         if isinstance(target, BadOption):
             tell(_failure(source.path, target))
-        elif target.exists() and not request.overwrite:
+        elif target != _STDOUT and os.path.exists(target) and not request.overwrite:
             tell(Item(input=source.path, output=target, status="skipped", reason="it exists; -y overwrites"))
         else:
             tell(Start(index, len(jobs), source.path))
-            _one(source, target, _Work(request, engines, tell, should_stop))
+            _one(source, target, work)
+
+
+def _found(request: Request) -> tuple[Found, bytes | None]:
+    """The inputs, and the bytes of the one that comes from stdin. Raises BadOption where streams do not go together."""
+    if STREAM not in request.inputs:
+        out = Path(request.output) if request.output not in (None, STREAM) else None
+        keywords = {"recursive": request.recursive, "include": request.include, "exclude": request.exclude}
+        return find_inputs(request.inputs, out=out, **keywords), None
+    if len(request.inputs) > 1:
+        raise BadOption("- (stdin) was named among other inputs", hint="upscale it in a run of its own")
+    if request.output is None:
+        raise BadOption("the result of - (stdin) has no name", hint="give -o FILE, or -o - for stdout")
+    return Found((Source(Path("stdin"), "picture"),), (), (), is_one_file=True), sys.stdin.buffer.read()
+
+
+def _targets(found: Found, jobs: list[tuple[Source, str]], request: Request) -> list[Path | BadOption]:
+    if request.output != STREAM:
+        naming = plan_naming(found, request.output, request.goal.name)
+        return plan_targets([source for source, _ in jobs], naming, [suffix for _, suffix in jobs])
+    if len(jobs) + len(found.failed) > 1 or any(source.kind == "video" for source, _ in jobs):
+        raise BadOption("-o - (stdout) takes one picture", hint="name a file or folder with -o")
+    if sys.stdout.isatty():
+        raise BadOption("a picture is nothing for a terminal to show", hint="-o - | PROGRAM, or -o FILE")
+    return [_STDOUT for _ in jobs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +222,7 @@ class _Work:
     engines: Engines
     tell: Tell
     should_stop: Callable[[], bool]
+    piped: bytes | None  # the input, where it came from stdin
 
     def watch(self, engine: Upscaler, frames: Tensor, size: tuple[int, int], unit: Literal["tiles", None]) -> Tensor:
         """Frames through the engine to `size`, stopping between tiles when asked to."""
@@ -197,37 +243,50 @@ def _one(source: Source, target: Path, work: _Work) -> None:
     started = time.monotonic()
     upscale = _upscale_picture if source.kind == "picture" else _upscale_video
     try:
-        item = upscale(source.path, target, work)
-    except BadModel:
+        item = attempt(lambda: upscale(source.path, target, work))
+        if item is None:
+            raise OutOfMemory(f"memory ran out at {source.path}", hint="use a smaller --scale or --size")
+    except (BadModel, Stopped):
         raise
-    except DaganError as error:
+    except Exception as error:
         item = replace(_failure(source.path, error), output=target)
         if isinstance(error, CannotWrite) and error.ends_the_batch:
             work.tell(replace(item, seconds=time.monotonic() - started))
-            raise
+            raise Abandoned from error
     work.tell(replace(item, seconds=time.monotonic() - started))
 
 
 def _upscale_picture(path: Path, target: Path, work: _Work) -> Item:
     request = work.request
-    with images.open_picture(path) as picture:
+    with images.open_picture(path if work.piped is None else work.piped) as picture:
         info = picture.info
         size = request.goal.size_for(info.width, info.height)
         engine = work.engines.for_factor(request.goal.factor_for(info.width, info.height))
+        to_stdout = target == _STDOUT
         output = images.plan_output(
-            info, target, size, format=request.format, quality=request.quality, lossless=request.lossless
+            info,
+            None if to_stdout else target,
+            size,
+            format=request.format or ("png" if to_stdout else None),
+            quality=request.quality,
+            lossless=request.lossless,
+            made_by=engine.signature,
         )
         noticed = len(engine.notices)
 
+        def enlarged(frames: Tensor) -> Tensor:
+            return work.watch(engine, frames, size, "tiles" if info.frames == 1 else None)
+
         def results() -> Iterator[np.ndarray]:
             for index, pixels in enumerate(picture.frames):
-                yield through(
-                    pixels, lambda frames: work.watch(engine, frames, size, "tiles" if info.frames == 1 else None)
-                )
+                yield through(pixels, enlarged, mixes=engine.name != "nearest")
                 if info.frames > 1:
                     work.tell(Advance(index + 1, info.frames, "frames"))
 
-        images.write_picture(target, output, results())
+        if to_stdout:
+            _write_to_stdout(output, results())
+        else:
+            images.write_picture(target, output, results())
     return Item(
         input=path,
         output=target,
@@ -237,6 +296,17 @@ def _upscale_picture(path: Path, target: Path, work: _Work) -> Item:
         out_size=size,
         warnings=(*info.warnings, *output.warnings, *engine.notices[noticed:]),
     )
+
+
+def _write_to_stdout(output: images.PictureOutput, frames: Iterator[np.ndarray]) -> None:
+    buffer = io.BytesIO()  # whole first: some formats go back and forth
+    images.encode_picture(buffer, output, frames)
+    left = buffer.getbuffer()
+    try:
+        while left:
+            left = left[os.write(sys.stdout.fileno(), left) :]
+    except OSError as error:
+        raise cannot_write(Path("stdout"), error) from error
 
 
 def _upscale_video(path: Path, target: Path, work: _Work) -> Item:
@@ -264,7 +334,11 @@ def _upscale_video(path: Path, target: Path, work: _Work) -> Item:
                 yield [plane.numpy() for plane in result], frame.pts, frame.duration
 
         frames = source.frames(start=request.start, end=request.end, limit=request.frames)
-        with create_video(target, info, size, request.encoding, trim=trim) as writer, ExitStack() as stack:
+        made_by = engine.signature
+        with (
+            create_video(target, info, size, request.encoding, trim=trim, made_by=made_by) as writer,
+            ExitStack() as stack,
+        ):
             decoded = stack.enter_context(prefetch(frames, AHEAD))
             for planes, pts, duration in stack.enter_context(prefetch(enlarged(decoded, writer.layout), AHEAD)):
                 writer.write(planes, pts, duration)
@@ -283,12 +357,12 @@ def _upscale_video(path: Path, target: Path, work: _Work) -> Item:
     )
 
 
-def _suffix(source: Source, request: Request) -> str:
+def _suffix(source: Source, request: Request, piped: bytes | None) -> str:
     """The suffix of an input's result, as its content decides. Raises BadInput, BadOption."""
     if source.kind == "video":
         with open_video(source.path) as video:
             return default_suffix(video.info)
-    with images.open_picture(source.path) as picture:
+    with images.open_picture(source.path if piped is None else piped) as picture:
         info = picture.info
         size = request.goal.size_for(info.width, info.height)
         return images.output_suffix(
@@ -296,5 +370,9 @@ def _suffix(source: Source, request: Request) -> str:
         )
 
 
-def _failure(path: Path, error: DaganError) -> Item:
+def _failure(path: Path, error: Exception) -> Item:
+    """The item of an input that failed; a bug keeps its traceback, but harms no other input."""
+    if not isinstance(error, DaganError):
+        _log.error("a bug in dagan, met at %r", str(path), exc_info=error)
+        error = BadInput(f"{path} met a bug in dagan: {error!r}", hint="please report it, with the file")
     return Item(input=path, output=None, status="failed", reason=str(error), hint=error.hint, exit_code=error.exit_code)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -64,7 +64,8 @@ def whole_or_absent(target: Path) -> Iterator[Path]:
             raise cannot_write(target, error) from error
         raise
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # it is not there, or its folder cannot be
+            part.unlink()
 
 
 def _sync(path: Path) -> None:

@@ -84,11 +84,11 @@ def find_inputs(
         if not os.path.lexists(path) and glob.has_magic(str(name)):
             patterns += 1
             search.pattern(str(name))
-        elif path.is_dir():
+        elif os.path.isdir(path):
             search.folder(path)
         else:
             search.file(path)
-    is_one_file = len(names) == 1 and not patterns and not Path(names[0]).is_dir()
+    is_one_file = len(names) == 1 and not patterns and not os.path.isdir(names[0])
     return Found(tuple(search.sources), tuple(search.skipped), tuple(search.failed), is_one_file)
 
 
@@ -107,10 +107,10 @@ def plan_naming(found: Found, out: str | Path | None, mark: str) -> Naming:
     """
     if out is None:
         return Naming(None, False, mark)
-    is_folder = Path(out).is_dir() or str(out).endswith((os.sep, "/"))
+    is_folder = os.path.isdir(out) or str(out).endswith((os.sep, "/"))
     if found.is_one_file and not is_folder and Path(out).suffix:
         return Naming(Path(out), True, mark)
-    if Path(out).exists() and not is_folder:
+    if os.path.exists(out) and not is_folder:
         raise BadOption(f"{out} is a file, but results need a folder", hint="name a folder with -o")
     return Naming(Path(out), False, mark)
 

@@ -17,6 +17,7 @@ _EXIF_WIDTH, _EXIF_HEIGHT = 0xA002, 0xA003
 _TIFF_XMP, _TIFF_IPTC, _TIFF_ICC = 700, 33723, 34675
 TIFF_TEXTS = (270, 271, 272, 305, 306, 315, 33432)  # description, make, model, software, date, artist, copyright
 _IPTC_RESOURCE = 0x0404  # where Photoshop's block of a JPEG keeps the IPTC records
+_SOFTWARE = 305
 _LONG = 4
 _HIGHEST_DPI = 65535  # of JPEG; what is above is damage
 _XMP_ORIENTATION = re.compile(rb"""tiff:Orientation=["'][1-8]["']|<tiff:Orientation>[1-8]</tiff:Orientation>""")
@@ -68,6 +69,13 @@ def corrected_exif(exif: bytes, width: int, height: int) -> bytes | None:
     except struct.error:
         return None
     return bytes(data)
+
+
+def software_exif(name: str) -> bytes:
+    """EXIF data that says nothing but which software made the picture."""
+    exif = Image.Exif()
+    exif[_SOFTWARE] = name
+    return exif.tobytes().removeprefix(b"Exif\0\0")
 
 
 def profile_space(icc: bytes) -> str:

@@ -16,7 +16,7 @@ from dagan_cli.errors import BadOption, CannotWrite
 from dagan_cli.media import gif, png, pnm, tiff, webp
 from dagan_cli.media.atomic import whole_or_absent
 from dagan_cli.media.formats import BY_NAME, PictureFormat, format_named, format_of_suffix
-from dagan_cli.media.metadata import corrected_exif, profile_space
+from dagan_cli.media.metadata import corrected_exif, profile_space, software_exif
 from dagan_cli.media.picture import PictureInfo
 
 _JPEG_MARKER = 65533  # bytes one marker can hold
@@ -75,10 +75,12 @@ def plan_output(
     format: str | None = None,
     quality: int = 95,
     lossless: bool = False,
+    made_by: str = "",
 ) -> PictureOutput:
     """Settle how frames of `info` upscaled to `size` (W, H) are written to `target` (None: a stream).
 
-    The format is `format`, else what the suffix of `target` says, else as in `output_suffix`. Raises BadOption if it
+    The format is `format`, else what the suffix of `target` says, else as in `output_suffix`. `made_by` is kept in the
+    file as its software, where nothing of the source is in the way. Raises BadOption if it
     cannot hold the result: alpha, too large a side, lossless when it never is, or a suffix that says otherwise.
     """
     if not 1 <= quality <= 100:
@@ -96,7 +98,7 @@ def plan_output(
         info, format=form.name, width=size[0], height=size[1], depth=form.widest(info.depth), lossless=lossless
     )
     warnings = [*_lost_pixels(form, info), *_lost_metadata(form, info)]
-    result = _without_what_is_not_held(form, result)
+    result = _signed(form, _without_what_is_not_held(form, result), made_by)
     if result.exif:
         result = replace(result, exif=corrected_exif(result.exif, *size))
     if form.name == "TIFF" and result.exif and not tiff.can_hold(result.exif):
@@ -214,6 +216,21 @@ def _without_what_is_not_held(form: PictureFormat, info: PictureInfo) -> Picture
     if form.many == "animation" and info.durations:
         return info
     return replace(info, durations=(), frames=info.frames if form.many == "pages" else 1)
+
+
+def _signed(form: PictureFormat, info: PictureInfo, made_by: str) -> PictureInfo:
+    """`info` with the software that made the picture: as text of a PNG, in EXIF that is new, or as a comment."""
+    if not made_by:
+        return info
+    if form.name == "PNG":
+        taken = any(kind in png.TEXTS and data.startswith(b"Software\0") for kind, data in info.chunks)
+        text = (b"Processing software" if taken else b"Software") + b"\0" + made_by.encode("latin-1", "replace")
+        return replace(info, chunks=(*info.chunks, (b"tEXt", text)))
+    if "exif" in form.keeps and not info.exif:
+        return replace(info, exif=software_exif(made_by))
+    if "comment" in form.keeps and not info.comment:
+        return replace(info, comment=made_by.encode())
+    return info
 
 
 def _within_markers(info: PictureInfo) -> tuple[PictureInfo, list[str]]:

@@ -30,12 +30,19 @@ _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", 
 
 @contextmanager
 def create_video(
-    target: Path, source: VideoInfo, size: Size, encoding: Encoding | None = None, *, trim: bool = False
+    target: Path,
+    source: VideoInfo,
+    size: Size,
+    encoding: Encoding | None = None,
+    *,
+    trim: bool = False,
+    made_by: str = "",
 ) -> Iterator[VideoWriter]:
     """Lend a writer of `size` (width, height) pictures; `target` is there, whole, once the block ends without error.
 
     Time stamps, colour tags, pixel shape, rotation, metadata and the other streams are those of `source`. `trim` keeps
-    of the other streams only what lies beside the pictures written, and begins at time 0.
+    of the other streams only what lies beside the pictures written, and begins at time 0. `made_by` becomes the file's
+    comment, if the source has none.
     Raises BadOption for choices that do not go together, CannotWrite where disk or encoder fail.
     """
     encoding = encoding or Encoding()
@@ -53,7 +60,7 @@ def create_video(
         _container(part, suffix, source) as out,
     ):
         with _encoder_errors(target):
-            writer = VideoWriter(target, out, donor, source, size, recipe, encoding, trim)
+            writer = VideoWriter(target, out, donor, source, size, recipe, encoding, trim, made_by)
         yield writer
         with _encoder_errors(target):
             writer._finish()
@@ -72,6 +79,7 @@ class VideoWriter:
         recipe: Recipe,
         encoding: Encoding,
         trim: bool,
+        made_by: str,
     ) -> None:
         self.frames = 0  # written so far
         self._target = target
@@ -94,6 +102,8 @@ class VideoWriter:
             elif stream in kept:
                 self._copies.add(stream)
         out.metadata.update(kept_metadata(donor.metadata))
+        if made_by and "comment" not in map(str.lower, out.metadata):
+            out.metadata["comment"] = made_by
         if not trim:
             out.set_chapters(donor.chapters())
         elif donor.chapters():
