@@ -110,8 +110,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     the fused kernel wins, keeps its logits in fp32 and never holds the N x M weights.
     """
     if len(q) > _LARGEST_BATCH:
-        parts = (x.split(_LARGEST_BATCH) for x in (q, k, v))
-        return torch.cat([attend(*part, scale) for part in zip(*parts, strict=True)])
+        parts = zip(*(x.split(_LARGEST_BATCH) for x in (q, k, v)), strict=True)
+        return torch.cat([attend(*part, scale=scale) for part in parts])
     if q.device.type == "cpu" and k.shape[1] <= _EXPLICIT_KEYS[q.dtype == torch.bfloat16]:
         return torch.softmax(scale * (q @ k.transpose(1, 2)), dim=-1) @ v
     return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=scale)[:, 0]

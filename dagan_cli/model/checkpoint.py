@@ -1,8 +1,9 @@
 """Generator <-> one .safetensors file, with its configuration and provenance in the header.
 
 The header's `dagan` entry is JSON: {"format": 1, "config": {...}, "provenance": {...}, "digest": sha256}. The digest
-covers names, shapes, types and values of all tensors and the configuration, so a flipped bit is found in any file,
-published or not; safetensors itself finds only damage to its structure. Reading a model never executes code.
+covers names, shapes, types and values of all tensors, the configuration and the provenance, so a flipped bit is found
+in any file, published or not; safetensors itself finds only damage to its structure. Reading a model never executes
+code.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ def save_model(generator: Generator, provenance: dict[str, Any], *, half: bool =
         name: tensor.detach().to("cpu", torch.float16 if half and tensor.ndim > 1 else torch.float32).contiguous()
         for name, tensor in sorted(generator.state_dict().items())
     }
-    config = generator.config.to_dict()
-    header = {"format": FORMAT, "config": config, "provenance": provenance, "digest": _digest(tensors, config)}
+    facts = json.loads(json.dumps({"config": generator.config.to_dict(), "provenance": provenance}))  # as read back
+    header = {"format": FORMAT, **facts, "digest": _digest(tensors, facts)}
     return save(tensors, metadata={"dagan": json.dumps(header, sort_keys=True)})
 
 
@@ -59,15 +60,19 @@ def load_model(path: Path, expected: str | None = None) -> Model:
     header = _header(path, data)
     try:
         config = GeneratorConfig.from_dict(header["config"])
-        generator = _empty(config)
     except BadOption as error:
         raise BadModel(f"{path} describes an {error}", hint=error.hint) from error
     try:
         tensors = load(data)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, str(error)) from error
-    if header.get("digest") != _digest(tensors, header["config"]):
+    facts = {"config": header["config"], "provenance": header.get("provenance")}
+    older = header["config"]  # what the digest of the first models covered
+    if header.get("digest") not in (_digest(tensors, facts), _digest(tensors, older)):
         raise _damaged(path, "its contents do not match its own checksum")
+    if config.blocks * (config.layers if config.block == "dense" else 2) > len(tensors):
+        raise _damaged(path, f"{len(tensors)} tensors are too few for its {config.blocks} blocks")
+    generator = _empty(config)
     _check(path, tensors, generator)
     generator.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     return Model(generator.eval().requires_grad_(False), found, header.get("provenance") or {})
@@ -134,8 +139,8 @@ def _check(path: Path, tensors: dict[str, Tensor], generator: Generator) -> None
             raise _damaged(path, f"{name} holds values that are not finite")
 
 
-def _digest(tensors: dict[str, Tensor], config: dict[str, Any]) -> str:
-    digest = sha256(json.dumps(config, sort_keys=True).encode())
+def _digest(tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
+    digest = sha256(json.dumps(facts, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)

@@ -51,8 +51,8 @@ class GeneratorConfig:
     patch: int = 48  # side of the training patch in input pixels; `local` windows follow from it
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            _check_type(field.name, getattr(self, field.name))
+        for name, hint in get_type_hints(GeneratorConfig).items():
+            _check_type(name, getattr(self, name), hint)
         _require(self.scale in (2, 3, 4, 8), f"a scale of {self.scale}", "use 2, 3, 4 or 8")
         for name in ("blocks", "channels", "growth", "layers", "pool", "reduction", "stages", "patch"):
             _require(1 <= getattr(self, name) <= 4096, f"{name} = {getattr(self, name)}", "use a whole number above 0")
@@ -91,9 +91,8 @@ def _require(good: bool, what: str, hint: str) -> None:
         raise BadOption(f"impossible generator: {what}", hint=hint)
 
 
-def _check_type(name: str, value: object) -> None:
+def _check_type(name: str, value: object, hint: Any) -> None:
     """Values come from files: a string where a number belongs must not reach the arithmetic."""
-    hint = get_type_hints(GeneratorConfig)[name]
     choices = get_args(hint)
     if name == "orders":
         good = isinstance(value, tuple) and all(type(order) is int for order in value)
