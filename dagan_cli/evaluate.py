@@ -71,4 +71,4 @@ def _rgb(path: Path) -> Tensor:
     if pixels.dtype != np.uint8:
         raise BadInput(f"{path} is not an 8-bit picture", hint="the protocol is for 8 bit; convert it first")
     colour = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1].repeat(3, axis=2)
-    return torch.from_numpy(np.ascontiguousarray(colour)).permute(2, 0, 1)[None].double()
+    return torch.from_numpy(np.require(colour, requirements=["C", "W"])).permute(2, 0, 1)[None].double()

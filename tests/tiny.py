@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -49,10 +51,23 @@ def clip(path: Path, *options: str, seconds: float = 0.4, source: str = MOVING) 
     return path
 
 
-def frame_hashes(path: Path) -> list[str]:
-    """A hash of each decoded frame, as the other FFmpeg sees it."""
-    text = ffmpeg("-i", path, "-map", "0:v:0", "-fps_mode", "passthrough", "-f", "framemd5", "-")
-    return [line.rsplit(",", 1)[1].strip() for line in text.splitlines() if not line.startswith("#")]
+def frames_of(path: Path) -> list[tuple[Fraction, str]]:
+    """When each frame is shown, in seconds, and a hash of it as decoded: as the other FFmpeg sees it."""
+    as_it_is = ("-map", "0:v:0", "-fps_mode", "passthrough", "-enc_time_base", "demux", "-c:v", "rawvideo")
+    text = ffmpeg("-copyts", "-i", path, *as_it_is, "-f", "framemd5", "-")
+    base = Fraction(re.findall(r"#tb 0: (\S+)", text)[0])
+    rows = [line.split(",") for line in text.splitlines() if not line.startswith("#")]
+    return [(int(row[2]) * base, row[-1].strip()) for row in rows]
+
+
+def sound_of(path: Path) -> str:
+    """A hash of the sound as it is stored."""
+    return ffmpeg("-i", path, "-map", "0:a", "-c", "copy", "-f", "streamhash", "-hash", "md5", "-")
+
+
+def left_over(folder: Path) -> list[Path]:
+    """Files that a run was writing and did not take away."""
+    return list(folder.rglob(".dagan-*"))
 
 
 def dagan(*arguments: object, stdin: bytes = b"", **options) -> subprocess.CompletedProcess[bytes]:
