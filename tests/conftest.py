@@ -86,7 +86,8 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
     def run(*arguments: object) -> Ran:
         capsys.readouterr()
         code = run_command(with_verb([str(argument) for argument in arguments]))
-        return Ran(code, *capsys.readouterr())
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
 
     return run
 

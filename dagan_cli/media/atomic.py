@@ -55,6 +55,9 @@ def whole_or_absent(target: Path) -> Iterator[Path]:
     part = part_of(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(target, error) from error
+    try:
         yield part
         _sync(part)
         part.replace(target)
