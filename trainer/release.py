@@ -10,10 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-
-import torch
 
 from dagan_cli.errors import DaganError
 from dagan_cli.media.atomic import whole_or_absent
@@ -41,11 +40,13 @@ def main() -> int:
     parser.add_argument("--report", type=Path, action="append", default=[], help="folder that is only reported")
     parser.add_argument("--data-note", default="", help="training data and licences, for the header")
     parser.add_argument("--licence", default="MIT")
+    parser.add_argument("--order", type=int, help="the order it runs at unless told otherwise")
     args = parser.parse_args()
     try:
         source = args.source / MODEL if args.source.is_dir() else args.source
         model = load_model(source)
-        generator = model.generator.to(torch.float16).to(torch.float32)  # measured as they will be stored
+        generator = Generator(replace(model.generator.config, default_order=args.order)).eval()
+        generator.load_state_dict(model.generator.half().state_dict())  # measured as they will be stored
         facts = {name: value for name, value in model.provenance.items() if name != "metrics"}
         facts |= {"licence": args.licence, "protocol": PROTOCOL}
         if args.data_note:

@@ -26,7 +26,22 @@ class Published:
         return HERE / f"{self.name}.safetensors"
 
 
-CATALOG: tuple[Published, ...] = ()
+CATALOG: tuple[Published, ...] = (
+    Published(
+        name="dagan-x2-psnr",
+        scale=2,
+        sha256="0ddf0e371197f7d2b2e409175b763c3b82423944dc81ef476f973768b5e08fe3",
+        licence="MIT",
+        summary="fidelity: clean sources, highest PSNR",
+    ),
+    Published(
+        name="dagan-x4-psnr",
+        scale=4,
+        sha256="eff40708076be02ec0c840aaac5786fc9ac216be03a0b01d3c2c62c7fe591b93",
+        licence="MIT",
+        summary="fidelity: clean sources, highest PSNR",
+    ),
+)
 
 _BY_NAME = {model.name: model for model in CATALOG}
 

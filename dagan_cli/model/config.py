@@ -44,6 +44,7 @@ class GeneratorConfig:
     learned_constants: bool = True  # the solver's constants are trained, from the classical values
     shared_weights: bool = True  # one f for all stages of a block, or one each
     orders: tuple[int, ...] = ()  # the orders an rk4 network was trained to run at, e.g. (1, 2, 4); () = the solver's
+    default_order: int | None = None  # the one it runs at unless told otherwise; None = the highest
 
     upsampler: Upsampler = "steps"  # convolution + shuffle per prime factor, or one to RGB at once
     image_skip: bool = False  # add the nearest-neighbour enlarged input to the output
@@ -70,6 +71,8 @@ class GeneratorConfig:
             )
             rising = all(a < b for a, b in zip(self.orders, self.orders[1:], strict=False)) and self.orders[-1] == 4
             _require(rising, f"orders {self.orders}", "list them rising, 4 last, e.g. (1, 2, 4)")
+        known = self.default_order is None or self.default_order in self.orders
+        _require(known, f"default_order = {self.default_order}", "choose one of its orders")
 
     def to_dict(self) -> dict[str, Any]:
         """A plain JSON-able mapping; `from_dict` is its inverse."""
@@ -99,8 +102,8 @@ def _check_type(name: str, value: object, hint: Any) -> None:
         _require(good, f"orders = {value!r}", "use a list of whole numbers")
     elif choices and all(isinstance(choice, str) for choice in choices):
         _require(value in choices, f"{name} = {value!r}", f"choose one of {', '.join(choices)}")
-    elif name == "window":
-        _require(value is None or type(value) is int, f"window = {value!r}", "use a whole number or none")
+    elif name in ("window", "default_order"):
+        _require(value is None or type(value) is int, f"{name} = {value!r}", "use a whole number or none")
     elif hint is float:
         _require(type(value) in (int, float), f"{name} = {value!r}", "use a number")
     else:

@@ -101,7 +101,7 @@ class Generator(nn.Module):
             nn.init.normal_(last.weight, std=1e-3)
             nn.init.zeros_(last.bias)
         self.window: Literal["global", "local"] = "global"
-        self._order: int | None = config.orders[-1] if config.orders else None
+        self._order: int | None = config.default_order or (config.orders[-1] if config.orders else None)
 
     def forward(self, x: Tensor, order: int | None = None) -> Tensor:
         """(N, 3, H, W) -> (N, 3, scale*H, scale*W). `order` overrides the dial for this call."""
