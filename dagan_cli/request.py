@@ -60,6 +60,8 @@ class Goal:
         factor = self.factor_for(width, height)
         step = 2 if even and self.factor is None else 1
         w, h = (max(step, step * int(side * factor / step + 0.5)) for side in (width, height))
+        if self.box is not None:  # rounding must not leave it
+            w, h = (max(step, min(side, most // step * step)) for side, most in zip((w, h), self.box, strict=True))
         return w, h
 
 

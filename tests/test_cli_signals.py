@@ -38,7 +38,7 @@ def stopped_at_work(number: int, *arguments: object) -> tuple[int, list[dict], f
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_picture_told_to_stop_leaves_nothing_and_says_so(tmp_path, tiny_model, number):
-    done, big = picture(tmp_path / "a.png"), picture(tmp_path / "big.png", (1500, 1500))
+    done, big = picture(tmp_path / "a.png"), picture(tmp_path / "big.png", (900, 900))
     work = (
         done,
         big,
@@ -72,12 +72,12 @@ def test_a_video_told_to_stop_leaves_nothing(tmp_path, tiny_model):
 
 
 def test_a_run_that_was_killed_left_no_half_file_and_the_next_one_cleans_up(cli, tmp_path, tiny_model):
-    source = picture(tmp_path / "big.png", (1500, 1500))
+    source = picture(tmp_path / "big.png", (900, 900))
     code, _, _ = stopped_at_work(signal.SIGKILL, source, "-n", tiny_model, "-s", "2", "-t", "64")
     assert code == -signal.SIGKILL
     assert not (tmp_path / "big_x2.png").exists()
     assert cli(source, "-n", "nearest", "-s", 2).code == 0
-    assert pixels(tmp_path / "big_x2.png").shape == (3000, 3000, 3)
+    assert pixels(tmp_path / "big_x2.png").shape == (1800, 1800, 3)
     assert left_over(tmp_path) == []
 
 

@@ -1,0 +1,85 @@
+"""The account of a run: its totals, and the exit code that follows from what became of the inputs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dagan_cli import __version__
+from dagan_cli.engine.options import EngineOptions
+from dagan_cli.errors import CannotWrite
+from dagan_cli.report import build_report, exit_code, write_report
+from dagan_cli.request import Item
+from dagan_cli.upscale import Upscaler
+
+
+def item(status, code: int = 0, **fields) -> Item:
+    return Item(input=Path("in"), output=Path("out"), status=status, exit_code=code, **fields)
+
+
+DONE, SKIPPED, PARTIAL = item("done"), item("skipped"), item("partial", 1)
+BAD, USAGE, MEMORY, DISK = (item("failed", code) for code in (1, 2, 5, 6))
+
+
+@pytest.mark.parametrize(
+    ("items", "code"),
+    [
+        ([], 0),
+        ([DONE, SKIPPED], 0),
+        ([DONE, BAD], 1),
+        ([SKIPPED, BAD], 1),  # what was skipped counts as done
+        ([DONE, MEMORY], 1),
+        ([DONE, DISK], 1),
+        ([PARTIAL], 1),
+        ([PARTIAL, BAD], 1),
+        ([BAD], 3),
+        ([BAD, BAD], 3),
+        ([USAGE, USAGE], 2),
+        ([MEMORY], 5),
+        ([DISK, DISK], 6),
+        ([MEMORY, DISK], 1),  # no one reason
+        ([BAD, DISK], 1),
+    ],
+)
+def test_the_exit_code_tells_whether_and_why_work_was_left_undone(items, code):
+    assert exit_code(items) == code
+
+
+def test_totals_are_the_sums_of_the_items(tiny_model):
+    items = [
+        item("done", frames=1, in_size=(10, 10), out_size=(20, 20)),
+        item("done", frames=100, in_size=(500, 500), out_size=(1000, 1000)),
+        item("partial", 1, frames=10, in_size=(500, 500), out_size=(1000, 1000)),
+        SKIPPED,
+        BAD,
+    ]
+    used = [Upscaler.load(str(tiny_model), options=EngineOptions(device="cpu", precision="fp32"), order=2)]
+    report = build_report(items, used, 12.3456)
+    assert report["totals"] == {
+        "done": 2,
+        "skipped": 1,
+        "failed": 1,
+        "partial": 1,
+        "frames": 111,
+        "megapixels": 110.0,
+        "seconds": 12.346,
+    }
+    assert [row["status"] for row in report["items"]] == ["done", "done", "partial", "skipped", "failed"]
+    assert report["dagan"] == __version__
+    assert report["model"] == {"name": "tiny-x2.safetensors", "sha256": used[0].sha256, "scale": 2, "order": 2}
+    assert (report["device"], report["precision"]) == ("cpu", "float32")
+
+
+def test_a_run_that_did_nothing_has_a_report_too(tmp_path):
+    report = build_report([], [], 0.0)
+    assert (report["model"], report["device"], report["items"]) == (None, None, [])
+    write_report(tmp_path / "new/report.json", report)
+    assert json.loads((tmp_path / "new/report.json").read_text()) == report
+
+
+def test_a_report_that_cannot_be_written_says_so(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotWrite):
+        write_report(tmp_path / "file/report.json", {})
