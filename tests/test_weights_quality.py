@@ -1,0 +1,62 @@
+"""The embedded models are what their numbers say: judged on Set5 where it is at hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from dagan_cli.evaluate import evaluate, mean
+from dagan_cli.model.checkpoint import load_model
+from dagan_cli.upscale import Upscaler
+from weights.catalog import CATALOG
+
+NAMES = [model.name for model in CATALOG]
+
+
+def test_the_catalogue_names_a_fidelity_model_for_each_scale():
+    assert {(model.name, model.scale) for model in CATALOG} >= {("dagan-x2-psnr", 2), ("dagan-x4-psnr", 4)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_embedded_model_is_a_dual_attention_rk4_one_and_says_how_it_was_trained(name):
+    published = next(model for model in CATALOG if model.name == name)
+    model = load_model(published.path, published.sha256)
+    config = model.generator.config
+    assert (config.solver, config.attention, config.scale) == ("rk4", "spatial-channel", published.scale)
+    assert {"training", "training_data", "hardware", "iterations", "metrics", "licence"} <= model.provenance.keys()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_weights_reach_the_psnr_in_their_own_header_on_set5_far_above_bicubic(corpus, name):
+    upscaler = Upscaler.load(name, precision="fp32")
+    score = mean(list(evaluate(corpus / "benchmarks" / "Set5", upscaler, upscaler.scale)))
+    published = next(model for model in CATALOG if model.name == name)
+    claimed = load_model(published.path).provenance["metrics"]["Set5"][f"order {upscaler.order}"]
+    assert score.psnr == pytest.approx(claimed, abs=0.02)
+    assert score.psnr > score.bicubic_psnr + 1.5
+    assert score.bicubic_psnr == pytest.approx({2: 33.67, 4: 28.43}[upscaler.scale], abs=0.005)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tiles_change_the_psnr_of_set5_by_less_than_two_hundredths(corpus, name):
+    scores = {}
+    for tile in (64, "off"):
+        upscaler = Upscaler.load(name, precision="fp32", tile=tile)
+        scores[tile] = mean(list(evaluate(corpus / "benchmarks" / "Set5", upscaler, upscaler.scale))).psnr
+    assert abs(scores[64] - scores["off"]) < 0.02
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bf16_stays_within_50_db_of_fp32(name):
+    picture = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    smooth = torch.nn.functional.interpolate(picture, size=(48, 48), mode="bicubic").clamp(0, 1)
+    exact, rough = (Upscaler.load(name, precision=p)(smooth) for p in ("fp32", "bf16"))
+    assert -10 * math.log10((exact - rough).square().mean().item()) > 50
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_flat_grey_picture_stays_flat_and_grey(name):
+    grey = torch.full((1, 3, 40, 56), 0.5)
+    assert (Upscaler.load(name, precision="fp32")(grey) - 0.5).abs().max() < 2.5 / 255
