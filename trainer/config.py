@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
+from math import inf
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -47,14 +48,20 @@ class TrainConfig:
             _require(type(value) is int and value > 0, f"{name} = {value!r}", "use a whole number above 0")
         for name in ("lr", "clip", "save_every"):
             value = getattr(self, name)
-            _require(type(value) in (int, float) and value > 0, f"{name} = {value!r}", "use a number above 0")
+            _require(type(value) in (int, float) and 0 < value < inf, f"{name} = {value!r}", "use a number above 0")
         for name in ("iterations", "budget"):
             value = getattr(self, name)
-            good = value is None or (type(value) in (int, float) and value > 0)
+            good = value is None or (type(value) in (int, float) and 0 < value < inf)
             _require(good, f"{name} = {value!r}", "use a number above 0")
-        _require(0 <= self.ema < 1, f"ema = {self.ema!r}", "use a number from 0 to below 1")
+        for name in ("warmup", "seed"):
+            value = getattr(self, name)
+            _require(type(value) is int and value >= 0, f"{name} = {value!r}", "use a whole number from 0 up")
+        good = type(self.ema) in (int, float) and 0 <= self.ema < 1
+        _require(good, f"ema = {self.ema!r}", "use a number from 0 to below 1")
+        _require(type(self.augment) is bool, f"augment = {self.augment!r}", "use true or false")
         if self.order_odds:
-            good = len(self.order_odds) == len(self.generator.orders) and min(self.order_odds) >= 0
+            good = len(self.order_odds) == len(self.generator.orders)
+            good = good and all(type(odds) in (int, float) and 0 <= odds < inf for odds in self.order_odds)
             _require(
                 good and sum(self.order_odds) > 0,
                 f"order_odds = {self.order_odds}",
@@ -76,13 +83,14 @@ class TrainConfig:
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
         """Build from a mapping as TOML or JSON give it. Raises BadOption, with the nearest name, for an unknown key."""
         _known(values, cls, "")
-        generator = values.get("generator", {})
+        generator, odds = values.get("generator", {}), values.get("order_odds", ())
         _known(generator, GeneratorConfig, "generator.")
+        _require(isinstance(odds, (list, tuple)), f"order_odds = {odds!r}", "use a list of numbers")
         return cls(
             **values
             | {
                 "generator": GeneratorConfig.from_dict(generator),
-                "order_odds": tuple(values.get("order_odds", ())),
+                "order_odds": tuple(odds),
             }
         )
 

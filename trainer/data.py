@@ -125,6 +125,8 @@ def _read(path: Path) -> np.ndarray | str:
 
     try:
         with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                return "not an 8-bit picture"  # its conversion would clip every bright pixel to white
             return np.array(image.convert("RGB"))
     except Exception as error:
         return f"cannot be read ({type(error).__name__})"

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from dagan_cli.errors import BadOption
-from dagan_cli.media.atomic import whole_or_absent
+from dagan_cli.media.atomic import cannot_write, whole_or_absent
 from dagan_cli.model.checkpoint import load_model, save_model
 from dagan_cli.model.generator import Generator
 from trainer.config import TrainConfig
@@ -84,10 +84,9 @@ def train(
         else:
             origin, best = state["origin"], state["best"]
 
-    run.mkdir(parents=True, exist_ok=True)
+    _append(run / LOG, "")  # a folder that cannot be written to is found now, not after hours
     half = _use_bf16(config, device)
     provenance = _provenance(config, pictures, device, half)
-    log = (run / LOG).open("a")
     started = reported = saved = time.monotonic()
     total, counted = torch.zeros((), device=device), 0
 
@@ -115,63 +114,58 @@ def train(
         )
         saved = time.monotonic()
 
-    with log:
-        while True:
-            done = _fraction(config, step - origin, elapsed)
-            if done >= 1 or should_stop():
-                break
-            lr, hr = sample_batch(
-                pictures,
-                scale=scale,
-                patch=patch,
-                batch=config.batch,
-                augment=config.augment,
-                seed=config.seed,
-                step=step,
-            )
-            lr = lr.to(device, memory_format=torch.channels_last)
-            hr = hr.to(device, memory_format=torch.channels_last)
-            rate = config.lr * _schedule(config, step - origin, done)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                fake = generator(lr, _order(config, step))
-            loss = PIXEL[config.loss](fake.float(), hr)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(generator.parameters(), config.clip)
-            step += 1
-            if torch.isfinite(norm):  # one bad step must not spoil all that went before
-                optimiser.step()
-                average.update(generator, step)
-                total += loss.detach()
-                counted += 1
+    while True:
+        done = _fraction(config, step - origin, elapsed)
+        if done >= 1 or should_stop():
+            break
+        lr, hr = sample_batch(
+            pictures,
+            scale=scale,
+            patch=patch,
+            batch=config.batch,
+            augment=config.augment,
+            seed=config.seed,
+            step=step,
+        )
+        lr = lr.to(device, memory_format=torch.channels_last)
+        hr = hr.to(device, memory_format=torch.channels_last)
+        rate = config.lr * _schedule(config, step - origin, done)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            fake = generator(lr, _order(config, step))
+        loss = PIXEL[config.loss](fake.float(), hr)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(generator.parameters(), config.clip)
+        step += 1
+        if torch.isfinite(norm):  # one bad step must not spoil all that went before
+            optimiser.step()
+            average.update(generator, step)
+            total += loss.detach()
+            counted += 1
 
-            now = time.monotonic()
-            elapsed, started = elapsed + now - started, now
-            wanted = bool(pairs) and step % config.validate_every == 0
-            if now - reported >= report_every or wanted:
-                mean = (total / max(1, counted)).item()
-                speed = counted / (now - reported)
-                total.zero_()
-                psnr = validate(average.network, pairs, _default_order(config)) if wanted else None
-                remaining = _remaining(config, step - origin, elapsed, speed)
-                yield Progress(step, _fraction(config, step - origin, elapsed), mean, speed, remaining, psnr)
-                line = {"step": step, "seconds": round(elapsed, 1), "loss": mean, "lr": rate, "norm": norm.item()}
-                log.write(json.dumps(line | ({"psnr_y": psnr} if wanted else {})) + "\n")
-                log.flush()
-                counted, reported = 0, time.monotonic()
-                if wanted:
-                    save(psnr)
-                started = time.monotonic()  # reporting, validating and saving are not training
-            elif now - saved >= config.save_every:
-                save(None)
-                started = time.monotonic()
+        now = time.monotonic()
+        elapsed, started = elapsed + now - started, now
+        wanted = bool(pairs) and step % config.validate_every == 0
+        psnr = validate(average.network, pairs, _default_order(config)) if wanted else None
+        if now - reported >= report_every or wanted:
+            mean = (total / max(1, counted)).item()
+            speed = counted / (now - reported)
+            total.zero_()
+            remaining = _remaining(config, step - origin, elapsed, speed)
+            yield Progress(step, _fraction(config, step - origin, elapsed), mean, speed, remaining, psnr)
+            line = {"step": step, "seconds": round(elapsed, 1), "loss": mean, "lr": rate, "norm": norm.item()}
+            _append(run / LOG, json.dumps(line | ({"psnr_y": psnr} if wanted else {})) + "\n")
+            counted, reported = 0, time.monotonic()
+        if now - saved >= config.save_every or wanted:
+            save(psnr)
+        started = time.monotonic()  # reporting, validating and saving are not training
 
-        finished = _fraction(config, step - origin, elapsed) >= 1
-        psnr = validate(average.network, pairs, _default_order(config)) if finished and pairs else None
-        save(psnr)
-        yield Progress(step, 1.0 if finished else done, float("nan"), 0.0, 0.0, psnr, "done" if finished else "stopped")
+    finished = _fraction(config, step - origin, elapsed) >= 1
+    psnr = validate(average.network, pairs, _default_order(config)) if finished and pairs else None
+    save(psnr)
+    yield Progress(step, 1.0 if finished else done, float("nan"), 0.0, 0.0, psnr, "done" if finished else "stopped")
 
 
 def _fraction(config: TrainConfig, steps: int, elapsed: float) -> float:
@@ -250,6 +244,15 @@ def _restore(
     generator.load_state_dict(state["generator"])
     average.network.load_state_dict(state["average"])
     optimiser.load_state_dict(state["optimiser"])
+
+
+def _append(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            file.write(text)
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def _publish(path: Path, data: bytes) -> None:

@@ -1,0 +1,263 @@
+"""A training run learns, follows its schedule, keeps what it has, and refuses to go on from what does not fit."""
+
+from __future__ import annotations
+
+import errno
+import json
+from dataclasses import replace
+from math import cos, pi, sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dagan_cli.errors import BadModel, BadOption, CannotWrite, NoInput
+from dagan_cli.model.checkpoint import load_model, save_model
+from dagan_cli.model.config import GeneratorConfig
+from dagan_cli.model.generator import Generator
+from trainer import losses
+from trainer.config import TrainConfig
+from trainer.data import load_pictures, validation_pairs
+from trainer.evaluate import validate
+from trainer.loop import Progress, train
+from trainer.state import NAME, load_state
+
+SMALL = GeneratorConfig(
+    scale=2, blocks=1, channels=8, block="residual", reduction=4, image_skip=True, upsampler="direct", patch=8
+)
+CONFIG = TrainConfig(generator=SMALL, batch=2, iterations=6, warmup=0, ema=0.9, precision="fp32")
+ENDLESS = replace(CONFIG, iterations=None, schedule="constant")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    ramp = np.indices((72, 80)).sum(0)
+    for i in range(2):
+        waves = 128 + 100 * np.sin(ramp[..., None] / (2 + i) + np.arange(3))
+        Image.fromarray(waves.astype(np.uint8)).save(folder / f"{i}.png")
+    return folder
+
+
+def run(config: TrainConfig, data: Path, folder: Path, steps: int | None = None, **how: Any) -> list[Progress]:
+    """Train until the end, or for so many steps more and then stop as a signal would."""
+    asked = iter(range(10**6))
+    stop = (lambda: next(asked) >= steps) if steps is not None else (lambda: False)
+    return list(train(config, [data], folder, should_stop=stop, report_every=0.0, **how))
+
+
+def logged(folder: Path, key: str) -> list[float]:
+    return [json.loads(line)[key] for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def tensors(state: Any) -> list[Tensor]:
+    """Every tensor of a state, in order: generator, average, optimiser."""
+    if isinstance(state, Tensor):
+        return [state]
+    items = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
+    return [tensor for item in items for tensor in tensors(item)]
+
+
+def equal(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    pairs = zip(tensors(a), tensors(b), strict=True)
+    return a["step"] == b["step"] and all(torch.equal(x, y) for x, y in pairs)
+
+
+def test_the_loss_falls_on_a_tiny_set_and_so_does_that_of_the_saved_average(pictures, tmp_path):
+    config = replace(CONFIG, iterations=80, lr=3e-3)
+    run(config, pictures, tmp_path, val=pictures)
+    loss = logged(tmp_path, "loss")
+    assert len(loss) == 80
+    assert np.mean(loss[-10:]) < 0.7 * np.mean(loss[:10])
+    pairs = list(validation_pairs(load_pictures([pictures], 16), 2))
+    torch.manual_seed(config.seed)
+    start = validate(Generator(SMALL), pairs)
+    assert validate(load_model(tmp_path / "model.safetensors").generator, pairs) > start + 2
+
+
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(pictures, tmp_path):
+    dial = replace(SMALL, solver="rk4", orders=(1, 2, 4))
+    config = replace(CONFIG, generator=dial, order_odds=(2, 1, 1), iterations=9)
+    run(config, pictures, tmp_path / "whole")
+    for steps in (2, 0, 3, None):
+        torch.manual_seed(123)  # whatever happened before must not matter
+        last = run(config, pictures, tmp_path / "parts", steps)[-1]
+        assert last.message == ("done" if steps is None else "stopped")
+    whole, parts = load_state(tmp_path / "whole"), load_state(tmp_path / "parts")
+    assert whole["step"] == 9
+    assert equal(whole, parts)
+    assert logged(tmp_path / "whole", "loss") == logged(tmp_path / "parts", "loss")
+    averages = [load_model(tmp_path / part / "model.safetensors").generator for part in ("whole", "parts")]
+    assert equal(*({"step": 0, **average.state_dict()} for average in averages))
+
+
+def test_a_run_without_an_end_is_saved_while_it_goes_on_even_if_every_step_is_reported(pictures, tmp_path):
+    config = replace(ENDLESS, save_every=1e-6)
+    for progress in train(config, [pictures], tmp_path, report_every=0.0):
+        if progress.step == 4:
+            break  # as a crash would end it
+    assert load_state(tmp_path)["step"] == 3
+
+
+def test_a_finished_run_stays_finished(pictures, tmp_path):
+    run(CONFIG, pictures, tmp_path)
+    before = load_state(tmp_path)
+    (again,) = run(CONFIG, pictures, tmp_path)
+    assert (again.step, again.fraction, again.message) == (6, 1.0, "done")
+    assert equal(load_state(tmp_path), before)
+
+
+def test_the_cosine_starts_at_the_full_rate_and_ends_near_zero(pictures, tmp_path):
+    run(replace(CONFIG, iterations=20), pictures, tmp_path)
+    rates = logged(tmp_path, "lr")
+    assert rates == pytest.approx([1e-3 * 0.5 * (1 + cos(pi * k / 20)) for k in range(20)])
+    assert rates[-1] < 0.01 * rates[0]
+
+
+def test_the_warm_up_rises_in_a_line(pictures, tmp_path):
+    run(replace(ENDLESS, warmup=4), pictures, tmp_path, steps=6)
+    assert logged(tmp_path, "lr") == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3, 1e-3])
+
+
+def test_a_branch_cools_down_from_a_trunk_and_leaves_it_alone(pictures, tmp_path):
+    trunk, branch = tmp_path / "trunk", tmp_path / "branch"
+    run(ENDLESS, pictures, trunk, steps=5)
+    before = (trunk / NAME).read_bytes()
+    cooling = replace(CONFIG, schedule="cooldown", iterations=4, warmup=300)
+    run(cooling, pictures, branch, steps=2, branch=trunk)
+    run(cooling, pictures, branch, branch=trunk)  # the second time it goes on from itself
+    assert logged(branch, "lr") == pytest.approx([1e-3 * (1 - sqrt(k / 4)) for k in range(4)])
+    assert logged(branch, "step") == [6, 7, 8, 9]
+    assert (trunk / NAME).read_bytes() == before
+    run(cooling, pictures, tmp_path / "at-once", branch=trunk)
+    assert equal(load_state(tmp_path / "at-once"), load_state(branch))
+
+
+def test_a_branch_takes_optimiser_and_average_too(pictures, tmp_path):
+    run(ENDLESS, pictures, tmp_path / "trunk", steps=3)
+    run(replace(CONFIG, schedule="cooldown"), pictures, tmp_path / "branch", steps=0, branch=tmp_path / "trunk")
+    assert equal(load_state(tmp_path / "branch"), load_state(tmp_path / "trunk"))
+
+
+def test_a_budget_ends_the_run_by_the_clock(pictures, tmp_path):
+    config = replace(CONFIG, iterations=None, budget=0.4)
+    last = run(config, pictures, tmp_path)[-1]
+    assert (last.message, last.fraction) == ("done", 1.0)
+    assert 0.4 <= load_state(tmp_path)["elapsed"] < 2
+    rates = logged(tmp_path, "lr")
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.5 * rates[0]
+
+
+def test_a_step_that_is_not_finite_changes_nothing(pictures, tmp_path, monkeypatch):
+    run(ENDLESS, pictures, tmp_path / "good", steps=2)
+    run(ENDLESS, pictures, tmp_path / "bad", steps=2)
+    monkeypatch.setitem(losses.PIXEL, "l1", lambda fake, real: (fake - real).mean() * float("nan"))
+    run(ENDLESS, pictures, tmp_path / "bad", steps=1)
+    good, bad = load_state(tmp_path / "good"), load_state(tmp_path / "bad")
+    assert (good["step"], bad["step"]) == (2, 3)
+    assert equal(good | {"step": 3}, bad)
+
+
+def test_the_best_average_is_kept_beside_the_last(pictures, tmp_path):
+    config = replace(CONFIG, validate_every=2)
+    progress = run(config, pictures, tmp_path, val=pictures)
+    scores = [p.psnr for p in progress if p.psnr is not None]
+    assert [p.step for p in progress if p.psnr is not None] == [2, 4, 6, 6]
+    best = load_model(tmp_path / "best.safetensors")
+    assert best.provenance["val_psnr_y"] == max(scores)
+    pairs = list(validation_pairs(load_pictures([pictures], 16), 2))
+    assert validate(best.generator, pairs) == pytest.approx(max(scores), abs=1e-3)
+    facts = load_model(tmp_path / "model.safetensors").provenance
+    assert (facts["iterations"], facts["pictures"], facts["training"]["lr"]) == (6, 2, 1e-3)
+    assert str(pictures) not in json.dumps(facts)
+
+
+def test_four_times_starts_from_the_body_of_two_times(pictures, tmp_path):
+    run(CONFIG, pictures, tmp_path / "x2")
+    file = tmp_path / "x2" / "model.safetensors"
+    larger = replace(CONFIG, generator=replace(SMALL, scale=4, patch=4))
+    run(larger, pictures, tmp_path / "x4", steps=0, start=file)
+    run(larger, pictures, tmp_path / "alone", steps=0)
+    body, state = load_model(file).generator.state_dict(), load_state(tmp_path / "x4")
+    for name, tensor in state["generator"].items():
+        if not name.startswith("upsampler"):
+            assert torch.equal(tensor, body[name]), name
+            assert torch.equal(state["average"][name], body[name]), name
+    assert not equal(state, load_state(tmp_path / "alone"))
+
+
+def test_a_start_that_shares_nothing_is_refused(pictures, tmp_path):
+    path = tmp_path / "other.safetensors"
+    path.write_bytes(save_model(Generator(replace(SMALL, channels=16, scale=4, solver="euler")), {}))
+    with pytest.raises(BadOption, match="shares no weights"):
+        run(CONFIG, pictures, tmp_path / "run", start=path)
+    path.write_bytes(b"damaged")
+    with pytest.raises(BadModel):
+        run(CONFIG, pictures, tmp_path / "run", start=path)
+
+
+def test_another_architecture_or_other_pictures_are_refused_and_the_state_left_alone(pictures, tmp_path):
+    folder, other = tmp_path / "run", tmp_path / "other"
+    other.mkdir()
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(other / "0.png")
+    run(CONFIG, pictures, folder, steps=2)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    for change in ({"blocks": 2}, {"solver": "rk4"}, {"temperature": 2.0}):
+        with pytest.raises(BadOption, match="another generator"):
+            run(replace(CONFIG, generator=replace(SMALL, **change)), pictures, folder)
+    with pytest.raises(BadOption, match="the pictures are not those"):
+        run(CONFIG, other, folder)
+    with pytest.raises(NoInput):
+        run(CONFIG, tmp_path / "none", folder)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    larger = replace(CONFIG, generator=replace(SMALL, patch=10))
+    assert run(larger, pictures, folder)[-1].step == 6  # another patch size is the same network
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "foreign", "keys"])
+def test_a_damaged_or_foreign_state_is_a_bad_model(damage, pictures, tmp_path):
+    run(CONFIG, pictures, tmp_path, steps=1)
+    path, whole = tmp_path / NAME, (tmp_path / NAME).read_bytes()
+    path.write_bytes({"truncated": whole[: len(whole) // 2], "text": b"\x80\x02]q\x00."}.get(damage, b""))
+    if damage == "foreign":
+        torch.save([1, 2, 3], path)
+    if damage == "keys":
+        torch.save({"step": 3}, path)
+    with pytest.raises(BadModel) as caught:
+        run(CONFIG, pictures, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("where", ["state", "model", "log"])
+def test_a_full_disk_ends_the_run_and_leaves_the_last_state_whole(where, pictures, tmp_path, monkeypatch):
+    run(CONFIG, pictures, tmp_path, steps=2)
+    good = load_state(tmp_path)
+    target = {"state": NAME, "model": "model.safetensors", "log": "log.jsonl"}[where]
+    replaced, opened = Path.replace, Path.open
+
+    def full(path: Path, *_: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    if where == "log":
+        monkeypatch.setattr(Path, "open", lambda p, *a, **b: full(p) if p.name == target else opened(p, *a, **b))
+    else:
+        monkeypatch.setattr(Path, "replace", lambda p, to: full(p) if to.name == target else replaced(p, to))
+    with pytest.raises(CannotWrite) as caught:
+        run(CONFIG, pictures, tmp_path)
+    assert caught.value.exit_code == 6
+    monkeypatch.undo()
+    assert equal(load_state(tmp_path), good)
+    assert not list(tmp_path.glob(".*"))
+    assert run(CONFIG, pictures, tmp_path)[-1].step == 6
+
+
+def test_a_run_folder_that_cannot_be_made_is_told_before_training(pictures, tmp_path):
+    (tmp_path / "file").touch()
+    steps = train(CONFIG, [pictures], tmp_path / "file" / "run")
+    with pytest.raises(CannotWrite):
+        next(steps)
