@@ -21,7 +21,7 @@ from dagan_cli import __version__
 from dagan_cli.engine import colour
 from dagan_cli.engine.memory import attempt
 from dagan_cli.engine.options import EngineOptions
-from dagan_cli.engine.resample import Resize
+from dagan_cli.engine.resample import Resize, resample
 from dagan_cli.engine.upscaler import Upscaler as Engine
 from dagan_cli.errors import BadInput, BadModel, BadOption, CannotWrite, DaganError, NoInput, OutOfMemory
 from dagan_cli.media import images
@@ -237,6 +237,12 @@ class _Work:
             if unit:
                 self.tell(Advance(step.done, step.total, unit))
 
+    def watch_beyond(self, engine: Upscaler, frames: Tensor, size: tuple[int, int]) -> Tensor:
+        """The same for frames that leave [0, 1], as video's do: what lies beyond goes around the network, not lost."""
+        within = frames if engine.is_baseline else frames.clamp(0, 1)
+        big, beyond = self.watch(engine, within, size, None), frames - within
+        return big + resample(beyond, size) if beyond.any() else big
+
 
 def _one(source: Source, target: Path, work: _Work) -> None:
     """Upscale one input; what goes wrong with it becomes a failed Item."""
@@ -325,8 +331,7 @@ def _upscale_video(path: Path, target: Path, work: _Work) -> Item:
                 planes = [
                     torch.from_numpy(np.array(plane)) for plane in frame.planes
                 ]  # the decoder's memory is its own
-                rgb = colour.to_rgb(planes, info.layout)[None].clamp_(0, 1)
-                big = work.watch(engine, rgb, size, None)[0]
+                big = work.watch_beyond(engine, colour.to_rgb(planes, info.layout)[None], size)[0]
                 result = list(colour.from_rgb(big, layout))
                 if layout.alpha:
                     alpha = colour.to_alpha(planes, info.layout).expand(1, 3, *planes[0].shape)

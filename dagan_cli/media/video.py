@@ -83,8 +83,7 @@ class VideoSource:
         a number of frames. The file is decoded from its beginning in any case, so that no frame is missed.
         Raises BadInput where the picture changes its size or format.
         """
-        first = None if start is None else self.info.start + Fraction(start)
-        last = None if end is None else self.info.start + Fraction(end)
+        first, last = (None if t is None else self.info.start + Fraction(str(t)) for t in (start, end))  # 0.2 is 1/5
         given = 0
         for frame in self._timed(self._progressive(self._pictures)):
             time = frame.pts * frame.time_base
