@@ -154,7 +154,7 @@ def test_a_list_with_nul_bytes_is_told_of_the_flag_it_needs(cli, tmp_path):
 @pytest.mark.parametrize("kind", ["unknown", "missing", "truncated", "damaged", "foreign", "pickle"])
 def test_a_model_that_cannot_be_used_exits_with_4(cli, tmp_path, tiny_model, kind):
     data = tiny_model.read_bytes()
-    name = {"unknown": "dagan-x9", "pickle": "model.pth"}.get(kind, "model.safetensors")
+    name = {"unknown": "nonsense", "pickle": "model.pth"}.get(kind, "model.safetensors")
     model = tmp_path / name
     content = {
         "truncated": data[: len(data) // 2],

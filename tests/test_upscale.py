@@ -302,3 +302,19 @@ def test_the_python_door_refuses_what_makes_no_sense(tiny_model):
         Upscaler.load(str(tiny_model), order=3)
     with pytest.raises(BadModel):
         Upscaler.load("no-such-model")
+
+
+# --- real files
+
+
+@pytest.mark.corpus
+@pytest.mark.parametrize("folder", ["odd-images", "video"])
+def test_real_files_are_done_or_fail_for_a_reason_of_their_own(cli, tmp_path, corpus, folder):
+    ran = cli(corpus / folder, *THROUGH, "-o", tmp_path / "out", "--preset", "ultrafast", "--frames", 3, "--json")
+    items = json.loads(ran.out)["items"]
+    failed = [item for item in items if item["status"] == "failed"]
+    assert ran.code in (0, 1)
+    assert len(failed) < len(items) / 4
+    assert all("bug" not in item["reason"] for item in failed)
+    assert all(Path(item["output"]).stat().st_size for item in items if item["status"] == "done")
+    assert left_over(tmp_path) == []
