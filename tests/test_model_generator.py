@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import combinations
+from math import ceil
 from typing import Any
 
 import pytest
@@ -153,6 +154,17 @@ def test_an_identity_start_begins_close_to_the_nearest_neighbour(upsampler, bloc
     assert away[1] > 0.05
 
 
+@pytest.mark.parametrize("block", ["dense", "residual"])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_every_block_of_an_identity_start_passes_its_input_on(block, solver):
+    generator, y = (
+        tiny(attention="spatial-channel", block=block, solver=solver, identity_start=True),
+        torch.rand(1, 8, 6, 6),
+    )
+    for step in generator.blocks:
+        torch.testing.assert_close(step(y, solver), y, rtol=0, atol=0)
+
+
 def test_each_order_of_the_dial_computes_something_else_and_is_that_solver():
     generator, x = tiny(**DIAL), torch.rand(1, 3, 6, 6)
     assert generator.order == 4
@@ -214,12 +226,17 @@ def test_no_pixel_is_seen_from_beyond_the_receptive_field(choices):
     if convolutions:
         for parameter in generator.parameters():
             parameter.abs_()  # nothing cancels, no rectifier closes
+    for name, parameter in generator.named_parameters():
+        if "squeeze" in name or "excite" in name:
+            parameter.mul_(20)  # gates that answer to small changes of the means
     for at in ((20, 23), (24, 17)):
         field = generator.receptive_field
         assert field is not None
         nearest, farthest = reach(generator, at)
         assert farthest <= field < 23
         assert nearest >= 3
+        if generator.config.attention == "channel":
+            assert farthest > field - ceil(1.5 * generator.config.patch)  # the sliding mean is seen as well
         if convolutions and generator.scale < 4:
             assert farthest == field  # not loose either
 

@@ -137,6 +137,13 @@ def test_a_branch_cools_down_from_a_trunk_and_leaves_it_alone(pictures, tmp_path
     assert equal(load_state(tmp_path / "at-once"), load_state(branch))
 
 
+def test_a_branch_sees_the_pictures_the_trunk_would_have_seen(pictures, tmp_path):
+    run(ENDLESS, pictures, tmp_path / "trunk", steps=3)
+    run(ENDLESS, pictures, tmp_path / "branch", steps=2, branch=tmp_path / "trunk")
+    run(ENDLESS, pictures, tmp_path / "trunk", steps=2)
+    assert equal(load_state(tmp_path / "branch"), load_state(tmp_path / "trunk"))
+
+
 def test_a_branch_takes_optimiser_and_average_too(pictures, tmp_path):
     run(ENDLESS, pictures, tmp_path / "trunk", steps=3)
     run(replace(CONFIG, schedule="cooldown"), pictures, tmp_path / "branch", steps=0, branch=tmp_path / "trunk")
