@@ -256,6 +256,26 @@ def models_path(model: Annotated[str, typer.Argument(help="A published name.")],
         typer.echo(os.fsencode(path))
 
 
+@models_app.command("convert")
+def models_convert(
+    state: Annotated[Path, typer.Argument(help="The state.pt of a training run.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="By default beside it.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Turn a training state, a pickle, into a model's file."""
+    with friendly_errors(debug):
+        from dagan_cli.media.atomic import whole_or_absent
+        from dagan_cli.model.checkpoint import convert_state
+
+        data = convert_state(state)
+        target = output or state.with_suffix(".safetensors")
+        if target.exists():
+            raise BadOption(f"{target} exists", hint="name another file with -o")
+        with whole_or_absent(target) as part:
+            part.write_bytes(data)
+        typer.echo(target)
+
+
 @models_app.command("info")
 def models_info(
     model: Annotated[str, typer.Argument(help="A published name, or a .safetensors file.")],

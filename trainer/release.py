@@ -33,7 +33,7 @@ def measure(generator: Generator, folder: Path, *, largest: int) -> dict[str, fl
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m trainer.release", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m trainer.release", description="Make a published model of a run.")
     parser.add_argument("source", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--val", type=Path, required=True, help="folder the weights were chosen on")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def find_model(name: str) -> tuple[Path, str | None]:
     if name in _BY_NAME:
         return _BY_NAME[name].path, _BY_NAME[name].sha256
     path = Path(name)
-    if path.exists() or path.suffix:
+    if os.path.exists(path) or path.suffix:
         return path, None
     from difflib import get_close_matches
 

@@ -78,6 +78,25 @@ def load_model(path: Path, expected: str | None = None) -> Model:
     return Model(generator.eval().requires_grad_(False), found, header.get("provenance") or {})
 
 
+def convert_state(path: Path) -> bytes:
+    """A training state, which is a pickle, -> the bytes of a model's file with its averaged weights.
+
+    Only tensors and plain values are unpickled (torch's `weights_only`). Raises BadModel for anything else.
+    """
+    hint = "only the state.pt of a `dagan train` run can be converted"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        generator = Generator(GeneratorConfig.from_dict(state["config"]["generator"]))
+        generator.load_state_dict(state["average"])
+        facts = {"training": state["config"], "iterations": state["step"], "converted_from": path.name}
+    except OSError as error:
+        raise BadModel(f"cannot read {path}: {(error.strerror or str(error)).lower()}", hint=hint) from error
+    except Exception as error:  # a pickle of any origin fails in any way
+        raise BadModel(f"{path} is not a training state ({type(error).__name__})", hint=hint) from error
+    facts["training"].pop("generator")
+    return save_model(generator, facts)
+
+
 def read_header(path: Path) -> dict[str, Any]:
     """Configuration and provenance of a model's file, without building the network. Raises BadModel."""
     return _header(path, _read(path))
