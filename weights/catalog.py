@@ -31,14 +31,14 @@ CATALOG: tuple[Published, ...] = (
     Published(
         name="dagan-x2-psnr",
         scale=2,
-        sha256="0ddf0e371197f7d2b2e409175b763c3b82423944dc81ef476f973768b5e08fe3",
+        sha256="c5ce2fcb89ff30f4e6e10b6636525237d37f8c5605ef14417bf868f4e3f7c58c",
         licence="MIT",
         summary="fidelity: clean sources, highest PSNR",
     ),
     Published(
         name="dagan-x4-psnr",
         scale=4,
-        sha256="eff40708076be02ec0c840aaac5786fc9ac216be03a0b01d3c2c62c7fe591b93",
+        sha256="f4649163fe8cc91bf40bd8beef59540e2ab0e49b7373d56ad07b1438cdfe20fd",
         licence="MIT",
         summary="fidelity: clean sources, highest PSNR",
     ),
