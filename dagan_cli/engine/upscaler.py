@@ -19,7 +19,7 @@ from dagan_cli.engine.resample import Kernel, Resize, Target, resample, scaled_s
 from dagan_cli.engine.tiles import Plan, Span
 from dagan_cli.errors import BadInput, BadModel, DaganError
 
-_SMALL = 128 * 128  # pixels of a picture for which measuring first would cost more than it gains
+_SMALL = 256 * 256  # pixels of a picture that goes whole unmeasured: measuring makes torch load for two seconds
 _PATIENCE = 3  # tiles that may fail in half precision before all are computed in fp32
 _MOST_TILES = 64  # in an automatic batch
 
