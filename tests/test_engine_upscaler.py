@@ -195,10 +195,10 @@ def test_the_network_is_measured_once_and_frames_of_one_size_share_a_plan(monkey
     monkeypatch.setattr(memory, "choose_tiling", lambda *args: planned.append(1) or choose(*args))
     engine = upscaler(Convolutions(width=2))
     for _ in range(3):
-        engine(torch.rand(1, 3, 150, 160))
-    engine(torch.rand(1, 3, 160, 150))
+        engine(torch.rand(1, 3, 260, 270))
+    engine(torch.rand(1, 3, 270, 260))
     assert (len(measured), len(planned)) == (1, 2)
-    assert engine.tile_bytes(160, 150) > 0
+    assert engine.tile_bytes(270, 260) > 0
 
 
 def test_a_large_result_is_a_mapped_file_with_the_same_values(tmp_path):
