@@ -1,0 +1,138 @@
+"""Reading a video: damage, missing times, interlacing, judged by another FFmpeg."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+import pytest
+
+from dagan_cli.errors import BadInput
+from dagan_cli.media.video import open_video
+from tests.clips import SMPTE, clip, ffmpeg, passed_through, times
+
+# --- interlaced
+
+
+def test_interlaced_pictures_are_made_whole_and_keep_their_times(tmp_path):
+    options = ("-vf", "interlace", "-c:v", "libx264", "-flags", "+ildct+ilme", "-pix_fmt", "yuv420p")
+    source = clip(tmp_path / "in.mp4", *options, picture="testsrc2=size=96x64:rate=50")
+    with open_video(source) as whole, open_video(source, deinterlace="off") as combed:
+        assert whole.info.interlaced
+        pairs = list(zip(whole.frames(), combed.frames(), strict=True))
+    assert len(pairs) == 25
+    assert [a.pts for a, _ in pairs] == [b.pts for _, b in pairs]
+    assert [a.duration for a, _ in pairs] == [b.duration for _, b in pairs]
+    assert any((a.planes[0] != b.planes[0]).any() for a, b in pairs)
+    assert any("interlaced" in warning for warning in whole.warnings)
+
+
+# --- damage
+
+
+def test_a_file_that_is_no_video_is_refused_with_advice(tmp_path):
+    junk = tmp_path / "junk.mp4"
+    junk.write_bytes(os.urandom(5000))
+    with pytest.raises(BadInput, match="not a video") as caught, open_video(junk):
+        pass
+    assert caught.value.hint
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="no such file"), open_video(tmp_path / "none.mp4"):
+        pass
+
+
+def test_a_sound_file_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="holds no video"), open_video(clip(tmp_path / "a.mp4", "-vn")):
+        pass
+
+
+def test_a_playlist_is_not_followed(tmp_path):
+    clip(tmp_path / "in.ts", "-c:v", "libx264", "-c:a", "aac")
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile in.ts\n")
+    with pytest.raises(BadInput), open_video(tmp_path / "list.mp4"):
+        pass
+
+
+def test_a_whole_file_has_no_shortfall(tmp_path):
+    for suffix in (".mp4", ".mkv"):
+        with open_video(clip(tmp_path / f"in{suffix}")) as video:
+            assert len(list(video.frames())) == video.decoded == 25
+            assert video.shortfall is None
+            assert video.warnings == ()
+
+
+def test_sound_that_outlasts_the_picture_is_no_shortfall(tmp_path):
+    inputs = ("-f", "lavfi", "-t", "1", "-i", SMPTE, "-f", "lavfi", "-t", "4", "-i", "sine")
+    ffmpeg(*inputs, tmp_path / "in.mkv")
+    with open_video(tmp_path / "in.mkv") as video:
+        assert len(list(video.frames())) == 25
+        assert video.shortfall is None
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_file_that_is_cut_short_says_so(tmp_path, suffix):
+    options = ("-c:v", "libx264", "-g", "5", "-c:a", "aac", "-movflags", "faststart")
+    source = clip(tmp_path / f"whole{suffix}", *options, seconds=4)
+    cut = tmp_path / f"cut{suffix}"
+    cut.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
+    with open_video(cut) as video:
+        assert 10 < len(list(video.frames())) < 90
+        assert video.shortfall
+
+
+def test_damaged_packets_are_left_out_and_counted_and_the_others_keep_their_times(tmp_path):
+    source = clip(tmp_path / "whole.avi", "-c:v", "mjpeg", "-an")
+    data = bytearray(source.read_bytes())
+    with av.open(str(source)) as whole:
+        place = [packet.pos or 0 for packet in whole.demux(video=0) if packet.size][7]
+    data[place + 8 : place + 300] = bytes(292)
+    (tmp_path / "damaged.avi").write_bytes(data)
+    with open_video(tmp_path / "damaged.avi") as video:
+        shown = [frame.pts for frame in video.frames()]
+        assert shown == [pts for pts in range(25) if pts != 7]
+        assert video.damaged_packets == 1
+        assert "1 damaged" in (video.shortfall or "")
+
+
+def test_a_damaged_sound_track_does_not_end_the_picture(tmp_path):
+    """A chunk of sound that is said to lie beyond the end of the file."""
+    data = bytearray(clip(tmp_path / "in.mp4", seconds=4).read_bytes())
+    chunks = data.rindex(b"stco") + 12  # the sound is the second track
+    data[chunks + 4 : chunks + 8] = (2**31 - 1).to_bytes(4, "big")
+    (tmp_path / "damaged.mp4").write_bytes(data)
+    warnings = passed_through(tmp_path / "damaged.mp4", tmp_path / "out.mp4")
+    assert len(times(tmp_path / "out.mp4")) == 100
+    assert any("only 0.0 of 4.0 s" in warning for warning in warnings)
+
+
+def test_a_change_of_size_on_the_way_is_told(tmp_path):
+    parts = [clip(tmp_path / f"{side}.ts", picture=f"testsrc2=size={side}x64", seconds=0.4) for side in (96, 128)]
+    source = tmp_path / "in.ts"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with open_video(source) as video, pytest.raises(BadInput, match="changes from 96x64 yuv420p to 128x64"):
+        list(video.frames())
+
+
+def test_times_that_stand_still_are_mended_and_counted(tmp_path):
+    source = clip(tmp_path / "in.mkv", "-c:v", "mjpeg", "-an", seconds=0.2)
+    with av.open(str(source)) as before, av.open(str(tmp_path / "still.mkv"), "w") as after:
+        copy = after.add_stream_from_template(before.streams.video[0], opaque=True)
+        packets = [packet for packet in before.demux(video=0) if packet.size]
+        for packet, time in zip(packets, [0, 40, 40, 40, 160], strict=True):
+            packet.pts = packet.dts = time
+            packet.stream = copy
+            after.mux(packet)
+    with open_video(tmp_path / "still.mkv") as video:
+        assert [frame.pts for frame in video.frames()] == [0, 40, 41, 42, 160]
+        assert video.repaired_times == 2
+        assert any("2 time stamps" in warning for warning in video.warnings)
+
+
+def test_a_stream_without_times_gets_them(tmp_path):
+    with open_video(clip(tmp_path / "bare.h264", "-c:v", "libx264", "-an")) as video:
+        shown = [frame.pts * frame.time_base for frame in video.frames()]
+    assert [round(b - a, 4) for a, b in pairwise(shown)] == [Fraction(1, 25)] * 24
