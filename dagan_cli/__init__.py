@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dagan_cli.upscale import Upscaler as Upscaler
+    from dagan_cli.upscaler import Upscaler as Upscaler
 
 __version__ = "0.1.0"
 __all__ = ["Upscaler", "__version__"]
@@ -20,7 +20,7 @@ __all__ = ["Upscaler", "__version__"]
 
 def __getattr__(name: str):
     if name == "Upscaler":
-        from dagan_cli.upscale import Upscaler
+        from dagan_cli.upscaler import Upscaler
 
         return Upscaler
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,7 +13,16 @@ from typing import Annotated, Any
 import typer
 
 from dagan_cli import __version__
-from dagan_cli.arguments import key_value, listed_inputs, one_of, result_folder, tile_side, time_budget, whole_number
+from dagan_cli.arguments import (
+    key_value,
+    listed_inputs,
+    moment,
+    one_of,
+    result_folder,
+    tile_side,
+    time_budget,
+    whole_number,
+)
 from dagan_cli.console import StopSignals, draw_training, fail, say, table
 from dagan_cli.errors import BadModel, BadOption, DaganError
 
@@ -107,17 +116,22 @@ def upscale(
     quality: Annotated[int, typer.Option("-q", "--quality", help="Of lossy pictures, 1 to 100.")] = 95,
     lossless: Annotated[bool, typer.Option("--lossless", help="Pictures without loss.")] = False,
     codec: Annotated[str | None, typer.Option("-c", "--codec", help="Video encoder, such as libx265.")] = None,
-    crf: Annotated[float, typer.Option("--crf", help="Video quality; lower is better.")] = 17,
+    crf: Annotated[float | None, typer.Option("--crf", help="Video quality, by default 17; lower is better.")] = None,
     preset: Annotated[str | None, typer.Option("--preset", help="Of the video encoder.")] = None,
     pix_fmt: Annotated[str | None, typer.Option("--pix-fmt", help="Of the video, such as yuv444p10le.")] = None,
     encoder_option: Annotated[
         list[str] | None, typer.Option("-e", help="key=value for the encoder; repeatable.")
     ] = None,
     audio: Annotated[str, typer.Option("--audio", help="copy or none.")] = "copy",
-    start: Annotated[float | None, typer.Option("--start", help="Seconds into the video.")] = None,
-    end: Annotated[float | None, typer.Option("--end", help="Seconds into the video.")] = None,
+    streams: Annotated[str, typer.Option("--streams", help="all, or video: nothing beside the picture.")] = "all",
+    start: Annotated[str | None, typer.Option("--start", help="Time into the video: 12.5 or 1:02:03.")] = None,
+    end: Annotated[str | None, typer.Option("--end", help="Time into the video: 12.5 or 1:02:03.")] = None,
     frames: Annotated[int | None, typer.Option("--frames", min=1, help="At most so many frames.")] = None,
     deinterlace: Annotated[str, typer.Option("--deinterlace", help="auto, off or on.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on with a video that was stopped.")] = True,
+    reuse: Annotated[
+        bool, typer.Option("--reuse/--no-reuse", help="Of what is as in the video's frame before; exact.")
+    ] = True,
     report: Annotated[Path | None, typer.Option("--report", help="Write a JSON report.")] = None,
     as_json: AsJson = False,
     progress: Annotated[str, typer.Option("--progress", help="auto, bar, json or none.")] = "auto",
@@ -171,11 +185,14 @@ def upscale(
                 pix_fmt=pix_fmt,
                 options=dict(key_value(option) for option in encoder_option or ()),
                 audio=one_of("--audio", audio, ("copy", "none")),
+                streams=one_of("--streams", streams, ("all", "video")),
             ),
-            start=start,
-            end=end,
+            start=moment("--start", start),
+            end=moment("--end", end),
             frames=frames,
             deinterlace=one_of("--deinterlace", deinterlace, ("auto", "off", "on")),
+            resume=resume,
+            reuse=reuse,
         )
         raise typer.Exit(run_and_report(request, report, as_json, mode, verbose=verbose, quiet=quiet))
 
@@ -198,7 +215,7 @@ def eval_(
     with friendly_errors(debug):
         from dagan_cli.evaluate import evaluate, mean
         from dagan_cli.protocol import PROTOCOL
-        from dagan_cli.upscale import Upscaler
+        from dagan_cli.upscaler import Upscaler
 
         upscaler = Upscaler.load(
             model,

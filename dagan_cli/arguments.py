@@ -61,6 +61,20 @@ def key_value(option: str) -> tuple[str, str]:
     return key, value
 
 
+def moment(flag: str, text: str | None) -> float | None:
+    """Seconds, from such as 12.5, 2:30 or 1:02:03.5."""
+    if text is None:
+        return None
+    parts = text.split(":")
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if not 1 <= len(numbers) <= 3 or any(number >= 60 for number in numbers[1:]) or text.startswith("-"):
+        raise BadOption(f"{flag} {text!r} is no time", hint=f"use seconds, such as {flag} 12.5, or {flag} 1:02:03")
+    return sum(number * 60**power for power, number in enumerate(reversed(numbers)))
+
+
 def time_budget(text: str) -> float:
     """Seconds, from such as 90s, 20m or 3h."""
     unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], 1)

@@ -110,9 +110,9 @@ class Reporter:
             label = name if total == 1 else f"[{index + 1}/{total}] {name}"
             self._task = self._bar.add_task(printable(label), total=None, rate="")
 
-    def advance(self, done: int, total: int | None, unit: str) -> None:
+    def advance(self, done: int, total: int | None, unit: str, resumed: int = 0) -> None:
         """Part of the input is done; `total` is None where nobody knows."""
-        rate = done / max(1e-9, time.monotonic() - self._started)
+        rate = (done - resumed) / max(1e-9, time.monotonic() - self._started)
         if self._mode == "json":
             remaining = (total - done) / rate if total else None
             say(json.dumps({"event": "progress", "done": done, "total": total, "unit": unit, "remaining": remaining}))

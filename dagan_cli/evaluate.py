@@ -14,7 +14,7 @@ from dagan_cli.errors import BadInput, NoInput
 from dagan_cli.media.find import find_inputs
 from dagan_cli.media.images import open_picture
 from dagan_cli.protocol import bicubic, crop_to_multiple, psnr_y, ssim_y
-from dagan_cli.upscale import Upscaler
+from dagan_cli.upscaler import Upscaler
 
 
 @dataclass(frozen=True, slots=True)

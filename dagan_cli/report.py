@@ -12,7 +12,7 @@ from dagan_cli.media.atomic import whole_or_absent
 from dagan_cli.request import Item
 
 if TYPE_CHECKING:
-    from dagan_cli.upscale import Upscaler
+    from dagan_cli.upscaler import Upscaler
 
 
 def build_report(items: list[Item], used: list[Upscaler], seconds: float) -> dict[str, Any]:

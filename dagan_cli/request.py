@@ -88,6 +88,8 @@ class Request:
     end: float | None = None  # seconds
     frames: int | None = None
     deinterlace: Deinterlace = "auto"
+    resume: bool = True  # go on with a video where an earlier run stopped
+    reuse: bool = True  # results of frames and tiles of a video that are as they were in the frame before
 
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 100:
@@ -98,7 +100,7 @@ class Request:
                 raise BadOption(f"--{name} {seconds:g}", hint="use seconds from 0 up, such as 12.5")
         if self.end is not None and self.end <= (self.start or 0):
             raise BadOption("the part to upscale is empty", hint="use an --end after --start")
-        if not 0 <= self.encoding.crf <= 63:
+        if self.encoding.crf is not None and not 0 <= self.encoding.crf <= 63:
             raise BadOption(
                 f"--crf {self.encoding.crf:g}", hint="use 0 to 51, or to 63 for AV1 and VP9; lower is better"
             )
@@ -119,6 +121,8 @@ class Item:
     in_size: tuple[int, int] | None = None
     out_size: tuple[int, int] | None = None
     warnings: tuple[str, ...] = field(default=())
+    reused: float | None = None  # share of a video's tiles that were as in the frame before, and not computed again
+    resumed: int = 0  # frames that an earlier run had made
 
     def to_json(self) -> dict[str, Any]:
         """The row as the report holds it; paths of any bytes become printable."""
@@ -132,6 +136,8 @@ class Item:
             "in_size": list(self.in_size) if self.in_size else None,
             "out_size": list(self.out_size) if self.out_size else None,
             "warnings": list(self.warnings),
+            "reused": None if self.reused is None else round(self.reused, 4),
+            "resumed": self.resumed,
         }
 
 

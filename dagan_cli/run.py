@@ -13,7 +13,9 @@ from dagan_cli.console import ProgressMode, Reporter, StopSignals
 from dagan_cli.errors import CannotWrite, DaganError
 from dagan_cli.report import build_report, exit_code, write_report
 from dagan_cli.request import Item, Request
-from dagan_cli.upscale import Abandoned, Advance, Engines, Event, Start, Stopped, run
+from dagan_cli.upscale import run
+from dagan_cli.upscaler import Engines
+from dagan_cli.work import Abandoned, Advance, Event, Start, Stopped
 
 
 def run_and_report(
@@ -37,8 +39,8 @@ def run_and_report(
             match event:
                 case Start(index, total, path):
                     reporter.start(index, total, path.name)
-                case Advance(done, total, unit):
-                    reporter.advance(done, total, unit)
+                case Advance(done, total, unit, resumed):
+                    reporter.advance(done, total, unit, resumed)
                 case Item():
                     items.append(event)
                     reporter.item(event)

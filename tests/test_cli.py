@@ -14,7 +14,7 @@ from dagan_cli import __version__
 from dagan_cli.__main__ import COMMANDS, with_verb
 from dagan_cli.app import app
 from dagan_cli.protocol import bicubic, crop_to_multiple, psnr_y
-from dagan_cli.upscale import BASELINES
+from dagan_cli.upscaler import BASELINES
 from tests.tiny import picture, pixels
 
 

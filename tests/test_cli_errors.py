@@ -14,7 +14,7 @@ from torch import nn
 
 from dagan_cli.engine.options import EngineOptions
 from dagan_cli.media import atomic
-from dagan_cli.upscale import Upscaler
+from dagan_cli.upscaler import Upscaler
 from tests.conftest import Cli, Ran
 from tests.fakes import Blur, Limited, NotFinite
 from tests.tiny import clip, command, left_over, picture, pixels
@@ -208,7 +208,7 @@ def test_a_result_too_large_for_memory_exits_with_5(cli, tmp_path, monkeypatch):
     def full(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("dagan_cli.upscale.through", full)
+    monkeypatch.setattr("dagan_cli.upscale_picture.through", full)
     ran, _ = reported(cli, tmp_path, picture(tmp_path / "in.png"), "-n", "nearest")
     assert ran.code == 5
     assert two_lines(ran), ran.err
@@ -266,7 +266,9 @@ def test_a_file_that_grows_over_a_limit_leaves_nothing_and_exits_with_6(cli, tmp
         signal.signal(signal.SIGXFSZ, ignored)
     assert ran.code == 6
     assert two_lines(ran), ran.err
-    assert {path.name for path in tmp_path.iterdir()} == {name, "report.json"}
+    kept = {path.name for path in tmp_path.iterdir() if path.suffix == ".work"}  # segments to go on from, of a video
+    assert {path.name for path in tmp_path.iterdir()} == {name, "report.json"} | kept
+    assert bool(kept) == (name == "in.mkv")
 
 
 def test_a_full_disk_ends_the_run_and_is_told_once(cli, tmp_path, monkeypatch):

@@ -63,7 +63,7 @@ def test_a_picture_told_to_stop_leaves_nothing_and_says_so(tmp_path, tiny_model,
     assert left_over(tmp_path) == []
 
 
-def test_a_video_told_to_stop_leaves_nothing(tmp_path, tiny_model):
+def test_a_video_told_to_stop_before_its_first_segment_is_done_leaves_nothing(tmp_path, tiny_model):
     source = clip(tmp_path / "in.mp4", seconds=10, source="testsrc2=size=128x96:rate=25")
     code, _, seconds = stopped_at_work(signal.SIGINT, source, "-n", tiny_model, "-s", "2", "--preset", "ultrafast")
     assert code == 130

@@ -15,7 +15,8 @@ import pytest
 from dagan_cli.errors import BadOption, CannotWrite
 from dagan_cli.media.video import open_video
 from dagan_cli.media.video_codecs import Encoding
-from dagan_cli.media.video_writer import create_video, default_suffix
+from dagan_cli.media.video_mux import default_suffix
+from dagan_cli.media.video_writer import create_video
 from tests.clips import (
     FAST,
     LOSSLESS,

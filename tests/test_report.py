@@ -12,7 +12,7 @@ from dagan_cli.engine.options import EngineOptions
 from dagan_cli.errors import CannotWrite
 from dagan_cli.report import build_report, exit_code, write_report
 from dagan_cli.request import Item
-from dagan_cli.upscale import Upscaler
+from dagan_cli.upscaler import Upscaler
 
 
 def item(status, code: int = 0, **fields) -> Item:

@@ -150,7 +150,7 @@ def test_a_network_that_overflows_in_half_precision_is_told_of_and_gives_no_blac
         upscaler.name, upscaler.sha256 = name, "0" * 64
         return upscaler
 
-    monkeypatch.setattr("dagan_cli.upscale.Upscaler.load", load)
+    monkeypatch.setattr("dagan_cli.upscaler.Upscaler.load", load)
     source = picture(tmp_path / "in.png", (20, 20))
     ran = cli(source, "-n", "fragile", "-s", 2, "--json")
     (item,) = json.loads(ran.out)["items"]
@@ -227,7 +227,7 @@ def test_colours_outside_of_rgb_go_around_the_network(cli, tmp_path, monkeypatch
         upscaler.name, upscaler.sha256 = name, "0" * 64
         return upscaler
 
-    monkeypatch.setattr("dagan_cli.upscale.Upscaler.load", load)
+    monkeypatch.setattr("dagan_cli.upscaler.Upscaler.load", load)
     source = clip(tmp_path / "in.mkv", "-c:v", "ffv1", "-pix_fmt", "yuv444p", "-an")
     assert cli(source, "-n", "same", "-s", 1, "-c", "ffv1").code == 0
     assert frames_of(tmp_path / "in_x1.mkv") == frames_of(source)

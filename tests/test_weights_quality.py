@@ -9,7 +9,7 @@ import torch
 
 from dagan_cli.evaluate import evaluate, mean
 from dagan_cli.model.checkpoint import load_model
-from dagan_cli.upscale import Upscaler
+from dagan_cli.upscaler import Upscaler
 from weights.catalog import CATALOG
 
 NAMES = [model.name for model in CATALOG]

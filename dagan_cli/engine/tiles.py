@@ -47,6 +47,9 @@ class Span:
     fall: int = 0  # ... and fall from 1 to 0 over the last so many
 
 
+Tile = tuple[int, Span, Span]  # which frame, rows, columns
+
+
 @dataclass(frozen=True)
 class Plan:
     """The tiles of one picture, all of one size: the product of the spans of its two axes."""

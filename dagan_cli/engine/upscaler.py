@@ -16,15 +16,13 @@ from torch import Tensor
 from dagan_cli.engine import memory, precision, tiles
 from dagan_cli.engine.options import EngineOptions, Network
 from dagan_cli.engine.resample import Kernel, Resize, Target, resample, scaled_size
-from dagan_cli.engine.tiles import Plan, Span
+from dagan_cli.engine.reuse import History
+from dagan_cli.engine.tiles import Plan, Span, Tile
 from dagan_cli.errors import BadInput, BadModel, DaganError
 
 _SMALL = 256 * 256  # pixels of a picture that goes whole unmeasured: measuring makes torch load for two seconds
 _PATIENCE = 3  # tiles that may fail in half precision before all are computed in fp32
 _MOST_TILES = 64  # in an automatic batch
-
-
-Tile = tuple[int, Span, Span]  # which frame, rows, columns
 
 
 class Step(NamedTuple):
@@ -93,18 +91,24 @@ class Upscaler:
         """
         return _run(self.steps(frames, target), progress)
 
-    def steps(self, frames: Tensor, target: Target | None = None) -> Generator[Step, None, Tensor]:
-        """The work of a call in steps that can be watched and abandoned; the generator's return value is the result."""
+    def steps(
+        self, frames: Tensor, target: Target | None = None, history: History | None = None
+    ) -> Generator[Step, None, Tensor]:
+        """The work of a call in steps that can be watched and abandoned; the generator's return value is the result.
+
+        With a `history`, tiles that are as they were in the frame before are not computed again, and the frames must
+        not be changed afterwards.
+        """
         _, c, h, w = frames.shape
         if c != 3 or min(h, w) < 1:
             raise ValueError(f"frames of shape {tuple(frames.shape)}, not (N, 3, H, W)")
         if target is None:
-            return (yield from self._through_network(frames))
+            return (yield from self._through_network(frames, history))
         width, height = scaled_size(w, h, target)
         if isinstance(self._original, Resize):  # a baseline takes no detour over a whole factor
             floats = frames if frames.is_floating_point() else frames.float() / 255
             return self._resampled(floats, (width, height), self._original.kernel)
-        result = yield from self._through_network(frames)
+        result = yield from self._through_network(frames, history)
         if self.scale > 1 and max(width / w, height / h) >= self.scale**2:
             result = yield from self._through_network(result)
         return result if result.shape[-2:] == (height, width) else self._resampled(result, (width, height))
@@ -114,6 +118,11 @@ class Upscaler:
         if self._planned is None or self._planned[0] != (height, width):
             self._planned = (height, width), self._choose(height, width)
         return self._planned[1]
+
+    def frames_at_once(self, height: int, width: int) -> int:
+        """Frames of this size that the device is best given together: one, or as many as fill a batch of tiles."""
+        plan = self.plan(height, width)
+        return max(1, self._batch(plan) // plan.count)
 
     def tile_bytes(self, height: int, width: int) -> int:
         """Estimate of what the network takes on its device at once for pictures of this size."""
@@ -127,26 +136,31 @@ class Upscaler:
             self._cast[dtype] = copy.to(self.choice.device, dtype, memory_format=self._layout)
         return self._cast[dtype]
 
-    def _through_network(self, frames: Tensor) -> Generator[Step, None, Tensor]:
+    def _through_network(self, frames: Tensor, history: History | None = None) -> Generator[Step, None, Tensor]:
         n, _, h, w = frames.shape
         out = self._result(frames, n, h * self.scale, w * self.scale)
         finished: list[list[Tile]] = [[]]  # of each tiling that was tried
         plan = self.plan(h, w)
         todo = [(i, *tile) for i, tile in product(range(n), plan.tiles)]
+        alike, shares = history.recall(frames, plan) if history else ({}, {})
         while todo:
-            batch = todo[: self._batch(plan)]
+            batch, joined = _next_batch(todo, alike, self._batch(plan))
             with torch.inference_mode():
-                shares = memory.attempt(
+                new = memory.attempt(
                     lambda batch=batch, plan=plan: [
                         self._share(tile, pixels, finished).to(out.device)
                         for tile, pixels in zip(batch, self._compute(frames, batch, plan), strict=True)
                     ]
                 )
-                for tile, share in zip(batch, shares or (), strict=False):
-                    self._join(out, tile, share, finished)
-            if shares is not None:
-                finished[-1] += batch
-                del todo[: len(batch)]
+                if new is not None:
+                    shares.update(zip(batch, new, strict=True))
+                    for tile in joined:  # always in this order: sums of overlaps are then the same to the last bit
+                        self._join(out, tile, shares[alike.get(tile, tile)], finished)
+            if new is not None:
+                if history is None:
+                    shares.clear()
+                finished[-1] += joined
+                del todo[: len(joined)]
                 done = sum(map(len, finished))
                 yield Step(done, done + len(todo))
             elif len(batch) > 1:
@@ -154,11 +168,17 @@ class Upscaler:
             else:
                 plan = self._shrink(plan, h, w)
                 finished.append([])
+                alike, shares, history = {}, {}, _forgotten(history)
                 todo = [(i, *tile) for i, tile in product(range(n), plan.tiles) if self._is_left(i, *tile, finished)]
+        if history is not None:
+            last = {(y, x): shares[alike.get((n - 1, y, x), (n - 1, y, x))] for y, x in plan.tiles}
+            history.keep(frames[-1], plan, last)
         return out
 
     def _compute(self, frames: Tensor, batch: list[Tile], plan: Plan) -> list[Tensor]:
         """The batch's tiles, each (3, s*h', s*w') on the device, finite."""
+        if not batch:
+            return []
         big = self._apply(self._read(frames, batch, plan, self._dtype))
         if isinstance(self._original, Resize):
             return list(big)
@@ -314,6 +334,23 @@ class Upscaler:
     def _result_memory(self) -> int:
         most = self.options.result_memory
         return memory.free_host_memory() // 2 if most is None else most
+
+
+def _next_batch(todo: list[Tile], alike: dict[Tile, Tile], most: int) -> tuple[list[Tile], list[Tile]]:
+    """The next tiles to compute, `most` at most, and all that can be joined then, those found alike among them."""
+    batch: list[Tile] = []
+    for count, tile in enumerate(todo):
+        if tile not in alike:
+            if len(batch) == most:
+                return batch, todo[:count]
+            batch.append(tile)
+    return batch, list(todo)
+
+
+def _forgotten(history: History | None) -> None:
+    """Memory ran out: what was remembered is given back, and nothing more remembered of these frames."""
+    if history is not None:
+        history.forget()
 
 
 def _run(steps: Generator[Step, None, Tensor], progress: Callable[[int, int], None] | None) -> Tensor:

@@ -1,0 +1,201 @@
+"""The finished file: encoded pictures and the streams beside them, in one container."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import av
+from av.codec.context import Flags
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from dagan_cli.errors import BadOption
+from dagan_cli.media.video_codecs import Encoding, Recipe, Size
+from dagan_cli.media.video_info import VideoInfo, open_input
+from dagan_cli.media.video_streams import CopiedStreams, can_hold, kept_metadata, sort_streams
+
+_CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePlan:
+    """All that decides what the finished file looks like, beside the pictures themselves."""
+
+    form: str  # the container, as FFmpeg calls it
+    source: VideoInfo
+    size: Size
+    recipe: Recipe
+    encoding: Encoding
+    trim: bool  # keep of the other streams only what lies beside the pictures, and begin at time 0
+    made_by: str  # becomes the comment, if the source has none
+    alone: bool  # the source is no file: there are no other streams
+
+    def rehearse(self) -> str:
+        """Declare all streams in memory, so that what does not go together is refused before the work.
+
+        Returns a hash of the encoder's headers: segments of other headers do not go into the same file.
+        Raises BadOption.
+        """
+        with self._declared(io.BytesIO()) as mux:
+            return sha256(mux.video.codec_context.extradata or b"").hexdigest()
+
+    def join(self, part: Path, packets: Iterable[Packet], start: int, end: int) -> tuple[str, ...]:
+        """Write the file: the pictures' packets in the order of decoding, timed in ticks of the source.
+
+        `start` is when the first picture is shown, `end` when the last one ends. Returns what the file does not hold
+        as the source did.
+        """
+        time_base = self.source.time_base
+        shift = start if self.trim else 0
+        with self._declared(part) as mux:
+            copies = mux.copies
+            if copies:
+                copies.start(start * time_base if self.trim else None)
+            for packet in packets:
+                assert packet.pts is not None
+                assert packet.dts is not None
+                packet.stream, packet.time_base = mux.video, time_base
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                if copies:
+                    copies.until(packet.dts * time_base)
+                mux.out.mux(packet)
+            if copies:
+                copies.rest((end - shift) * time_base if self.trim else None)
+            return (*mux.dropped, *(copies.warnings if copies else ()))
+
+    @contextmanager
+    def encoder(self) -> Iterator[VideoStream]:
+        """Lend a new encoder just like the finished file's."""
+        with av.open(io.BytesIO(), "w", format=self.form) as nowhere:
+            yield self._add_video(nowhere)
+
+    @contextmanager
+    def _declared(self, place: Path | BinaryIO) -> Iterator[_Mux]:
+        donor = nullcontext() if self.alone else open_input(self.source.path)
+        with donor as donor, _open_output(place, self.form, self.source) as out:
+            yield self._declare(out, donor)
+
+    def _declare(self, out: OutputContainer, donor: InputContainer | None) -> _Mux:
+        """The pictures' stream among those of the source, in the source's order."""
+        video, copies, dropped = None, None, []
+        if donor is not None:
+            copies = CopiedStreams(donor, out)
+            kept, dropped = sort_streams(donor, self.source.stream, self.form, self.encoding.audio == "copy")
+            for stream in donor.streams:
+                if stream.index == self.source.stream:
+                    video = self._add_video(out)
+                    video.metadata.update(kept_metadata(stream.metadata))
+                    video.disposition = stream.disposition
+                elif stream in kept:
+                    copies.add(stream)
+            out.metadata.update(kept_metadata(donor.metadata))
+            if not self.trim:
+                out.set_chapters(donor.chapters())
+            elif donor.chapters():
+                dropped.append("chapters are not kept of a part of a video")
+        video = video or self._add_video(out)
+        if self.made_by and "comment" not in map(str.lower, out.metadata):
+            out.metadata["comment"] = self.made_by
+        out.start_encoding()  # opens the encoder, whose headers the container needs; no picture is given to it
+        if unknown := sorted(video.codec_context.options):
+            raise BadOption(f"{self.recipe.codec} has no option {', '.join(unknown)}", hint="check -e and --preset")
+        return _Mux(out, video, copies, dropped)
+
+    def _add_video(self, out: OutputContainer) -> VideoStream:
+        source, recipe = self.source, self.recipe
+        try:
+            video = cast(VideoStream, out.add_stream(recipe.codec, rate=source.rate, options=recipe.options))
+        except ValueError as error:
+            raise BadOption(
+                f"{recipe.codec} cannot be kept in {self.form}", hint="write .mkv, or choose --codec"
+            ) from error
+        context = video.codec_context
+        video.width, video.height = self.size
+        video.pix_fmt = recipe.pix_fmt
+        video.time_base = context.time_base = source.time_base
+        context.flags |= Flags.frame_duration
+        if source.sample_aspect_ratio:
+            context.sample_aspect_ratio = source.sample_aspect_ratio
+        tags = recipe.layout.tags
+        context.color_range, context.colorspace = tags.range, tags.matrix
+        context.color_primaries, context.color_trc = tags.primaries, tags.transfer
+        if recipe.codec in ("libx265", "hevc_nvenc") and self.form in ("mp4", "mov"):
+            context.codec_tag = "hvc1"  # Apple's players want it
+        if source.display_matrix:
+            across, down = self.size[0] / source.width, self.size[1] / source.height
+            video.set_display_matrix(_grown(source.display_matrix, across, down))
+        return video
+
+
+@dataclass(frozen=True, slots=True)
+class _Mux:
+    """An open container whose streams are all declared."""
+
+    out: OutputContainer
+    video: VideoStream
+    copies: CopiedStreams | None
+    dropped: list[str]
+
+
+def container_of(target: Path) -> str:
+    """FFmpeg's name of the container for a file of that name. Raises BadOption."""
+    suffix = target.suffix.lower()
+    if suffix not in _CONTAINERS:
+        raise BadOption(
+            f"{target}: no video is written as {suffix or 'a file without a suffix'}", hint="use .mkv or .mp4"
+        )
+    return _CONTAINERS[suffix]
+
+
+def default_suffix(source: VideoInfo) -> str:
+    """The suffix, as ".mp4", of the container to write by default: the source's own where it holds H.264 well.
+
+    Otherwise the first of those nearest to it that also takes all of its sound and subtitles as they are.
+    """
+    own = source.path.suffix.lower()
+    if own in (".mp4", ".m4v", ".mov", ".mkv"):
+        return own
+    near = (".mp4", ".mov", ".mkv") if own in (".3gp", ".3g2", ".qt") else (".mkv", ".mp4", ".mov")
+    with open_input(source.path) as donor:
+        streams = [stream for stream in donor.streams if stream.type in ("audio", "subtitle")]
+        return next((s for s in near if all(can_hold(_CONTAINERS[s], stream) for stream in streams)), near[0])
+
+
+@contextmanager
+def _open_output(place: Path | BinaryIO, form: str, source: VideoInfo) -> Iterator[OutputContainer]:
+    """Lend a new container; a file is closed, and so complete, only if nothing goes wrong."""
+    if form in ("mp4", "mov"):
+        # Times in the source's own ticks, not rounded to milliseconds; readable after a crash, ordinary once closed;
+        # the header waits for the first times (delay_moov), else what starts before or after 0 is moved to 0.
+        options = {"movie_timescale": str(source.time_base.denominator), "movflags": "hybrid_fragmented+delay_moov"}
+    else:
+        options = {"avoid_negative_ts": "disabled"}  # else sound that starts before 0 would shift the pictures
+    out = av.open(
+        os.path.abspath(place) if isinstance(place, Path) else place,
+        "w",
+        format=form,
+        container_options=options,
+        metadata_errors="surrogateescape",
+    )
+    try:
+        yield out
+    except BaseException:
+        with suppress(Exception):  # the first error is the one to tell
+            out.close()
+        raise
+    out.close()  # the last bytes are written here: a full disk may show only now
+
+
+def _grown(matrix: tuple[int, ...], across: float, down: float) -> tuple[int, ...]:
+    """A display matrix for a larger picture: only the offset (the seventh and eighth number) counts in pixels."""
+    if matrix[0] == 0 == matrix[4]:  # turned by 90 degrees: across the screen is down the stored picture
+        across, down = down, across
+    return (*matrix[:6], round(matrix[6] * across), round(matrix[7] * down), matrix[8])

@@ -1,0 +1,159 @@
+"""One video through a network: decoding, the network and encoding overlap, and no picture is computed twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dagan_cli.engine import colour
+from dagan_cli.engine.resample import resample
+from dagan_cli.engine.reuse import History
+from dagan_cli.media.prefetch import prefetch
+from dagan_cli.media.video import Frame, open_video
+from dagan_cli.media.video_writer import SEGMENT, create_video
+from dagan_cli.planes import PixelLayout
+from dagan_cli.request import Item
+from dagan_cli.upscaler import Upscaler
+from dagan_cli.work import Advance, Work
+
+AHEAD = 2  # frames, or batches of them, in each queue between the stages
+SLOW_SEGMENT = 48  # frames encoded together where a network runs on a CPU: what a kill may cost
+
+Pictures = list[tuple[list[np.ndarray], int, int]]  # planes, time stamp, duration; ticks of the source
+
+
+def upscale_video(path: Path, target: Path, work: Work) -> Item:
+    """Decoding and the network run in threads of their own, each a little ahead of the next stage."""
+    request = work.request
+    trim = (request.start, request.end, request.frames) != (None, None, None)
+    with open_video(path, request.deinterlace) as source, ExitStack() as stack:
+        info = source.info
+        size = request.goal.size_for(info.width, info.height, even=True)
+        engine = work.engines.for_factor(request.goal.factor_for(info.width, info.height))
+        noticed = len(engine.notices)
+        settings = {
+            "model": engine.signature,
+            "--window": request.window,
+            "part": [request.start, request.end, request.frames],
+            "--deinterlace": request.deinterlace,
+        }
+        slow = engine.choice.device.type == "cpu" and not engine.is_baseline
+        with create_video(
+            target,
+            info,
+            size,
+            request.encoding,
+            trim=trim,
+            made_by=engine.signature,
+            resume=settings if request.resume else None,
+            segment=SLOW_SEGMENT if slow else SEGMENT,
+        ) as writer:
+            enlarger = Enlarger(engine, work, size, writer.layout)
+            frames = writer.missing(source.frames(start=request.start, end=request.end, limit=request.frames))
+            total = request.frames or (info.frames if not trim else None)
+            decoded = stack.enter_context(prefetch(frames, AHEAD * engine.frames_at_once(info.height, info.width)))
+            for pictures in stack.enter_context(prefetch(enlarger.enlarge(decoded), AHEAD)):
+                for planes, pts, duration in pictures:
+                    writer.write(planes, pts, duration)
+                    work.tell(Advance(writer.frames, total, "frames", writer.resumed))
+    short = None if trim else source.shortfall
+    return Item(
+        input=path,
+        output=target,
+        status="partial" if short else "done",
+        reason=short or "",
+        exit_code=1 if short else 0,
+        frames=writer.frames,
+        in_size=(info.width, info.height),
+        out_size=size,
+        warnings=(*source.warnings, *writer.warnings, *engine.notices[noticed:]),
+        reused=enlarger.reused,
+        resumed=writer.resumed,
+    )
+
+
+class Enlarger:
+    """Frames as planes -> larger frames as planes of another layout, by way of RGB on the engine's device."""
+
+    def __init__(self, engine: Upscaler, work: Work, size: tuple[int, int], layout: PixelLayout) -> None:
+        self._engine = engine
+        self._work = work
+        self._size = size
+        self._layout = layout
+        self._reuse = work.request.reuse
+        network = self._reuse and not engine.is_baseline
+        self._colour, self._alpha = (History(), History()) if network else (None, None)
+        self._result: list[np.ndarray] = []  # what became of the last frame
+
+    @property
+    def reused(self) -> float | None:
+        """Share of the tiles that were not computed, because they were as in the frame before."""
+        history = self._colour
+        return history.reused / history.tiles if history and history.tiles else None
+
+    def enlarge(self, frames: Iterable[Frame]) -> Iterator[Pictures]:
+        """All frames in their order, as many together as the device takes at once."""
+        for group in self._groups(frames):
+            results = iter(self._computed([frame for frame, repeats in group if not repeats]))
+            pictures: Pictures = []
+            for frame, repeats in group:
+                if not repeats:
+                    self._result = next(results)
+                elif self._colour:
+                    self._colour.repeat()
+                pictures.append((self._result, frame.pts, frame.duration))
+            yield pictures
+
+    def _groups(self, frames: Iterable[Frame]) -> Iterator[list[tuple[Frame, bool]]]:
+        """Frames of one shape and layout, and whether each is as the one before."""
+        group: list[tuple[Frame, bool]] = []
+        before: Frame | None = None
+        for lent in frames:
+            frame = replace(lent, planes=tuple(np.array(plane) for plane in lent.planes))  # the decoder's is its own
+            if group and not _are_alike(group[0][0], frame):
+                yield group
+                group = []
+            group.append((frame, self._reuse and before is not None and _are_equal(before, frame)))
+            if len(group) == self._engine.frames_at_once(*frame.planes[0].shape):
+                yield group
+                group = []
+            before = frame
+        if group:
+            yield group
+
+    def _computed(self, frames: list[Frame]) -> Iterator[list[np.ndarray]]:
+        """The pictures go to the device as planes, which are smaller than RGB, and come back as planes."""
+        if not frames:
+            return
+        layout, size = frames[0].layout, self._size
+        stacks = zip(*(frame.planes for frame in frames), strict=True)
+        device = self._engine.choice.device
+        planes = [torch.from_numpy(np.stack(stack)).to(device) for stack in stacks]
+        result = list(colour.from_rgb(self._enlarged(colour.to_rgb(planes, layout)), self._layout))
+        if self._layout.alpha and layout.alpha:
+            alpha = colour.to_alpha(planes, layout).expand(-1, 3, -1, -1)
+            big = self._work.watch(self._engine, alpha, size, history=self._alpha)
+            result.append(colour.from_alpha(big.mean(1, keepdim=True), self._layout))
+        host = [plane.cpu().numpy() for plane in result]
+        for i in range(len(frames)):
+            yield [plane[i] for plane in host]
+
+    def _enlarged(self, rgb: Tensor) -> Tensor:
+        """Video's colours may leave [0, 1]: what lies beyond goes around the network, not lost."""
+        within = rgb if self._engine.is_baseline else rgb.clamp(0, 1)
+        big, beyond = self._work.watch(self._engine, within, self._size, history=self._colour), rgb - within
+        return big + resample(beyond, self._size) if beyond.any() else big
+
+
+def _are_alike(one: Frame, other: Frame) -> bool:
+    return one.layout == other.layout and one.planes[0].shape == other.planes[0].shape
+
+
+def _are_equal(one: Frame, other: Frame) -> bool:
+    return _are_alike(one, other) and all(map(np.array_equal, one.planes, other.planes))

@@ -1,0 +1,95 @@
+"""Models by name, ready to run: what the use cases and the Python door have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from dagan_cli import __version__
+from dagan_cli.engine.options import EngineOptions
+from dagan_cli.engine.resample import Resize
+from dagan_cli.engine.upscaler import Upscaler as Engine
+from dagan_cli.errors import BadOption
+from dagan_cli.model.checkpoint import load_model
+from dagan_cli.request import Request
+from weights.catalog import default_model, find_model
+
+BASELINES = ("nearest", "bicubic", "lanczos")
+
+
+class Upscaler(Engine):
+    """The Python door: frames (N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W). See the engine's for all it does."""
+
+    name = ""
+    sha256: str | None = None  # of the model's file; None for a baseline
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.sha256 is None
+
+    @property
+    def signature(self) -> str:
+        """What the files made by it say of it."""
+        words = [f"dagan {__version__}: {self.name}"]
+        if self.sha256 is not None:
+            words += [f"sha256 {self.sha256[:16]}", f"x{self.scale}", str(self.choice.dtype).removeprefix("torch.")]
+            words += [] if self.order is None else [f"order {self.order}"]
+            words += ["ensemble"] if self.options.ensemble else []
+        return ", ".join(words)
+
+    @property
+    def order(self) -> int | None:
+        """Position of the model's order dial; None without one."""
+        return getattr(self._original, "order", None)
+
+    @classmethod
+    def load(
+        cls,
+        model: str = "dagan-x4-psnr",
+        *,
+        order: int | None = None,
+        window: Literal["global", "local"] = "global",
+        options: EngineOptions | None = None,
+        **choices: Any,
+    ) -> Upscaler:
+        """A published model by name, a .safetensors file by path, or a baseline: nearest, bicubic, lanczos.
+
+        order: of the solver, 1, 2 or 4, for models trained with the dial; window: what pooling and global attention
+        see. Other keywords are those of `EngineOptions`: device, precision, tile, overlap, batch, ensemble.
+        Raises BadModel, BadOption.
+        """
+        options = options or EngineOptions(**choices)
+        if model in BASELINES:
+            if order is not None:
+                raise BadOption(f"{model} has no solver whose order could be chosen", hint="leave out --order")
+            upscaler = cls(Resize(model), options)  # type: ignore[arg-type]
+        else:
+            path, expected = find_model(model)
+            loaded = load_model(path, expected)
+            loaded.generator.use_window(window)
+            if order is not None:
+                loaded.generator.order = order
+            upscaler = cls(loaded.generator, options)
+            upscaler.sha256 = loaded.sha256
+        upscaler.name = model if model in BASELINES else Path(model).name
+        return upscaler
+
+
+class Engines:
+    """One upscaler for each model that the inputs call for, loaded when first needed and kept."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._loaded: dict[str, Upscaler] = {}
+
+    def for_factor(self, factor: float) -> Upscaler:
+        name = self._request.model or default_model(factor)
+        if name not in self._loaded:
+            self._loaded[name] = Upscaler.load(
+                name, order=self._request.order, window=self._request.window, options=self._request.engine
+            )
+        return self._loaded[name]
+
+    @property
+    def used(self) -> list[Upscaler]:
+        return list(self._loaded.values())
