@@ -54,7 +54,7 @@ def layout_of(frame: av.VideoFrame, codec: str) -> PixelLayout:
     """
     name = frame.format.name
     shape = VideoFormat(name, 16, 16)  # of a size that every subsampling divides
-    if not _is_known(shape):
+    if not is_known(shape):
         raise BadInput(
             f"pictures stored as {name} cannot be read exactly",
             hint="convert the file first: ffmpeg -i IN -c:v ffv1 -pix_fmt yuv444p10le OUT.mkv",
@@ -66,8 +66,14 @@ def layout_of(frame: av.VideoFrame, codec: str) -> PixelLayout:
     else:
         full = frame.color_range == FULL or name.startswith("yuvj")
         full = full or (chroma == "gray" and frame.color_range != LIMITED)
-        tags = _completed(frame, full)
-        matrix = _MATRICES.get(tags.matrix, "bt709")
+        said = ColourTags(
+            range=FULL if full else LIMITED,
+            matrix=frame.colorspace,
+            primaries=frame.color_primaries,
+            transfer=frame.color_trc,
+        )
+        tags = completed(said, frame.height)
+        matrix = matrix_of(tags)
     siting: Siting = "topleft" if matrix == "bt2020" else "center" if codec in _CENTRED else "left"
     return PixelLayout(
         matrix=matrix,
@@ -78,6 +84,27 @@ def layout_of(frame: av.VideoFrame, codec: str) -> PixelLayout:
         siting=siting,
         tags=tags,
     )
+
+
+def completed(said: ColourTags, height: int) -> ColourTags:
+    """The tags of a Y'CbCr frame, and where there are none what players guess of a frame of this height.
+
+    The guess is made explicit because players would guess differently at the output's size.
+    """
+    guess = 1 if height >= 720 else 5 if height in (288, 576) else 6
+    matrix = guess if said.matrix in _NOTHING else int(said.matrix)
+    primaries = 9 if matrix in (9, 10) else {480: 6, 486: 6, 288: 5, 576: 5}.get(height, 1)
+    return ColourTags(
+        range=said.range,
+        matrix=matrix,
+        primaries=primaries if said.primaries in _NOTHING else int(said.primaries),
+        transfer=1 if said.transfer in _NOTHING else int(said.transfer),
+    )
+
+
+def matrix_of(tags: ColourTags) -> Matrix:
+    """The Y'CbCr matrix that is computed with."""
+    return _MATRICES.get(tags.matrix, "bt709")
 
 
 def has_known_matrix(tags: ColourTags) -> bool:
@@ -109,22 +136,6 @@ def frame_of(planes: Sequence[np.ndarray], pix_fmt: str, tags: ColourTags) -> av
     return frame
 
 
-def _completed(frame: av.VideoFrame, full: bool) -> ColourTags:
-    """The tags of a Y'CbCr frame, and where there are none what players guess of a frame of this height.
-
-    The guess is made explicit because players would guess differently at the output's size.
-    """
-    guess = 1 if frame.height >= 720 else 5 if frame.height in (288, 576) else 6
-    matrix = guess if frame.colorspace in _NOTHING else int(frame.colorspace)
-    primaries = 9 if matrix in (9, 10) else {480: 6, 486: 6, 288: 5, 576: 5}.get(frame.height, 1)
-    return ColourTags(
-        range=FULL if full else LIMITED,
-        matrix=matrix,
-        primaries=primaries if frame.color_primaries in _NOTHING else int(frame.color_primaries),
-        transfer=1 if frame.color_trc in _NOTHING else int(frame.color_trc),
-    )
-
-
 def chroma_of(form: VideoFormat) -> Chroma:
     """How a 16x16 frame of this format keeps its colour."""
     colours = [part for part in form.components if not part.is_alpha]
@@ -145,19 +156,19 @@ def _bits(form: VideoFormat) -> int:
     return max(component.bits for component in form.components)
 
 
-def _is_known(form: VideoFormat) -> bool:
+def is_known(form: VideoFormat) -> bool:
     """Whether `planes_of` can take frames of this format apart."""
     bits = _bits(form)
     if form.has_palette or bits < 8 or _bare(form.name) in _PACKED:
         return True
     planar = form.is_planar or len(form.components) == 1
-    return planar and bits <= 16 and not form.is_bit_stream and "msb" not in form.name and "f16" not in form.name
+    return planar and bits <= 16 and not form.is_bit_stream and "f16" not in form.name
 
 
 def _unused_low_bits(form: VideoFormat) -> int:
-    """p010 and its like keep their values in the high bits of 16."""
+    """p010 and its like, and those called msb, keep their values in the high bits of 16."""
     bits = form.components[0].bits
-    return 16 - bits if form.name[0] == "p" and form.name != "pal8" and bits > 8 else 0
+    return 16 - bits if form.name[0] == "p" and form.name != "pal8" and bits > 8 or "msb" in form.name else 0
 
 
 def _views(frame: av.VideoFrame) -> list[np.ndarray]:
