@@ -573,7 +573,7 @@ def test_a_whole_pipeline_of_three_programs_changes_no_number(tmp_path):
     ):
         source = Y4mSource(pipe, STDIN)
         with player.stdin as end, create_y4m(cast(BinaryIO, end), source.info, (640, 360)) as writer:  # type: ignore
-            for frame in source.frames():
+            for frame in writer.missing(source.frames()):
                 writer.write(frame.planes, frame.pts, frame.duration)
     assert (writer.frames, source.shortfall, writer.warnings) == (8, None, ())
     assert (tmp_path / "raw").read_bytes() == run(*made("yuv420p", "rawvideo", frames=8, picture=picture))

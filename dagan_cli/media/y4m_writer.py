@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 
 from dagan_cli.errors import CannotWrite
 from dagan_cli.media.atomic import cannot_write
+from dagan_cli.media.video import Frame
 from dagan_cli.media.video_codecs import Size
 from dagan_cli.media.video_frames import LIMITED, completed, matrix_of
 from dagan_cli.media.video_info import VideoInfo
@@ -43,6 +44,7 @@ class Y4mWriter:
 
     def __init__(self, stream: BinaryIO, source: VideoInfo, size: Size, name: Path = Path("stdout")) -> None:
         self.frames = 0  # written so far
+        self.resumed = 0  # of which an earlier run wrote some: none
         self.layout = _nearest(source.layout, size)  # what the planes given to `write` must be
         self._stream = stream
         self._source = source
@@ -57,6 +59,10 @@ class Y4mWriter:
         """What the stream does not hold as the source did; complete once all is written."""
         uneven = f"times of frames are not kept: y4m has one rate, {float(self._source.rate):.6g} a second"
         return (*_losses(self._source, self.layout, self._size[1]), *([uneven] if self._uneven else ()))
+
+    def missing(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """All frames: a stream does not go on where another one ended."""
+        return iter(frames)
 
     def write(self, planes: Sequence[np.ndarray], pts: int, duration: int) -> None:
         """Write one picture: planes of `layout`, shown at `pts`, in ticks of the source's time base, for `duration`.
