@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
-from av.codec import Codec
-from av.codec.codec import UnknownCodecError
-from av.video.format import VideoFormat
-
 from dagan_cli.errors import BadOption
-from dagan_cli.media.video_frames import FULL, LIMITED, chroma_of
+from dagan_cli.media.encoders import Encoder, find_encoder, has_alpha
+from dagan_cli.media.encoders import has_encoder as has_encoder
+from dagan_cli.media.video_formats import Size as Size
+from dagan_cli.media.video_formats import check_format, layout_in, losses, nearest_format
 from dagan_cli.media.video_info import HdrLight, VideoInfo
-from dagan_cli.planes import HALVINGS, Chroma, ColourTags, PixelLayout
+from dagan_cli.planes import HALVINGS, PixelLayout
 
-Size = tuple[int, int]  # (width, height)
-
-_QUALITY = {  # codecs that take a constant quality, and their word for it
-    "libx264": "crf",
-    "libx264rgb": "crf",
-    "libx265": "crf",
-    "libsvtav1": "crf",
-    "libaom-av1": "crf",
-    "libvpx-vp9": "crf",
-    "h264_nvenc": "cq",
-    "hevc_nvenc": "cq",
-    "av1_nvenc": "cq",
-}
-_PARAMS = {"libx264": "x264-params", "libx265": "x265-params", "libsvtav1": "svtav1-params"}  # an encoder's own options
+CRF = 17  # measured: of x264, x265 and SVT-AV1 much the same VMAF, of VP9 a little more
+_WITH_ALPHA = {".webm": "libvpx-vp9", ".mov": "prores_ks", ".mkv": "ffv1"}  # what keeps transparency in them
+_MP4 = (".mp4", ".m4v", ".mov")
+_RATE_CONTROL = {"b", "qp", "crf", "cq", "global_quality"}  # options that decide about quality themselves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +26,12 @@ class Encoding:
     """The user's choices; None leaves one to the source."""
 
     codec: str | None = None  # an FFmpeg encoder; libx264 for 8 bit, libx265 for more or for HDR
-    crf: float = 17  # constant quality: lower is better, of codecs that know it
+    crf: float | None = None  # constant quality: lower is better, of codecs that know it; 17
     preset: str | None = None
     pix_fmt: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)  # passed to the encoder as they are
     audio: Literal["copy", "none"] = "copy"
+    streams: Literal["all", "video"] = "all"  # "video": nothing beside the picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,33 +45,30 @@ class Recipe:
     warnings: tuple[str, ...]
 
 
-def has_encoder(name: str) -> bool:
-    """Whether this build of FFmpeg has it; the hardware it may need is not asked for."""
-    try:
-        Codec(name, "w")
-    except UnknownCodecError:
-        return False
-    return True
-
-
 def plan(info: VideoInfo, size: Size, encoding: Encoding, suffix: str) -> Recipe:
     """Settle how frames of `size` made from the video `info` are encoded into a file with that suffix.
 
-    Raises BadOption for a codec or pixel format that is not there, or that cannot hold this size.
+    Raises BadOption for a codec, pixel format, preset or quality that is not there, or that cannot hold this size.
     """
-    name = encoding.codec or ("libx264" if info.layout.depth == 8 and not info.hdr else "libx265")
-    supported = _pixel_formats(name)
-    if encoding.pix_fmt is None:
-        pix_fmt = _nearest_format(info.layout, size, supported, name)
-    else:
-        pix_fmt = encoding.pix_fmt
-        _check_format(pix_fmt, size, supported, name)
-    layout = _layout(info.layout, pix_fmt)
-    hdr, hdr_warnings = _hdr_options(info.hdr, name)
-    options = _options(encoding, name)
-    if hdr:
-        options[_PARAMS[name]] = ":".join(filter(None, (options.get(_PARAMS[name]), hdr)))
-    if info.vfr is not False and suffix in (".mp4", ".m4v", ".mov"):
+    name, encoder, listed = find_encoder(encoding.codec or _default_codec(info, encoding, suffix))
+    pix_fmt = encoding.pix_fmt or nearest_format(info.layout, size, encoder, listed)
+    if pix_fmt is None:
+        raise BadOption(
+            f"{name} takes no pixel format that suits {size[0]}x{size[1]}", hint="name one with --pix-fmt, or --codec"
+        )
+    check_format(pix_fmt, size, name, encoder, listed)
+    full_range = encoder.full_range and (encoder.says_range or suffix != ".mov")  # .mov has no place to say it
+    layout = layout_in(info.layout, pix_fmt, full_range=full_range)
+    options, unused = _options(encoding, name, encoder)
+    hdr, hdr_warnings = _hdr_options(info.hdr, name, encoder)
+    if encoder.parameters and hdr:
+        options[encoder.parameters] = ":".join(filter(None, (options.get(encoder.parameters), hdr)))
+    if name == "prores_ks":
+        options.setdefault("profile", "4444" if layout.chroma == "444" else "hq")
+        options.setdefault("alpha_bits", "16" if layout.alpha else "0")
+    if name == "libvpx-vp9" and layout.alpha:
+        options.setdefault("auto-alt-ref", "0")  # what FFmpeg asks for beside transparency
+    if info.vfr is not False and suffix in _MP4:
         options.setdefault("bf", "0")  # with B-frames these containers tell a wrong duration of uneven frames
     if HALVINGS[layout.chroma] != (0, 0):
         options.setdefault("chroma_sample_location", layout.siting)
@@ -90,110 +77,70 @@ def plan(info: VideoInfo, size: Size, encoding: Encoding, suffix: str) -> Recipe
         pix_fmt=pix_fmt,
         layout=layout,
         options=options,
-        warnings=(*_losses(info.layout, layout), *hdr_warnings),
+        warnings=(
+            *_lost_alpha(info.layout, layout, encoding, suffix),
+            *losses(info.layout, layout, size),
+            *unused,
+            *hdr_warnings,
+        ),
     )
 
 
-def _pixel_formats(codec: str) -> list[str]:
-    try:
-        known = Codec(codec, "w")
-    except UnknownCodecError as error:
-        raise BadOption(f"there is no encoder {codec}", hint="--codec libx264, libx265, libsvtav1 or ffv1") from error
-    formats = [form.name for form in known.video_formats or ()]
-    if known.type != "video" or not formats:
-        raise BadOption(f"{codec} does not encode video", hint="--codec libx264, libx265, libsvtav1 or ffv1")
-    return formats
+def _default_codec(info: VideoInfo, encoding: Encoding, suffix: str) -> str:
+    """What keeps most of the source among what the container holds and players play."""
+    transparent = info.layout.alpha and (encoding.pix_fmt is None or has_alpha(encoding.pix_fmt))
+    if transparent and suffix in _WITH_ALPHA:
+        return _WITH_ALPHA[suffix]
+    is_deep = info.layout.depth > 8 or info.hdr is not None
+    if suffix == ".webm":
+        return "libsvtav1" if is_deep else "libvpx-vp9"
+    return "libx265" if is_deep else "libx264"
 
 
-def _nearest_format(source: PixelLayout, size: Size, supported: list[str], codec: str) -> str:
-    """The format that keeps most of the source: all its colour samples first, then its depth."""
-    as_held: dict[Chroma, Chroma] = {"rgb": "444", "440": "444", "411": "420", "410": "420", "gray": "420"}
-    wanted = as_held.get(source.chroma, source.chroma)
-    chromas: dict[Chroma, tuple[Chroma, ...]] = {"420": ("420", "444"), "422": ("422", "444", "420")}
-    depth = next(depth for depth in (8, 10, 12) if depth >= min(source.depth, 12))
-    depths = [depth, *(other for other in (10, 12, 8) if other != depth)]
-    for chroma in chromas.get(wanted, ("444", "422", "420")):
-        if not _fits(chroma, size):
-            continue
-        for bits in depths:
-            name = f"yuv{chroma}p" if bits == 8 else f"yuv{chroma}p{bits}le"
-            if name in supported:
-                return name
-    raise BadOption(
-        f"{codec} takes no pixel format that suits {size[0]}x{size[1]}", hint="name one with --pix-fmt, or --codec"
-    )
+def _lost_alpha(source: PixelLayout, kept: PixelLayout, encoding: Encoding, suffix: str) -> list[str]:
+    if kept.alpha or not source.alpha:
+        return []
+    if suffix not in _WITH_ALPHA:
+        return [f"transparency is not kept: {suffix} cannot hold it, .mov, .mkv and .webm can"]
+    option = "--pix-fmt" if encoding.pix_fmt else "--codec"
+    return [f"transparency is not kept: without {option} it would be, by {_WITH_ALPHA[suffix]}"]
 
 
-def _check_format(pix_fmt: str, size: Size, supported: list[str], codec: str) -> None:
-    if pix_fmt not in supported:
-        raise BadOption(f"{codec} does not take --pix-fmt {pix_fmt}", hint=f"one of {', '.join(supported)}")
-    if not _fits(chroma_of(VideoFormat(pix_fmt, 16, 16)), size):
-        raise BadOption(
-            f"{pix_fmt} cannot hold the odd size {size[0]}x{size[1]}", hint="--pix-fmt yuv444p, or an even --size"
-        )
+def _options(encoding: Encoding, codec: str, encoder: Encoder) -> tuple[dict[str, str], list[str]]:
+    """The encoder's options, and what to say of choices that mean nothing to a codec that the user has not named."""
+    options, unused = dict(encoding.options), []
+    if encoder.quality and (encoding.crf is not None or not _RATE_CONTROL & options.keys()):
+        crf = CRF if encoding.crf is None else encoding.crf
+        if not 0 <= crf <= encoder.worst:
+            raise BadOption(
+                f"--crf {crf:g} is no quality of {codec}", hint=f"use 0 to {encoder.worst:g}; lower is better"
+            )
+        options.setdefault(encoder.quality, f"{crf:g}")
+    elif encoding.crf is not None and not encoder.quality:
+        unused.append(_unused(encoding, f"{codec} has no constant quality for --crf to set"))
+    if encoding.preset in encoder.presets:
+        options.setdefault("preset", str(encoding.preset))
+    elif encoding.preset is not None:
+        known = f"use one of {', '.join(encoder.presets)}" if encoder.presets else "leave out --preset"
+        unused.append(_unused(encoding, f"{codec} has no preset {encoding.preset}", known))
+    for key, value in encoder.options.items():
+        own = [value, options[key]] if key == encoder.parameters and key in options else [options.get(key, value)]
+        options[key] = ":".join(own)
+    return options, unused
 
 
-def _fits(chroma: Chroma, size: Size) -> bool:
-    """Whether the sides are multiples of what one colour sample covers: encoders would drop the odd line."""
-    down, across = HALVINGS[chroma]
-    return size[0] % (1 << across) == 0 and size[1] % (1 << down) == 0
+def _unused(encoding: Encoding, what: str, hint: str = "leave it out") -> str:
+    """A choice that the codec does not know: an error if the user named that codec, else no more than a notice."""
+    if encoding.codec is not None:
+        raise BadOption(what, hint=hint)
+    return f"{what}: not used"
 
 
-def _layout(source: PixelLayout, pix_fmt: str) -> PixelLayout:
-    """What planes of `pix_fmt` mean when they carry on the colour of the source."""
-    form = VideoFormat(pix_fmt, 16, 16)
-    layout = replace(
-        source,
-        chroma=chroma_of(form),
-        depth=form.components[0].bits,
-        alpha=any(part.is_alpha for part in form.components),
-    )
-    if layout.chroma == "rgb":
-        return replace(layout, matrix="rgb", full_range=True, tags=replace(source.tags, matrix=0, range=FULL))
-    if source.chroma == "rgb":  # no matrix to carry on
-        tags = ColourTags(
-            range=LIMITED,
-            matrix=1,
-            primaries=1 if source.tags.primaries == 2 else source.tags.primaries,
-            transfer=1 if source.tags.transfer == 2 else source.tags.transfer,
-        )
-        return replace(layout, matrix="bt709", full_range=False, tags=tags)
-    if pix_fmt.startswith("yuvj"):
-        return replace(layout, full_range=True, tags=replace(source.tags, range=FULL))
-    return layout
-
-
-def _losses(source: PixelLayout, kept: PixelLayout) -> list[str]:
-    losses = []
-    if source.alpha and not kept.alpha:
-        losses.append("transparency is not kept")
-    if kept.depth < source.depth:
-        losses.append(f"{source.depth} bits per value are written as {kept.depth}")
-    if sum(HALVINGS[kept.chroma]) > sum(HALVINGS[source.chroma]) and source.chroma != "gray":
-        losses.append(f"colour is written at lower resolution: {source.chroma} as {kept.chroma}")
-    if kept.chroma == "444" and source.chroma in ("420", "422"):
-        losses.append("odd sizes need 4:4:4 colour, which some players do not show")
-    return losses
-
-
-def _options(encoding: Encoding, codec: str) -> dict[str, str]:
-    options = dict(encoding.options)
-    if codec in _QUALITY:
-        options.setdefault(_QUALITY[codec], f"{encoding.crf:g}")
-    if codec == "libvpx-vp9":
-        options.setdefault("b", "0")  # else the quality is only a bound
-    if encoding.preset:
-        options.setdefault("preset", encoding.preset)
-    if codec == "libx265":
-        options["x265-params"] = ":".join(filter(None, ("log-level=error", options.get("x265-params"))))
-    return options
-
-
-def _hdr_options(hdr: HdrLight | None, codec: str) -> tuple[str, list[str]]:
+def _hdr_options(hdr: HdrLight | None, codec: str, encoder: Encoder) -> tuple[str, list[str]]:
     """Static HDR metadata in the encoder's own words, and what to warn of."""
     if hdr is None:
         return "", []
-    if codec not in _PARAMS:
+    if not encoder.parameters:
         return "", [f"{codec} does not keep the HDR10 metadata (mastering display, light level)"]
     parts = []
     if hdr.mastering:
@@ -203,7 +150,7 @@ def _hdr_options(hdr: HdrLight | None, codec: str) -> tuple[str, list[str]]:
         key = "master-display" if codec == "libx265" else "mastering-display"
         parts.append(f"{key}=G({gx},{gy})B({bx},{by})R({rx},{ry})WP({wx},{wy})L({high},{low})")
     if hdr.content:
-        key = {"libx265": "max-cll", "libx264": "cll", "libsvtav1": "content-light"}[codec]
+        key = {"libx265": "max-cll", "libsvtav1": "content-light"}.get(codec, "cll")
         parts.append(f"{key}={hdr.content[0]},{hdr.content[1]}")
     if codec == "libx265":
         parts.append("hdr10=1")

@@ -168,7 +168,7 @@ def is_known(form: VideoFormat) -> bool:
 def _unused_low_bits(form: VideoFormat) -> int:
     """p010 and its like, and those called msb, keep their values in the high bits of 16."""
     bits = form.components[0].bits
-    return 16 - bits if form.name[0] == "p" and form.name != "pal8" and bits > 8 or "msb" in form.name else 0
+    return 16 - bits if (form.name[0] == "p" and form.name != "pal8" and bits > 8) or "msb" in form.name else 0
 
 
 def _views(frame: av.VideoFrame) -> list[np.ndarray]:

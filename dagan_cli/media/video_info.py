@@ -67,6 +67,7 @@ class VideoInfo:
     rate: Fraction  # frames per second; the average where it varies
     time_base: Fraction  # seconds
     vfr: bool | None  # whether the time between frames varies; None: too few frames to say
+    stands_still: bool = False  # whether all time stamps are the same, and so say nothing
     frames: int | None  # estimate from the headers
     duration: float | None  # seconds, of the file
     start: Fraction  # where the file's time begins, seconds
@@ -92,7 +93,8 @@ def open_input(path: Path) -> InputContainer:
 
 def describe(path: Path, container: InputContainer, stream: VideoStream, first: av.VideoFrame) -> VideoInfo:
     layout = layout_of(first, stream.codec_context.name)
-    vfr = _varies(path, container, stream)
+    times = _times(path, container, stream)
+    vfr = _varies(times, stream.time_base)
     rates = (stream.average_rate, stream.guessed_rate) if vfr else (stream.guessed_rate, stream.average_rate)
     rate = next((Fraction(rate) for rate in rates if rate), Fraction(25))
     duration = container.duration / av.time_base if container.duration else None
@@ -101,11 +103,9 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
     warnings = []
     if not has_known_matrix(layout.tags) and layout.chroma not in ("rgb", "gray"):
         warnings.append(f"colour matrix {layout.tags.matrix} is not known: the picture is treated as BT.709")
-    if first.interlaced_frame:
-        warnings.append("the picture is interlaced")
     if {SideDataType.DYNAMIC_HDR_PLUS, SideDataType.DOVI_METADATA, SideDataType.DOVI_RPU_BUFFER} & side.keys():
         warnings.append("dynamic HDR metadata (HDR10+ or Dolby Vision) is not kept")
-    if stream.metadata.get("alpha_mode") == "1":
+    if stream.metadata.get("alpha_mode") == "1" and not layout.alpha:
         warnings.append("transparency is not read")
     return VideoInfo(
         path=path,
@@ -121,6 +121,7 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
         rate=rate,
         time_base=Fraction(stream.time_base or first.time_base or 1 / rate),
         vfr=vfr,
+        stands_still=len(times) > 1 and times[0] == times[-1],
         frames=stream.frames or (round(duration * rate) if duration else None),
         duration=duration,
         start=Fraction(container.start_time or 0, av.time_base),
@@ -149,17 +150,22 @@ def _hdr_light(side: dict[SideDataType, bytes]) -> HdrLight | None:
     return HdrLight(mastering=mastering, content=content) if mastering or content else None
 
 
-def _varies(path: Path, container: InputContainer, stream: VideoStream) -> bool | None:
-    """Whether the time between frames varies by more than rounding: by the index, else by the first 600 packets."""
+def _times(path: Path, container: InputContainer, stream: VideoStream) -> list[int]:
+    """Times of packets in order: all by the index, else of the first 600."""
     times = [entry.timestamp for entry in stream.index_entries] if "mp4" in container.format.name else []
     if len(times) < 2:
         times = sorted(_first_times(path, stream.index, 600))
         times = times[: -16 if len(times) == 600 else None]  # some that belong between them may not have come yet
+    return times
+
+
+def _varies(times: list[int], time_base: Fraction | None) -> bool | None:
+    """Whether the time between frames varies by more than rounding."""
     steps = {b - a for a, b in pairwise(times)}
-    if not steps or not stream.time_base:
+    if not steps or not time_base:
         return None
     spread = max(steps) - min(steps)
-    return spread > 1 and spread * stream.time_base > Fraction(3, 2000)
+    return spread > 1 and spread * time_base > Fraction(3, 2000)
 
 
 def _first_times(path: Path, index: int, count: int) -> list[int]:
