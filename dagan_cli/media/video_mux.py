@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import av
-from av.codec.context import Flags
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
 from dagan_cli.errors import BadOption
 from dagan_cli.media.video_codecs import Encoding, Recipe, Size
+from dagan_cli.media.video_encoder import set_up
 from dagan_cli.media.video_info import VideoInfo, open_input
 from dagan_cli.media.video_streams import CopiedStreams, can_hold, kept_metadata, sort_streams
 
@@ -118,15 +118,10 @@ class FilePlan:
                 f"{recipe.codec} cannot be kept in {self.form}", hint="write .mkv, or choose --codec"
             ) from error
         context = video.codec_context
-        video.width, video.height = self.size
-        video.pix_fmt = recipe.pix_fmt
-        video.time_base = context.time_base = source.time_base
-        context.flags |= Flags.frame_duration
+        video.time_base = source.time_base
+        set_up(context, recipe, self.size, source.time_base)
         if source.sample_aspect_ratio:
             context.sample_aspect_ratio = source.sample_aspect_ratio
-        tags = recipe.layout.tags
-        context.color_range, context.colorspace = tags.range, tags.matrix
-        context.color_primaries, context.color_trc = tags.primaries, tags.transfer
         if recipe.codec in ("libx265", "hevc_nvenc") and self.form in ("mp4", "mov"):
             context.codec_tag = "hvc1"  # Apple's players want it
         if source.display_matrix:

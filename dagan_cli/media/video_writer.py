@@ -18,6 +18,7 @@ from dagan_cli.media import packets
 from dagan_cli.media.atomic import is_write_failure, whole_or_absent
 from dagan_cli.media.video import Frame
 from dagan_cli.media.video_codecs import Encoding, Size, plan
+from dagan_cli.media.video_encoder import check_encoder
 from dagan_cli.media.video_frames import frame_of
 from dagan_cli.media.video_info import VideoInfo
 from dagan_cli.media.video_mux import FilePlan, container_of
@@ -57,6 +58,7 @@ def create_video(
     if target.exists() and not alone and target.samefile(source.path):
         raise BadOption(f"{target} would overwrite its own source", hint="name another file with -o")
     recipe = plan(source, size, encoding, target.suffix.lower())
+    check_encoder(recipe, size, source.rate, source.time_base)
     file = FilePlan(
         form=form, source=source, size=size, recipe=recipe, encoding=encoding, trim=trim, made_by=made_by, alone=alone
     )
