@@ -12,7 +12,7 @@ import imageio_ffmpeg
 import numpy as np
 import torch
 
-from dagan_cli.engine.colour import from_rgb, to_rgb
+from dagan_cli.engine.colour import from_alpha, from_rgb, to_alpha, to_rgb
 from dagan_cli.media.prefetch import prefetch
 from dagan_cli.media.video import open_video
 from dagan_cli.media.video_codecs import Encoding
@@ -62,11 +62,17 @@ def passed_through(source: Path, target: Path, encoding=FAST, scale=1, trim=Fals
         output = create_video(target, info, size, encoding, trim=trim)
         with output as writer, prefetch(video.frames(**part)) as frames:
             for frame in frames:
-                rgb = to_rgb([torch.from_numpy(plane) for plane in frame.planes], info.layout)
-                rgb = rgb.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
-                planes = [plane.numpy() for plane in from_rgb(rgb, writer.layout)]
-                writer.write(planes, frame.pts, frame.duration)
+                planes = [torch.from_numpy(np.array(plane)) for plane in frame.planes]
+                result = list(from_rgb(_repeated(to_rgb(planes, frame.layout), scale), writer.layout))
+                if writer.layout.alpha:
+                    alpha = to_alpha(planes, frame.layout) if frame.layout.alpha else torch.ones(1, *planes[0].shape)
+                    result.append(from_alpha(_repeated(alpha, scale), writer.layout))
+                writer.write([plane.numpy() for plane in result], frame.pts, frame.duration)
         return video.warnings + writer.warnings
+
+
+def _repeated(pixels: torch.Tensor, scale: int) -> torch.Tensor:
+    return pixels.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
 
 
 def times(path: Path, stream: str = "v:0") -> list[Fraction]:
@@ -77,10 +83,10 @@ def times(path: Path, stream: str = "v:0") -> list[Fraction]:
     return [int(line.split(",")[2]) * base for line in text.splitlines() if line[0] != "#"]
 
 
-def pictures(path: Path) -> list[str]:
-    """A hash of each decoded frame."""
-    text = ffmpeg("-i", path, "-map", "0:v:0", "-fps_mode", "passthrough", "-f", "framemd5", "-")
-    return [line.rsplit(",", 1)[1] for line in text.splitlines() if line[0] != "#"]
+def pictures(path: Path, *options: str, decoder: tuple[str, ...] = ()) -> list[str]:
+    """A hash of each decoded frame; `options` are of the output, such as a filter."""
+    text = ffmpeg(*decoder, "-i", path, "-map", "0:v:0", "-fps_mode", "passthrough", *options, "-f", "framemd5", "-")
+    return [line.rsplit(",", 1)[1].strip() for line in text.splitlines() if line[0] != "#"]
 
 
 def payload(path: Path, streams: str) -> list[str]:

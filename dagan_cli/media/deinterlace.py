@@ -21,25 +21,17 @@ class Deinterlacer:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._unwanted = 0  # of the pictures that come out next
 
     @classmethod
-    def starting(cls, picture: av.VideoFrame, before: av.VideoFrame | None, *, everything: bool) -> Deinterlacer | None:
+    def starting(cls, picture: av.VideoFrame, *, everything: bool) -> Deinterlacer | None:
         """One that will be given `picture` next; None where bwdif cannot keep its code values, or its size.
 
-        `before`: the picture before, which helps with that one; `everything`: also what is not marked as interlaced.
+        `everything`: also what is not marked as interlaced.
         """
         try:
-            graph = _graph(picture, everything=everything) if _keeps_values(picture.format.name) else None
+            return cls(_graph(picture, everything=everything)) if _keeps_values(picture.format.name) else None
         except FFmpegError:  # fewer than four lines
             return None
-        if graph is None:
-            return None
-        filtered = cls(graph)
-        if before is not None:
-            filtered._unwanted = 1
-            graph.push(_untagged(before))
-        return filtered
 
     def take(self, picture: av.VideoFrame) -> Iterator[av.VideoFrame]:
         """Give one picture, get what is whole by now. Changes its colour tags."""
@@ -53,13 +45,9 @@ class Deinterlacer:
     def _ready(self) -> Iterator[av.VideoFrame]:
         while True:
             try:
-                picture = self._graph.vpull()
+                yield self._graph.vpull()
             except (BlockingIOError, EOFError):  # wants more, or has given all
                 return
-            if self._unwanted:
-                self._unwanted -= 1
-            else:
-                yield picture
 
 
 def _graph(picture: av.VideoFrame, *, everything: bool) -> Graph:

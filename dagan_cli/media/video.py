@@ -140,20 +140,19 @@ class VideoSource:
 
     def _whole(self, pictures: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, PixelLayout]]:
         """Pictures and what their planes mean; from the first interlaced one on, all go through a deinterlacer."""
-        kind, layout, before, bwdif = None, self.info.layout, None, None
+        kind, layout, bwdif = None, self.info.layout, None
         for picture in pictures:
             if _kind(picture) != kind:
                 if bwdif is not None:
                     yield from ((whole, layout) for whole in bwdif.rest())
-                kind, layout, before, bwdif = _kind(picture), self._layout(picture), None, None
+                kind, layout, bwdif = _kind(picture), self._layout(picture), None
             self._changes.update(self._differences(picture, layout))
             everything = self._deinterlace == "on"
             if bwdif is None and (everything or (self._deinterlace == "auto" and picture.interlaced_frame)):
-                bwdif = Deinterlacer.starting(picture, before, everything=everything)
+                bwdif = Deinterlacer.starting(picture, everything=everything)
                 self._left_interlaced += bwdif is None
             if bwdif is None:
                 yield picture, layout
-                before = picture
             else:
                 yield from ((whole, layout) for whole in bwdif.take(picture))
         if bwdif is not None:

@@ -14,7 +14,7 @@ from av.packet import Packet
 from av.stream import Disposition, Stream
 
 _OF_THE_OLD_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "number_of_")
-_OF_THE_OLD_FILE += ("bps", "_statistics_")
+_OF_THE_OLD_FILE += ("bps", "_statistics_", "alpha_mode")  # the last is the muxer's to say
 _AMR_BLOCK = (13, 14, 16, 18, 20, 21, 27, 32, 6, 1, 1, 1, 1, 1, 1, 1)  # bytes, by frame type (3GPP TS 26.101)
 
 
