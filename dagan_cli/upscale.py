@@ -17,6 +17,7 @@ from dagan_cli.media.find import Found, Source, find_inputs, plan_naming, plan_t
 from dagan_cli.media.video import open_video
 from dagan_cli.media.video_mux import default_suffix
 from dagan_cli.media.work_folder import forget_finished
+from dagan_cli.media.y4m import Y4mSource, is_y4m
 from dagan_cli.request import Item, Request
 from dagan_cli.upscale_picture import upscale_picture
 from dagan_cli.upscale_video import upscale_video
@@ -65,8 +66,8 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
             _one(source, target, work)
 
 
-def _found(request: Request) -> tuple[Found, bytes | None]:
-    """The inputs, and the bytes of the one that comes from stdin. Raises BadOption where streams do not go together."""
+def _found(request: Request) -> tuple[Found, bytes | Y4mSource | None]:
+    """The inputs, and the picture or video that comes from stdin. Raises BadOption where streams do not go together."""
     if STREAM not in request.inputs:
         out = Path(request.output) if request.output not in (None, STREAM) else None
         keywords = {"recursive": request.recursive, "include": request.include, "exclude": request.exclude}
@@ -75,17 +76,24 @@ def _found(request: Request) -> tuple[Found, bytes | None]:
         raise BadOption("- (stdin) was named among other inputs", hint="upscale it in a run of its own")
     if request.output is None:
         raise BadOption("the result of - (stdin) has no name", hint="give -o FILE, or -o - for stdout")
-    return Found((Source(Path("stdin"), "picture"),), (), (), is_one_file=True), sys.stdin.buffer.read()
+    name, stdin = Path("stdin"), sys.stdin.buffer
+    begun = stdin.read(10)
+    try:
+        piped = Y4mSource(stdin, name, begun) if is_y4m(begun) else begun + stdin.read()
+    except BadInput as error:
+        return Found((), (), ((name, error),), is_one_file=True), None
+    kind = "picture" if isinstance(piped, bytes) else "video"
+    return Found((Source(name, kind),), (), (), is_one_file=True), piped
 
 
 def _targets(found: Found, jobs: list[tuple[Source, str]], request: Request) -> list[Path | BadOption]:
     if request.output != STREAM:
         naming = plan_naming(found, request.output, request.goal.name)
         return plan_targets([source for source, _ in jobs], naming, [suffix for _, suffix in jobs])
-    if len(jobs) + len(found.failed) > 1 or any(source.kind == "video" for source, _ in jobs):
-        raise BadOption("-o - (stdout) takes one picture", hint="name a file or folder with -o")
+    if len(jobs) + len(found.failed) > 1:
+        raise BadOption("-o - (stdout) takes one picture or video", hint="name a file or folder with -o")
     if sys.stdout.isatty():
-        raise BadOption("a picture is nothing for a terminal to show", hint="-o - | PROGRAM, or -o FILE")
+        raise BadOption("the result is nothing for a terminal to show", hint="-o - | PROGRAM, or -o FILE")
     return [STDOUT for _ in jobs]
 
 
@@ -107,8 +115,10 @@ def _one(source: Source, target: Path, work: Work) -> None:
     work.tell(replace(item, seconds=time.monotonic() - started))
 
 
-def _suffix(source: Source, request: Request, piped: bytes | None) -> str:
+def _suffix(source: Source, request: Request, piped: bytes | Y4mSource | None) -> str:
     """The suffix of an input's result, as its content decides. Raises BadInput, BadOption."""
+    if isinstance(piped, Y4mSource):
+        return ".mkv"
     if source.kind == "video":
         with open_video(source.path) as video:
             return default_suffix(video.info)

@@ -20,7 +20,7 @@ from dagan_cli.work import STDOUT, Advance, Work
 
 def upscale_picture(path: Path, target: Path, work: Work) -> Item:
     request = work.request
-    with images.open_picture(path if work.piped is None else work.piped) as picture:
+    with images.open_picture(work.piped if isinstance(work.piped, bytes) else path) as picture:
         info = picture.info
         size = request.goal.size_for(info.width, info.height)
         engine = work.engines.for_factor(request.goal.factor_for(info.width, info.height))

@@ -17,10 +17,12 @@ from dagan_cli.engine.reuse import History
 from dagan_cli.media.prefetch import prefetch
 from dagan_cli.media.video import Frame, open_video
 from dagan_cli.media.video_writer import SEGMENT, create_video
+from dagan_cli.media.y4m import Y4mSource
+from dagan_cli.media.y4m_writer import create_y4m
 from dagan_cli.planes import PixelLayout
 from dagan_cli.request import Item
 from dagan_cli.upscaler import Upscaler
-from dagan_cli.work import Advance, Work
+from dagan_cli.work import STDOUT, Advance, Work
 
 AHEAD = 2  # frames, or batches of them, in each queue between the stages
 SLOW_SEGMENT = 48  # frames encoded together where a network runs on a CPU: what a kill may cost
@@ -32,7 +34,9 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
     """Decoding and the network run in threads of their own, each a little ahead of the next stage."""
     request = work.request
     trim = (request.start, request.end, request.frames) != (None, None, None)
-    with open_video(path, request.deinterlace) as source, ExitStack() as stack:
+    piped = work.piped if isinstance(work.piped, Y4mSource) else None
+    with ExitStack() as stack:
+        source = piped or stack.enter_context(open_video(path, request.deinterlace))
         info = source.info
         size = request.goal.size_for(info.width, info.height, even=True)
         engine = work.engines.for_factor(request.goal.factor_for(info.width, info.height))
@@ -44,16 +48,22 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
             "--deinterlace": request.deinterlace,
         }
         slow = engine.choice.device.type == "cpu" and not engine.is_baseline
-        with create_video(
-            target,
-            info,
-            size,
-            request.encoding,
-            trim=trim,
-            made_by=engine.signature,
-            resume=settings if request.resume else None,
-            segment=SLOW_SEGMENT if slow else SEGMENT,
-        ) as writer:
+        if target == STDOUT:
+            stdout = stack.enter_context(open(1, "wb", buffering=0, closefd=False))
+            output = create_y4m(stdout, info, size)
+        else:
+            output = create_video(
+                target,
+                info,
+                size,
+                request.encoding,
+                trim=trim,
+                made_by=engine.signature,
+                alone=piped is not None,
+                resume=settings if request.resume and piped is None else None,
+                segment=SLOW_SEGMENT if slow else SEGMENT,
+            )
+        with output as writer:
             enlarger = Enlarger(engine, work, size, writer.layout)
             frames = writer.missing(source.frames(start=request.start, end=request.end, limit=request.frames))
             total = request.frames or (info.frames if not trim else None)

@@ -10,6 +10,7 @@ from typing import Literal
 from torch import Tensor
 
 from dagan_cli.engine.reuse import History
+from dagan_cli.media.y4m import Y4mSource
 from dagan_cli.request import Item, Request
 from dagan_cli.upscaler import Engines, Upscaler
 
@@ -58,7 +59,7 @@ class Work:
     engines: Engines
     tell: Tell
     should_stop: Callable[[], bool]
-    piped: bytes | None  # the input, where it came from stdin
+    piped: bytes | Y4mSource | None  # the input, where it came from stdin: a picture, or a video
 
     def watch(
         self,

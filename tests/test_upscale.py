@@ -182,6 +182,46 @@ def test_the_software_a_source_names_is_not_replaced(cli, tmp_path):
         assert result.info["Processing software"].startswith("dagan ")
 
 
+# --- work not done twice
+
+
+def screen_recording(path: Path) -> Path:
+    """A still page; a cursor wanders through a corner of it for half of the time, then nothing moves."""
+    page = "testsrc=size=128x96:rate=25,trim=end_frame=1,loop=14:1,setpts=N/25/TB,format=yuv444p[page]"
+    cursor = "color=white:size=4x6:rate=25[cursor]"
+    both = "[page][cursor]overlay=x='4+2*n':y=6:format=yuv444:enable='lt(n,8)'"
+    lossless = ("-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuv444p", "-c:a", "aac")
+    return clip(path, *lossless, seconds=0.6, source=f"{page};{cursor};{both}")
+
+
+def test_a_screen_recording_costs_what_moves_in_it(cli, tmp_path, tiny_model, monkeypatch):
+    from dagan_cli.engine.upscaler import Upscaler as Engine
+
+    source, computed, apply = screen_recording(tmp_path / "in.mp4"), [0], Engine._apply
+
+    def counted(self: Engine, x: torch.Tensor) -> torch.Tensor:
+        computed[0] += len(x)
+        return apply(self, x)
+
+    monkeypatch.setattr(Engine, "_apply", counted)
+    tiles, shares, results = [], [], []
+    for flag in ("--no-reuse", "--reuse"):
+        computed[0] = 0
+        target = tmp_path / f"out{flag}.mkv"
+        ran = cli(source, "-n", tiny_model, "-s", 2, "-c", "ffv1", "-t", 64, "--json", flag, "-o", target)
+        assert ran.code == 0, ran.err
+        tiles.append(computed[0])
+        shares.append(json.loads(ran.out)["items"][0]["reused"])
+        results.append(frames_of(target))
+    assert results[0] == results[1]
+    assert len(results[0]) == 15
+    assert tiles[0] % 15 == 0
+    per_frame = tiles[0] // 15
+    assert per_frame > 4
+    assert tiles[1] <= per_frame + 2 * 8  # all of the first frame, then the tile or two that the cursor is in
+    assert shares == [None, pytest.approx(1 - tiles[1] / tiles[0], abs=1e-4)]
+
+
 # --- videos
 
 

@@ -68,15 +68,16 @@ def is_y4m(first_bytes: bytes) -> bool:
 class Y4mSource:
     """The frames of a y4m stream, which can be read once, as `VideoSource` gives those of a file; it never seeks.
 
-    The header and the first frame are read at once. Raises BadInput where they are not whole or make no sense.
+    The header, of which `begun` was taken from the stream before, and the first frame are read at once.
+    Raises BadInput where they are not whole or make no sense.
     """
 
-    def __init__(self, stream: BinaryIO, name: Path) -> None:
+    def __init__(self, stream: BinaryIO, name: Path, begun: bytes = b"") -> None:
         self.decoded = 0  # frames read so far
         self.shortfall: str | None = None  # why the stream ended before its end, once it has
         self._stream = stream
         try:
-            header = stream.readline(_LONGEST_LINE)
+            header = begun if b"\n" in begun else begun + stream.readline(_LONGEST_LINE)
         except OSError as error:
             raise BadInput(f"{name} cannot be read: {(error.strerror or str(error)).lower()}", hint=_ADVICE) from error
         self.info = _parse(header, name)
