@@ -186,13 +186,13 @@ def draw_training(steps: Any, mode: ProgressMode, name: str) -> None:
                 (bar.console.print(line, highlight=False) if bar is not None else say(line))
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """Plain columns for stdout, the first to the left and the others to the right."""
+def table(header: list[str], rows: list[list[str]], left: int = 1) -> str:
+    """Plain columns for stdout, the first `left` of them to the left and the others to the right."""
     cells = [[printable(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     return "\n".join(
         "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
+            cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
         for row in cells
     )
