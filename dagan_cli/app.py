@@ -23,7 +23,7 @@ from dagan_cli.arguments import (
     time_budget,
     whole_number,
 )
-from dagan_cli.console import StopSignals, draw_training, fail, say, table
+from dagan_cli.console import Reporter, StopSignals, draw_training, fail, say, table
 from dagan_cli.errors import BadModel, BadOption, DaganError
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # click's, which newer typers carry within themselves
@@ -248,6 +248,42 @@ def eval_(
         typer.echo(f"\n{model} x{factor}{dial}, {len(scores)} pictures. {PROTOCOL}.")
 
 
+@app.command()
+def verify(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="What was upscaled.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="What came of it.")],
+    start: Annotated[float | None, typer.Option("--start", help="As it was given to upscale.")] = None,
+    end: Annotated[float | None, typer.Option("--end", help="As it was given to upscale.")] = None,
+    frames: Annotated[int | None, typer.Option("--frames", min=1, help="As it was given to upscale.")] = None,
+    audio: Annotated[str, typer.Option("--audio", help="As it was given to upscale.")] = "copy",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Frames, time stamps, streams, tags, scale: does OUTPUT keep what INPUT holds?"""
+    with friendly_errors(debug):
+        sound = one_of("--audio", audio, ("copy", "none")) == "copy"
+
+        from dagan_cli.checks import Part
+        from dagan_cli.verify import verify as verify_
+
+        with Reporter("auto", quiet=False, verbose=False) as reporter:
+            reporter.start(0, 1, output.name)
+            found = verify_(
+                source,
+                output,
+                Part(start, end, frames),
+                sound=sound,
+                tell=lambda done, total: reporter.advance(done, total, "frames"),
+            )
+        if as_json:
+            typer.echo(json.dumps(found.to_json()))
+        else:
+            rows = [[row.result, row.what, row.expected, row.found, row.remark] for row in found.checks]
+            typer.echo(table(["", "what", "expected", "found", "remark"], rows, left=5))
+        if complaint := found.complaint():
+            raise complaint
+
+
 @models_app.command("list")
 def models_list(as_json: AsJson = False) -> None:
     """The models that can be named with -n."""
@@ -320,39 +356,89 @@ def models_info(
 
 @app.command()
 def bench(
-    model: Annotated[str | None, typer.Option("-n", "--model", help="Name or file.")] = None,
-    size: Annotated[str, typer.Option("--size", help="Of the frame, WxH.")] = "960x540",
+    input: Annotated[Path | None, typer.Argument(metavar="[INPUT]", help="A video or picture: its stages.")] = None,
+    stages: Annotated[bool, typer.Option("--stages", help="The stages of a made-up video of --size.")] = False,
+    model: Annotated[
+        str | None, typer.Option("-n", "--model", help="Name, file, or nearest, bicubic, lanczos.")
+    ] = None,
+    scale: Annotated[float | None, typer.Option("-s", "--scale", help="Of INPUT; 4 by default.")] = None,
+    size: Annotated[str | None, typer.Option("--size", help="Of the frame, WxH; 960x540 by default.")] = None,
     order: Order = None,
     tile: Tile = "auto",
     device: Device = "auto",
     precision: Annotated[str, typer.Option("--precision", help="auto, fp16, bf16 or fp32.")] = "auto",
+    codec: Annotated[str | None, typer.Option("-c", "--codec", help="Video encoder, such as libx265.")] = None,
+    preset: Annotated[str | None, typer.Option("--preset", help="Of the video encoder.")] = None,
+    frames: Annotated[int | None, typer.Option("--frames", min=2, help="Of INPUT, at most; else as fits.")] = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="For each stage.")] = 10,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="The best of so many.")] = 3,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """How fast network and engine are, as shares of what this machine's convolutions reach."""
+    """How fast the stages of upscaling INPUT are, and what the whole will take; without INPUT, network and engine."""
     with friendly_errors(debug):
-        from dagan_cli.engine.bench import bench as measure
-        from dagan_cli.engine.options import EngineOptions
-        from dagan_cli.model.checkpoint import load_model
         from dagan_cli.request import Goal
-        from weights.catalog import default_model, find_model
 
-        box = Goal.of(None, size).box
+        box = Goal.of(None, size or "960x540").box
         if box is None:
             raise BadOption(f"a frame of {size!r}", hint="use WxH, such as 960x540")
-        generator = load_model(*find_model(model or default_model(4))).generator
-        if order is not None:
-            generator.order = order
+        if input is not None and (stages or size):
+            raise BadOption("INPUT was given with --stages or --size", hint="its own frames are taken; leave them out")
+
+        from dagan_cli.engine.options import EngineOptions
+
         options = EngineOptions(device=device, precision=precision, tile=tile_side(tile))
-        found = measure(generator, options, width=box[0], height=box[1], rounds=rounds).to_dict()
-        found["order"] = generator.order
-        if as_json:
-            typer.echo(json.dumps(found))
+        if input is None and not stages:
+            if {scale, codec, preset, frames} != {None}:
+                raise BadOption("the choice is for a video, and there is none", hint="name an INPUT, or add --stages")
+            _bench_engine(model, order, options, box, rounds, as_json)
             return
-        for name, value in found.items():
-            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-            typer.echo(f"{name.replace('_', ' ') + ':':24} {shown}")
+
+        from contextlib import ExitStack
+        from tempfile import TemporaryDirectory
+
+        from dagan_cli.bench import bench as measure
+        from dagan_cli.bench_report import report
+        from dagan_cli.bench_stages import make_clip
+        from dagan_cli.media.video_codecs import Encoding
+        from dagan_cli.request import Request
+
+        with ExitStack() as stack:
+            path = input or make_clip(Path(stack.enter_context(TemporaryDirectory(prefix="dagan-bench-"))), box)
+            request = Request(
+                inputs=(str(path),),
+                output=None,
+                goal=Goal.of(scale, None),
+                model=model,
+                engine=options,
+                order=order,
+                encoding=Encoding(codec=codec, preset=preset),
+                frames=frames,
+            )
+            note = say if sys.stderr.isatty() else lambda _: None
+            found = measure(request, shown=None if input else "INPUT", seconds=seconds, rounds=rounds, note=note)
+        typer.echo(json.dumps(found.to_dict()) if as_json else report(found, table))
+
+
+def _bench_engine(
+    model: str | None, order: int | None, options: Any, box: tuple[int, int], rounds: int, as_json: bool
+) -> None:
+    """Network and engine on one frame."""
+    from dagan_cli.engine.bench import bench as measure
+    from dagan_cli.model.checkpoint import load_model
+    from weights.catalog import default_model, find_model
+
+    generator = load_model(*find_model(model or default_model(4))).generator
+    if order is not None:
+        generator.order = order
+    found = measure(generator, options, width=box[0], height=box[1], rounds=rounds).to_dict()
+    found["order"] = generator.order
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for name, value in found.items():
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        typer.echo(f"{name.replace('_', ' ') + ':':24} {shown}")
 
 
 @app.command()

@@ -42,6 +42,12 @@ class Upscaler(Engine):
         """Position of the model's order dial; None without one."""
         return getattr(self._original, "order", None)
 
+    @property
+    def orders(self) -> tuple[int, ...]:
+        """Positions that the dial has."""
+        config = getattr(self._original, "config", None)
+        return () if config is None else config.orders
+
     @classmethod
     def load(
         cls,
