@@ -60,9 +60,12 @@ def test_a_frame_with_fewer_colour_samples_comes_back_exactly_too(chroma, siting
     assert furthest(from_rgb(to_rgb(planes, form), form), planes) == 0
 
 
-def test_an_odd_size_comes_back_exactly_where_colour_samples_lie_on_its_edges():
-    form = layout(siting="topleft")
-    planes = any_planes(form, 37, 23)
+@pytest.mark.parametrize("size", [(37, 23), (37, 24), (38, 23), (1, 1), (1, 9), (3, 2)])
+@pytest.mark.parametrize("siting", get_args(Siting))
+@pytest.mark.parametrize("chroma", ["420", "422", "440", "444"])
+def test_an_odd_size_comes_back_exactly_too(chroma, siting, size):
+    form = layout(chroma=chroma, siting=siting)
+    planes = any_planes(form, *size)
     assert furthest(from_rgb(to_rgb(planes, form), form), planes) == 0
 
 

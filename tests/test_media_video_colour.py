@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
@@ -45,15 +48,100 @@ def test_where_colour_samples_lie_is_written(tmp_path, matrix, siting):
     assert f", {siting}" in described(tmp_path / "out.mkv", "verbose")
 
 
-def test_hdr10_metadata_is_carried_on(tmp_path):
-    light = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400"
-    options = ("-c:v", "libx265", "-pix_fmt", "yuv420p10le", "-x265-params", f"log-level=error:hdr10=1:{light}")
-    source = clip(tmp_path / "in.mp4", *options)
-    assert passed_through(source, tmp_path / "out.mp4") == ()
-    with open_video(source) as before, open_video(tmp_path / "out.mp4") as after:
-        assert before.info.hdr is not None
-        assert before.info.hdr.content == (1000, 400)
-        assert after.info.hdr == before.info.hdr
+@pytest.mark.parametrize(
+    ("suffix", "codec", "siting"),
+    [
+        (".mp4", "libx264", "center"),
+        (".mkv", "ffv1", "center"),
+        (".mp4", "libsvtav1", "left"),
+        (".mov", "prores_ks", None),
+    ],
+)
+def test_colour_samples_move_only_where_their_place_could_not_be_said(tmp_path, suffix, codec, siting):
+    """The pictures of JPEG have them between the pixels; where nothing is said, readers take them to be at the left."""
+    smooth = "gblur=4,scale=out_range=full,format=yuvj420p"
+    source, target = (
+        clip(tmp_path / "in.avi", "-c:v", "mjpeg", "-q:v", "2", "-an", "-vf", smooth),
+        tmp_path / f"out{suffix}",
+    )
+    passed_through(
+        source, target, Encoding(codec=codec, crf=5) if codec not in ("ffv1", "prores_ks") else Encoding(codec=codec)
+    )
+    said = re.search(r", (left|center|topleft)\)", described(target, "verbose"))
+    assert (said and said[1]) == siting
+    here, there = "center", siting or "left"
+    same = "zscale=chromalin={}:rangein={}:range=full:matrixin=170m:matrix=gbr,format=gbrp"
+    value_range = "limited" if codec == "prores_ks" else "full"
+    graph = f"[0:v]{same.format(here, 'full')}[a];[1:v]{same.format(there, value_range)}[b];[a][b]psnr=stats_file=-"
+    scores = re.findall(r"psnr_avg:(\S+)", ffmpeg("-i", source, "-i", target, "-lavfi", graph, "-f", "null", "-"))
+    assert min(map(float, scores)) > 44
+
+
+MASTERING = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+
+
+def hdr10(
+    path: Path, mastering: str = MASTERING, transfer: str = "smpte2084", light: str = ":max-cll=1000,400"
+) -> Path:
+    tags = f"setparams=range=tv:color_primaries=bt2020:colorspace=bt2020nc:color_trc={transfer}"
+    said = f"log-level=error:master-display={mastering}{light}" if mastering else "log-level=error"
+    coded = ("-c:v", "libx265", "-pix_fmt", "yuv420p10le", "-x265-params", said)
+    return clip(path, "-an", "-vf", tags, *coded, seconds=0.2)
+
+
+def shown(path: Path) -> list[str]:
+    """Tags and light metadata of the first frame, as the other FFmpeg decodes it."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-i", path, "-vf", "showinfo", "-frames:v", "1"]
+    log = subprocess.run([*command, "-f", "null", "-"], stderr=subprocess.PIPE, text=True, check=True).stderr
+    said = [re.sub(r"^\[.*?\] *(side data - )?", "", line).strip() for line in log.splitlines()]
+    return sorted({line for line in said if line.startswith(("Mastering", "Content light", "color_range"))})
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix"),
+    [
+        (None, ".mp4"),
+        (None, ".mkv"),
+        (None, ".webm"),
+        ("libx265", ".mov"),
+        ("libx264", ".mp4"),
+        ("libx264", ".mkv"),
+        ("libsvtav1", ".mp4"),
+    ],
+)
+def test_hdr10_is_carried_on(tmp_path, codec, suffix):
+    """Matrix, primaries, PQ curve, mastering display, light levels; depth too."""
+    source, target = hdr10(tmp_path / "in.mp4"), tmp_path / f"out{suffix}"
+    assert passed_through(source, target, Encoding(codec=codec)) == ()
+    expected = shown(source)
+    assert len(expected) == 3
+    assert "smpte2084" in expected[2]
+    coarse = [line.replace("0.005005", "0.005000") for line in shown(target)]  # AV1 counts darkness in 1/16384 cd/m2
+    assert coarse == expected
+    assert "yuv420p10le" in described(target)
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [(None, ".mp4"), ("libx264", ".mkv"), (None, ".webm")])
+def test_hlg_is_carried_on(tmp_path, codec, suffix):
+    source, target = hdr10(tmp_path / "in.mp4", "", "arib-std-b67", ""), tmp_path / f"out{suffix}"
+    assert passed_through(source, target, Encoding(codec=codec)) == ()
+    assert shown(target) == shown(source)
+    assert "arib-std-b67" in shown(target)[0]
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("prores_ks", ".mov"), ("ffv1", ".mkv")])
+def test_a_codec_that_does_not_hold_hdr10_metadata_says_so_and_keeps_the_tags(tmp_path, codec, suffix):
+    source, target = hdr10(tmp_path / "in.mp4"), tmp_path / f"out{suffix}"
+    warnings = passed_through(source, target, Encoding(codec=codec))
+    assert warnings == (f"{codec} does not keep the HDR10 metadata (mastering display, light level)",)
+    assert shown(target) == shown(source)[2:]
+
+
+def test_mastering_metadata_that_makes_no_sense_is_told_and_left_out(tmp_path):
+    source = hdr10(tmp_path / "in.mp4", "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(0,50)", light="")
+    warnings = passed_through(source, tmp_path / "out.mp4")
+    assert warnings == ("the mastering display metadata is incomplete or out of range, and not kept",)
+    assert not any("Mastering" in line for line in shown(tmp_path / "out.mp4"))
 
 
 @pytest.mark.parametrize("turn", ["90", "180", "270"])
@@ -110,6 +198,7 @@ def test_an_odd_size_in_a_format_that_cannot_hold_it_is_refused(tmp_path):
         ("gbrap10le", "gbrap10le"),
         ("rgb48be", "gbrp16le"),
         ("yuva444p10le", "yuva444p10le"),
+        ("yuv444p10msble", "yuv444p10le"),
     ],
 )
 def test_every_way_to_store_a_picture_is_taken_apart_alike(tmp_path, pix_fmt, lossless):
@@ -135,7 +224,9 @@ def unpacked(path: Path, pix_fmt: str) -> av.VideoFrame:
         return next(container.decode(video=0))
 
 
-@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p10le", "gbrp", "bgra", "p010le", "nv12", "yuva420p"])
+@pytest.mark.parametrize(
+    "pix_fmt", ["yuv420p", "yuv444p10le", "gbrp", "bgra", "p010le", "nv12", "yuva420p", "yuv444p10msble"]
+)
 def test_planes_put_into_a_frame_are_the_planes_taken_out_of_it(pix_fmt):
     empty = av.VideoFrame(18, 10, pix_fmt)
     layout = layout_of(empty, "rawvideo")

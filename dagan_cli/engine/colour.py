@@ -4,8 +4,7 @@ Why not a library: swscale maps 10-bit white to 253, takes the nearest chroma sa
 
 Chroma is up-sampled linearly at its true position, as zimg does it. It is down-sampled by the filters that undo that
 up-sampling exactly, (-1 3 3 -1)/4 between two samples and (-1 2 6 2 -1)/8 on a sample (the low-pass of the LeGall 5/3
-wavelet), so that a frame that nothing has changed comes back with its own code values, 4:2:0 included. Along an odd
-side with centred chroma that holds but for the last chroma line.
+wavelet), so that a frame that nothing has changed comes back with its own code values, 4:2:0 and odd sizes included.
 """
 
 from __future__ import annotations
@@ -140,7 +139,7 @@ def _double(line: Tensor, axis: int, cosited: bool) -> Tensor:
 def _halve(line: Tensor, axis: int, cosited: bool) -> Tensor:
     """Half as many samples along `axis`: undoes `_double` exactly, and removes what half the samples cannot hold."""
     if line.shape[axis] % 2:
-        line = torch.cat([line, line.narrow(axis, -1, 1)], axis)
+        line = torch.cat([line, _past_the_end(line, axis, cosited)], axis)
     even, odd = line.unflatten(axis, (-1, 2)).unbind(axis + 1)
     first, last = even.narrow(axis, 0, 1), odd.narrow(axis, -1, 1)
     if cosited:
@@ -153,6 +152,14 @@ def _halve(line: Tensor, axis: int, cosited: bool) -> Tensor:
         _add_previous(out, odd, first, axis, -0.25)
         _add_next(out, even, last, axis, -0.25)
     return out
+
+
+def _past_the_end(line: Tensor, axis: int, cosited: bool) -> Tensor:
+    """The sample that `_double` had made after the last one of an odd side, and that was cut off."""
+    last = line.narrow(axis, -1, 1)
+    if cosited or line.shape[axis] == 1:
+        return last
+    return torch.lerp(line.narrow(axis, -2, 1), last, 1.5)
 
 
 def _add_previous(out: Tensor, line: Tensor, edge: Tensor, axis: int, weight: float) -> None:

@@ -29,6 +29,7 @@ class Encoder:
     lossless: bool = False  # so pictures are given to it just as they are
     odd_sizes: bool = False  # whether the last row and column are kept where several pixels share a colour sample
     says_range: bool = False  # whether its stream says if colours have the full range; else the container must
+    says_siting: bool = False  # whether it says where colour samples lie; else the container must
     full_range: bool = True  # whether it may be given such colours at all
     options: Mapping[str, str] = field(default_factory=dict)  # unless the user says otherwise
 
@@ -46,6 +47,7 @@ ENCODERS: dict[str, Encoder] = {
         parameters="x264-params",
         formats=_yuv("", "10le"),
         says_range=True,
+        says_siting=True,
     ),
     "libx264rgb": Encoder(quality="crf", presets=_X26X, parameters="x264-params", formats=("rgb24",), says_range=True),
     "libx265": Encoder(
@@ -54,6 +56,7 @@ ENCODERS: dict[str, Encoder] = {
         parameters="x265-params",
         formats=_yuv("", "10le", "12le"),
         says_range=True,
+        says_siting=True,
         options={"x265-params": "log-level=error"},
     ),
     "libsvtav1": Encoder(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal
 
@@ -12,6 +12,7 @@ from dagan_cli.media.encoders import Encoder, find_encoder, has_alpha
 from dagan_cli.media.encoders import has_encoder as has_encoder
 from dagan_cli.media.video_formats import Size as Size
 from dagan_cli.media.video_formats import check_format, layout_in, losses, nearest_format
+from dagan_cli.media.video_frames import siting_of
 from dagan_cli.media.video_info import HdrLight, VideoInfo
 from dagan_cli.planes import HALVINGS, PixelLayout
 
@@ -59,6 +60,8 @@ def plan(info: VideoInfo, size: Size, encoding: Encoding, suffix: str) -> Recipe
     check_format(pix_fmt, size, name, encoder, listed)
     full_range = encoder.full_range and (encoder.says_range or suffix != ".mov")  # .mov has no place to say it
     layout = layout_in(info.layout, pix_fmt, full_range=full_range)
+    if not encoder.says_siting and suffix not in (".mkv", ".webm"):
+        layout = replace(layout, siting=siting_of(layout.matrix, name))  # what readers will take it for
     options, unused = _options(encoding, name, encoder)
     hdr, hdr_warnings = _hdr_options(info.hdr, name, encoder)
     if encoder.parameters and hdr:

@@ -74,14 +74,13 @@ def layout_of(frame: av.VideoFrame, codec: str) -> PixelLayout:
         )
         tags = completed(said, frame.height)
         matrix = matrix_of(tags)
-    siting: Siting = "topleft" if matrix == "bt2020" else "center" if codec in _CENTRED else "left"
     return PixelLayout(
         matrix=matrix,
         full_range=full,
         depth=max(shape.components[0].bits, 8),
         chroma=chroma,
         alpha=any(part.is_alpha for part in shape.components),
-        siting=siting,
+        siting=siting_of(matrix, codec),
         tags=tags,
     )
 
@@ -105,6 +104,11 @@ def completed(said: ColourTags, height: int) -> ColourTags:
 def matrix_of(tags: ColourTags) -> Matrix:
     """The Y'CbCr matrix that is computed with."""
     return _MATRICES.get(tags.matrix, "bt709")
+
+
+def siting_of(matrix: Matrix, codec: str) -> Siting:
+    """Where colour samples lie if nobody says it; PyAV 18 cannot tell what a file says."""
+    return "topleft" if matrix == "bt2020" else "center" if codec in _CENTRED else "left"
 
 
 def has_known_matrix(tags: ColourTags) -> bool:

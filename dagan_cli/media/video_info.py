@@ -99,12 +99,14 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
     rate = next((Fraction(rate) for rate in rates if rate), Fraction(25))
     duration = container.duration / av.time_base if container.duration else None
     side = {data.type: bytes(data) for data in cast(Iterable[SideData], first.side_data)}
-    matrix = side.get(SideDataType.DISPLAYMATRIX)
+    matrix, hdr = side.get(SideDataType.DISPLAYMATRIX), _hdr_light(side)
     warnings = []
     if not has_known_matrix(layout.tags) and layout.chroma not in ("rgb", "gray"):
         warnings.append(f"colour matrix {layout.tags.matrix} is not known: the picture is treated as BT.709")
     if {SideDataType.DYNAMIC_HDR_PLUS, SideDataType.DOVI_METADATA, SideDataType.DOVI_RPU_BUFFER} & side.keys():
         warnings.append("dynamic HDR metadata (HDR10+ or Dolby Vision) is not kept")
+    if SideDataType.MASTERING_DISPLAY_METADATA in side and not (hdr and hdr.mastering):
+        warnings.append("the mastering display metadata is incomplete or out of range, and not kept")
     if stream.metadata.get("alpha_mode") == "1" and not layout.alpha:
         warnings.append("transparency is not read")
     return VideoInfo(
@@ -126,7 +128,7 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
         duration=duration,
         start=Fraction(container.start_time or 0, av.time_base),
         interlaced=first.interlaced_frame,
-        hdr=_hdr_light(side),
+        hdr=hdr,
         streams=tuple(_stream_info(other) for other in container.streams),
         warnings=tuple(warnings),
     )
@@ -144,6 +146,9 @@ def _hdr_light(side: dict[SideDataType, bytes]) -> HdrLight | None:
         *numbers, has_primaries, has_luminance = struct.unpack("<22i", raw[:88])
         if has_primaries and has_luminance and all(numbers[1::2]):
             mastering = tuple(Fraction(n, d) for n, d in zip(numbers[::2], numbers[1::2], strict=True))
+            *places, low, high = mastering
+            if not all(0 <= place <= 1 for place in places) or not 0 <= low < high <= 10_000:
+                mastering = None
     if raw := side.get(SideDataType.CONTENT_LIGHT_LEVEL):
         brightest, average = struct.unpack("<2I", raw[:8])
         content = (brightest, average)
