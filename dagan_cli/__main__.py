@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-COMMANDS = ("upscale", "eval", "models", "doctor", "train", "bench")
+COMMANDS = ("upscale", "eval", "verify", "probe", "models", "doctor", "train", "bench")
 
 
 def main() -> None:

@@ -284,6 +284,34 @@ def verify(
             raise complaint
 
 
+@app.command()
+def probe(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A picture or a video.")],
+    scale: Annotated[float | None, typer.Option("-s", "--scale", help="For which the result is planned.")] = 2,
+    count: Annotated[bool, typer.Option("--count", help="Decode all: exact frames, times and damage.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """What dagan sees in INPUT, and what it would make of it."""
+    with friendly_errors(debug):
+        from dagan_cli.probe import probe as probe_
+        from dagan_cli.probe_text import probe_text
+        from dagan_cli.request import Goal
+
+        with Reporter("auto", quiet=False, verbose=False) as reporter:
+            reporter.start(0, 1, source.name)
+            facts = probe_(
+                source,
+                Goal.of(scale, None),
+                count=count,
+                tell=lambda done, total: reporter.advance(done, total, "frames"),
+            )
+        if as_json:
+            typer.echo(json.dumps(facts))
+            return
+        typer.echo(table(["", str(source)], [list(row) for row in probe_text(facts)], left=2))
+
+
 @models_app.command("list")
 def models_list(as_json: AsJson = False) -> None:
     """The models that can be named with -n."""

@@ -82,7 +82,10 @@ def colour_tags(before: VideoInfo, after: VideoInfo, was: ColourTags, now: Colou
     found = " ".join(f"{value} (unsaid)" if name in unsaid else value for name, value in read.items())
     guesses = ", ".join(name for name in due if name not in said)
     remark = f"the input does not say: {guesses}" if guesses else ""
-    return check("colour: range, matrix, primaries, transfer", expected, found, fine=not wrong, remark=remark)
+    what = "colour: range, matrix, primaries, transfer"
+    if wrong == ["range"] and "range" not in unsaid:  # were it wrong, the pictures would differ
+        return Check(what, expected, found, "note", "the range was converted")
+    return check(what, expected, found, fine=not wrong, remark=remark)
 
 
 def hdr10(before: VideoInfo, after: VideoInfo, codec: str) -> Iterator[Check]:

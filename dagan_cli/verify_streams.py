@@ -40,7 +40,7 @@ def verify_streams(beside: Beside, kept_out: frozenset[str], not_held: frozenset
     """A row for each stream of the input, and one for what streams say of themselves.
 
     `kept_out` are kinds of streams that were left out by choice, `not_held` the indices of streams of the input that
-    the output's container cannot hold in any form.
+    the output's container holds in no form.
     """
     sources = [s for s in beside.before.streams if s.index in beside.before_packets and s.kind not in kept_out]
     sources = [s for s in sources if not (s.kind == "data" and s.codec in _REBUILT)]

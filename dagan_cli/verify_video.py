@@ -9,7 +9,7 @@ from pathlib import Path
 from dagan_cli.checks import Check, Part, check, seconds, size_check
 from dagan_cli.errors import BadInput
 from dagan_cli.media.glance import Glances, grid_for
-from dagan_cli.media.inventory import Contents, contents, not_holdable, read_packets
+from dagan_cli.media.inventory import Contents, contents, fates, read_packets
 from dagan_cli.media.prefetch import prefetch
 from dagan_cli.media.video import open_video
 from dagan_cli.media.video_info import VideoInfo
@@ -69,7 +69,8 @@ def verify_video(source: Path, output: Path, part: Part, *, sound: bool, tell: T
         tolerance=tolerance,
     )
     kept_out = frozenset() if sound else frozenset({"audio"})
-    rows += verify_streams(beside, kept_out, not_holdable(source, output.suffix))
+    lost = frozenset(index for index, fate in fates(source, output.suffix).items() if fate == "left out")
+    rows += verify_streams(beside, kept_out, lost)
     rows += chapters(held, there, frames.shift, beside.end + frames.shift, frames.trimmed)
     rows += [*tags(held, there), *_duration(beside, frames)]
     rows += [Check("the input", "", "", "note", warning) for warning in before.warnings]

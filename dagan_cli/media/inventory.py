@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 import av
 from av.container import InputContainer
@@ -28,6 +29,8 @@ _AMR_BLOCKS = {  # bytes of a block of 20 ms by its first byte (3GPP TS 26.101 a
     "amr_nb": (13, 14, 16, 18, 20, 21, 27, 32, 6, 1, 1, 1, 1, 1, 1, 1),
     "amr_wb": (18, 24, 33, 37, 41, 47, 51, 59, 61, 6, 1, 1, 1, 1, 1, 1),
 }
+
+Fate = Literal["copied", "rewritten", "left out"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,19 +106,21 @@ def contents(path: Path) -> Contents:
         )
 
 
-def not_holdable(path: Path, suffix: str) -> frozenset[int]:
-    """The streams of a file that containers of this suffix (".mp4") can hold in no form. Raises BadInput."""
+def fates(path: Path, suffix: str) -> dict[int, Fate]:
+    """What becomes of each stream of a file, by its index, in a container of this suffix (".mp4"). Raises BadInput."""
     form = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}.get(suffix.lower())
-    if form is None:
-        return frozenset()
     with open_input(path) as container:
-        return frozenset(stream.index for stream in container.streams if not _holdable(stream, form))
+        return {stream.index: _fate(stream, form) for stream in container.streams}
 
 
-def _holdable(stream: Stream, form: str) -> bool:
+def _fate(stream: Stream, form: str | None) -> Fate:
+    if stream.type == "data":
+        return "left out"
     if stream.disposition & Disposition.attached_pic:
-        return form in ("mp4", "matroska")
-    return _codec(stream) in TEXT_CODECS or can_hold(form, stream)  # words are rewritten as each container has them
+        return "left out" if form in ("mov", "webm") else "copied"
+    if form is None or can_hold(form, stream):
+        return "copied"
+    return "rewritten" if _codec(stream) in TEXT_CODECS else "left out"  # each container has words its own way
 
 
 def read_packets(path: Path, streams: Iterable[int]) -> dict[int, Packets]:
