@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, process_time
 
 from dagan_cli.bench_report import Candidate, StageBench
 from dagan_cli.bench_stages import PictureStages, Run, VideoStages
@@ -22,6 +22,9 @@ from dagan_cli.request import Item, Request
 from dagan_cli.upscale import run
 from dagan_cli.upscaler import BASELINES, Engines
 from dagan_cli.work import Advance
+
+_PUT_OFF = 50  # frames: encoders look so far ahead before they do most of their work
+_LONG = 5 * _PUT_OFF  # enough to leave out the beginning, where they only look, and the end, where they are alone
 
 
 def bench(
@@ -38,6 +41,7 @@ def bench(
     order of the model, and without a network. Nothing is left on the disk. `shown` is what commands call the input,
     `note` is told what is being done. Raises what upscaling raises.
     """
+    load = os.getloadavg()[0] / _processors() if hasattr(os, "getloadavg") else 0.0
     path = Path(request.inputs[0])
     factor = request.goal.factor or 4.0
     with TemporaryDirectory(prefix="dagan-bench-") as name:
@@ -58,7 +62,9 @@ def bench(
             network = engines.for_factor(factor)
             paces[f"network, {_label(asked)}"] = alone = _Pace(stages.network(network), stages.batch(network))
             end_to_end = _EndToEnd(asked, engines, folder)
-            paces[f"together, {_label(asked)}"] = together = _Pace(end_to_end, 2 * stages.batch(network))
+            apart = [paces[name] for name in (*before, *after)] + [alone]
+            together = _Pace(end_to_end, 2 * stages.batch(network), of=tuple(apart))
+            paces[f"together, {_label(asked)}"] = together
             ways.append((asked, is_main, alone, together, end_to_end))
         _measure(paces, seconds, rounds, request.frames, note)
 
@@ -81,6 +87,8 @@ def bench(
         },
         rate=together.rate,
         reused=end_to_end.reused,
+        busy=end_to_end.busy,
+        load=load,
         candidates=tuple(
             Candidate(
                 command=_command(asked, shown or str(path)),
@@ -100,6 +108,7 @@ class _Pace:
 
     run: Run
     least: int  # frames
+    of: tuple[_Pace, ...] = ()  # those whose work this is together: it should come near to the slowest
     rate: float = 0.0  # frames a second
     spent: float = 0.0  # seconds, without the warm-up
 
@@ -112,7 +121,10 @@ class _Pace:
 def _measure(
     paces: dict[str, _Pace], seconds: float, rounds: int, most: int | None, note: Callable[[str], None]
 ) -> None:
-    """Give each run about `seconds` in all, in turns; what takes longer for the fewest frames is run less often."""
+    """Give each run about `seconds` in all, in turns; what takes longer for the fewest frames is run less often.
+
+    All stages together get fewer rounds of more frames: encoders put a part of the work off.
+    """
     guesses = {}
     for name, pace in paces.items():
         note(f"warming up: {name}")
@@ -122,8 +134,9 @@ def _measure(
             pace.rate, pace.spent = guesses[name], taken
     for turn in range(rounds):
         for name, pace in paces.items():
-            rate = pace.rate or guesses[name]
-            frames = min(max(pace.least, int(rate * seconds / rounds)), most or 1 << 30)
+            rate = pace.rate or (0.8 * min(part.rate for part in pace.of) if pace.of else guesses[name])
+            share = min(int(rate * seconds), _LONG) if pace.of else int(rate * seconds / rounds)
+            frames = min(max(pace.least, share), most or share)
             if pace.rate and pace.spent + frames / rate > 1.5 * seconds:
                 continue
             note(f"round {turn + 1} of {rounds}: {name}, {frames} frames")
@@ -138,6 +151,7 @@ class _EndToEnd:
     engines: Engines
     folder: Path
     reused: float | None = None  # of the last run
+    busy: float = 0.0  # share of the processor's time that the last run used
 
     def __call__(self, frames: int) -> tuple[int, float]:
         total, seconds = 0, 0.0
@@ -148,7 +162,7 @@ class _EndToEnd:
         return total, seconds
 
     def _once(self, frames: int) -> tuple[int, float]:
-        """Time from the first frame that is done to the end: what goes before is soon forgotten in a long video."""
+        """Frames and seconds of the part in which all stages are at work; of few frames the end too, see `_LONG`."""
         done: list[tuple[int, float]] = []
         items: list[Item] = []
 
@@ -158,8 +172,10 @@ class _EndToEnd:
             elif isinstance(event, Item):
                 items.append(event)
 
+        begun, used = perf_counter(), process_time()
         _upscale(replace(self.request, output=f"{self.folder}{os.sep}", frames=frames), self.engines, tell)
         ended = perf_counter()
+        self.busy = (process_time() - used) / (ended - begun) / _processors()
         (item,) = items
         if item.status == "failed":
             raise BadInput(item.reason, hint=item.hint)
@@ -168,7 +184,14 @@ class _EndToEnd:
         self.reused = item.reused
         if len(done) < 2:
             return item.frames, item.seconds
-        return item.frames - done[0][0], ended - done[0][1]
+        full = [at for at in done if at[0] >= _PUT_OFF] if len(done) >= 3 * _PUT_OFF else []
+        (first, start), (last, end) = (full[0], full[-1]) if full else (done[0], (item.frames, ended))
+        return last - first, end - start
+
+
+def _processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _upscale(request: Request, engines: Engines, tell: Callable[[object], None]) -> None:

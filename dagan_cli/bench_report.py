@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 GOAL = 0.9  # of the slowest stage's pace, by all stages together
+_FULL = 0.85  # share of the processor's time that leaves none to take
+_LOADED = 0.5  # load by other programs that spoils the measurement
 
 _ADVICE = {  # where another stage than the network holds the rest up
     "decode": "reading holds the rest up: an input that is easier to decode, such as H.264, would be quicker",
@@ -42,6 +44,8 @@ class StageBench:
     stages: dict[str, float]  # each alone, in the order they are gone through
     rate: float  # all together, from file to file
     reused: float | None  # share of the tiles that were as in the frame before, and not computed again
+    busy: float  # share of the processor's time that all together use
+    load: float  # what other programs asked of each processor before: 1 = all there is
     candidates: tuple[Candidate, ...]  # with a network first, slowest and best first; then those without
 
     @property
@@ -93,6 +97,8 @@ class StageBench:
             "overlap": self.overlap,
             "megapixels_per_second": self.megapixels_per_second,
             "reused": self.reused,
+            "busy": self.busy,
+            "load": self.load,
             "commands": [
                 {"command": c.command, "note": c.note, "alone_fps": c.alone, "fps": c.rate, "seconds": c.seconds}
                 for c in self.candidates
@@ -144,8 +150,13 @@ def _remark(found: StageBench, candidate: Candidate) -> str:
 
 def _verdict(found: StageBench) -> Iterator[str]:
     """Lines: what holds the work up, and what to do about it."""
-    goal = "" if found.overlap >= GOAL else f", less than the {GOAL} that it should be"
-    yield f"{found.slowest} is the slowest stage; all together reach {found.overlap:.2f} of its pace{goal}"
+    yield f"{found.slowest} is the slowest stage; all together reach {found.overlap:.2f} of its pace"
+    if found.overlap < GOAL:
+        others = "other programs take the rest" if found.load > _LOADED else "the stages wait for each other"
+        reason = "the stages share it" if found.busy >= _FULL else others
+        yield f"that is less than {GOAL}: {found.busy:.0%} of the processor is used, {reason}"
+    if found.load > _LOADED:
+        yield f"other programs ask for {found.load:.0%} of the processor: all could be faster than measured"
     yield f"{_number(found.megapixels_per_second)} megapixels of output a second"
     if found.reused:
         yield f"{found.reused:.0%} of the tiles were as in the frame before, and not computed again"

@@ -197,6 +197,18 @@ def test_runs_take_turns_and_each_gets_its_time():
     assert [pace.rate for pace in paces.values()] == [4, 400]
 
 
+def test_all_together_are_run_over_enough_frames_to_be_at_work_at_once():
+    asked = []
+    parts = (_Pace(lambda n: (n, n / 40), 1), _Pace(lambda n: (n, n / 400), 1))
+    whole = _Pace(lambda n: (asked.append(n), (n, n / 30))[1], 2, of=parts)
+    _measure({"a": parts[0], "b": parts[1], "all": whole}, seconds=5, rounds=3, most=None, note=lambda _: None)
+    assert asked == [2, 160]  # a warm-up; then 0.8 of 40 a second for 5 s, and no time is left for a second run
+    asked.clear()
+    whole.spent, whole.rate = 0.0, 0.0
+    _measure({"a": parts[0], "b": parts[1], "all": whole}, seconds=20, rounds=3, most=None, note=lambda _: None)
+    assert asked == [2, 250, 250, 250]
+
+
 def test_the_best_round_counts_and_the_warm_up_does_not():
     rates = iter([1000, 10, 30, 20])
     pace = _Pace(lambda n: (n, n / next(rates)), 1)
@@ -236,6 +248,8 @@ def result(**changed) -> StageBench:
         "stages": {"decode": 500.0, "network": 2.5, "encode": 50.0},
         "rate": 2.0,
         "reused": 0.25,
+        "busy": 0.95,
+        "load": 0.1,
         "candidates": ways,
     }
     return StageBench(**(facts | changed))
@@ -253,7 +267,11 @@ def test_the_ratios_follow_from_the_rates():
 def test_the_report_names_the_bottleneck_the_commands_and_their_times():
     text = report(result(), table)
     assert "a.mp4, 4920 frames: 640x360 -> 1280x720, dagan-x2-psnr order 4, libx264 yuv420p" in text
-    assert "network is the slowest stage; all together reach 0.80 of its pace, less than the 0.9" in text
+    assert "network is the slowest stage; all together reach 0.80 of its pace" in text
+    assert "less than 0.9: 95% of the processor is used, the stages share it" in text
+    assert "wait for each other" in report(result(busy=0.2), table)
+    assert "other programs" not in text
+    assert "other programs ask for 400%" in report(result(load=4.0, busy=0.2), table)
     assert "25% of the tiles" in text
     for words in (
         ("--order 4", "41 min", "best"),
