@@ -128,6 +128,7 @@ def upscale(
     end: Annotated[str | None, typer.Option("--end", help="Time into the video: 12.5 or 1:02:03.")] = None,
     frames: Annotated[int | None, typer.Option("--frames", min=1, help="At most so many frames.")] = None,
     deinterlace: Annotated[str, typer.Option("--deinterlace", help="auto, off or on.")] = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and what it takes.")] = False,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on with a video that was stopped.")] = True,
     reuse: Annotated[
         bool, typer.Option("--reuse/--no-reuse", help="Of what is as in the video's frame before; exact.")
@@ -191,6 +192,7 @@ def upscale(
             end=moment("--end", end),
             frames=frames,
             deinterlace=one_of("--deinterlace", deinterlace, ("auto", "off", "on")),
+            dry_run=dry_run,
             resume=resume,
             reuse=reuse,
         )

@@ -133,7 +133,7 @@ class Reporter:
         if item.status == "partial":
             self._line(f"error: {item.output} is short: {item.reason}")
             self._line("  try: repair the input: ffmpeg -i IN -c copy OUT.mkv")
-        elif not self._quiet and self._mode != "none":
+        elif item.status != "planned" and not self._quiet and self._mode != "none":
             size = f" {item.out_size[0]}x{item.out_size[1]}" if item.out_size else ""
             tail = f"skipped: {item.reason}" if item.status == "skipped" else f"{size.strip()}, {item.seconds:.1f} s"
             self._line(f"{item.output} ({tail})")
@@ -155,6 +155,39 @@ class Reporter:
             self._bar.console.print(printable(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
         else:
             say(text)
+
+
+def forecast_table(items: list[Item]) -> str:
+    """What a run would do, a line for each input, and the sum."""
+    rows, total = [], 0.0
+    for item in items:
+        plan = item.forecast
+        assert plan is not None
+        (w, h), (big_w, big_h) = item.in_size or (0, 0), item.out_size or (0, 0)
+        total += plan.seconds
+        rows.append(
+            [
+                f"{item.input} -> {item.output}",
+                str(item.frames),
+                f"{w}x{h} -> {big_w}x{big_h}",
+                plan.model,
+                f"{plan.tiles} of {plan.tile[0]}x{plan.tile[1]}",
+                _bytes(plan.memory),
+                _bytes(plan.disk),
+                _time(plan.seconds),
+            ]
+        )
+    header = ["would be done", "frames", "size", "model", "tiles", "memory", "disk", "time"]
+    return f"{table(header, rows)}\n\n{len(rows)} inputs, about {_time(total)}; nothing was written"
+
+
+def _bytes(number: float) -> str:
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
+
+
+def _time(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{seconds:.1f} s" if seconds < 100 else f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"
 
 
 def draw_training(steps: Any, mode: ProgressMode, name: str) -> None:

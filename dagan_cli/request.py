@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -88,6 +88,7 @@ class Request:
     end: float | None = None  # seconds
     frames: int | None = None
     deinterlace: Deinterlace = "auto"
+    dry_run: bool = False  # only say what would be done
     resume: bool = True  # go on with a video where an earlier run stopped
     reuse: bool = True  # results of frames and tiles of a video that are as they were in the frame before
 
@@ -107,12 +108,24 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What an input would take."""
+
+    model: str
+    tile: tuple[int, int]  # (width, height), input pixels
+    tiles: int  # of a frame
+    memory: int  # bytes on the device, and for the result
+    disk: int  # bytes, roughly; a video needs its room twice while its segments are joined
+    seconds: float  # of the network, by the measured pace of one tile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     """What became of one input; a row of the report."""
 
     input: Path
     output: Path | None
-    status: Literal["done", "skipped", "failed", "partial"]
+    status: Literal["done", "skipped", "failed", "partial", "planned"]
     reason: str = ""
     hint: str = ""
     exit_code: int = 0
@@ -123,6 +136,7 @@ class Item:
     warnings: tuple[str, ...] = field(default=())
     reused: float | None = None  # share of a video's tiles that were as in the frame before, and not computed again
     resumed: int = 0  # frames that an earlier run had made
+    forecast: Forecast | None = None  # of a planned one
 
     def to_json(self) -> dict[str, Any]:
         """The row as the report holds it; paths of any bytes become printable."""
@@ -138,7 +152,7 @@ class Item:
             "warnings": list(self.warnings),
             "reused": None if self.reused is None else round(self.reused, 4),
             "resumed": self.resumed,
-        }
+        } | ({"forecast": asdict(self.forecast)} if self.forecast else {})
 
 
 def _printable(path: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from dagan_cli.console import ProgressMode, Reporter, StopSignals
+from dagan_cli.console import ProgressMode, Reporter, StopSignals, forecast_table
 from dagan_cli.errors import CannotWrite, DaganError
 from dagan_cli.report import build_report, exit_code, write_report
 from dagan_cli.request import Item, Request
@@ -30,6 +30,8 @@ def run_and_report(
         document = build_report(items, engines.used, time.monotonic() - started)
         if as_json:
             typer.echo(json.dumps(document))
+        elif planned := [item for item in items if item.forecast]:
+            typer.echo(forecast_table(planned))
         if report is not None:
             write_report(report, document)
 

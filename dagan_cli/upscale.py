@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dagan_cli.engine.memory import attempt
 from dagan_cli.errors import BadInput, BadModel, BadOption, CannotWrite, DaganError, NoInput, OutOfMemory
+from dagan_cli.forecast import Forecaster
 from dagan_cli.media import images
 from dagan_cli.media.find import Found, Source, find_inputs, plan_naming, plan_targets
 from dagan_cli.media.video import open_video
@@ -52,7 +53,7 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
             jobs.append((source, _suffix(source, request, piped)))
         except Exception as error:
             tell(_failure(source.path, error))
-    work = Work(request, engines, tell, should_stop, piped)
+    work, forecaster = Work(request, engines, tell, should_stop, piped), Forecaster(request, engines)
     for index, ((source, _), target) in enumerate(zip(jobs, _targets(found, jobs, request), strict=True)):
         if should_stop():
             raise Stopped
@@ -61,6 +62,8 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
         elif target != STDOUT and os.path.exists(target) and not request.overwrite:
             forget_finished(target)
             tell(Item(input=source.path, output=target, status="skipped", reason="it exists; -y overwrites"))
+        elif request.dry_run:
+            _forecast(source, target, forecaster, tell)
         else:
             tell(Start(index, len(jobs), source.path))
             _one(source, target, work)
@@ -68,6 +71,8 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
 
 def _found(request: Request) -> tuple[Found, bytes | Y4mSource | None]:
     """The inputs, and the picture or video that comes from stdin. Raises BadOption where streams do not go together."""
+    if request.dry_run and STREAM in (*request.inputs, request.output):
+        raise BadOption("--dry-run cannot look into a stream", hint="name files, or leave --dry-run out")
     if STREAM not in request.inputs:
         out = Path(request.output) if request.output not in (None, STREAM) else None
         keywords = {"recursive": request.recursive, "include": request.include, "exclude": request.exclude}
@@ -95,6 +100,15 @@ def _targets(found: Found, jobs: list[tuple[Source, str]], request: Request) -> 
     if sys.stdout.isatty():
         raise BadOption("the result is nothing for a terminal to show", hint="-o - | PROGRAM, or -o FILE")
     return [STDOUT for _ in jobs]
+
+
+def _forecast(source: Source, target: Path, forecaster: Forecaster, tell: Tell) -> None:
+    try:
+        tell(forecaster.look_at(source, target))
+    except BadModel:
+        raise
+    except Exception as error:
+        tell(_failure(source.path, error))
 
 
 def _one(source: Source, target: Path, work: Work) -> None:
