@@ -144,6 +144,8 @@ class VideoWriter:
             if self._segment is None:
                 self._segment = _Segment(self._file, self._work.path_of(self._begun))
                 self._begun += 1
+            if self._closing is not None and self._closing.done():
+                self._wait()  # what went wrong with it stops the work now, not a segment later
             self._segment.add(planes, pts, duration)
             self.frames += 1
             if len(self._segment.pts) == self._length:
