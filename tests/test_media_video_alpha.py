@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -66,6 +67,37 @@ def test_colours_of_a_transparent_video_keep_the_tags_that_only_the_container_sa
     with open_video(source) as video:
         tags = video.info.layout.tags
         assert (tags.range, tags.matrix, tags.primaries, tags.transfer) == (1, 1, 9, 16)
+
+
+def with_alpha_mode(path: Path, pictures_of: Path) -> Path:
+    """The packets of a file in another one that says it holds transparency."""
+    with av.open(str(path), "w") as out, av.open(str(pictures_of)) as source:
+        stream = out.add_stream("libvpx-vp9", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuva420p"
+        out.start_encoding()
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    with av.open(str(path)) as made:
+        assert made.streams.video[0].metadata["alpha_mode"] == "1"
+    return path
+
+
+def test_a_video_that_only_says_it_is_transparent_is_read_as_it_is(tmp_path):
+    opaque = clip(tmp_path / "opaque.webm", "-c:v", "libvpx-vp9", "-an", seconds=0.2)
+    with open_video(with_alpha_mode(tmp_path / "in.webm", opaque)) as video:
+        assert hashes(video.frames()) == pictures(opaque)
+        assert video.warnings == ()
+
+
+def test_transparency_that_cannot_be_read_is_told_and_the_colours_are_read(tmp_path):
+    """libvpx here decodes 8 bits alone."""
+    deep = clip(tmp_path / "deep.webm", "-c:v", "libvpx-vp9", "-pix_fmt", "yuv420p10le", "-an", seconds=0.2)
+    with open_video(with_alpha_mode(tmp_path / "in.webm", deep)) as video:
+        assert hashes(video.frames()) == pictures(deep)
+        assert video.warnings == ("transparency is not read",)
+        assert video.shortfall is None
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,8 @@ class VideoSource:
             (self.repaired_times, "time stamps were missing or did not increase, and were set anew"),
         )
         said = tuple(f"{count} {what}" for count, what in counts if count)
-        return self.info.warnings + self._interlacing() + said
+        unread = ("transparency is not read",) if self._decoding.lacks_alpha else ()
+        return self.info.warnings + unread + self._interlacing() + said
 
     @property
     def shortfall(self) -> str | None:

@@ -26,7 +26,7 @@ _RATE_CONTROL = {"b", "qp", "crf", "cq", "global_quality"}  # options that decid
 class Encoding:
     """The user's choices; None leaves one to the source."""
 
-    codec: str | None = None  # an FFmpeg encoder; libx264 for 8 bit, libx265 for more or for HDR
+    codec: str | None = None  # an FFmpeg encoder; see `_default_codec`
     crf: float | None = None  # constant quality: lower is better, of codecs that know it; 17
     preset: str | None = None
     pix_fmt: str | None = None

@@ -28,9 +28,11 @@ class Decoding:
         self.damaged_packets = 0  # that no picture could be made of
         self.hidden_packets = 0  # that an edit list keeps from being shown
         self.is_complete = False  # whether the stream was read to its end
+        self.lacks_alpha = False  # whether the stream says that it has transparency which the decoder leaves out
         self._container = container
         self._stream = stream
-        self._decoder = _decoder(stream)
+        stream.codec_context.thread_type = "AUTO"
+        self._decoder = self._alpha_decoder() or stream.codec_context
         for other in container.streams:
             if other is not stream:
                 other.discard = Discard.all  # a damaged sound track would end the pictures early
@@ -40,7 +42,7 @@ class Decoding:
         for packet in self._packets():
             self.hidden_packets += packet is not None and packet.is_discard
             try:
-                pictures = self._decoder.decode(packet)
+                pictures = self._decode(packet)
                 in_a_row = 0
             except FFmpegError:
                 self.damaged_packets += 1
@@ -55,6 +57,15 @@ class Decoding:
                 yield picture
         self.is_complete = True
 
+    def _decode(self, packet: Packet | None) -> list[av.VideoFrame]:
+        try:
+            return self._decoder.decode(packet)
+        except FFmpegError:
+            if self.decoded or self._decoder is self._stream.codec_context:
+                raise
+        self._decoder, self.lacks_alpha = self._stream.codec_context, True  # libvpx may have been built for 8 bits only
+        return self._decoder.decode(packet)
+
     def _packets(self) -> Iterator[Packet | None]:
         """Packets of the stream; after an error of the file None, which empties the decoder as its end does."""
         try:
@@ -63,17 +74,16 @@ class Decoding:
             self.damaged_packets += 1
             yield None
 
-
-def _decoder(stream: VideoStream) -> VideoCodecContext:
-    """The stream's own decoder, or one that also decodes its transparency."""
-    own = stream.codec_context
-    own.thread_type = "AUTO"
-    if stream.metadata.get("alpha_mode") != "1" or own.name not in _WITH_ALPHA:
-        return own
-    try:
-        decoder = cast(VideoCodecContext, av.CodecContext.create(_WITH_ALPHA[own.name], "r"))
-    except UnknownCodecError:  # not in this build; `describe` says what that means
-        return own
-    decoder.color_range, decoder.colorspace = own.color_range, own.colorspace  # said by the container alone
-    decoder.color_primaries, decoder.color_trc = own.color_primaries, own.color_trc
-    return decoder
+    def _alpha_decoder(self) -> VideoCodecContext | None:
+        """A decoder of the stream's transparency, if that takes another one than its own."""
+        own = self._stream.codec_context
+        if self._stream.metadata.get("alpha_mode") != "1" or own.name not in _WITH_ALPHA:
+            return None
+        try:
+            decoder = cast(VideoCodecContext, av.CodecContext.create(_WITH_ALPHA[own.name], "r"))
+        except UnknownCodecError:
+            self.lacks_alpha = True
+            return None
+        decoder.color_range, decoder.colorspace = own.color_range, own.colorspace  # what the container alone may say
+        decoder.color_primaries, decoder.color_trc = own.color_primaries, own.color_trc
+        return decoder

@@ -107,8 +107,6 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
         warnings.append("dynamic HDR metadata (HDR10+ or Dolby Vision) is not kept")
     if SideDataType.MASTERING_DISPLAY_METADATA in side and not (hdr and hdr.mastering):
         warnings.append("the mastering display metadata is incomplete or out of range, and not kept")
-    if stream.metadata.get("alpha_mode") == "1" and not layout.alpha:
-        warnings.append("transparency is not read")
     return VideoInfo(
         path=path,
         stream=stream.index,
