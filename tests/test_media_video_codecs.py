@@ -120,6 +120,13 @@ def test_a_graphics_card_that_is_not_there_is_told_with_another_way(tmp_path, co
     assert "libx264" in caught.value.hint
 
 
+def test_a_wrong_option_of_nvenc_is_not_taken_for_a_missing_card(tmp_path):
+    source = clip(tmp_path / "in.mp4", seconds=0.2)
+    with pytest.raises(BadOption, match='Unable to parse "rc" option value "foo"') as caught:
+        passed_through(source, tmp_path / "out.mp4", Encoding(codec="hevc_nvenc", options={"rc": "foo"}))
+    assert "NVIDIA" not in caught.value.hint
+
+
 @pytest.mark.parametrize("codec", NVENC)
 def test_what_nvenc_is_told(tmp_path, codec):
     deep = recipe(stored(tmp_path, "yuv420p10le"), Encoding(codec=codec, preset="p7", crf=20))

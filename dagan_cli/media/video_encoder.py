@@ -66,7 +66,7 @@ def check_encoder(recipe: Recipe, size: Size, rate: Fraction, time_base: Fractio
         what = f"{recipe.codec} has no option {', '.join(unknown)}"
     else:
         return
-    if recipe.codec.endswith("_nvenc"):
+    if recipe.codec.endswith("_nvenc") and "option" not in what:
         hint = "it needs an NVIDIA graphics card that encodes, and its driver; --codec libx264 or libx265 needs none"
     else:
         hint = f"check -e, --preset, --pix-fmt and the size; ffmpeg -h encoder={recipe.codec} lists what it takes"
