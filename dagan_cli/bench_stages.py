@@ -49,7 +49,7 @@ class VideoStages:
         self.frames = self.info.frames
         self.in_size = (self.info.width, self.info.height)
         self.out_size = request.goal.size_for(*self.in_size, even=True)
-        suffix = default_suffix(self.info)
+        suffix = default_suffix(self.info, request.encoding.codec)
         recipe = plan(self.info, self.out_size, request.encoding, suffix)
         self.output = " ".join(filter(None, (recipe.codec, request.encoding.preset, recipe.pix_fmt)))
         self._layout = recipe.layout

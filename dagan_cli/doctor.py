@@ -9,7 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 PACKAGES = ("torch", "av", "pillow", "numpy", "typer", "rich", "imageio", "imageio-ffmpeg", "tifffile", "safetensors")
-ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks", "h264_nvenc", "hevc_nvenc")
+ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks")
+ENCODERS += ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
 
 
 def examine() -> dict[str, Any]:
@@ -19,7 +20,7 @@ def examine() -> dict[str, Any]:
     from dagan_cli import __version__
     from dagan_cli.engine.memory import free_host_memory
     from dagan_cli.engine.precision import choose
-    from dagan_cli.media.video_codecs import has_encoder
+    from dagan_cli.media.video_encoder import can_encode
     from weights.catalog import CATALOG
 
     choice = choose()
@@ -41,7 +42,7 @@ def examine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "free_memory_gib": round(free_host_memory() / 2**30, 1),
-        "encoders": [name for name in ENCODERS if has_encoder(name)],
+        "encoders": [name for name in ENCODERS if can_encode(name)],
         "models": {
             model.name: "ok" if _is_whole(model.path, model.sha256) else "damaged or missing: reinstall dagan"
             for model in CATALOG

@@ -135,7 +135,7 @@ def _suffix(source: Source, request: Request, piped: bytes | Y4mSource | None) -
         return ".mkv"
     if source.kind == "video":
         with open_video(source.path) as video:
-            return default_suffix(video.info)
+            return default_suffix(video.info, request.encoding.codec)
     with images.open_picture(source.path if piped is None else piped) as picture:
         info = picture.info
         size = request.goal.size_for(info.width, info.height)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import av
+from av.codec.codec import UnknownCodecError
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
@@ -150,13 +151,31 @@ def container_of(target: Path) -> str:
     return _CONTAINERS[suffix]
 
 
-def default_suffix(source: VideoInfo) -> str:
-    """The suffix, as ".mp4", of the container to write by default: the source's own where it holds H.264 well.
+def default_suffix(source: VideoInfo, codec: str | None = None) -> str:
+    """The suffix, as ".mp4", of the container to write by default: the source's own, where it is a common one.
 
-    Otherwise the first of those nearest to it that also takes all of its sound and subtitles as they are.
+    Otherwise the first of those nearest to it that also takes all of its sound and subtitles as they are. A `codec`
+    that the container cannot hold makes it ".mkv".
     """
+    suffix = _nearest_suffix(source)
+    return suffix if codec is None or _takes(_CONTAINERS[suffix], codec) else ".mkv"
+
+
+def _takes(form: str, codec: str) -> bool:
+    """Whether a container holds what an encoder makes; True for an encoder that is not known, which is told later."""
+    try:
+        with av.open(io.BytesIO(), "w", format=form) as nowhere:
+            nowhere.add_stream(codec)
+    except UnknownCodecError:
+        return True
+    except ValueError:
+        return False
+    return True
+
+
+def _nearest_suffix(source: VideoInfo) -> str:
     own = source.path.suffix.lower()
-    if own in (".mp4", ".m4v", ".mov", ".mkv"):
+    if own in _CONTAINERS:
         return own
     near = (".mp4", ".mov", ".mkv") if own in (".3gp", ".3g2", ".qt") else (".mkv", ".mp4", ".mov")
     with open_input(source.path) as donor:
