@@ -82,10 +82,10 @@ def test_only_media_and_the_doctor_know_pyav():
     assert {name for name in knowing if not name.startswith("dagan_cli/media/")} <= {"dagan_cli/doctor.py"}
 
 
-def test_only_the_checkpoint_reads_and_writes_safetensors():
+def test_only_the_checkpoint_and_the_reader_of_networks_that_judge_know_safetensors():
     files = (*modules("dagan_cli"), *modules("weights"), *modules("trainer"))
     knowing = [str(file.relative_to(ROOT)) for file in files if reaches(imports(file), ("safetensors",))]
-    assert knowing == ["dagan_cli/model/checkpoint.py"]
+    assert knowing == ["dagan_cli/model/checkpoint.py", "trainer/perceptual.py"]
 
 
 @pytest.mark.parametrize("module", ["dagan_cli", "dagan_cli.app", "dagan_cli.__main__", "weights", "trainer"])

@@ -1,0 +1,101 @@
+"""The networks that tell real pictures from upscaled ones; only training needs them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import ceil
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+Kind = Literal["leftthomas", "srgan", "vgg128", "unet"]
+
+
+def discriminator(kind: Kind, side: int = 96) -> nn.Module:
+    """A new discriminator: RGB (N, 3, H, W) in [0, 1] -> logits, above 0 for real.
+
+    leftthomas: SRGAN's convolutions, averaged over the picture, as in the common PyTorch port; (N, 1).
+    srgan: the original (Ledig et al., CVPR 2017), whose dense layer fits pictures of one `side` in pixels; (N, 1).
+    vgg128: ESRGAN's (Wang et al., 2018), exact for 128 pixels, of which other sides are an average; (N, 1).
+    unet: Real-ESRGAN's (Wang et al., 2021), with spectral norm; a logit for each pixel, (N, 1, H, W).
+    """
+    if kind == "unet":
+        return UNet()
+    if kind == "vgg128":
+        return nn.Sequential(*_vgg_convs(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), *_dense(512 * 4 * 4, 100))
+    if kind == "srgan":
+        return nn.Sequential(*_srgan_convs(), nn.Flatten(), *_dense(512 * ceil(side / 16) ** 2, 1024))
+    head = (nn.Conv2d(512, 1024, 1), _leaky(), nn.Conv2d(1024, 1, 1), nn.Flatten())
+    return nn.Sequential(*_srgan_convs(), nn.AdaptiveAvgPool2d(1), *head)
+
+
+class UNet(nn.Module):
+    """Three halvings and back with additive skips; every convolution but the first and last is spectrally normed."""
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        pairs = list(pairwise((width, 2 * width, 4 * width, 8 * width)))
+        self.first = nn.Conv2d(3, width, 3, padding=1)
+        self.down = nn.ModuleList(_normed(a, b, 4, 2) for a, b in pairs)
+        self.up = nn.ModuleList(_normed(b, a, 3, 1) for a, b in reversed(pairs))
+        self.end = nn.ModuleList(_normed(width, width, 3, 1) for _ in range(2))
+        self.last = nn.Conv2d(width, 1, 3, padding=1)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        x = _activate(self.first(pictures))
+        skips = []
+        for down in self.down:
+            skips.append(x)
+            x = _activate(down(x))
+        for up in self.up:
+            skip = skips.pop()
+            x = F.interpolate(x, skip.shape[-2:], mode="bilinear")  # twice the size, or one more where that was odd
+            x = _activate(up(x)) + skip
+        for end in self.end:
+            x = _activate(end(x))
+        return self.last(x)
+
+
+class _Conv(nn.Conv2d):
+    """A convolution whose weight is computed in its own precision, also under autocast."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        with torch.autocast(input.device.type, enabled=False):
+            weight = self.weight
+        return self._conv_forward(input, weight, self.bias)
+
+
+def _normed(width: int, out: int, kernel: int, stride: int) -> nn.Module:
+    return spectral_norm(_Conv(width, out, kernel, stride, 1, bias=False))
+
+
+def _srgan_convs() -> list[nn.Module]:
+    layers: list[nn.Module] = [nn.Conv2d(3, 64, 3, padding=1), _leaky()]
+    for width, out in ((64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 512), (512, 512)):
+        stride = 2 if width == out else 1
+        layers += [nn.Conv2d(width, out, 3, stride, 1), nn.BatchNorm2d(out), _leaky()]
+    return layers
+
+
+def _vgg_convs() -> list[nn.Module]:
+    layers: list[nn.Module] = [nn.Conv2d(3, 64, 3, padding=1), _leaky()]
+    for width, out in ((3, 64), (64, 128), (128, 256), (256, 512), (512, 512)):
+        if width > 3:
+            layers += [nn.Conv2d(width, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), _leaky()]
+        layers += [nn.Conv2d(out, out, 4, 2, 1, bias=False), nn.BatchNorm2d(out), _leaky()]
+    return layers
+
+
+def _dense(width: int, hidden: int) -> tuple[nn.Module, ...]:
+    return nn.Linear(width, hidden), _leaky(), nn.Linear(hidden, 1)
+
+
+def _leaky() -> nn.Module:
+    return nn.LeakyReLU(0.2, inplace=True)
+
+
+def _activate(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.2)
