@@ -185,9 +185,9 @@ def _compare_cues(what: str, source: StreamContents, found: StreamContents, besi
     before, after = beside.before_packets[source.index], beside.after_packets[found.index]
     due = [_moved(cue, beside.shift) for cue in before.cues or ()]
     there = list(after.cues or ())
-    if beside.trimmed:  # those that lie across a cut may be cut too, or left out
+    if beside.trimmed:  # those that lie across a cut are cut too
         begin, end = beside.begin + beside.shift, beside.end + beside.shift
-        due, there = ([c for c in cues if c.start >= begin and c.end <= end] for cues in (due, there))
+        due = [Cue(max(c.start, begin), min(c.end, end), c.lines) for c in due if c.end > begin and c.start < end]
     converted = f"converted from {source.codec} to {found.codec}: the words are kept, styling may be lost"
     remark = converted if source.codec != found.codec else ""
     expected = f"{len(due)} cues"

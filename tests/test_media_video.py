@@ -79,7 +79,7 @@ def test_a_part_begins_at_zero_with_the_sound_that_belongs_to_it(tmp_path):
     with av.open(str(source)) as before, av.open(str(target)) as after:
         all_of_it = [(packet.pts or 0, bytes(packet)) for packet in before.demux(audio=0) if packet.size]
         part = [(packet.pts or 0, bytes(packet)) for packet in after.demux(audio=0) if packet.size]
-    expected = [(pts - 44100, data) for pts, data in all_of_it if 44100 <= pts < 88200]
+    expected = [(pts - 44100, data) for pts, data in all_of_it if 44100 - 1024 < pts < 88200]  # mp4 can hide a half
     assert [data for _, data in part] == [data for _, data in expected]
     assert [pts for pts, _ in part] == pytest.approx(
         [pts for pts, _ in expected], abs=44100 / 12800

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -18,10 +19,11 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from dagan_cli.errors import BadOption
+from dagan_cli.media.tags import kept_metadata, later_timecode, tag_file
 from dagan_cli.media.video_codecs import Encoding, Recipe, Size
 from dagan_cli.media.video_encoder import set_up
 from dagan_cli.media.video_info import VideoInfo, open_input
-from dagan_cli.media.video_streams import CopiedStreams, can_hold, kept_metadata, sort_streams
+from dagan_cli.media.video_streams import CopiedStreams, can_hold, chapters_within, sort_streams
 
 _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 
@@ -56,10 +58,11 @@ class FilePlan:
         """
         time_base = self.source.time_base
         shift = start if self.trim else 0
-        with self._declared(part) as mux:
+        span = (start * time_base, end * time_base) if self.trim else ()
+        with self._declared(part, *span) as mux:
             copies = mux.copies
             if copies:
-                copies.start(start * time_base if self.trim else None)
+                copies.start(*span)
             for packet in packets:
                 assert packet.pts is not None
                 assert packet.dts is not None
@@ -69,7 +72,7 @@ class FilePlan:
                     copies.until(packet.dts * time_base)
                 mux.out.mux(packet)
             if copies:
-                copies.rest((end - shift) * time_base if self.trim else None)
+                copies.rest()
             return (*mux.dropped, *(copies.warnings if copies else ()))
 
     @contextmanager
@@ -79,30 +82,31 @@ class FilePlan:
             yield self._add_video(nowhere)
 
     @contextmanager
-    def _declared(self, place: Path | BinaryIO) -> Iterator[_Mux]:
+    def _declared(self, place: Path | BinaryIO, *span: Fraction) -> Iterator[_Mux]:
         donor = nullcontext() if self.alone else open_input(self.source.path)
         with donor as donor, _open_output(place, self.form, self.source) as out:
-            yield self._declare(out, donor)
+            yield self._declare(out, donor, *span)
 
-    def _declare(self, out: OutputContainer, donor: InputContainer | None) -> _Mux:
-        """The pictures' stream among those of the source, in the source's order."""
+    def _declare(self, out: OutputContainer, donor: InputContainer | None, *span: Fraction) -> _Mux:
+        """The pictures' stream among those of the source, in the source's order; chapters of `span`, if it is given."""
         video, copies, dropped = None, None, []
         if donor is not None:
             copies = CopiedStreams(donor, out)
-            kept, dropped = sort_streams(donor, self.source.stream, self.form, self.encoding.audio == "copy")
+            keeps_sound, which = self.encoding.audio == "copy", self.encoding.streams
+            kept, dropped = sort_streams(donor, self.source.stream, self.form, keeps_sound, which)
             for stream in donor.streams:
                 if stream.index == self.source.stream:
                     video = self._add_video(out)
-                    video.metadata.update(kept_metadata(stream.metadata))
+                    video.metadata.update(kept_metadata(stream.metadata, self.form))
                     video.disposition = stream.disposition
                 elif stream in kept:
                     copies.add(stream)
-            out.metadata.update(kept_metadata(donor.metadata))
-            if not self.trim:
-                out.set_chapters(donor.chapters())
-            elif donor.chapters():
-                dropped.append("chapters are not kept of a part of a video")
+            dropped += tag_file(out, donor)
+            out.set_chapters(chapters_within(donor.chapters(), *span))
         video = video or self._add_video(out)
+        for tags in (out.metadata, video.metadata):
+            if span and "timecode" in tags:
+                tags["timecode"] = later_timecode(tags["timecode"], span[0] - self.source.start, self.source.rate)
         if self.made_by and "comment" not in map(str.lower, out.metadata):
             out.metadata["comment"] = self.made_by
         out.start_encoding()  # opens the encoder, whose headers the container needs; no picture is given to it
@@ -187,9 +191,7 @@ def _nearest_suffix(source: VideoInfo) -> str:
 def _open_output(place: Path | BinaryIO, form: str, source: VideoInfo) -> Iterator[OutputContainer]:
     """Lend a new container; a file is closed, and so complete, only if nothing goes wrong."""
     if form in ("mp4", "mov"):
-        # Times in the source's own ticks, not rounded to milliseconds; readable after a crash, ordinary once closed;
-        # the header waits for the first times (delay_moov), else what starts before or after 0 is moved to 0.
-        options = {"movie_timescale": str(source.time_base.denominator), "movflags": "hybrid_fragmented+delay_moov"}
+        options = {"movie_timescale": str(source.time_base.denominator)}  # not rounded to milliseconds
     else:
         options = {"avoid_negative_ts": "disabled"}  # else sound that starts before 0 would shift the pictures
     out = av.open(

@@ -1,188 +1,298 @@
-"""Sound, subtitles and fonts: copied packet by packet from the input beside the new pictures."""
+"""What is in a video file beside the main picture, and how it comes along into the new one."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from fractions import Fraction
-from itertools import count
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import av
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
-from av.stream import Disposition, Stream
+from av.stream import Discard, Disposition, Stream
+from av.subtitles.stream import SubtitleStream
 
-_OF_THE_OLD_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "number_of_")
-_OF_THE_OLD_FILE += ("bps", "_statistics_", "alpha_mode")  # the last is the muxer's to say
-_AMR_BLOCK = (13, 14, 16, 18, 20, 21, 27, 32, 6, 1, 1, 1, 1, 1, 1, 1)  # bytes, by frame type (3GPP TS 26.101)
+from dagan_cli.media.subtitles import ASS_HEADER, READABLE, WRITTEN
+from dagan_cli.media.tags import kept_metadata, lost_marks
+from dagan_cli.media.tracks import TextTrack, Track
+from dagan_cli.media.video_info import open_input
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter  # in PyAV's stub alone
+
+Way = Literal["copied", "converted", "cover", "attached", "elsewhere"]
+
+_SUFFIXES = {"matroska": ".mkv", "mp4": ".mp4", "mov": ".mov", "webm": ".webm"}
+_COVERS = {  # codec: suffix, type
+    "mjpeg": ("jpg", "image/jpeg"),
+    "png": ("png", "image/png"),
+    "gif": ("gif", "image/gif"),
+    "bmp": ("bmp", "image/bmp"),
+    "tiff": ("tiff", "image/tiff"),
+    "webp": ("webp", "image/webp"),
+}
+_LOOK_AHEAD = Fraction(10)  # seconds by which packets of a file may be in disorder
 
 
 class CopiedStreams:
-    """The streams of `donor` that go into `out` unchanged, their packets muxed as the pictures advance.
+    """The streams of `donor` that come along into `out`, their packets muxed as the pictures advance.
 
-    Add the streams in order, then call `until` before each picture's packet and `rest` at the end.
+    Add the streams in order, then call `start` once the header is written, `until` before each picture's packet, and
+    `rest` at the end.
     """
 
     def __init__(self, donor: InputContainer, out: OutputContainer) -> None:
-        self.warnings: list[str] = []
+        self.warnings: list[str] = []  # what went wrong with them; complete after `rest`
         self._donor = donor
         self._out = out
-        self._copies: dict[int, Stream] = {}  # by the index in the donor
-        self._last: dict[int, int] = {}  # decoding time of the last packet
-        self._ends: dict[int, Fraction] = {}  # when what was read ends, seconds of the donor
-        self._early: dict[int, Packet] = {}  # the last packet before time 0
+        self._tracks: dict[int, Track] = {}  # by the index in the donor
+        self._covers: list[tuple[Stream, bytes]] = []
         self._shift = Fraction(0)
-        self._trimmed = False
+        self._end: Fraction | None = None
         self._waiting: Packet | None = None
         self._packets: Iterator[Packet] = iter(())
-        self._mended = 0
 
     def add(self, stream: Stream) -> None:
-        """Take a stream along; the container must be known to hold it."""
-        copy = self._out.add_stream_from_template(stream)
-        copy.metadata.update(kept_metadata(stream.metadata))
-        copy.disposition = stream.disposition
-        if stream.type != "attachment":  # whose data is in the header
-            self._copies[stream.index] = copy
+        """Take along a stream that `sort_streams` keeps, as the container takes it."""
+        form, name = self._out.format.name, name_of(stream)
+        way = way_of(form, self._donor, stream)
+        if way in ("cover", "attached") and stream.type == "video":
+            picture = _only_packet(self._donor, stream)
+            if picture is None:
+                self.warnings.append(f"{name} is damaged: it holds no picture")
+            elif way == "attached":
+                self._attach(stream, picture)
+            else:
+                self._covers.append((self._declared(stream), picture))
+        elif way == "attached":
+            self._declared(stream)  # whose data is in the header
+        elif way == "converted":
+            codec = WRITTEN[form]
+            copy = self._described(_text_stream(self._out, codec, stream), stream)
+            self._tracks[stream.index] = TextTrack(name, stream, copy, self._out, codec_of(stream), codec)
+        elif way == "copied":
+            self._tracks[stream.index] = Track(name, stream, self._declared(stream), self._out)
 
-    def start(self, cut_before: Fraction | None = None) -> None:
-        """Begin; `cut_before` seconds of the donor become time 0, and what lies before is left out."""
-        self._trimmed = cut_before is not None
+    def start(self, cut_before: Fraction | None = None, end: Fraction | None = None) -> None:
+        """Begin. Of a part of the donor, second `cut_before` becomes 0; the rest, and from `end` on, is left out."""
         self._shift = cut_before or Fraction(0)
-        if self._copies:
+        self._end = None if end is None else end - self._shift
+        for copy, picture in self._covers:
+            packet = Packet(picture)
+            packet.stream, packet.pts, packet.dts, packet.is_keyframe = copy, 0, 0, True
+            self._out.mux(packet)
+        bounds = _bounds(self._donor)
+        for track in self._tracks.values():
+            track.start(cut_before, bounds)
+        self._end_tracks()
+        for stream in self._donor.streams:
+            if stream.index not in self._tracks:
+                stream.discard = Discard.all
+        if self._tracks:
             self._packets = self._read()
 
     def until(self, time: Fraction) -> None:
         """Mux what is decoded up to `time` seconds of the new file."""
-        for packet in self._up_to(time):
-            self._mux(packet)
+        self._mux_up_to(time)
+        for track in self._tracks.values():
+            self._out.mux(list(track.settled(time)))
 
     def rest(self, end: Fraction | None = None) -> None:
         """Mux what is left, before `end` seconds of the new file if that is given."""
-        for packet in self._up_to(None):
-            if end is None or _seconds(packet) < end:
-                self._mux(packet)
-        for index in list(self._early):
-            self._put(self._early.pop(index), index)
-        for stream in self._wanted():
-            self._check_length(stream)
-        if self._mended:
-            self.warnings.append(f"{self._mended} time stamps of copied streams did not increase, and were set anew")
+        if end is not None:
+            self._end = end
+            self._end_tracks()
+        self._mux_up_to(None if self._end is None else self._end + _LOOK_AHEAD)
+        for track in self._tracks.values():
+            self._out.mux(list(track.finish()))
+            self.warnings += track.warnings()
 
-    def _wanted(self) -> list[Stream]:
-        return [stream for stream in self._donor.streams if stream.index in self._copies]
+    def _end_tracks(self) -> None:
+        for track in self._tracks.values():
+            track.end = None if self._end is None else track.ticks(self._end)
 
-    def _check_length(self, stream: Stream) -> None:
-        """A damaged file just ends, without an error: tell by the length that its header claims."""
-        if stream.type == "audio" and stream.duration and stream.time_base:
-            length = float(stream.duration * stream.time_base)
-            end = float(self._ends.get(stream.index, 0) - (stream.start_time or 0) * stream.time_base)
-            if end < length - max(0.5, 0.01 * length):
-                self.warnings.append(f"stream {stream.index} is damaged: only {end:.1f} of {length:.1f} s can be read")
-
-    def _read(self) -> Iterator[Packet]:
-        try:
-            for packet in self._donor.demux(*self._wanted()):
-                if packet.size:
-                    self._ends[packet.stream_index] = _seconds(packet) + (packet.duration or 0) * packet.time_base
-                    yield from _split_amr(packet) if packet.stream.name == "amrnb" else [packet]
-        except FFmpegError as error:
-            self.warnings.append(f"the copied streams end early, at damage in the file ({error.strerror})")
-
-    def _up_to(self, time: Fraction | None) -> Iterator[Packet]:
-        while True:
-            packet = self._waiting or next(self._packets, None)
+    def _mux_up_to(self, time: Fraction | None) -> None:
+        while packet := self._waiting or next(self._packets, None):
             self._waiting = packet
-            if packet is None or (time is not None and _seconds(packet) - self._shift > time):
+            if time is not None and _seconds(packet) - self._shift > time:
                 return
             self._waiting = None
-            if self._timed(packet):
-                yield packet
+            for ready in self._tracks[packet.stream_index].take(packet):
+                self._out.mux(ready)
 
-    def _timed(self, packet: Packet) -> bool:
-        """Give the packet its time in the new file; False if it lies before the new beginning."""
-        ticks = round(self._shift / packet.time_base)
-        if packet.pts is None and packet.dts is None:
-            packet.pts = self._last.get(packet.stream_index, ticks) + 1
-            self._mended += 1
-        pts = packet.dts if packet.pts is None else packet.pts
-        assert pts is not None
-        packet.dts = (pts if packet.dts is None else packet.dts) - ticks
-        packet.pts = pts - ticks
-        return not self._trimmed or packet.pts >= 0
+    def _read(self) -> Iterator[Packet]:
+        wanted = [stream for stream in self._donor.streams if stream.index in self._tracks]
+        try:
+            yield from (packet for packet in self._donor.demux(*wanted) if packet.size)
+        except FFmpegError as error:
+            self.warnings.append(f"the copied streams end early, at damage in the file ({error.strerror})")
+        except IndexError:  # PyAV meets a stream that was not there when it opened the file
+            self.warnings.append("streams that begin in the middle of the file are not kept")
 
-    def _mux(self, packet: Packet) -> None:
-        """Matroska players show what lies before 0, mp4 ones do not: leave it out there but for the last packet."""
-        index = packet.stream_index
-        assert packet.pts is not None
-        if self._out.format.name in ("matroska", "webm") and packet.pts + (packet.duration or 0) <= 0:
-            self._early[index] = packet
-            return
-        if index in self._early:
-            self._put(self._early.pop(index), index)
-        self._put(packet, index)
+    def _declared(self, stream: Stream) -> Stream:
+        return self._described(_add_like(self._out, stream), stream)
 
-    def _put(self, packet: Packet, index: int) -> None:
-        assert packet.pts is not None
-        assert packet.dts is not None
-        last = self._last.get(index)
-        if last is not None and packet.dts <= last:
-            packet.dts = last + 1
-            packet.pts = max(packet.pts, packet.dts)
-            self._mended += 1
-        self._last[index] = packet.dts
-        packet.stream = self._copies[index]
-        self._out.mux(packet)
+    def _described(self, copy: Stream, stream: Stream) -> Stream:
+        copy.metadata.update(kept_metadata(stream.metadata, self._out.format.name))
+        copy.disposition = stream.disposition
+        if self._out.format.name in ("mp4", "mov"):
+            copy.metadata.pop("timecode", None)  # a track is made of the main picture's alone
+        return copy
+
+    def _attach(self, stream: Stream, picture: bytes) -> None:
+        suffix, mimetype = _COVERS[codec_of(stream)]
+        attachment = self._out.add_attachment(f"cover.{suffix}", mimetype, picture)
+        attachment.metadata.update(kept_metadata(stream.metadata))
 
 
 def sort_streams(
-    donor: InputContainer, main: int, container_format: str, audio: bool
+    donor: InputContainer,
+    main: int,
+    container_format: str,
+    audio: bool,
+    which: Literal["all", "video"] = "all",
 ) -> tuple[list[Stream], list[str]]:
-    """The streams beside the pictures (stream `main`) that the container holds as they are; warnings for others."""
-    kept, warnings = [], []
-    for stream in donor.streams:
+    """The streams beside the pictures (stream `main`) that come along; warnings for what is lost or changed."""
+    kept: list[Stream] = []
+    warnings: list[str] = []
+    for stream in donor.streams if which == "all" else ():
         if stream.index == main or (stream.type == "audio" and not audio):
             continue
-        if stream.type in ("audio", "subtitle", "attachment") and can_hold(container_format, stream):
+        way = way_of(container_format, donor, stream)
+        if way not in (None, "elsewhere"):
             kept.append(stream)
-        else:
-            codec = stream.codec_context.name if stream.codec_context else stream.name or "unknown"
-            cover = " (cover picture)" if stream.disposition & Disposition.attached_pic else ""
-            warnings.append(f"stream {stream.index} is not kept: {stream.type} {codec}{cover}")
+        if said := list(_said(way, donor, stream, container_format)):
+            warnings.append(f"{name_of(stream)} {'; '.join(said)}")
     return kept, warnings
+
+
+def way_of(container_format: str, donor: InputContainer, stream: Stream) -> Way | None:
+    """How a container takes a stream that is not the main picture; None: not at all."""
+    codec = codec_of(stream)
+    if stream.disposition & Disposition.attached_pic:
+        if stream.disposition & Disposition.timed_thumbnails:
+            return None
+        if container_format == "matroska":
+            return "attached" if codec in _COVERS else None
+        is_cover = container_format == "mp4" and codec in ("mjpeg", "png", "bmp")
+        return "cover" if is_cover and can_hold(container_format, stream) else None
+    if stream.type == "attachment":
+        return "attached" if can_hold(container_format, stream) else None
+    if stream.type == "data" and (_is_timecode(stream) or _holds_chapters(stream, donor)):
+        return "elsewhere"
+    if can_hold(container_format, stream):
+        return "copied"
+    return "converted" if stream.type == "subtitle" and codec in READABLE else None
 
 
 def can_hold(container_format: str, stream: Stream) -> bool:
     """Whether a container takes this stream as it is: found out by writing a header to memory."""
-    try:
-        with av.open(io.BytesIO(), "w", format=container_format) as scratch:
-            scratch.add_stream_from_template(stream)
-            scratch.start_encoding()
-    except (FFmpegError, ValueError):
+    if not stream.time_base or (container_format, stream.type) == ("webm", "attachment"):  # WebM has none
         return False
-    return True
+    holds = False
+    with (
+        suppress(FFmpegError, ValueError),
+        av.open(io.BytesIO(), "w", format=container_format, metadata_errors="surrogateescape") as scratch,
+    ):
+        _add_like(scratch, stream).disposition = stream.disposition
+        scratch.start_encoding()
+        holds = True
+    return holds
 
 
-def kept_metadata(metadata: dict[str, str]) -> dict[str, str]:
-    """Without what described the old file's own bytes."""
-    return {key: value for key, value in metadata.items() if not key.lower().startswith(_OF_THE_OLD_FILE)}
+def chapters_within(
+    chapters: Sequence[Chapter], start: Fraction = Fraction(0), end: Fraction | None = None
+) -> list[Chapter]:
+    """The chapters of a part of a video, `start` to `end` in its seconds, as those of a video that begins with it."""
+    within: list[Chapter] = []
+    for chapter in chapters:
+        if base := chapter["time_base"]:
+            first = max(0, round(chapter["start"] - start / base))
+            last = round((chapter["end"] if end is None else min(chapter["end"], end / base)) - start / base)
+            if first < last:
+                within.append({**chapter, "start": first, "end": last})
+    return within
 
 
-def _split_amr(packet: Packet) -> Iterator[Packet]:
-    """The 20 ms blocks of AMR speech in a packet: 3gp files pack many together, which the mov muxer refuses."""
-    data, at = bytes(packet), 0
-    for number in count():
-        size = _AMR_BLOCK[data[at] >> 3 & 15]
-        block = Packet(data[at : at + size])
-        block.stream, block.time_base = packet.stream, packet.time_base
-        block.duration = round(Fraction(1, 50) / packet.time_base)
-        block.pts = None if packet.pts is None else packet.pts + number * block.duration
-        block.dts = block.pts
-        yield block
-        at += size
-        if at >= len(data):
-            return
+def codec_of(stream: Stream) -> str:
+    """As FFmpeg calls the format, not one of its decoders."""
+    if stream.codec_context:
+        return stream.codec_context.codec.canonical_name
+    return getattr(stream, "name", None) or "unknown"  # a video of no known codec lacks it
+
+
+def name_of(stream: Stream) -> str:
+    """As "stream 3 (subtitle subrip, eng)"."""
+    is_cover = stream.disposition & Disposition.attached_pic
+    words = f"{'cover picture' if is_cover else stream.type} {codec_of(stream)}"
+    language = stream.language if stream.language not in (None, "und") else None
+    return f"stream {stream.index} ({words}, {language})" if language else f"stream {stream.index} ({words})"
+
+
+def _said(way: Way | None, donor: InputContainer, stream: Stream, form: str) -> Iterator[str]:
+    """What is lost or changed of a stream, in words that follow its name."""
+    suffix = _SUFFIXES[form]
+    if way is None:
+        takers = (_SUFFIXES[other] for other in _SUFFIXES if other != form and way_of(other, donor, stream))
+        taker = next(takers, None)
+        yield f"is not kept: {suffix} does not take it, {f'{taker} does' if taker else 'nor do others'}"
+    elif way == "converted":
+        yield f"becomes {WRITTEN[form]}: of its styling only bold, italic and underline are kept"
+    elif way == "attached" and stream.type == "video" and "filename" not in stream.metadata:
+        yield f"becomes an attached file, as {suffix} keeps cover pictures"
+    elif way == "elsewhere" and _is_timecode(stream) and form not in ("mp4", "mov"):
+        yield f"becomes the tag timecode={stream.metadata['timecode']}"
+    elif way == "copied" and stream.type == "video":
+        yield "is a second picture: it is copied as it is, not upscaled"
+    if way in ("copied", "converted"):
+        yield from lost_marks(form, stream)
+
+
+def _add_like(out: OutputContainer, stream: Stream) -> Stream:
+    return out.add_stream_from_template(stream, opaque=True)
+
+
+def _text_stream(out: OutputContainer, codec: str, like: Stream) -> Stream:
+    if codec != "mov_text":
+        return out.add_mux_stream(codec, time_base=like.time_base)
+    stream = out.add_stream("mov_text")
+    assert isinstance(stream, SubtitleStream)
+    stream.codec_context.subtitle_header = ASS_HEADER
+    stream.time_base = like.time_base
+    return stream
+
+
+def _only_packet(donor: InputContainer, stream: Stream) -> bytes | None:
+    """Of a cover picture, read beside the donor, whose place in the file stays as it is."""
+    with open_input(Path(donor.name)) as other:
+        for unread in other.streams:
+            unread.discard = Discard.default if unread.index == stream.index else Discard.all
+        try:
+            return next((bytes(p) for p in islice(other.demux(other.streams[stream.index]), 1) if p.size), None)
+        except FFmpegError:
+            return None
+
+
+def _is_timecode(stream: Stream) -> bool:
+    """A QuickTime track that says what the picture's tag says too; the muxer makes it anew from that."""
+    return stream.type == "data" and stream.name is None and "timecode" in stream.metadata
+
+
+def _holds_chapters(stream: Stream, donor: InputContainer) -> bool:
+    """A QuickTime track of chapter titles, which FFmpeg reads as chapters, and writes anew from them."""
+    return stream.name == "bin_data" and stream.discard == Discard.all and bool(donor.chapters())
+
+
+def _bounds(donor: InputContainer) -> tuple[Fraction, Fraction]:
+    """Seconds outside of which no time is believed: well before and after the file's own."""
+    start, length = (Fraction(value or 0, av.time_base) for value in (donor.start_time, donor.duration))
+    margin = 2 * length + 60 if length > 0 else Fraction(1 << 31)
+    return start - margin, start + margin
 
 
 def _seconds(packet: Packet) -> Fraction:
