@@ -22,3 +22,5 @@ class Average:
         decay = min(self.decay, (1 + step) / (10 + step))
         for mean, new in zip(self.network.parameters(), network.parameters(), strict=True):
             mean.lerp_(new, 1 - decay)
+        for mean, new in zip(self.network.buffers(), network.buffers(), strict=True):
+            mean.copy_(new)  # a batch norm's statistics, which are averages already

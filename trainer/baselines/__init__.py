@@ -1,0 +1,86 @@
+"""The networks that the paper is compared with, by name, each (N, 3, h, w) RGB in [0, 1] -> (N, 3, scale*h, scale*w).
+
+    network = baseline("edsr-baseline", 2)
+
+Like the generator they have `scale` and `receptive_field`, and may be called with an order, which is None as they have
+no dial: whatever runs, trains or measures one does so with the others. All work on [0, 1], also those whose authors
+trained on 0 to 255: a comparison wants one range, and from 0 to 255 each position of the dual blocks would attend to
+nothing but itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import partial
+
+from dagan_cli.errors import BadOption
+from dagan_cli.model.config import GeneratorConfig
+from dagan_cli.model.generator import Generator
+from trainer.baselines.edsr import edsr
+from trainer.baselines.frame import Frame
+from trainer.baselines.mdsr import Mdsr
+from trainer.baselines.msrresnet import MsrResNet
+from trainer.baselines.oisr import oisr_lf, oisr_rk2, oisr_rk3
+from trainer.baselines.over_bicubic import OverBicubic
+from trainer.baselines.rcan import rcan
+from trainer.baselines.srcnn import srcnn
+from trainer.baselines.srresnet import SrResNet
+from trainer.baselines.vdsr import vdsr
+
+Baseline = Frame | Generator | Mdsr | MsrResNet | OverBicubic | SrResNet
+
+SCALES = (2, 3, 4, 8)  # MDSR: 2, 3 and 4
+
+
+def baseline(name: str, scale: int) -> Baseline:
+    """A new network with random weights, in training mode. Raises BadOption for a name or scale there is none of."""
+    if name not in BASELINES:
+        near = get_close_matches(name.lower(), BASELINES, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(BASELINES)}"
+        raise BadOption(f"no baseline {name!r}", hint=hint)
+    if scale not in SCALES:
+        raise BadOption(f"no baseline enlarges by {scale}", hint=f"use {', '.join(map(str, SCALES))}")
+    return BASELINES[name](scale)
+
+
+def names() -> tuple[str, ...]:
+    """All that `baseline` can make."""
+    return tuple(BASELINES)
+
+
+def rdn(scale: int, *, blocks: int, layers: int, growth: int) -> Generator:
+    """RDN (Zhang et al., CVPR 2018): the generator without attention and with plain residual steps. No mean shift."""
+    plain = GeneratorConfig(
+        scale=scale, blocks=blocks, layers=layers, growth=growth, channels=64, attention="none", solver="euler"
+    )
+    return Generator(plain)
+
+
+_RDN_B = partial(rdn, blocks=16, layers=8, growth=64)
+
+BASELINES: dict[str, Callable[[int], Baseline]] = {
+    "srcnn-915": partial(srcnn, middle=1),
+    "srcnn-955": partial(srcnn, middle=5),
+    "vdsr": vdsr,
+    "srresnet": partial(SrResNet, blocks=16),
+    "srgan-lt": partial(SrResNet, blocks=5, bounded=True),
+    "msrresnet": MsrResNet,
+    "edsr-baseline": partial(edsr, blocks=16, width=64),
+    "edsr": partial(edsr, blocks=32, width=256, factor=0.1),
+    "mdsr-baseline": partial(Mdsr, blocks=16),
+    "mdsr": partial(Mdsr, blocks=80),
+    "rdn": _RDN_B,  # what papers mean by RDN
+    "rdn-a": partial(rdn, blocks=20, layers=6, growth=32),
+    "rdn-b": _RDN_B,
+    "rcan": partial(rcan, groups=10, blocks=20),
+    "rcan-small-2x6": partial(rcan, groups=2, blocks=6),
+    "rcan-small-3x5": partial(rcan, groups=3, blocks=5),
+    "rcan-small-5x5": partial(rcan, groups=5, blocks=5),
+    "rcan-small-dual-2x6": partial(rcan, groups=2, blocks=6, dual=True),
+    "rcan-small-dual-3x5": partial(rcan, groups=3, blocks=5, dual=True),
+    "rcan-small-dual-5x5": partial(rcan, groups=5, blocks=5, dual=True),
+    "oisr-rk2-s": oisr_rk2,
+    "oisr-lf-s": oisr_lf,
+    "oisr-rk3": oisr_rk3,
+}

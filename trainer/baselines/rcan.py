@@ -1,0 +1,58 @@
+"""RCAN (Zhang et al., ECCV 2018): groups of residual blocks whose channels are weighted; and the same with the paper's
+non-local attention before the weighting.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dagan_cli.model.attention import SpatialAttention
+from dagan_cli.model.config import GeneratorConfig
+from trainer.baselines.convolutions import conv
+from trainer.baselines.frame import Block, Frame
+
+
+class ChannelWeights(nn.Module):
+    """Each channel times a weight made from all channel means; unlike the generator's, with biases and a waist of 4."""
+
+    def __init__(self, width: int, reduction: int = 16) -> None:
+        super().__init__()
+        self.squeeze = conv(width, width // reduction, side=1)
+        self.excite = conv(width // reduction, width, side=1)
+
+    def forward(self, y: Tensor) -> Tensor:
+        mean = y.mean((2, 3), keepdim=True)
+        return y * torch.sigmoid(self.excite(F.relu(self.squeeze(mean))))
+
+
+class WeightedResidual(Block):
+    """y + attention(conv(relu(conv(y)))), where attention is that over channels, or dual: positions, then channels."""
+
+    reach = None
+
+    def __init__(self, width: int, *, dual: bool) -> None:
+        super().__init__()
+        spatial = [SpatialAttention(GeneratorConfig(channels=width))] if dual else []  # Gaussian, over everything
+        self.body = nn.Sequential(conv(width, width), nn.ReLU(), conv(width, width), *spatial, ChannelWeights(width))
+
+    def forward(self, y: Tensor) -> Tensor:
+        return y + self.body(y)
+
+
+class Group(Block):
+    """Blocks and a convolution, around them a skip."""
+
+    reach = None
+
+    def __init__(self, width: int, blocks: int, *, dual: bool) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*(WeightedResidual(width, dual=dual) for _ in range(blocks)), conv(width, width))
+
+    def forward(self, y: Tensor) -> Tensor:
+        return y + self.body(y)
+
+
+def rcan(scale: int, *, groups: int, blocks: int, width: int = 64, dual: bool = False) -> Frame:
+    return Frame(scale, width, (Group(width, blocks, dual=dual) for _ in range(groups)))
