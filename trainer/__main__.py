@@ -25,6 +25,10 @@ def main() -> int:
     parser.add_argument("--schedule", choices=("cosine", "constant", "cooldown"))
     parser.add_argument("--budget", type=float, help="seconds")
     parser.add_argument("--batch", type=int)
+    parser.add_argument("--only-gan", action="store_true", help="leave the pixel phase out: --start has done it")
+    parser.add_argument("--gan-budget", type=float, help="seconds of the adversarial phase")
+    parser.add_argument("--vgg-weights", type=Path, help="what judges pictures in the adversarial phase")
+    parser.add_argument("--lpips", type=Path, help="weights of LPIPS, to validate by")
     parser.add_argument("--every", type=float, default=60.0, help="seconds between lines")
     args = parser.parse_args()
     signals: list[int] = []
@@ -38,6 +42,10 @@ def main() -> int:
             )
         if args.batch:
             config = replace(config, batch=args.batch)
+        if args.only_gan:
+            config = replace(config, iterations=0, budget=None)
+        if args.gan_budget and config.gan is not None:
+            config = replace(config, gan=replace(config.gan, budget=args.gan_budget, iterations=None))
         if args.budget:
             config = replace(config, budget=args.budget, iterations=None)
         steps = train(
@@ -47,6 +55,8 @@ def main() -> int:
             val=args.val,
             start=args.start,
             branch=args.branch,
+            perceptual=args.vgg_weights,
+            lpips=args.lpips,
             should_stop=lambda: bool(signals),
             report_every=args.every,
         )

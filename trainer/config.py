@@ -12,9 +12,60 @@ from typing import Any, Literal, get_args, get_type_hints
 from dagan_cli.errors import BadOption
 from dagan_cli.model.config import GeneratorConfig
 
-Loss = Literal["l1", "charbonnier"]
+Loss = Literal["l1", "charbonnier", "mse"]
 Schedule = Literal["cosine", "constant", "cooldown"]
 Precision = Literal["auto", "fp32", "bf16"]
+Discriminator = Literal["leftthomas", "srgan", "vgg128", "unet"]
+Adversarial = Literal["sigmoid", "bce", "hinge", "lsgan", "ragan"]
+Backbone = Literal["vgg19-distilled", "vgg19", "vgg16", "lpips-squeeze", "none"]
+Strength = Literal["none", "mild", "medium", "strong"]
+Metric = Literal["psnr_y", "lpips"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GanConfig:
+    """The adversarial phase, which starts from the averaged weights of the pixel phase."""
+
+    discriminator: Discriminator = "unet"
+    width: int = 64  # channels of the unet at the full size
+    loss: Adversarial = "bce"
+    iterations: int | None = None  # the phase ends after so many steps ...
+    budget: float | None = None  # ... or after so many seconds
+    lr: float = 1e-4  # of the generator
+    lr_discriminator: float = 1e-4
+    halve_at: tuple[float, ...] = (0.5, 0.75, 0.9)  # shares of the phase after which both rates are halved
+    warmup: int = 100  # steps in which the discriminator learns alone
+    ema: float = 0.999
+    clip: float = 1.0  # of the generator; the discriminator is not clipped
+
+    pixel: Loss = "l1"
+    pixel_weight: float = 1e-2
+    adversarial_weight: float = 5e-3
+    perceptual: Backbone = "vgg19-distilled"  # what looks at the pictures; its weights are given by path
+    perceptual_weight: float = 1.0
+    layers: dict[str, float] = field(default_factory=dict)  # its layers and their weights; {} = the backbone's usual
+    tv_weight: float = 0.0  # total variation
+    ldl_weight: float = 0.0  # locally discriminative learning (Liang et al., CVPR 2022)
+    fft_weight: float = 0.0  # L1 between Fourier coefficients
+    colour_weight: float = 0.0  # low-pass difference from the input
+
+    def __post_init__(self) -> None:
+        _check_choices(GanConfig, self, ("discriminator", "loss", "perceptual", "pixel"))
+        for name in ("lr", "lr_discriminator", "clip"):
+            _require_number(name, getattr(self, name), above=True)
+        for name in ("pixel", "adversarial", "perceptual", "tv", "ldl", "fft", "colour"):
+            _require_number(f"{name}_weight", getattr(self, f"{name}_weight"))
+        for name, least in (("warmup", 0), ("width", 1)):
+            value = getattr(self, name)
+            _require(
+                type(value) is int and value >= least, f"{name} = {value!r}", f"use a whole number from {least} up"
+            )
+        _check_end(self)
+        _check_average(self.ema)
+        ends = self.iterations is not None or self.budget is not None
+        _require(ends, "an adversarial phase without an end", "give it a budget or iterations")
+        rising = all(0 < a < 1 for a in self.halve_at) and list(self.halve_at) == sorted(self.halve_at)
+        _require(rising, f"halve_at = {self.halve_at}", "use rising shares between 0 and 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,42 +74,53 @@ class TrainConfig:
 
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     batch: int = 16  # patches per step
+    accumulate: int = 1  # parts a batch is cut into to save memory; the gradients are those of the whole
     loss: Loss = "l1"
     lr: float = 1e-3  # Adam's rate after the warm-up
     warmup: int = 300  # steps of linear rise
     schedule: Schedule = "cosine"  # cosine to zero; constant, to go on for ever; 1 - sqrt cooldown of such a run
-    iterations: int | None = None  # the run ends after so many steps ...
+    iterations: int | None = None  # the phase ends after so many steps, 0 leaves it out ...
     budget: float | None = None  # ... or after so many seconds of training; the schedule follows whichever is given
     ema: float = 0.999  # decay of the running average of the weights, which is what is validated and released
     clip: float = 1.0  # gradients are scaled down to this norm
     order_odds: tuple[float, ...] = ()  # how often each order of the generator's dial is trained; () = equally
     augment: bool = True  # flips and quarter turns
+    degradation: Strength = "none"  # of the low-resolution pictures; none = bicubic alone
+    patch_schedule: tuple[tuple[float, int], ...] = ()  # (share of the phase, patch side from there on)
     seed: int = 0
     precision: Precision = "auto"  # bf16 autocast where the hardware has it
+    compile: bool = False  # torch.compile of the generator
     validate_every: int = 1000  # steps
+    metric: Metric = "psnr_y"  # by which the best weights are told
+    patience: int | None = None  # stop after so many validations without a better one
+    keep: int = 3  # checkpoints of the last validations that are kept, beside the best
     save_every: float = 300.0  # seconds between checkpoints
+    gan: GanConfig | None = None  # the phase after the pixel phase
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(TrainConfig)
-        for name in ("loss", "schedule", "precision"):
-            value, choices = getattr(self, name), get_args(hints[name])
-            _require(value in choices, f"{name} = {value!r}", f"choose one of {', '.join(choices)}")
-        for name in ("batch", "validate_every"):
+        _check_choices(TrainConfig, self, ("loss", "schedule", "precision", "degradation", "metric"))
+        for name in ("batch", "accumulate", "validate_every", "keep"):
             value = getattr(self, name)
             _require(type(value) is int and value > 0, f"{name} = {value!r}", "use a whole number above 0")
+        _require(self.batch % self.accumulate == 0, f"accumulate = {self.accumulate}", "use a divisor of the batch")
         for name in ("lr", "clip", "save_every"):
-            value = getattr(self, name)
-            _require(type(value) in (int, float) and 0 < value < inf, f"{name} = {value!r}", "use a number above 0")
-        for name in ("iterations", "budget"):
-            value = getattr(self, name)
-            good = value is None or (type(value) in (int, float) and 0 < value < inf)
-            _require(good, f"{name} = {value!r}", "use a number above 0")
+            _require_number(name, getattr(self, name), above=True)
+        if self.iterations != 0:  # 0 leaves the pixel phase out
+            _check_end(self)
         for name in ("warmup", "seed"):
             value = getattr(self, name)
             _require(type(value) is int and value >= 0, f"{name} = {value!r}", "use a whole number from 0 up")
-        good = type(self.ema) in (int, float) and 0 <= self.ema < 1
-        _require(good, f"ema = {self.ema!r}", "use a number from 0 to below 1")
-        _require(type(self.augment) is bool, f"augment = {self.augment!r}", "use true or false")
+        _check_average(self.ema)
+        for name in ("augment", "compile"):
+            _require(type(getattr(self, name)) is bool, f"{name} = {getattr(self, name)!r}", "use true or false")
+        good = self.patience is None or (type(self.patience) is int and self.patience > 0)
+        _require(good, f"patience = {self.patience!r}", "use a whole number above 0")
+        for share, patch in self.patch_schedule:
+            good = type(patch) is int and patch > 0 and 0 <= share < 1
+            _require(good, f"patch_schedule = {self.patch_schedule}", "use pairs such as [[0, 32], [0.5, 48]]")
+        _require(self.iterations != 0 or self.gan is not None, "a run of no steps", "give it iterations")
+        endless = self.gan is not None and self.schedule == "constant" and self.iterations is None
+        _require(not endless, "an adversarial phase after a pixel phase without an end", "give that one an end")
         if self.order_odds:
             good = len(self.order_odds) == len(self.generator.orders)
             good = good and all(type(odds) in (int, float) and 0 <= odds < inf for odds in self.order_odds)
@@ -72,27 +134,35 @@ class TrainConfig:
             _require(ends, f"a {self.schedule} schedule without an end", "give a --budget or --iterations")
         window = self.generator.window
         if window is not None:
-            patch = self.generator.patch
-            _require(patch % window == 0, f"patch = {patch}", f"use a multiple of the attention window, {window}")
+            for patch in (self.generator.patch, *(patch for _, patch in self.patch_schedule)):
+                _require(patch % window == 0, f"patch = {patch}", f"use a multiple of the attention window, {window}")
 
     def to_dict(self) -> dict[str, Any]:
         """A plain JSON-able mapping; `from_dict` is its inverse."""
-        return asdict(self) | {"generator": self.generator.to_dict(), "order_odds": list(self.order_odds)}
+        plain = asdict(self) | {"generator": self.generator.to_dict(), "order_odds": list(self.order_odds)}
+        plain["patch_schedule"] = [list(pair) for pair in self.patch_schedule]
+        if self.gan is not None:
+            plain["gan"] = asdict(self.gan) | {"halve_at": list(self.gan.halve_at)}
+        return plain
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
         """Build from a mapping as TOML or JSON give it. Raises BadOption, with the nearest name, for an unknown key."""
         _known(values, cls, "")
-        generator, odds = values.get("generator", {}), values.get("order_odds", ())
+        generator, gan = values.get("generator", {}), values.get("gan")
         _known(generator, GeneratorConfig, "generator.")
-        _require(isinstance(odds, (list, tuple)), f"order_odds = {odds!r}", "use a list of numbers")
-        return cls(
-            **values
-            | {
-                "generator": GeneratorConfig.from_dict(generator),
-                "order_odds": tuple(odds),
-            }
-        )
+        lists: dict[str, tuple[Any, ...]] = {}
+        for name in ("order_odds", "patch_schedule"):
+            given = values.get(name, ())
+            _require(isinstance(given, (list, tuple)), f"{name} = {given!r}", "use a list of numbers")
+            lists[name] = tuple(tuple(item) if isinstance(item, list) else item for item in given)
+        pairs = all(isinstance(item, tuple) and len(item) == 2 for item in lists["patch_schedule"])
+        _require(pairs, f"patch_schedule = {values.get('patch_schedule')}", "use pairs such as [[0, 32], [0.5, 48]]")
+        if gan is not None:
+            _known(gan, GanConfig, "gan.")
+            gan = GanConfig(**gan | ({"halve_at": tuple(gan["halve_at"])} if "halve_at" in gan else {}))
+        built: dict[str, Any] = {**values, **lists, "generator": GeneratorConfig.from_dict(generator), "gan": gan}
+        return cls(**built)
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -113,6 +183,30 @@ def _known(values: dict[str, Any], kind: type, prefix: str) -> None:
     for key in values:
         near = get_close_matches(key, names, n=1) or names[:1]
         _require(key in names, f"unknown key {prefix}{key}", f"did you mean {prefix}{near[0]}?")
+
+
+def _check_choices(kind: type, config: Any, names: tuple[str, ...]) -> None:
+    hints = get_type_hints(kind)
+    for name in names:
+        value, choices = getattr(config, name), get_args(hints[name])
+        _require(value in choices, f"{name} = {value!r}", f"choose one of {', '.join(choices)}")
+
+
+def _check_end(config: TrainConfig | GanConfig) -> None:
+    for name in ("iterations", "budget"):
+        value = getattr(config, name)
+        if value is not None:
+            _require_number(name, value, above=True)
+
+
+def _check_average(decay: float) -> None:
+    good = type(decay) in (int, float) and 0 <= decay < 1
+    _require(good, f"ema = {decay!r}", "use a number from 0 to below 1")
+
+
+def _require_number(name: str, value: Any, *, above: bool = False) -> None:
+    good = type(value) in (int, float) and 0 <= value < inf and not (above and value == 0)
+    _require(good, f"{name} = {value!r}", f"use a number {'above 0' if above else 'from 0 up'}")
 
 
 def _require(good: bool, what: str, hint: str) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dagan_cli.errors import NoInput
 from dagan_cli.protocol import bicubic
+from trainer.degradations import Strength, degrade
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +67,22 @@ def load_pictures(folders: Iterable[Path], smallest: int) -> Pictures:
     return Pictures(names, pixels, skipped)
 
 
-def sample_batch(pictures: Pictures, *, scale: int, patch: int, batch: int, augment: bool, seed: int, step: int):
+def sample_batch(
+    pictures: Pictures,
+    *,
+    scale: int,
+    patch: int,
+    batch: int,
+    augment: bool,
+    seed: int,
+    step: int,
+    degradation: Strength = "none",
+) -> tuple[Tensor, Tensor]:
     """One batch of (LR, HR): float32 (batch, 3, patch, patch) and (batch, 3, scale*patch, scale*patch) in [0, 1].
 
     Pictures are drawn by the square root of their area, and of two random places in one the more detailed is taken:
     large pictures are mostly sky. LR is MATLAB's bicubic of the whole picture, rounded to 8 bit, cut out here with a
-    margin for the kernel.
+    margin for the kernel; with a `degradation`, what a camera, the web or a video codec leaves of it.
     """
     random = np.random.default_rng([seed, step])
     weights = np.sqrt([p.shape[0] * p.shape[1] for p in pictures.pixels])
@@ -84,7 +95,10 @@ def sample_batch(pictures: Pictures, *, scale: int, patch: int, batch: int, augm
             turned = np.rot90(crops[i], int(random.integers(4)))
             crops[i] = turned[:, ::-1].copy() if random.integers(2) else turned.copy()
     hr = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
-    lr = bicubic(hr, side // scale, side // scale)[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+    if degradation == "none":
+        lr = bicubic(hr, side // scale, side // scale)[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+    else:
+        lr = degrade(hr / 255, scale, degradation, seed, step)[0][..., MARGIN:-MARGIN, MARGIN:-MARGIN] * 255
     edge = MARGIN * scale
     hr = hr[..., edge:-edge, edge:-edge]
     return lr.div(255).contiguous(), hr.div(255).contiguous()

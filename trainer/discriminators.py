@@ -14,16 +14,17 @@ from torch.nn.utils.parametrizations import spectral_norm
 Kind = Literal["leftthomas", "srgan", "vgg128", "unet"]
 
 
-def discriminator(kind: Kind, side: int = 96) -> nn.Module:
+def discriminator(kind: Kind, side: int = 96, width: int = 64) -> nn.Module:
     """A new discriminator: RGB (N, 3, H, W) in [0, 1] -> logits, above 0 for real.
 
     leftthomas: SRGAN's convolutions, averaged over the picture, as in the common PyTorch port; (N, 1).
     srgan: the original (Ledig et al., CVPR 2017), whose dense layer fits pictures of one `side` in pixels; (N, 1).
     vgg128: ESRGAN's (Wang et al., 2018), exact for 128 pixels, of which other sides are an average; (N, 1).
-    unet: Real-ESRGAN's (Wang et al., 2021), with spectral norm; a logit for each pixel, (N, 1, H, W).
+    unet: Real-ESRGAN's (Wang et al., 2021), with spectral norm; a logit for each pixel, (N, 1, H, W). Its `width` is
+    64 channels at the full size; 16 costs a sixteenth, for training on a CPU.
     """
     if kind == "unet":
-        return UNet()
+        return UNet(width)
     if kind == "vgg128":
         return nn.Sequential(*_vgg_convs(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), *_dense(512 * 4 * 4, 100))
     if kind == "srgan":

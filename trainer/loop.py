@@ -1,4 +1,4 @@
-"""The training story, top to bottom: pairs -> step -> average -> validate -> save, until the end that was asked for."""
+"""The training story, top to bottom: pairs -> step -> average -> validate -> save, through the phases, to the end."""
 
 from __future__ import annotations
 
@@ -7,27 +7,45 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from math import cos, pi, sqrt
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from dagan_cli.errors import BadOption
+from dagan_cli.errors import BadOption, DaganError
 from dagan_cli.media.atomic import cannot_write, whole_or_absent
 from dagan_cli.model.checkpoint import load_model, save_model
 from dagan_cli.model.generator import Generator
+from trainer import processes
 from trainer.config import TrainConfig
 from trainer.data import Pictures, load_pictures, sample_batch, validation_pairs
 from trainer.ema import Average
-from trainer.evaluate import validate
-from trainer.losses import PIXEL
+from trainer.evaluate import distance, validate
+from trainer.lpips import Lpips
+from trainer.monitor import attention_entropy, constants, write_strip
+from trainer.perceptual import PerceptualLoss, load_features
+from trainer.phases import AdversarialPhase, Eyes, Phase, PixelPhase
 from trainer.state import NAME, load_state, save_state
 
 MODEL = "model.safetensors"  # the average of the last save
-BEST = "best.safetensors"  # the average with the highest validation score
+BEST = "best.safetensors"  # the average with the best validation score of the phase
+PIXEL = "pixel.safetensors"  # the average at the end of the pixel phase: the fidelity twin of an adversarial run
 LOG = "log.jsonl"
+
+USUAL_LAYERS = {  # SRGAN's and ESRGAN's; the paper's baseline; what the small encoder has
+    "vgg19": {"conv5_4": 1.0},
+    "vgg16": {"pool5": 1.0},
+    "vgg19-distilled": {"conv3_4": 1.0},
+}
+BAD_STEPS = 10  # not finite, one after the other: then the run goes back to its last state, at half the rate
+ROLL_BACKS = 3  # of one run
+
+
+class Diverged(DaganError):
+    """The run does not stay finite, even at lower rates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +53,13 @@ class Progress:
     """Where a run stands after a step."""
 
     step: int
-    fraction: float  # of the whole run, 0 to 1; 0 for one without an end
+    fraction: float  # of the phase, 0 to 1; 0 for one without an end
     loss: float  # mean since the last report
     rate: float  # steps per second since the last report
-    remaining: float | None  # seconds
+    remaining: float | None  # seconds of the phase
     psnr: float | None = None  # PSNR-Y in dB, when this step was validated
     message: str = ""
+    phase: str = "pixel"
 
 
 def train(
@@ -51,6 +70,8 @@ def train(
     val: Path | None = None,
     start: Path | None = None,
     branch: Path | None = None,
+    perceptual: Path | None = None,
+    lpips: Path | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     report_every: float = 1.0,
 ) -> Iterator[Progress]:
@@ -58,129 +79,311 @@ def train(
 
     start: a model file whose weights are taken where names and shapes agree (x4 from x2: all but the upsampler).
     branch: the folder of another run whose whole state is taken, optimiser and step included, to be cooled down.
+    perceptual: weights of the network that judges pictures in the adversarial phase; lpips: of the one that validates.
     should_stop: asked between steps; when true the state is saved and the generator ends.
-    Raises NoInput, BadModel, BadOption, CannotWrite.
+    Raises NoInput, BadModel, BadOption, CannotWrite, Diverged.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    patch, scale = config.generator.patch, config.generator.scale
-    pictures = load_pictures(data, smallest=(patch + 8) * scale)
-    pairs = list(validation_pairs(load_pictures([val], smallest=8 * scale), scale)) if val else []
+    try:
+        yield from _Run(config, data, run, val, start, branch, perceptual, lpips).train(should_stop, report_every)
+    finally:
+        processes.leave()
 
-    torch.manual_seed(config.seed)
-    generator = Generator(config.generator).to(device)
-    generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if start is not None:
-        _start_from(generator, start)
-    average = Average(generator, config.ema)
-    optimiser = torch.optim.Adam(generator.parameters(), lr=config.lr, betas=(0.9, 0.99))
-    step, elapsed, origin, best = 0, 0.0, 0, float("-inf")
-    source = run if (run / NAME).exists() else branch
-    if source is not None:
-        state = load_state(source)
-        _restore(state, source, config, pictures, generator, average, optimiser)
-        step, elapsed = state["step"], state["elapsed"]
-        if source is branch:  # its own clock starts here; the data goes on where the trunk stands
-            elapsed, origin = 0.0, step
-        else:
-            origin, best = state["origin"], state["best"]
 
-    _append(run / LOG, "")  # a folder that cannot be written to is found now, not after hours
-    half = _use_bf16(config, device)
-    provenance = _provenance(config, pictures, device, half)
-    started = reported = saved = time.monotonic()
-    total, counted = torch.zeros((), device=device), 0
+class _Run:
+    """One run: its networks, its phase, and where it stands."""
 
-    def save(psnr: float | None) -> None:
-        nonlocal best, saved
-        facts = provenance | {"iterations": step, "seconds": round(elapsed), "val_psnr_y": psnr}
-        weights = save_model(average.network, facts)
-        _publish(run / MODEL, weights)
-        if psnr is not None and psnr > best:
-            best = psnr
-            _publish(run / BEST, weights)
-        save_state(
-            run,
-            {
-                "config": config.to_dict(),
-                "data": pictures.fingerprint,
-                "step": step,
-                "elapsed": elapsed,
-                "origin": origin,
-                "best": best,
-                "generator": generator.state_dict(),
-                "average": average.network.state_dict(),
-                "optimiser": optimiser.state_dict(),
-            },
-        )
-        saved = time.monotonic()
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: list[Path],
+        run: Path,
+        val: Path | None,
+        start: Path | None,
+        branch: Path | None,
+        perceptual: Path | None,
+        lpips: Path | None,
+    ) -> None:
+        self.config, self.folder = config, run
+        self.rank, self.count = processes.join()
+        _require_equal_shares(config, self.count)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        patch, scale = _largest_patch(config), config.generator.scale
+        self.pictures = load_pictures(data, smallest=(patch + 8) * scale)
+        self.pairs = list(validation_pairs(load_pictures([val], smallest=8 * scale), scale)) if val else []
+        self.judge = Lpips.load(lpips).to(self.device) if lpips is not None else None
+        if config.metric == "lpips" and (self.judge is None or not self.pairs):
+            raise BadOption("the best weights are to be told by LPIPS", hint="give --lpips WEIGHTS and --val FOLDER")
+        self.half = _use_bf16(config, self.device)
+        self.eyes = self._load_perceptual(perceptual)
 
-    while True:
-        done = _fraction(config, step - origin, elapsed)
-        if done >= 1 or should_stop():
-            break
+        torch.manual_seed(config.seed)
+        self.generator = Generator(config.generator).to(self.device)
+        self.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if start is not None:
+            _start_from(self.generator, start)
+        self.average = Average(self.generator, config.ema)
+        compiled = torch.compile(self.generator) if config.compile else self.generator
+        self.compiled = cast(Generator, compiled)
+        self.phase: Phase = self._pixel_phase()
+        self.step = self.origin = 0  # steps done; of which before this phase, or this branch
+        self.elapsed = 0.0  # seconds of training in this phase
+        self.best = float("-inf")
+        self.stale = 0  # validations since the best one
+        self.scale = 1.0  # of the learning rate: halved when the run is rolled back
+        self.skipped, self.roll_backs = 0, 0
+        source = run if (run / NAME).exists() else branch
+        if source is not None:
+            self._restore(load_state(source), source, is_branch=source is branch)
+        if self.rank == 0:
+            _append(run / LOG, "")  # a folder that cannot be written to is found now, not after hours
+        self.provenance = _provenance(config, self.pictures, self.device, self.half)
+        if self.eyes is not None and perceptual is not None:
+            self.provenance["perceptual_sha256"] = sha256(perceptual.read_bytes()).hexdigest()
+
+    @property
+    def fraction(self) -> float:
+        """How much of the phase is behind us: by steps, or by the clock; never 1 for one without an end."""
+        if self.phase.iterations is not None:
+            return (self.step - self.origin) / self.phase.iterations if self.phase.iterations else 1.0
+        return self.elapsed / self.phase.budget if self.phase.budget is not None else 0.0
+
+    def train(self, should_stop: Callable[[], bool], report_every: float) -> Iterator[Progress]:
+        config, sums, counted, in_a_row = self.config, {}, 0, 0
+        started = reported = saved = time.monotonic()
+        while True:
+            done, stop, self.elapsed = processes.agree((self.fraction, float(should_stop()), self.elapsed))
+            if stop or (done >= 1 and not self._next_phase()):
+                break
+            done = min(done, self.fraction)
+            lr, hr = self._batch(done)
+            rate = self.phase.set_rate(self.step - self.origin, done, self.scale)
+            terms = self.phase.step(lr, hr, _order(config, self.step), self.step - self.origin, self.step + 1)
+            self.step += 1
+            if terms is None:  # one bad step must not spoil all that went before
+                self.skipped += 1
+                in_a_row += 1
+                if in_a_row == BAD_STEPS:
+                    self._roll_back()
+                    in_a_row = 0
+                    yield self._progress(float("nan"), 0.0, message="rolled back: the rate is halved")
+            else:
+                in_a_row = 0
+                counted += 1
+                sums = {name: term + sums.get(name, 0.0) for name, term in terms.items()}
+
+            now = time.monotonic()
+            self.elapsed, started = self.elapsed + now - started, now
+            wanted = bool(self.pairs) and self.step % config.validate_every == 0
+            scores = self._validate() if wanted else {}
+            if now - reported >= report_every or wanted:
+                means = {name: (total / max(1, counted)).item() for name, total in sums.items()}
+                speed = counted / max(1e-9, now - reported)
+                self._log(means, rate, scores)
+                yield self._progress(means.get("loss", means.get("loss_d", float("nan"))), speed, scores.get("psnr_y"))
+                sums, counted, reported = {}, 0, time.monotonic()
+            if now - saved >= config.save_every or wanted:
+                self._save(scores)
+                saved = time.monotonic()
+            if config.patience is not None and self.stale >= config.patience:
+                stop, done = 0.0, 1.0
+                break
+            started = time.monotonic()  # reporting, validating and saving are not training
+
+        finished = not stop
+        scores = self._validate() if finished and self.pairs else {}
+        self._save(scores)
+        message = "done" if finished else "stopped"
+        yield replace(self._progress(float("nan"), 0.0, scores.get("psnr_y"), message), remaining=0.0)
+
+    def _batch(self, done: float) -> tuple[Tensor, Tensor]:
+        config = self.config
+        patch = next((side for share, side in reversed(config.patch_schedule) if done >= share), config.generator.patch)
         lr, hr = sample_batch(
-            pictures,
-            scale=scale,
+            self.pictures,
+            scale=config.generator.scale,
             patch=patch,
             batch=config.batch,
             augment=config.augment,
+            degradation=config.degradation,
             seed=config.seed,
-            step=step,
+            step=self.step,
         )
-        lr = lr.to(device, memory_format=torch.channels_last)
-        hr = hr.to(device, memory_format=torch.channels_last)
-        rate = config.lr * _schedule(config, step - origin, done)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            fake = generator(lr, _order(config, step))
-        loss = PIXEL[config.loss](fake.float(), hr)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(generator.parameters(), config.clip)
-        step += 1
-        if torch.isfinite(norm):  # one bad step must not spoil all that went before
-            optimiser.step()
-            average.update(generator, step)
-            total += loss.detach()
-            counted += 1
+        lr, hr = (processes.share_of(part, self.rank, self.count) for part in (lr, hr))
+        return (
+            lr.to(self.device, memory_format=torch.channels_last),
+            hr.to(self.device, memory_format=torch.channels_last),
+        )
 
-        now = time.monotonic()
-        elapsed, started = elapsed + now - started, now
-        wanted = bool(pairs) and step % config.validate_every == 0
-        psnr = validate(average.network, pairs, _default_order(config)) if wanted else None
-        if now - reported >= report_every or wanted:
-            mean = (total / max(1, counted)).item()
-            speed = counted / (now - reported)
-            total.zero_()
-            remaining = _remaining(config, step - origin, elapsed, speed)
-            yield Progress(step, _fraction(config, step - origin, elapsed), mean, speed, remaining, psnr)
-            line = {"step": step, "seconds": round(elapsed, 1), "loss": mean, "lr": rate, "norm": norm.item()}
-            _append(run / LOG, json.dumps(line | ({"psnr_y": psnr} if wanted else {})) + "\n")
-            counted, reported = 0, time.monotonic()
-        if now - saved >= config.save_every or wanted:
-            save(psnr)
-        started = time.monotonic()  # reporting, validating and saving are not training
+    def _next_phase(self) -> bool:
+        """Begin the adversarial phase from the averaged weights of the pixel phase; False if there is none to come."""
+        if self.config.gan is None or self.phase.name == "adversarial":
+            return False
+        scores = self._validate() if self.pairs else {}
+        self._save(scores)
+        self._publish(PIXEL, self._weights(scores))
+        self.generator.load_state_dict(self.average.network.state_dict())
+        self.phase = self._adversarial_phase()
+        self.origin, self.elapsed, self.best, self.stale, self.scale = self.step, 0.0, float("-inf"), 0, 1.0
+        return True
 
-    finished = _fraction(config, step - origin, elapsed) >= 1
-    psnr = validate(average.network, pairs, _default_order(config)) if finished and pairs else None
-    save(psnr)
-    yield Progress(step, 1.0 if finished else done, float("nan"), 0.0, 0.0, psnr, "done" if finished else "stopped")
+    def _pixel_phase(self) -> Phase:
+        return PixelPhase(self.compiled, self.average, self.config, self.half)
+
+    def _adversarial_phase(self) -> Phase:
+        assert self.config.gan is not None
+        self.average.decay = self.config.gan.ema
+        torch.manual_seed(self.config.seed + 1)  # the discriminator's start depends on nothing before
+        return AdversarialPhase(self.compiled, self.average, self.config, self.config.gan, self.eyes, self.half)
+
+    def _load_perceptual(self, path: Path | None) -> Eyes | None:
+        gan = self.config.gan
+        if gan is None or gan.perceptual == "none" or not gan.perceptual_weight:
+            return None
+        if gan.perceptual == "lpips-squeeze":
+            if path is None:
+                raise BadOption("LPIPS has no weights to judge by", hint="name its file with --vgg-weights")
+            lpips = Lpips.load(path).to(self.device)
+            return lambda fake, real: lpips(fake, real).mean()
+        layers = gan.layers or USUAL_LAYERS[gan.perceptual]
+        features = load_features(gan.perceptual, layers, path, normalise=gan.perceptual != "vgg16").to(self.device)
+        return PerceptualLoss(features, layers, "mse" if gan.perceptual == "vgg16" else "l1")
+
+    def _validate(self) -> dict[str, float]:
+        """Scores of the average on the held-out pictures, and a strip of samples to look at."""
+        order = _default_order(self.config)
+        scores = {"psnr_y": validate(self.average.network, self.pairs, order)}
+        if self.judge is not None:
+            scores["lpips"] = distance(self.judge, self.average.network, self.pairs, order)
+        if self.rank == 0:
+            write_strip(self.folder / "samples" / f"{self.step:08d}.png", self.average.network, self.pairs, order)
+        return scores
+
+    def _progress(self, loss: float, speed: float, psnr: float | None = None, message: str = "") -> Progress:
+        left, phase = None, self.phase
+        if phase.iterations is not None:
+            left = (phase.iterations - self.step + self.origin) / speed if speed else None
+        elif phase.budget is not None:
+            left = max(0.0, phase.budget - self.elapsed)
+        return Progress(self.step, min(1.0, self.fraction), loss, speed, left, psnr, message, phase.name)
+
+    def _log(self, means: dict[str, float], rate: float, scores: dict[str, float]) -> None:
+        if self.rank:
+            return
+        facts: dict[str, Any] = {"step": self.step, "phase": self.phase.name, "seconds": round(self.elapsed, 1)}
+        facts |= {"lr": rate, "skipped": self.skipped, **means, **scores}
+        if scores:
+            facts["constants"] = constants(self.generator)
+            facts["attention_entropy"] = attention_entropy(self.average.network, self.pairs[0][0].to(self.device) / 255)
+        _append(self.folder / LOG, json.dumps(facts) + "\n")
+
+    def _weights(self, scores: dict[str, float]) -> bytes:
+        facts = {"iterations": self.step, "phase": self.phase.name, "seconds": round(self.elapsed)}
+        facts |= {"val_psnr_y": scores.get("psnr_y"), **({"val_lpips": scores["lpips"]} if "lpips" in scores else {})}
+        return save_model(self.average.network, self.provenance | facts)
+
+    def _save(self, scores: dict[str, float]) -> None:
+        """The average as a model, the best one so far beside it, and all that is needed to go on."""
+        if self.rank:
+            return
+        weights = self._weights(scores)
+        self._publish(MODEL, weights)
+        if scores:
+            score = -scores["lpips"] if self.config.metric == "lpips" else scores["psnr_y"]
+            self.stale = 0 if score > self.best else self.stale + 1
+            if score > self.best:
+                self.best = score
+                self._publish(BEST, weights)
+            self._keep(weights)
+        save_state(
+            self.folder,
+            {
+                "config": self.config.to_dict(),
+                "data": self.pictures.fingerprint,
+                "phase": self.phase.name,
+                "step": self.step,
+                "elapsed": self.elapsed,
+                "origin": self.origin,
+                "best": self.best,
+                "stale": self.stale,
+                "scale": self.scale,
+                "skipped": self.skipped,
+                "roll_backs": self.roll_backs,
+                "generator": self.generator.state_dict(),
+                "average": self.average.network.state_dict(),
+                **self.phase.state(),
+            },
+        )
+
+    def _keep(self, weights: bytes) -> None:
+        """The averages of the last few validations: what looks best is not always what scores best."""
+        folder = self.folder / "checkpoints"
+        folder.mkdir(exist_ok=True)
+        self._publish(f"checkpoints/{self.step:08d}.safetensors", weights)
+        for old in sorted(folder.glob("*.safetensors"))[: -self.config.keep]:
+            old.unlink()
+
+    def _publish(self, name: str, data: bytes) -> None:
+        if self.rank == 0:
+            with whole_or_absent(self.folder / name) as part:
+                part.write_bytes(data)
+
+    def _restore(self, state: dict[str, Any], source: Path, *, is_branch: bool) -> None:
+        before = TrainConfig.from_dict(state["config"])
+        if replace(before.generator, patch=1) != replace(self.config.generator, patch=1):
+            raise BadOption(
+                f"{source} holds another generator than the one asked for",
+                hint="resume it with the preset or configuration it was started with, or use a new --run folder",
+            )
+        if state["data"] != self.pictures.fingerprint:
+            raise BadOption(
+                f"the pictures are not those of {source}", hint="give the same --data, or a new --run folder"
+            )
+        if state.get("phase", "pixel") == "adversarial":
+            kinds = [(gan.discriminator, gan.width) if gan else None for gan in (before.gan, self.config.gan)]
+            if kinds[0] != kinds[1]:
+                raise BadOption(
+                    f"{source} is in an adversarial phase with another discriminator",
+                    hint="resume it with the preset or configuration it was started with",
+                )
+            self.phase = self._adversarial_phase()
+        self._take(state)
+        self.step = state["step"]
+        if is_branch:  # its own clock starts here; the data goes on where the trunk stands
+            self.origin, self.elapsed = self.step, 0.0
+            return
+        self.elapsed, self.origin, self.best = state["elapsed"], state["origin"], state["best"]
+        self.stale, self.scale = state.get("stale", 0), state.get("scale", 1.0)
+        self.skipped, self.roll_backs = state.get("skipped", 0), state.get("roll_backs", 0)
+
+    def _take(self, state: dict[str, Any]) -> None:
+        self.generator.load_state_dict(state["generator"])
+        self.average.network.load_state_dict(state["average"])
+        self.phase.restore(state)
+
+    def _roll_back(self) -> None:
+        """Go back to the last saved state, with half the learning rate. Raises Diverged when that is no help."""
+        hint = "use a lower lr, fp32, or a smaller weight of the adversarial term"
+        if not (self.folder / NAME).exists() or self.roll_backs == ROLL_BACKS:
+            raise Diverged(f"the run in {self.folder} does not stay finite at step {self.step}", hint=hint)
+        state = load_state(self.folder)
+        if state.get("phase", "pixel") != self.phase.name:
+            raise Diverged(f"the {self.phase.name} phase in {self.folder} does not stay finite", hint=hint)
+        self._take(state)
+        self.roll_backs += 1
+        self.scale *= 0.5
+        # The data is not gone back over: the same batches could do the same again.
 
 
-def _fraction(config: TrainConfig, steps: int, elapsed: float) -> float:
-    """How much of the run is behind us: by steps, or by the clock; never 1 for a run without an end."""
-    if config.iterations is not None:
-        return steps / config.iterations
-    return elapsed / config.budget if config.budget is not None else 0.0
+def _largest_patch(config: TrainConfig) -> int:
+    return max(config.generator.patch, *(side for _, side in config.patch_schedule), 0)
 
 
-def _schedule(config: TrainConfig, steps: int, done: float) -> float:
-    """The learning rate as a share of the configured one."""
-    if config.schedule == "cooldown":
-        return 1 - sqrt(done)
-    rise = min(1.0, (steps + 1) / config.warmup) if config.warmup else 1.0
-    return rise * (0.5 * (1 + cos(pi * done)) if config.schedule == "cosine" else 1.0)
+def _require_equal_shares(config: TrainConfig, count: int) -> None:
+    if config.batch % (count * config.accumulate):
+        raise BadOption(
+            f"a batch of {config.batch} has no equal parts for {count} processes of {config.accumulate} steps each",
+            hint="use a multiple",
+        )
 
 
 def _order(config: TrainConfig, step: int) -> int | None:
@@ -195,12 +398,6 @@ def _order(config: TrainConfig, step: int) -> int | None:
 def _default_order(config: TrainConfig) -> int | None:
     """Validation runs at the dial's cheapest order; `dagan eval` measures the others."""
     return config.generator.orders[0] if config.generator.orders else None
-
-
-def _remaining(config: TrainConfig, steps: int, elapsed: float, speed: float) -> float | None:
-    if config.iterations is not None:
-        return (config.iterations - steps) / speed if speed else None
-    return max(0.0, config.budget - elapsed) if config.budget is not None else None
 
 
 def _use_bf16(config: TrainConfig, device: torch.device) -> bool:
@@ -224,28 +421,6 @@ def _start_from(generator: Generator, path: Path) -> None:
     generator.load_state_dict(have | fitting)
 
 
-def _restore(
-    state: dict[str, Any],
-    source: Path,
-    config: TrainConfig,
-    pictures: Pictures,
-    generator: Generator,
-    average: Average,
-    optimiser: torch.optim.Optimizer,
-) -> None:
-    before = TrainConfig.from_dict(state["config"])
-    if replace(before.generator, patch=1) != replace(config.generator, patch=1):
-        raise BadOption(
-            f"{source} holds another generator than the one asked for",
-            hint="resume it with the preset or configuration it was started with, or use a new --run folder",
-        )
-    if state["data"] != pictures.fingerprint:
-        raise BadOption(f"the pictures are not those of {source}", hint="give the same --data, or a new --run folder")
-    generator.load_state_dict(state["generator"])
-    average.network.load_state_dict(state["average"])
-    optimiser.load_state_dict(state["optimiser"])
-
-
 def _append(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -253,11 +428,6 @@ def _append(path: Path, text: str) -> None:
             file.write(text)
     except OSError as error:
         raise cannot_write(path, error) from error
-
-
-def _publish(path: Path, data: bytes) -> None:
-    with whole_or_absent(path) as part:
-        part.write_bytes(data)
 
 
 def _provenance(config: TrainConfig, pictures: Pictures, device: torch.device, half: bool) -> dict[str, Any]:

@@ -1,0 +1,73 @@
+"""What a run says of itself beside its losses: solver constants, how spread the attention is, and sample strips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dagan_cli.media.atomic import whole_or_absent
+from dagan_cli.model import attention
+from dagan_cli.model.generator import Generator
+from dagan_cli.protocol import bicubic
+
+LARGEST = 24  # pixels: the side of the input that the attention is looked at with
+
+
+def constants(generator: nn.Module) -> dict[str, list[float]]:
+    """The solvers' learned constants, {solver: values averaged over the blocks}."""
+    found: dict[str, list[Tensor]] = {}
+    for name, parameter in generator.named_parameters():
+        if ".constants." in name:
+            found.setdefault(name.rsplit(".", 1)[1], []).append(parameter.detach().float().cpu())
+    return {solver: torch.stack(values).mean(0).tolist() for solver, values in found.items()}
+
+
+@torch.no_grad()
+def attention_entropy(generator: Generator, lr: Tensor) -> float | None:
+    """Mean entropy of the spatial attention's rows over (1, 3, h, w) in [0, 1], as a share of that of an even spread.
+
+    1 = every position counts alike, 0 = one position alone; None without spatial attention.
+    """
+    shares: list[float] = []
+    before = attention.attend
+
+    def watched(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        logits = (q.float() @ k.float().transpose(1, 2)) * scale
+        entropy = -(logits.log_softmax(-1) * logits.softmax(-1)).sum(-1).mean()
+        shares.append((entropy / np.log(max(2, k.shape[1]))).item())
+        return before(q, k, v, scale)
+
+    attention.attend = watched
+    try:
+        generator(lr[..., :LARGEST, :LARGEST])
+    finally:
+        attention.attend = before
+    return float(np.mean(shares)) if shares else None
+
+
+@torch.inference_mode()
+def write_strip(path: Path, generator: Generator, pairs: list[tuple[Tensor, Tensor]], order: int | None) -> None:
+    """A PNG of rows LR (pixels repeated) | bicubic | SR | HR, of the first few (LR, HR) pairs in [0, 255]."""
+    from PIL import Image
+
+    device, scale, rows = next(generator.parameters()).device, generator.scale, []
+    for lr, hr in pairs[:4]:
+        h, w = (min(length, 192) // scale * scale for length in hr.shape[-2:])
+        top, left = ((length - kept) // 2 // scale * scale for length, kept in zip(hr.shape[-2:], (h, w), strict=True))
+        small = lr[..., top // scale : (top + h) // scale, left // scale : (left + w) // scale]
+        sr = generator((small / 255).to(device), order).float().cpu() * 255
+        cells = [
+            F.interpolate(small, scale_factor=scale),
+            bicubic(small, h, w),
+            sr,
+            hr[..., top : top + h, left : left + w],
+        ]
+        rows.append(torch.cat([F.pad(cell[0], (0, 192 - w + 4, 0, 192 - h + 4), value=255) for cell in cells], dim=2))
+    sheet = torch.cat(rows, dim=1).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_or_absent(path) as part:
+        Image.fromarray(sheet).save(part, format="PNG")

@@ -1,0 +1,233 @@
+"""The two phases of a run: what one step does in each. Every loss term comes back apart, so that each can be drawn.
+
+The pixel phase pulls the generator towards the original; the adversarial phase (SRGAN, CVPR 2017) starts from its
+averaged weights and lets a discriminator pull too. A step whose gradients are not finite changes nothing.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Callable, Iterable
+from math import cos, pi, sqrt
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from dagan_cli.model.generator import Generator
+from trainer.adversarial import accuracy, adversarial
+from trainer.config import GanConfig, TrainConfig
+from trainer.discriminators import discriminator
+from trainer.ema import Average
+from trainer.losses import PIXEL, colour, fft_l1, ldl, total_variation
+from trainer.processes import average_gradients
+
+Eyes = Callable[[Tensor, Tensor], Tensor]  # fake and real in [0, 1] -> how unlike they look
+Terms = dict[str, Tensor]  # by name, detached; "loss" is what the generator went down
+
+
+class Phase(Protocol):
+    """What the loop needs of a phase; the counts are of this phase."""
+
+    name: str
+    iterations: int | None
+    budget: float | None  # seconds
+
+    def set_rate(self, steps: int, done: float, scale: float) -> float:
+        """Settle the learning rate after `steps`, at the share `done` of the phase; returns the generator's."""
+        ...
+
+    def step(self, lr: Tensor, hr: Tensor, order: int | None, steps: int, number: int) -> Terms | None:
+        """One update by a batch, after `steps` of the phase, the run's `number`-th from 1.
+
+        None if something was not finite, and so nothing was changed.
+        """
+        ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
+class PixelPhase:
+    """Adam on one pixel loss."""
+
+    name = "pixel"
+
+    def __init__(self, generator: Generator, average: Average, config: TrainConfig, half: bool) -> None:
+        self.iterations, self.budget = config.iterations, config.budget
+        self._generator, self._average, self._config, self._half = generator, average, config, half
+        self._optimiser = torch.optim.Adam(generator.parameters(), lr=config.lr, betas=(0.9, 0.99))
+
+    def set_rate(self, steps: int, done: float, scale: float) -> float:
+        config = self._config
+        if config.schedule == "cooldown":
+            share = 1 - sqrt(done)
+        else:
+            share = min(1.0, (steps + 1) / config.warmup) if config.warmup else 1.0
+            share *= 0.5 * (1 + cos(pi * done)) if config.schedule == "cosine" else 1.0
+        return _set(self._optimiser, config.lr * share * scale)
+
+    def step(self, lr: Tensor, hr: Tensor, order: int | None, steps: int, number: int) -> Terms | None:
+        config = self._config
+        self._optimiser.zero_grad(set_to_none=True)
+        loss = torch.zeros((), device=lr.device)
+        for small, large in _parts(lr, hr, config.accumulate):
+            with torch.autocast(lr.device.type, torch.bfloat16, enabled=self._half):
+                fake = self._generator(small, order)
+            part = PIXEL[config.loss](fake.float(), large) / config.accumulate
+            part.backward()
+            loss += part.detach()
+        norm = _gathered_norm(self._generator.parameters(), config.clip)
+        if not torch.isfinite(norm):
+            return None
+        self._optimiser.step()
+        self._average.update(self._generator, number)
+        return {"loss": loss, "norm": norm}
+
+    def state(self) -> dict[str, Any]:
+        return {"optimiser": self._optimiser.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._optimiser.load_state_dict(state["optimiser"])
+
+
+class AdversarialPhase:
+    """Generator, then discriminator, one step each; `perceptual` None leaves that term out."""
+
+    name = "adversarial"
+
+    def __init__(
+        self,
+        generator: Generator,
+        average: Average,
+        config: TrainConfig,
+        gan: GanConfig,
+        perceptual: Eyes | None,
+        half: bool,
+    ) -> None:
+        self.iterations, self.budget = gan.iterations, gan.budget
+        device = next(generator.parameters()).device
+        side = config.generator.patch * config.generator.scale
+        self._generator, self._average, self._config, self._gan = generator, average, config, gan
+        self._perceptual, self._half = perceptual, half
+        self.discriminator = discriminator(gan.discriminator, side, gan.width).to(
+            device, memory_format=torch.channels_last
+        )  # type: ignore[call-overload]
+        self._loss = adversarial(gan.loss)
+        betas = (0.9, 0.99)
+        self._optimiser = torch.optim.Adam(generator.parameters(), lr=gan.lr, betas=betas)
+        self._optimiser_d = torch.optim.Adam(self.discriminator.parameters(), lr=gan.lr_discriminator, betas=betas)
+
+    def set_rate(self, steps: int, done: float, scale: float) -> float:
+        share = scale * 0.5 ** bisect(self._gan.halve_at, done)
+        _set(self._optimiser_d, self._gan.lr_discriminator * share)
+        return _set(self._optimiser, self._gan.lr * share)
+
+    def step(self, lr: Tensor, hr: Tensor, order: int | None, steps: int, number: int) -> Terms | None:
+        learns_alone = steps < self._gan.warmup
+        parts = list(_parts(lr, hr, self._config.accumulate))
+        fakes, terms = [], {}
+        self._optimiser.zero_grad(set_to_none=True)
+        self.discriminator.requires_grad_(False)
+        for small, large in parts:
+            with (
+                torch.set_grad_enabled(not learns_alone),
+                torch.autocast(lr.device.type, torch.bfloat16, enabled=self._half),
+            ):
+                fake = self._generator(small, order)
+            fakes.append(fake.detach())
+            if not learns_alone:
+                self._add(terms, self._generator_terms(fake, small, large, order))
+        self.discriminator.requires_grad_(True)
+        norm = torch.zeros((), device=lr.device)
+        if not learns_alone:
+            norm = _gathered_norm(self._generator.parameters(), self._gan.clip)
+            if not torch.isfinite(norm):
+                return None
+
+        self._optimiser_d.zero_grad(set_to_none=True)
+        for fake, (_, large) in zip(fakes, parts, strict=True):
+            self._add(terms, self._discriminator_terms(fake, large))
+        norm_d = _gathered_norm(self.discriminator.parameters(), float("inf"))
+        if not torch.isfinite(norm_d):
+            return None
+        if not learns_alone:
+            self._optimiser.step()
+            self._average.update(self._generator, number)
+        self._optimiser_d.step()
+        return terms | {"norm": norm, "norm_d": norm_d}
+
+    def _generator_terms(self, fake: Tensor, lr: Tensor, hr: Tensor, order: int | None) -> Terms:
+        """Weighted terms of a part of the batch; their gradients go to the generator."""
+        gan, fp32 = self._gan, fake.float()
+        terms = {"pixel": gan.pixel_weight * PIXEL[gan.pixel](fp32, hr)}
+        with torch.autocast(fake.device.type, torch.bfloat16, enabled=self._half):
+            of_fake = self.discriminator(fake)
+            with torch.no_grad():
+                of_real = self.discriminator(hr)
+            if self._perceptual is not None:
+                terms["perceptual"] = gan.perceptual_weight * self._perceptual(fp32, hr)
+        terms["adversarial"] = gan.adversarial_weight * self._loss.generator(of_real.float(), of_fake.float())
+        if gan.tv_weight:
+            terms["tv"] = gan.tv_weight * total_variation(fp32)
+        if gan.fft_weight:
+            terms["fft"] = gan.fft_weight * fft_l1(fp32, hr)
+        if gan.colour_weight:
+            terms["colour"] = gan.colour_weight * colour(fp32, lr)
+        if gan.ldl_weight:
+            with torch.no_grad(), torch.autocast(fake.device.type, torch.bfloat16, enabled=self._half):
+                mean = self._average.network(lr, order)
+            terms["ldl"] = gan.ldl_weight * ldl(fp32, hr, mean.float())
+        loss = torch.stack(list(terms.values())).sum() / self._config.accumulate
+        loss.backward()
+        offset = (fp32.detach().mean((2, 3)) - lr.mean((2, 3))).mean(0).abs().max() * 255  # of colour, in 8-bit steps
+        return {name: term.detach() for name, term in terms.items()} | {"loss": loss.detach(), "rgb_offset": offset}
+
+    def _discriminator_terms(self, fake: Tensor, hr: Tensor) -> Terms:
+        with torch.autocast(fake.device.type, torch.bfloat16, enabled=self._half):
+            of_real, of_fake = self.discriminator(hr), self.discriminator(fake)
+        of_real, of_fake = of_real.float(), of_fake.float()
+        loss = self._loss.discriminator(of_real, of_fake) / self._config.accumulate
+        loss.backward()
+        return {
+            "loss_d": loss.detach(),
+            "d_real": of_real.detach().sigmoid().mean(),
+            "d_fake": of_fake.detach().sigmoid().mean(),
+            "d_accuracy": accuracy(of_real.detach(), of_fake.detach(), self._gan.loss),
+        }
+
+    def _add(self, terms: Terms, more: Terms) -> None:
+        """Sum what is already divided by the number of parts, and average the rest."""
+        for name, term in more.items():
+            share = term if name in ("loss", "loss_d") else term / self._config.accumulate
+            terms[name] = terms[name] + share if name in terms else share
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "optimiser": self._optimiser.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "optimiser_d": self._optimiser_d.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.discriminator.load_state_dict(state["discriminator"])
+        self._optimiser_d.load_state_dict(state["optimiser_d"])
+
+
+def _parts(lr: Tensor, hr: Tensor, count: int) -> Iterable[tuple[Tensor, Tensor]]:
+    return zip(lr.chunk(count), hr.chunk(count), strict=True)
+
+
+def _set(optimiser: torch.optim.Optimizer, rate: float) -> float:
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    return rate
+
+
+def _gathered_norm(parameters: Iterable[nn.Parameter], most: float) -> Tensor:
+    """The norm of the gradients, averaged over all processes and then scaled down to `most`."""
+    given = list(parameters)
+    average_gradients(given)
+    return torch.nn.utils.clip_grad_norm_(given, most)

@@ -1,0 +1,51 @@
+"""Several processes that train as one (`torchrun`): whose share of a batch is whose, and who holds the clock."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def join() -> tuple[int, int]:
+    """Meet the other processes that `torchrun` started; returns (this one's number, how many there are)."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    return (dist.get_rank(), count) if count > 1 else (0, 1)
+
+
+def leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def share_of(batch: Tensor, rank: int, count: int) -> Tensor:
+    """The part of a batch (N, ...) that process `rank` of `count` computes; the parts are equally large."""
+    return batch.chunk(count)[rank] if count > 1 else batch
+
+
+def agree(values: tuple[float, ...]) -> tuple[float, ...]:
+    """What the first process says, in all of them."""
+    if not dist.is_initialized():
+        return values
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    told = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.broadcast(told, 0)
+    return tuple(told.tolist())
+
+
+def average_gradients(parameters: list[nn.Parameter]) -> None:
+    """Give every process the mean of all gradients: those of the whole batch."""
+    if not dist.is_initialized():
+        return
+    for parameter in parameters:  # one process may have no gradient where another has one
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = part.view_as(parameter).clone(memory_format=torch.preserve_format)
