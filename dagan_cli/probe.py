@@ -18,6 +18,7 @@ from dagan_cli.media import images
 from dagan_cli.media.glance import Glances
 from dagan_cli.media.inventory import StreamContents, contents, fates
 from dagan_cli.media.picture import Picture
+from dagan_cli.media.quiet import heard
 from dagan_cli.media.video import VideoSource, open_video
 from dagan_cli.media.video_codecs import Encoding, plan
 from dagan_cli.media.video_info import VideoInfo
@@ -197,7 +198,7 @@ def _picture(path: Path, picture: Picture, goal: Goal, count: bool, tell: Tell) 
 def _as_stored(path: Path, form: str) -> tuple[str | None, int]:
     """Pillow's mode, None where it cannot read the file, and the orientation of EXIF: pixels are read upright."""
     try:
-        with Image.open(path, formats=[form]) as image:
+        with heard(), Image.open(path, formats=[form]) as image:
             return image.mode, int(image.getexif().get(0x0112, 1))
     except Exception:  # deep TIFFs, and whatever damaged files make of it
         return None, 1

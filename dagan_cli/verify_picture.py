@@ -18,6 +18,8 @@ from dagan_cli.media.formats import BY_NAME, PictureFormat
 from dagan_cli.media.glance import Glance, Grid, coarse, grid_for
 from dagan_cli.media.metadata import EXIF_IFD, GPS_IFD, profile_space
 from dagan_cli.media.picture import Picture, PictureInfo
+from dagan_cli.media.png import TEXTS
+from dagan_cli.media.quiet import heard
 from dagan_cli.verify_frames import FrameComparison, timed
 
 _BLOCKS = {"icc": "colour profile", "xmp": "XMP data", "iptc": "IPTC data", "comment": "comment"}
@@ -47,8 +49,6 @@ def _samples(was: PictureInfo, now: PictureInfo, form: PictureFormat) -> Iterato
         yield Check("bits of a sample", str(was.depth), str(now.depth), "note", f"{form.name} holds no more")
     else:
         yield check("bits of a sample", f"{was.depth} or more", now.depth, fine=now.depth >= was.depth)
-    if was.has_alpha:
-        yield Check("transparency", "kept", *(("kept", "ok") if now.has_alpha else ("missing", "lost")))
     if was.channels >= 3 > now.channels:
         yield Check("colour", "kept", "grey", "lost")
 
@@ -75,6 +75,10 @@ def _frames(
     comparison.run(expected, _glances(after, grid, untimed), lambda done: tell(done, was.frames))
     rows = comparison.checks()
     yield from rows if was.frames > 1 and not one else (rows[0], rows[-1])
+    if was.has_alpha and not now.has_alpha and not comparison.is_seen_through:
+        yield check("transparency", "solid throughout", "left out", fine=True)
+    elif was.has_alpha:
+        yield Check("transparency", "kept", *(("kept", "ok") if now.has_alpha else ("missing", "lost")))
     if was.durations and now.durations and was.plays != now.plays:
         forever = form.name == "AVIF"
         yield Check(
@@ -105,6 +109,8 @@ def _blocks(was: PictureInfo, now: PictureInfo, form: PictureFormat) -> Iterator
     for field, what in _BLOCKS.items():
         due, found = getattr(was, field), getattr(now, field)
         if due:
+            if field == "comment" and any(kind in TEXTS and data.endswith(_utf8(due)) for kind, data in now.chunks):
+                found = due  # PNG has it as one text of many
             grey = field == "icc" and profile_space(due) == "GRAY" and not form.grey
             held = field in form.keeps and not grey
             yield _block(what, f"{len(due)} bytes", found and f"{len(found)} other bytes", due == found, held, form)
@@ -116,6 +122,10 @@ def _blocks(was: PictureInfo, now: PictureInfo, form: PictureFormat) -> Iterator
         missing = [kind.decode("latin-1") for kind, data in chunks if (kind, data) not in now.chunks]
         found = f"without {' '.join(missing)}" if now.chunks else ""
         yield _block("PNG chunks", f"{len(chunks)} kept", found, not missing, "chunks" in form.keeps, form)
+
+
+def _utf8(comment: bytes) -> bytes:
+    return b"\0" + comment.decode("utf-8", "replace").encode()
 
 
 def _block(what: str, due: str, found: str | None, same: bool, held: bool, form: PictureFormat) -> Check:
@@ -142,8 +152,9 @@ def _tags(exif: bytes | None) -> dict[int, Any]:
     """Every tag of the picture, of its making and of its place; maker notes as they are."""
     read = Image.Exif()
     try:
-        read.load(b"Exif\0\0" + (exif or b""))
-        parts = [dict(read), read.get_ifd(EXIF_IFD), read.get_ifd(GPS_IFD)]
+        with heard():
+            read.load(b"Exif\0\0" + (exif or b""))
+            parts = [dict(read), read.get_ifd(EXIF_IFD), read.get_ifd(GPS_IFD)]
     except Exception:  # damaged blocks make Pillow raise almost anything
         return {}
     return {tag: value for part in parts for tag, value in part.items() if tag not in _OF_THE_FILE}

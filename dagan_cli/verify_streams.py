@@ -233,7 +233,7 @@ def _labels(pairs: list[tuple[StreamContents, StreamContents]], container: str) 
         for name in expected:
             if expected[name] == there[name]:
                 continue
-            words = f"{source.index} {name}: {there[name] or 'none'} for {expected[name] or 'none'}"
+            words = f"stream {source.index} {name}: {there[name] or 'none'} instead of {expected[name] or 'none'}"
             free = in_mp4 and (name == "disposition" or (name == "language" and len(source.language or "") != 3))
             (limited if free or (name == "title" and source.kind == "attachment") else wrong).append(words)
     what = "languages, titles and dispositions"

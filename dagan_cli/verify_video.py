@@ -91,6 +91,8 @@ def _transparency(frames: FrameComparison, output: Path) -> Iterator[Check]:
         return
     if frames.out_first.cells.alpha is not None:
         yield check("transparency", "kept", "kept")
+    elif not frames.is_seen_through:
+        yield check("transparency", "solid throughout", "left out", fine=True)
     elif output.suffix.lower() in (".mp4", ".m4v"):
         yield Check("transparency", "kept", "missing", "note", "no codec that mp4 holds has it")
     else:

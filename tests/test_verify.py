@@ -13,6 +13,7 @@ from PIL import Image, ImageCms
 
 from dagan_cli.app import run_command
 from dagan_cli.checks import Check
+from dagan_cli.media.inventory import contents, fates, read_packets
 from dagan_cli.verify import Verification, verify
 from tests.clips import UNEVEN, clip, clip_with_times, ffmpeg, pictures
 
@@ -83,10 +84,13 @@ def test_a_good_output_keeps_everything(cli, film):
     }
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
-def test_good_outputs_pass_whatever_the_container(tmp_path, suffix):
+@pytest.mark.parametrize(
+    ("suffix", "target"), [(".mp4", ".mp4"), (".mov", ".mov"), (".mkv", ".mkv"), (".mp4", ".mkv"), (".ts", ".mkv")]
+)
+def test_good_outputs_pass_whatever_the_container(tmp_path, suffix, target):
+    """Transport streams begin at 1.4 s, and put a header before each packet of AAC."""
     source = clip(tmp_path / f"in{suffix}")
-    assert not verify(source, upscaled(source, tmp_path / f"out{suffix}")).failed
+    assert not verify(source, upscaled(source, tmp_path / f"out{target}")).failed
 
 
 def test_uneven_times_pass_and_are_measured(tmp_path):
@@ -311,6 +315,16 @@ def test_streams_in_another_order_are_caught(film, tmp_path):
     assert failed(film.source, broken(film, tmp_path, *streams)) == {"order of streams"}
 
 
+def test_a_stream_that_nobody_knows_is_listed_and_read_all_the_same(tmp_path):
+    data = clip(tmp_path / "in.mkv").read_bytes()
+    strange = tmp_path / "strange.mkv"
+    strange.write_bytes(data.replace(b"A_AAC", b"A_XYZ"))
+    assert [str(stream) for stream in contents(strange).streams] == ["video h264", "audio unknown"]
+    assert fates(strange, ".mp4")[1] == "left out"
+    known, unknown = (read_packets(path, [1])[1] for path in (tmp_path / "in.mkv", strange))
+    assert known.sha256 == unknown.sha256
+
+
 def test_lost_transparency_is_caught(tmp_path):
     picture = "testsrc2=size=96x64:rate=25,format=rgba,geq=r='r(X,Y)':g='g(X,Y)':b='b(X,Y)':a='X*2'"
     source = clip(tmp_path / "in.mov", "-c:v", "qtrle", "-c:a", "pcm_s16le", seconds=0.2, picture=picture)
@@ -412,6 +426,21 @@ def test_what_a_format_cannot_hold_is_a_note(tmp_path):
     source = photo(tmp_path / "in.jpg", comment=b"hello", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0")
     found = rows(verify(source, upscaled(source, tmp_path / "out.webp")))
     assert found["comment"] == Check("comment", "5 bytes", "missing", "note", "WEBP is written without")
+
+
+def test_what_another_format_keeps_in_its_own_way_is_kept(tmp_path):
+    source = photo(tmp_path / "in.jpg", comment=b"hello")
+    assert rows(verify(source, upscaled(source, tmp_path / "out.png")))["comment"].result == "ok"
+    with Image.open(source) as image:
+        image.convert("RGBA").save(tmp_path / "solid.tga")
+        image.putalpha(99)
+        image.save(tmp_path / "clear.png")
+    solid = rows(verify(tmp_path / "solid.tga", upscaled(tmp_path / "solid.tga", tmp_path / "solid.webp")))
+    assert (solid["transparency"].result, solid["transparency"].found) == ("ok", "left out")
+    photo(tmp_path / "opaque.png").rename(tmp_path / "opaque")
+    with Image.open(tmp_path / "opaque") as image:
+        image.resize((192, 128), Image.Resampling.NEAREST).save(tmp_path / "opaque.png")
+    assert failed(tmp_path / "clear.png", tmp_path / "opaque.png") == {"transparency", "pictures"}
 
 
 def frames(path: Path, durations: list[int], order: list[int] | None = None, **options) -> Path:

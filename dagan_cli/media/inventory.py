@@ -118,8 +118,8 @@ def _fate(stream: Stream, form: str | None) -> Fate:
         return "left out"
     if stream.disposition & Disposition.attached_pic:
         return "left out" if form in ("mov", "webm") else "copied"
-    if form is None or can_hold(form, stream):
-        return "copied"
+    if form is None or (form == "matroska" and stream.type == "audio") or can_hold(form, stream):
+        return "copied"  # Matroska has a place for any sound
     return "rewritten" if _codec(stream) in TEXT_CODECS else "left out"  # each container has words its own way
 
 
@@ -223,7 +223,9 @@ def _stream_contents(stream: Stream) -> StreamContents:
 def _codec(stream: Stream) -> str:
     if isinstance(stream, AttachmentStream):
         return stream.mimetype or "unknown"
-    return stream.codec_context.codec.canonical_name if stream.codec_context else stream.name or "unknown"
+    if stream.codec_context:
+        return stream.codec_context.codec.canonical_name
+    return getattr(stream, "name", None) or "unknown"  # sound that FFmpeg has no decoder for lacks even the attribute
 
 
 def _own(tags: Mapping[str, str]) -> dict[str, str]:
