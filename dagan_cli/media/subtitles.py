@@ -81,21 +81,21 @@ class OneAtATime:
     def add(self, cue: Cue) -> None:
         if len(self._cues) == _AT_ONCE:
             self.crowded_out += 1
-            return
-        self._cues.append(cue)
-        self._now = min(self._now, cue.start)
+        elif cue.end > self._now:
+            self._cues.append(cue)
 
     def settled(self, time: int | None) -> Iterator[Cue]:
-        """What begins before `time`, when all cues are known that do; what is left, without a time."""
-        while left := [cue for cue in self._cues if cue.end > self._now]:
-            begin = max(self._now, min(cue.start for cue in left))
-            if time is not None and begin >= time:
-                break
-            shown = [cue for cue in left if cue.start <= begin]
-            self._now = min([cue.end for cue in shown] + [cue.start for cue in left if cue.start > begin])
+        """What ends by `time`, when all cues are known that begin before it; what is left, without a time."""
+        while self._cues:
+            begin = max(self._now, min(cue.start for cue in self._cues))
+            shown = [cue for cue in self._cues if cue.start <= begin]
+            end = min([cue.end for cue in shown] + [cue.start for cue in self._cues if cue.start > begin])
+            if time is not None and end > time:  # another one may begin before this one ends
+                return
             lines = chain.from_iterable([("\n", 0), *cue.runs] for cue in shown)
-            yield Cue(begin, self._now, list(lines)[1:])
-        self._cues = [cue for cue in self._cues if time is not None and cue.end > time]
+            yield Cue(begin, end, list(lines)[1:])
+            self._now = end
+            self._cues = [cue for cue in self._cues if cue.end > end]
 
 
 def _read_marked(codec: str, data: bytes) -> Iterator[Run]:

@@ -17,6 +17,7 @@ from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
+from dagan_cli.media.sound import SoundTrack, can_be_flac, flac_stream
 from dagan_cli.media.subtitles import ASS_HEADER, READABLE, WRITTEN
 from dagan_cli.media.tags import kept_metadata, lost_marks
 from dagan_cli.media.tracks import TextTrack, Track
@@ -25,7 +26,7 @@ from dagan_cli.media.video_info import open_input
 if TYPE_CHECKING:
     from av.container.core import Chapter  # in PyAV's stub alone
 
-Way = Literal["copied", "converted", "cover", "attached", "elsewhere"]
+Way = Literal["copied", "converted", "decoded", "cover", "attached", "elsewhere"]
 
 _SUFFIXES = {"matroska": ".mkv", "mp4": ".mp4", "mov": ".mov", "webm": ".webm"}
 _COVERS = {  # codec: suffix, type
@@ -75,6 +76,9 @@ class CopiedStreams:
             codec = WRITTEN[form]
             copy = self._described(_text_stream(self._out, codec, stream), stream)
             self._tracks[stream.index] = TextTrack(name, stream, copy, self._out, codec_of(stream), codec)
+        elif way == "decoded":
+            copy = self._described(flac_stream(self._out, stream), stream)
+            self._tracks[stream.index] = SoundTrack(name, stream, copy, self._out)
         elif way == "copied":
             self._tracks[stream.index] = Track(name, stream, self._declared(stream), self._out)
 
@@ -187,6 +191,8 @@ def way_of(container_format: str, donor: InputContainer, stream: Stream) -> Way 
         return "elsewhere"
     if can_hold(container_format, stream):
         return "copied"
+    if container_format == "matroska" and can_be_flac(stream):  # it has a place for any sound, but PyAV refuses some
+        return "decoded"
     return "converted" if stream.type == "subtitle" and codec in READABLE else None
 
 
@@ -243,13 +249,15 @@ def _said(way: Way | None, donor: InputContainer, stream: Stream, form: str) -> 
         yield f"is not kept: {suffix} does not take it, {f'{taker} does' if taker else 'nor do others'}"
     elif way == "converted":
         yield f"becomes {WRITTEN[form]}: of its styling only bold, italic and underline are kept"
+    elif way == "decoded":
+        yield f"becomes flac, with nothing more lost: {suffix} does not take it as it is"
     elif way == "attached" and stream.type == "video" and "filename" not in stream.metadata:
         yield f"becomes an attached file, as {suffix} keeps cover pictures"
     elif way == "elsewhere" and _is_timecode(stream) and form not in ("mp4", "mov"):
         yield f"becomes the tag timecode={stream.metadata['timecode']}"
     elif way == "copied" and stream.type == "video":
         yield "is a second picture: it is copied as it is, not upscaled"
-    if way in ("copied", "converted"):
+    if way in ("copied", "converted", "decoded"):
         yield from lost_marks(form, stream)
 
 
