@@ -13,6 +13,7 @@ import numpy as np
 from dagan_cli.checks import Check, check, milliseconds, seconds
 from dagan_cli.media.cues import Cue
 from dagan_cli.media.inventory import Contents, Packets, StreamContents
+from dagan_cli.media.tags import mac_language
 
 _EAR = Fraction(1, 1000)  # seconds: no ear tells less
 _CUE = Fraction(1, 100)  # seconds: how exactly subtitles are timed in the formats that count least finely
@@ -232,6 +233,8 @@ def _labels(pairs: list[tuple[StreamContents, StreamContents]], container: str) 
         expected, there = (_label(stream) for stream in (source, found))
         for name in expected:
             if expected[name] == there[name]:
+                continue
+            if in_mp4 and name == "language" and mac_language(expected[name]) == mac_language(there[name]):
                 continue
             words = f"stream {source.index} {name}: {there[name] or 'none'} instead of {expected[name] or 'none'}"
             free = in_mp4 and (name == "disposition" or (name == "language" and len(source.language or "") != 3))

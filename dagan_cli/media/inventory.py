@@ -213,7 +213,7 @@ def _stream_contents(stream: Stream) -> StreamContents:
         kind="cover" if cover else stream.type,
         codec=_codec(stream),
         language=language,
-        title=tags.get("title") or tags.get("filename"),
+        title=tags.get("title") or tags.get("name") or tags.get("filename"),  # "name" is what FFmpeg reads of mp4
         disposition=tuple(sorted(flag.name or "" for flag in Disposition if flag & stream.disposition and not cover)),
         tags=tags,
         tick=Fraction(stream.time_base or 1),

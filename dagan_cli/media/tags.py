@@ -43,10 +43,15 @@ def kept_metadata(tags: Mapping[str, str], form: str = "") -> dict[str, str]:
     if "name" in kept and "title" not in kept:
         kept["title"] = kept.pop("name")  # so FFmpeg reads back what it writes of a title to mp4
     if form == "mov" and "language" in kept:
-        kept["language"] = _TO_MAC.get(kept["language"], kept["language"])
+        kept["language"] = mac_language(kept["language"])
     if form in _KEPT and not _TIMECODE.fullmatch(kept.get("timecode", "")):
         kept.pop("timecode", None)  # of which no track can be made: an error of the whole file
     return kept
+
+
+def mac_language(language: str) -> str:
+    """A language (ISO 639-2) as FFmpeg writes it to QuickTime files and reads it back."""
+    return _TO_MAC.get(language, language)
 
 
 def tag_file(out: OutputContainer, donor: InputContainer) -> list[str]:
@@ -69,7 +74,7 @@ def tag_file(out: OutputContainer, donor: InputContainer) -> list[str]:
 def lost_marks(form: str, stream: Stream) -> Iterator[str]:
     """What a container does not say of a stream as the source does, in words that follow "stream 1"."""
     language = stream.language or "und"
-    kept = {"mp4": re.fullmatch("[a-z]{3}", language), "mov": _TO_MAC.get(language, language) in _MAC_LANGUAGES.split()}
+    kept = {"mp4": re.fullmatch("[a-z]{3}", language), "mov": mac_language(language) in _MAC_LANGUAGES.split()}
     if language != "und" and not kept.get(form, True):
         yield f"loses its language {language}"
     if lost := stream.disposition & _LOST_MARKS.get(form, 0):
