@@ -200,7 +200,7 @@ def _demuxed(container: InputContainer, streams: list[Stream]) -> Iterator[Packe
         for packet in container.demux(*streams):
             if packet.size:
                 yield packet
-    except FFmpegError:
+    except (FFmpegError, IndexError):  # the latter from PyAV, where a stream begins later than the file
         return  # what was read before the damage counts
 
 

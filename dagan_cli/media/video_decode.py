@@ -73,6 +73,8 @@ class Decoding:
         except FFmpegError:
             self.damaged_packets += 1
             yield None
+        except IndexError:  # after the last packet, where PyAV met a stream that was not there at the beginning
+            return
 
     def _alpha_decoder(self) -> VideoCodecContext | None:
         """A decoder of the stream's transparency, if that takes another one than its own."""
