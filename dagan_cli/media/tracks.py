@@ -50,14 +50,19 @@ class Track:
         assert self._source.time_base
         assert self._copy.time_base
         self._cut = cut
-        self._ratio = self._source.time_base / self._copy.time_base
-        self._shift = (cut or 0) / self._copy.time_base
+        ratio, shift = self._source.time_base / self._copy.time_base, (cut or Fraction(0)) / self._copy.time_base
+        self._clock = (  # in whole numbers, for there are many packets
+            ratio.numerator * shift.denominator,
+            shift.numerator * ratio.denominator,
+            ratio.denominator * shift.denominator,
+        )
         self._low, self._high = (round(bound / self._source.time_base) for bound in bounds)
 
     def ticks(self, seconds: Fraction) -> int:
         """Of the new file."""
         assert self._copy.time_base
-        return _round(seconds / self._copy.time_base)
+        number = seconds / self._copy.time_base
+        return (2 * number.numerator + number.denominator) // (2 * number.denominator)
 
     def take(self, packet: Packet) -> Iterator[Packet]:
         """A packet read from the source; it is changed."""
@@ -127,9 +132,13 @@ class Track:
         duration = min(max(0, packet.duration or 0), _LONGEST_DURATION)
         self._last_read = dts
         self._read_until = max(self._read_until, pts + duration)
-        packet.pts, packet.dts = (_round(time * self._ratio - self._shift) for time in (pts, dts))
-        packet.duration = min(_round(duration * self._ratio), _LONGEST_DURATION)
+        packet.pts, packet.dts = self._in_new_file(pts), self._in_new_file(dts)
+        packet.duration = min(self._in_new_file(pts + duration) - packet.pts, _LONGEST_DURATION)
         return True
+
+    def _in_new_file(self, ticks: int) -> int:
+        factor, shift, divisor = self._clock
+        return (2 * (ticks * factor - shift) + divisor) // (2 * divisor)  # the nearest, halves up
 
     def _cut_out(self, packet: Packet) -> list[Packet]:
         """The packet as far as it lies between beginning and end; before the first one perhaps an earlier one."""
@@ -330,8 +339,3 @@ def _amr_blocks(packet: Packet) -> Iterator[Packet]:
         at += size
         if at >= len(data):
             return
-
-
-def _round(number: Fraction | int) -> int:
-    """To the nearest integer, halves up."""
-    return (2 * number.numerator + number.denominator) // (2 * number.denominator)
