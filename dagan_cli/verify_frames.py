@@ -226,10 +226,11 @@ def _with_neighbours(frames: Iterable[Timed]) -> Iterator[tuple[Timed | None, Ti
 
 
 def _distance(expected: Cells, found: Cells) -> tuple[float, float]:
-    """Of a transparent picture, what can be seen of it is compared, and its transparency; without any it is solid."""
+    """Of transparent pictures, what can be seen of them is compared, and their transparency."""
     pairs = [(expected.luma, found.luma)]
-    if expected.visible is not None and expected.alpha is not None:
-        visible = found.luma if found.visible is None else found.visible
-        pairs = [(expected.visible, visible), (expected.alpha, 255 if found.alpha is None else found.alpha)]
+    if expected.visible is not None and found.visible is not None:
+        assert expected.alpha is not None
+        assert found.alpha is not None
+        pairs = [(expected.visible, found.visible), (expected.alpha, found.alpha)]
     squares = [np.square(a - b) for a, b in pairs]
     return max(float(np.sqrt(s.mean())) for s in squares), max(float(np.sqrt(s.max())) for s in squares)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from itertools import zip_longest
@@ -18,6 +19,7 @@ _MP4_TAGS = {  # what mp4 and mov keep of a file's tags
     *("creation_time", "timecode"),
 }
 _NEVER = "1970-01-01T00:00:00"  # a creation time that nobody set
+_NUMBER = re.compile(r"[+-]\d+(?:\.\d+)?")
 _CHAPTER = Fraction(1, 500)  # seconds: chapters are counted in milliseconds at least
 _LIGHT = Fraction(1, 10000)  # of a chromaticity, and of cd/m2: encoders count in steps
 
@@ -145,7 +147,7 @@ def tags(held: Contents, there: Contents) -> Iterator[Check]:
     found = _folded(there.tags)
     wrong, limited = [], []
     for name, value in _folded(held.tags).items():
-        if found.get(name) == value or (name == "creation_time" and value.startswith(_NEVER)):
+        if _is_kept(name, value, found.get(name)):
             continue
         free = "mp4" in there.container and name not in found and name not in _MP4_TAGS
         (limited if free else wrong).append(f"{name}: {found.get(name, 'missing')}")
@@ -156,6 +158,13 @@ def tags(held: Contents, there: Contents) -> Iterator[Check]:
         yield Check("tags of the file", expected, "; ".join(limited), "note", "the container has no place for them")
     elif held.tags:
         yield check("tags of the file", expected, expected)
+
+
+def _is_kept(name: str, value: str, found: str | None) -> bool:
+    if name.startswith("location") and found:  # mp4 counts degrees and metres in steps of 1/65536
+        pairs = zip_longest(*(map(float, _NUMBER.findall(place)) for place in (value, found)), fillvalue=1e9)
+        return all(abs(a - b) < 1 / 65000 for a, b in pairs)
+    return found == value or (name == "creation_time" and value.startswith(_NEVER))
 
 
 def _folded(tags: Mapping[str, str]) -> dict[str, str]:

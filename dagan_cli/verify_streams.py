@@ -7,17 +7,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise, zip_longest
+from pathlib import Path
 
 import numpy as np
 
 from dagan_cli.checks import Check, check, milliseconds, seconds
 from dagan_cli.media.cues import Cue
-from dagan_cli.media.inventory import Contents, Packets, StreamContents
+from dagan_cli.media.inventory import Contents, Packets, StreamContents, sound_span
 from dagan_cli.media.tags import mac_language
 
 _EAR = Fraction(1, 1000)  # seconds: no ear tells less
 _CUE = Fraction(1, 100)  # seconds: how exactly subtitles are timed in the formats that count least finely
-_LENGTH = Fraction(1, 10)  # seconds: sound encoded anew is filled up to whole packets
+_BEGIN = Fraction(1, 50)  # seconds by which sound encoded anew may begin otherwise: less than anyone sees
+_END = Fraction(1, 10)  # and end: it is filled up to whole packets
 _REBUILT = ("bin_data", "tmcd", "unknown")  # data streams that a container makes of chapters and time codes
 
 
@@ -25,6 +27,7 @@ _REBUILT = ("bin_data", "tmcd", "unknown")  # data streams that a container make
 class Beside:
     """What is compared, and how the times of the two files belong together."""
 
+    paths: tuple[Path, Path]  # the input, the output
     before: Contents
     after: Contents
     pictures: tuple[int, int]  # the streams that are compared frame by frame
@@ -209,20 +212,28 @@ def _moved(cue: Cue, shift: Fraction) -> Cue:
 
 
 def _compare_lengths(what: str, source: StreamContents, found: StreamContents, beside: Beside) -> Check:
-    """Of a stream that was encoded anew, of which no more than beginning and end can be told."""
-    before, after = beside.before_packets[source.index], beside.after_packets[found.index]
-    if not len(before) or not len(after):
-        return check(what, _packets(len(before)), _packets(len(after)), fine=len(before) == len(after))
-    begin, end = before.starts[0] * before.tick, max(before.ends) * before.tick
+    """Of a stream that was encoded anew, of which beginning and end can be told."""
+    spans = []
+    for path, stream, packets in (
+        (beside.paths[0], source, beside.before_packets[source.index]),
+        (beside.paths[1], found, beside.after_packets[found.index]),
+    ):
+        whole = (min(packets.starts) * packets.tick, max(packets.ends) * packets.tick) if len(packets) else None
+        spans.append(sound_span(path, stream.index) if stream.kind == "audio" else whole)
+    due, there = spans
+    same = "cut into other packets, of which only the times were compared"
+    remark = same if source.codec == found.codec else f"encoded anew: {source.codec} as {found.codec}"
+    if due is None or there is None:
+        words = ("nothing" if span is None else "something" for span in spans)
+        return check(what, *words, remark=remark)
+    begin, end = due
     if beside.trimmed:
         begin, end = max(begin, beside.begin), min(end, beside.end)
     begin, end = max(begin + beside.shift, Fraction(0)), end + beside.shift
-    there = max(after.starts[0] * after.tick, Fraction(0)), max(after.ends) * after.tick
-    expected, length = (f"from {seconds(a)} to {seconds(b)}" for a, b in ((begin, end), there))
-    fine = max(abs(begin - there[0]), abs(end - there[1])) <= _LENGTH
-    same = "cut into other packets, of which only the times were compared"
-    remark = same if source.codec == found.codec else f"encoded anew: {source.codec} as {found.codec}"
-    return Check(what, expected, length, "note" if fine else "differs", remark)
+    start = max(there[0], Fraction(0))
+    fine = abs(begin - start) <= _BEGIN and abs(end - there[1]) <= _END
+    expected, words = (f"from {seconds(a)} to {seconds(b)}" for a, b in ((begin, end), (start, there[1])))
+    return Check(what, expected, words, "note" if fine else "differs", remark)
 
 
 def _labels(pairs: list[tuple[StreamContents, StreamContents]], container: str) -> Check:
@@ -236,9 +247,11 @@ def _labels(pairs: list[tuple[StreamContents, StreamContents]], container: str) 
                 continue
             if in_mp4 and name == "language" and mac_language(expected[name]) == mac_language(there[name]):
                 continue
+            if in_mp4 and name == "disposition" and {*found.disposition} == {*source.disposition, "default"}:
+                continue  # every track that mp4 does not hide is one
             words = f"stream {source.index} {name}: {there[name] or 'none'} instead of {expected[name] or 'none'}"
             free = in_mp4 and (name == "disposition" or (name == "language" and len(source.language or "") != 3))
-            (limited if free or (name == "title" and source.kind == "attachment") else wrong).append(words)
+            (limited if free or (name == "title" and source.kind in ("attachment", "cover")) else wrong).append(words)
     what = "languages, titles and dispositions"
     if wrong:
         return Check(what, f"of {len(pairs)} streams", "; ".join(wrong), "differs")

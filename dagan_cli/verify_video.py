@@ -57,6 +57,7 @@ def verify_video(source: Path, output: Path, part: Part, *, sound: bool, tell: T
     rows += [*_transparency(frames, output), *frames.checks(), *_damage(left, right)]
 
     beside = Beside(
+        paths=(source, output),
         before=held,
         after=there,
         pictures=(before.stream, after.stream),

@@ -6,13 +6,15 @@ import hashlib
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import av
+from av.audio.frame import AudioFrame
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
@@ -140,6 +142,31 @@ def read_packets(path: Path, streams: Iterable[int]) -> dict[int, Packets]:
         for packet in _demuxed(container, moving):
             readers[packet.stream_index].take(packet)
     return {index: reader.finish() for index, reader in readers.items()}
+
+
+def sound_span(path: Path, stream: int) -> tuple[Fraction, Fraction] | None:
+    """When decoded sound begins and ends, seconds; None if there is none. Packets tell it less well: decoders lag.
+
+    Raises BadInput.
+    """
+    begin = end = None
+    with open_input(path) as container:
+        sound = container.streams[stream]
+        for other in container.streams:
+            if other is not sound:
+                other.discard = Discard.all
+        for frame in _decoded(container, sound) if sound.codec_context else ():
+            if frame.pts is not None and frame.time_base:
+                begin = frame.pts * Fraction(frame.time_base) if begin is None else begin
+                end = frame.pts * Fraction(frame.time_base) + Fraction(frame.samples, frame.sample_rate)
+    return None if begin is None or end is None else (begin, end)
+
+
+def _decoded(container: InputContainer, sound: Stream) -> Iterator[AudioFrame]:
+    with suppress(FFmpegError):  # what came before the damage counts
+        for packet in container.demux(sound):
+            with suppress(FFmpegError):
+                yield from cast(list[AudioFrame], packet.decode())
 
 
 class _Reader:
