@@ -41,7 +41,7 @@ _TAGS_OF_VTT = re.compile(r"<(/?)([^<>\s.]*+)[^<>]*+>")
 _BLOCKS_OF_ASS = re.compile(r"(?<!\\)\{([^{}]*+)\}")
 _OVERRIDES_OF_ASS = re.compile(r"\\(?:([biup])(\d{0,4})(?=\s*(?:\\|$))|(r))")
 _NEW_LINES = re.compile(r"\r\n?")
-_BLANK_LINES = re.compile(r"\n\s*+\n")
+_BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 
 
 @dataclass(frozen=True, slots=True)
