@@ -507,6 +507,14 @@ def train(
     branch: Annotated[
         Path | None, typer.Option("--branch", help="Run folder to branch off, as for a cooldown.")
     ] = None,
+    vgg_weights: Annotated[
+        Path | None, typer.Option("--vgg-weights", help="Of the network that judges in the adversarial phase.")
+    ] = None,
+    lpips: Annotated[Path | None, typer.Option("--lpips", help="LPIPS weights, to validate by.")] = None,
+    only_gan: Annotated[
+        bool, typer.Option("--only-gan", help="Leave the pixel phase out: --start has been through it.")
+    ] = False,
+    gan_budget: Annotated[str | None, typer.Option("--gan-budget", help="Time of the adversarial phase.")] = None,
     resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on, or refuse a run that has begun.")] = True,
     progress: Annotated[str, typer.Option("--progress", help="auto, bar, json or none.")] = "auto",
     debug: Debug = False,
@@ -532,7 +540,23 @@ def train(
         if budget is not None or iterations is not None:
             chosen = replace(chosen, budget=time_budget(budget) if budget else None, iterations=iterations)
         chosen = replace(chosen, **{name: value for name, value in wanted.items() if value is not None})
+        if (only_gan or gan_budget) and chosen.gan is None:
+            raise BadOption("this run has no adversarial phase", hint="use a preset that has one, such as gan-x4")
+        if only_gan:
+            chosen = replace(chosen, iterations=0, budget=None)
+        if gan_budget is not None and chosen.gan is not None:
+            chosen = replace(chosen, gan=replace(chosen.gan, budget=time_budget(gan_budget), iterations=None))
         with StopSignals().caught() as stop:
-            steps = train_(chosen, data, run, val=val, start=begin, branch=branch, should_stop=stop)
+            steps = train_(
+                chosen,
+                data,
+                run,
+                val=val,
+                start=begin,
+                branch=branch,
+                perceptual=vgg_weights,
+                lpips=lpips,
+                should_stop=stop,
+            )
             draw_training(steps, mode, str(run))
         raise typer.Exit(stop.exit_code if stop() else 0)

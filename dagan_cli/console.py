@@ -204,11 +204,18 @@ def draw_training(steps: Any, mode: ProgressMode, name: str) -> None:
             task = bar.add_task(name, total=1.0, facts="")
         spoken = 0.0
         for p in steps:
-            facts = f"step {p.step}  loss {p.loss:.5f}  {p.rate:.2f} it/s"
+            facts = f"{p.phase} step {p.step}  loss {p.loss:.5f}  {p.rate:.2f} it/s"
             if bar is not None:
                 bar.update(task, completed=p.fraction, facts=facts)
             elif mode == "json":
-                line = {"event": "train", "step": p.step, "loss": p.loss, "rate": p.rate, "remaining": p.remaining}
+                line = {
+                    "event": "train",
+                    "phase": p.phase,
+                    "step": p.step,
+                    "loss": p.loss,
+                    "rate": p.rate,
+                    "remaining": p.remaining,
+                }
                 say(json.dumps(line | {"psnr_y": p.psnr}))
             elif mode == "auto" and (p.psnr is not None or p.message or time.monotonic() - spoken > 30):
                 spoken = time.monotonic()
