@@ -144,7 +144,7 @@ def _stream(stream: StreamContents, becomes: str) -> Facts:
         "language": stream.language,
         "title": _printable(stream.title) if stream.title else None,
         "disposition": list(stream.disposition),
-        "becomes": "left out" if stream.kind == "video" and becomes == "copied" else becomes,
+        "becomes": becomes,
     }
 
 

@@ -54,7 +54,7 @@ def verify_streams(beside: Beside, kept_out: frozenset[str], not_held: frozenset
         found = pairs.get(source.index)
         what = f"stream {source.index}, {source}"
         if found is None:
-            rows.append(_missing(what, source, not_held))
+            rows.append(_missing(what, source, not_held, beside.trimmed))
         else:
             rows += _compare(what, source, found, beside)
     order = [pairs[s.index].index for s in sources if s.index in pairs and s.kind in ("audio", "subtitle")]
@@ -93,9 +93,9 @@ def _words(packets: Packets) -> list[tuple[str, ...]]:
     return [cue.lines for cue in packets.cues or ()]
 
 
-def _missing(what: str, source: StreamContents, not_held: frozenset[int]) -> Check:
-    if source.kind == "video":
-        return Check(what, "left out", "left out", "note", "only the first picture of a file is upscaled")
+def _missing(what: str, source: StreamContents, not_held: frozenset[int], trimmed: bool) -> Check:
+    if source.kind == "video" and trimmed:
+        return Check(what, "kept", "missing", "note", "a part without a key frame cannot be copied")
     if source.kind == "data":
         return Check(what, "left out", "left out", "note", "neither sound, picture nor words")
     if source.index in not_held:
@@ -125,7 +125,8 @@ def _compare(what: str, source: StreamContents, found: StreamContents, beside: B
         return [row, _in_time(what, np.array(offsets), tolerance)]
     missing = len(before) - len(after)
     found_words = f"the same {_packets(len(after))}"
-    if problem := _wrong_span(before, at, at + len(after), beside, tolerance):
+    from_a_key_frame = source.kind == "video" and beside.trimmed  # wherever one is
+    if not from_a_key_frame and (problem := _wrong_span(before, at, at + len(after), beside, tolerance)):
         return [check(what, expected, f"{_packets(len(after))}: {problem}", fine=False)]
     hidden = f"{missing} that lie outside of the pictures are left out" if missing else ""
     starts = _seconds_of(before.starts, before.tick)[at : at + len(after)] + float(beside.shift)
