@@ -263,22 +263,21 @@ class _Trial:
 
     def __init__(self, source: Stream, form: str) -> None:
         self._source, self._form = source, form
-        self._first: Packet | None = None  # that was taken
+        self._taken = False  # any packet yet
         self._out = self._opened()
 
     def takes(self, packet: Packet) -> bool:
         try:
-            if self._first is None:
+            if not self._taken:
                 with self._opened() as first:
                     self._mux(first, packet)
             self._mux(self._out, packet)
         except FFmpegError:
-            self.close()
-            self._out = self._opened()  # as the other file is, which is not given this packet
-            if self._first is not None:
-                self._mux(self._out, self._first)
+            if not self._taken:  # begin again as the other file will, which is not given this packet
+                self.close()
+                self._out = self._opened()
             return False
-        self._first = self._first or packet
+        self._taken = True
         return True
 
     def close(self) -> None:
