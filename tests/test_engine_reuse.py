@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -94,7 +96,8 @@ def test_another_size_is_computed_anew():
 
 def test_when_memory_runs_out_the_past_is_forgotten_and_the_picture_right():
     frames, history, network = video(2), History(), Counting()
-    engine = Upscaler(Limited(network, 40 * 40), EngineOptions(device="cpu", tile=64))
+    limited: Any = Limited(network, 40 * 40)
+    engine = Upscaler(limited, EngineOptions(device="cpu", tile=64))
     expected = run(Upscaler(network, EngineOptions(device="cpu", tile=64)), frames)
     torch.testing.assert_close(run(engine, frames, history), expected)
     assert "out of memory" in engine.notices[0]
