@@ -89,3 +89,11 @@ def test_a_damaged_sound_track_does_not_end_the_picture(tmp_path):
     warnings = passed_through(tmp_path / "damaged.mp4", tmp_path / "out.mp4")
     assert len(times(tmp_path / "out.mp4")) == 100
     assert any("only 0.0 of 4.0 s" in warning for warning in warnings)
+
+
+def test_a_sound_track_that_nothing_can_decode_does_not_stop_the_picture(tmp_path):
+    source = clip(tmp_path / "in.mkv")
+    source.write_bytes(source.read_bytes().replace(b"A_AAC", b"A_XYZ"))
+    warnings = passed_through(source, tmp_path / "out.mkv")
+    assert len(times(tmp_path / "out.mkv")) == 25
+    assert any("stream 1 (audio" in warning for warning in warnings)

@@ -133,7 +133,7 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
 
 
 def _stream_info(stream: Stream) -> StreamInfo:
-    codec = stream.codec_context.name if stream.codec_context else stream.name or "unknown"
+    codec = stream.codec_context.name if stream.codec_context else getattr(stream, "name", None) or "unknown"
     return StreamInfo(stream.index, stream.type, codec, stream.language, stream.metadata.get("title"))
 
 
