@@ -193,3 +193,20 @@ def test_validation_pairs_are_the_centres_of_the_pictures_scaled_by_the_protocol
     assert torch.equal(lr.double(), bicubic(hr.double(), 16, 16))
     ((lr, hr),) = validation_pairs(held(pixels), 4)
     assert (lr.shape, hr.shape) == ((1, 3, 10, 17), (1, 3, 40, 68))
+
+
+def test_spoilt_patches_show_what_clean_ones_do_and_are_drawn_anew_each_step(tmp_path):
+    from PIL import Image
+
+    small = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
+    Image.fromarray(small).resize((160, 160), Image.Resampling.BICUBIC).save(tmp_path / "a.png")
+    pictures = load_pictures([tmp_path], 64)
+    choices = {"scale": 2, "patch": 16, "batch": 2, "augment": True, "seed": 3}
+    lr, hr = sample_batch(pictures, **choices, step=0, degradation="mild")
+    again, _ = sample_batch(pictures, **choices, step=0, degradation="mild")
+    other, _ = sample_batch(pictures, **choices, step=1, degradation="mild")
+    assert torch.equal(lr, again)
+    assert not torch.equal(lr, other)
+    assert (lr.shape, hr.shape) == ((2, 3, 16, 16), (2, 3, 32, 32))
+    shrunk = torch.nn.functional.avg_pool2d(hr, 2)
+    assert (lr - shrunk).abs().mean() < 0.5 * (lr - shrunk.flip(0)).abs().mean()

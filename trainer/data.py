@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dagan_cli.errors import NoInput
 from dagan_cli.protocol import bicubic
+from trainer import degradations
 from trainer.degradations import Strength, degrade
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,8 @@ def sample_batch(
     random = np.random.default_rng([seed, step])
     weights = np.sqrt([p.shape[0] * p.shape[1] for p in pictures.pixels])
     chosen = random.choice(len(pictures.pixels), size=batch, p=weights / weights.sum())
-    side = (patch + 2 * MARGIN) * scale
+    margin = margin_for(degradation)
+    side = (patch + 2 * margin) * scale
     crops = np.empty((batch, side, side, 3), np.uint8)
     for i, index in enumerate(chosen):
         crops[i] = _detailed_crop(pictures.pixels[index], side, scale, random)
@@ -96,12 +98,18 @@ def sample_batch(
             crops[i] = turned[:, ::-1].copy() if random.integers(2) else turned.copy()
     hr = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
     if degradation == "none":
-        lr = bicubic(hr, side // scale, side // scale)[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+        lr = bicubic(hr, side // scale, side // scale)
     else:
-        lr = degrade(hr / 255, scale, degradation, seed, step)[0][..., MARGIN:-MARGIN, MARGIN:-MARGIN] * 255
-    edge = MARGIN * scale
+        lr = degrade(hr / 255, scale, degradation, seed, step)[0] * 255
+    lr = lr[..., margin:-margin, margin:-margin]
+    edge = margin * scale
     hr = hr[..., edge:-edge, edge:-edge]
     return lr.div(255).contiguous(), hr.div(255).contiguous()
+
+
+def margin_for(degradation: Strength) -> int:
+    """LR pixels around a patch that its low-resolution side may have seen."""
+    return MARGIN if degradation == "none" else degradations.MARGIN
 
 
 def validation_pairs(pictures: Pictures, scale: int, largest: int = 512) -> Iterator[tuple[Tensor, Tensor]]:

@@ -21,7 +21,7 @@ from dagan_cli.model.checkpoint import load_model, save_model
 from dagan_cli.model.generator import Generator
 from trainer import processes
 from trainer.config import TrainConfig
-from trainer.data import Pictures, load_pictures, sample_batch, validation_pairs
+from trainer.data import Pictures, load_pictures, margin_for, sample_batch, validation_pairs
 from trainer.ema import Average
 from trainer.evaluate import distance, validate
 from trainer.lpips import Lpips
@@ -108,7 +108,7 @@ class _Run:
         _require_equal_shares(config, self.count)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         patch, scale = _largest_patch(config), config.generator.scale
-        self.pictures = load_pictures(data, smallest=(patch + 8) * scale)
+        self.pictures = load_pictures(data, smallest=(patch + 2 * margin_for(config.degradation)) * scale)
         self.pairs = list(validation_pairs(load_pictures([val], smallest=8 * scale), scale)) if val else []
         self.judge = Lpips.load(lpips).to(self.device) if lpips is not None else None
         if config.metric == "lpips" and (self.judge is None or not self.pairs):
