@@ -14,6 +14,7 @@ from dagan_cli.media.find import Source
 from dagan_cli.media.video import open_video
 from dagan_cli.media.video_codecs import plan
 from dagan_cli.media.video_info import VideoInfo
+from dagan_cli.media.video_mux import foreseen_losses
 from dagan_cli.planes import HALVINGS
 from dagan_cli.request import Forecast, Item, Request
 from dagan_cli.upscaler import Engines, Upscaler
@@ -62,7 +63,7 @@ class Forecaster:
         chroma = 0 if layout.chroma == "gray" else 2 / 2 ** sum(HALVINGS[layout.chroma])
         raw = size[0] * size[1] * (1 + chroma + layout.alpha) * (1 if layout.depth == 8 else 2) * (frames or 0)
         written = raw * _LOSSLESS.get(recipe.codec, _LOSSY) + path.stat().st_size  # with sound and all
-        warnings = (*warnings, *recipe.warnings)
+        warnings = (*warnings, *recipe.warnings, *foreseen_losses(info, target, request.encoding))
         if frames is None:
             warnings = (*warnings, "the number of frames is not known: time and disk are for none")
         return self._item(path, target, engine, (info.width, info.height), size, frames, 2 * written, warnings)

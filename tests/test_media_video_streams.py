@@ -15,7 +15,7 @@ from av.stream import Disposition
 
 from dagan_cli.media.video import open_video
 from dagan_cli.media.video_codecs import Encoding
-from dagan_cli.media.video_mux import default_suffix
+from dagan_cli.media.video_mux import default_suffix, foreseen_losses
 from dagan_cli.media.video_streams import chapters_within
 from tests.clips import FAST, clip, clip_with_times, described, ffmpeg, passed_through, payload, times
 
@@ -380,6 +380,8 @@ def test_sound_that_the_container_does_not_take_is_named(tmp_path, sound, before
     codec = sound.removeprefix("lib")
     assert warnings == (f"stream 1 (audio {codec}) is not kept: {after} does not take it, {taker} does",)
     assert "Audio" not in described(target)
+    with open_video(source) as video:
+        assert tuple(foreseen_losses(video.info, target, FAST)) == warnings
 
 
 @pytest.mark.parametrize(

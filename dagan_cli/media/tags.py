@@ -54,21 +54,30 @@ def mac_language(language: str) -> str:
     return _TO_MAC.get(language, language)
 
 
-def tag_file(out: OutputContainer, donor: InputContainer) -> list[str]:
-    """Give a new file, before its header is written, the tags of another; returns a warning if some have no place."""
-    form, tags = out.format.name, kept_metadata(donor.metadata)
-    out.metadata.update(kept_metadata(tags, form))
-    if form not in _KEPT:
-        return []
-    has_cover = any(stream.disposition & Disposition.attached_pic for stream in donor.streams)
-    if any(key.startswith("com.") for key in tags) and not has_cover:
-        # As free keys, where phones have "com.apple.quicktime.creationdate", all are kept; but then no cover is, and
-        # few players look for a title there.
+def tag_file(out: OutputContainer, donor: InputContainer) -> None:
+    """Give a new file, before its header is written, the tags of another."""
+    out.metadata.update(kept_metadata(donor.metadata, out.format.name))
+    if out.format.name in _KEPT and _as_keys(donor):
         out.container_options["movflags"] = "use_metadata_tags"
+
+
+def lost_tags(form: str, donor: InputContainer) -> list[str]:
+    """A warning, if a container has no place for some of a file's tags."""
+    if form not in _KEPT or _as_keys(donor):
         return []
+    tags = kept_metadata(donor.metadata)
     plain = [re.sub(r"-[a-z]{3}$", "", key.lower()) for key in tags]  # "title-fra" is "title" in one language more
     lost = [key for key, name in zip(tags, plain, strict=True) if name not in _KEPT[form].split()]
     return [f"tags are not kept: {', '.join(lost)}; .{form} has no place for them, .mkv does"] if lost else []
+
+
+def _as_keys(donor: InputContainer) -> bool:
+    """Whether to write QuickTime's free keys, where phones have "com.apple.quicktime.creationdate".
+
+    They take any tag; but then no cover picture is kept, and few players look for a title there.
+    """
+    has_cover = any(stream.disposition & Disposition.attached_pic for stream in donor.streams)
+    return not has_cover and any(key.startswith("com.") for key in donor.metadata)
 
 
 def lost_marks(form: str, stream: Stream) -> Iterator[str]:
@@ -95,7 +104,7 @@ def later_timecode(timecode: str, seconds: Fraction, rate: Fraction) -> str:
     count = (minutes * 60 + int(match[3])) * fps + int(match[5]) - skipped * (minutes - minutes // 10)
     count += round(seconds * rate)
     tens, rest = divmod(count, 600 * fps - 9 * skipped)
-    minute = max(0, rest - skipped) // (60 * fps - skipped) if skipped else rest // (60 * fps)
+    minute = max(0, rest - skipped) // (60 * fps - skipped)
     count += skipped * (9 * tens + minute)
     total, frame = divmod(count, fps)
     hours, total = divmod(total, 3600)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from fractions import Fraction
 from itertools import count
 from typing import cast
 
-import av
 from av.container import OutputContainer
-from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Stream
 
 from dagan_cli.media.subtitles import LONGEST, Cue, OneAtATime, read_cue, write_cue
+from dagan_cli.media.trial import Trial
 
 _HIDES_WHAT_IS_EARLY = ("mp4", "mov")  # behind an edit list; players of Matroska show what lies before 0
 _AMR_BLOCK = (13, 14, 16, 18, 20, 21, 27, 32, 6, 1, 1, 1, 1, 1, 1, 1)  # bytes, by frame type (3GPP TS 26.101)
@@ -31,7 +28,7 @@ class Track:
         self.name = name
         self.end: int | None = None  # ticks of the new file: what begins here or later is left out
         self._source, self._copy, self._form = source, copy, out.format.name
-        self._trial: _Trial | None = None
+        self._trial: Trial | None = None
         self._refused = 0  # packets that the container does not take, or of times far outside of the file
         self._mended = 0  # time stamps
         self._last_read: int | None = None  # decoding time, ticks of the source
@@ -188,7 +185,7 @@ class Track:
 
     def _made_of(self, packet: Packet) -> Iterator[Packet]:
         """The packet as the container takes it; nothing if it refuses it, now rather than among the pictures."""
-        self._trial = self._trial or _Trial(self._source, self._form)
+        self._trial = self._trial or Trial(self._source, self._form)
         self._put_in_order(packet)
         if self._trial.takes(packet):
             yield self._for_mux(packet)
@@ -252,69 +249,6 @@ class TextTrack(Track):
         packet.duration = cue.end - cue.start
         self._put_in_order(packet)
         return self._for_mux(packet)
-
-
-class _Trial:
-    """The same container with this stream alone, written to nowhere.
-
-    A muxer looks into some packets and refuses damaged ones, but only when they are due, in the middle of the pictures;
-    and mp4 looks at a stream's header only at the end.
-    """
-
-    def __init__(self, source: Stream, form: str) -> None:
-        self._source, self._form = source, form
-        self._taken = False  # any packet yet
-        self._out = self._opened()
-
-    def takes(self, packet: Packet) -> bool:
-        try:
-            if not self._taken:
-                with self._opened() as first:
-                    self._mux(first, packet)
-            self._mux(self._out, packet)
-        except FFmpegError:
-            if not self._taken:  # begin again as the other file will, which is not given this packet
-                self.close()
-                self._out = self._opened()
-            return False
-        self._taken = True
-        return True
-
-    def close(self) -> None:
-        with suppress(FFmpegError):
-            self._out.close()
-
-    def _opened(self) -> OutputContainer:
-        out = av.open(_Nowhere(), "w", format=self._form, metadata_errors="surrogateescape")
-        out.add_stream_from_template(self._source, opaque=True)
-        out.start_encoding()
-        return out
-
-    def _mux(self, out: OutputContainer, packet: Packet) -> None:
-        times = packet.pts, packet.dts, packet.duration
-        packet.stream, packet.time_base = out.streams[0], cast(Fraction, out.streams[0].time_base)
-        try:
-            out.mux(packet)
-        finally:
-            packet.pts, packet.dts, packet.duration = times
-
-
-class _Nowhere:
-    """A file that forgets; without `seek` some headers are refused."""
-
-    def __init__(self) -> None:
-        self._at = 0
-
-    def write(self, data: bytes) -> int:
-        self._at += len(data)
-        return len(data)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + (0 if whence == io.SEEK_SET else self._at)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
 
 
 def _promised_end(stream: Stream) -> Fraction | None:

@@ -16,10 +16,11 @@ import av
 from av.codec.codec import UnknownCodecError
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from dagan_cli.errors import BadOption
-from dagan_cli.media.tags import kept_metadata, later_timecode, tag_file
+from dagan_cli.media.tags import kept_metadata, later_timecode, lost_tags, tag_file
 from dagan_cli.media.video_codecs import Encoding, Recipe, Size
 from dagan_cli.media.video_encoder import set_up
 from dagan_cli.media.video_info import VideoInfo, open_input
@@ -92,8 +93,7 @@ class FilePlan:
         video, copies, dropped = None, None, []
         if donor is not None:
             copies = CopiedStreams(donor, out)
-            keeps_sound, which = self.encoding.audio == "copy", self.encoding.streams
-            kept, dropped = sort_streams(donor, self.source.stream, self.form, keeps_sound, which)
+            kept, dropped = _sorted_streams(donor, self.source, self.form, self.encoding)
             for stream in donor.streams:
                 if stream.index == self.source.stream:
                     video = self._add_video(out)
@@ -101,7 +101,8 @@ class FilePlan:
                     video.disposition = stream.disposition
                 elif stream in kept:
                     copies.add(stream)
-            dropped += tag_file(out, donor)
+            dropped += lost_tags(self.form, donor)
+            tag_file(out, donor)
             out.set_chapters(chapters_within(donor.chapters(), *span))
         video = video or self._add_video(out)
         for tags in (out.metadata, video.metadata):
@@ -163,6 +164,21 @@ def default_suffix(source: VideoInfo, codec: str | None = None) -> str:
     """
     suffix = _nearest_suffix(source)
     return suffix if codec is None or _takes(_CONTAINERS[suffix], codec) else ".mkv"
+
+
+def foreseen_losses(source: VideoInfo, target: Path, encoding: Encoding) -> list[str]:
+    """What a file of that name will not hold as the source does, beside the picture, as far as headers tell."""
+    form = _CONTAINERS.get(target.suffix.lower())
+    if form is None:
+        return []
+    with open_input(source.path) as donor:
+        return [*_sorted_streams(donor, source, form, encoding)[1], *lost_tags(form, donor)]
+
+
+def _sorted_streams(
+    donor: InputContainer, source: VideoInfo, form: str, encoding: Encoding
+) -> tuple[list[Stream], list[str]]:
+    return sort_streams(donor, source.stream, form, encoding.audio == "copy", encoding.streams)
 
 
 def _takes(form: str, codec: str) -> bool:
