@@ -77,7 +77,7 @@ def _as_keys(donor: InputContainer) -> bool:
     They take any tag; but then no cover picture is kept, and few players look for a title there.
     """
     has_cover = any(stream.disposition & Disposition.attached_pic for stream in donor.streams)
-    return not has_cover and any(key.startswith("com.") for key in donor.metadata)
+    return not has_cover and any(key.lower().startswith("com.") for key in donor.metadata)
 
 
 def lost_marks(form: str, stream: Stream) -> Iterator[str]:
