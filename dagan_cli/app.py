@@ -254,8 +254,8 @@ def eval_(
 def verify(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="What was upscaled.")],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="What came of it.")],
-    start: Annotated[float | None, typer.Option("--start", help="As it was given to upscale.")] = None,
-    end: Annotated[float | None, typer.Option("--end", help="As it was given to upscale.")] = None,
+    start: Annotated[str | None, typer.Option("--start", help="As it was given to upscale.")] = None,
+    end: Annotated[str | None, typer.Option("--end", help="As it was given to upscale.")] = None,
     frames: Annotated[int | None, typer.Option("--frames", min=1, help="As it was given to upscale.")] = None,
     audio: Annotated[str, typer.Option("--audio", help="As it was given to upscale.")] = "copy",
     as_json: AsJson = False,
@@ -273,7 +273,7 @@ def verify(
             found = verify_(
                 source,
                 output,
-                Part(start, end, frames),
+                Part(moment("--start", start), moment("--end", end), frames),
                 sound=sound,
                 tell=lambda done, total: reporter.advance(done, total, "frames"),
             )

@@ -59,9 +59,9 @@ def whole_or_absent(target: Path) -> Iterator[Path]:
         raise cannot_write(target, error) from error
     try:
         yield part
-        _sync(part)
+        sync(part)
         part.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     except OSError as error:
         if is_write_failure(error):
             raise cannot_write(target, error) from error
@@ -71,7 +71,8 @@ def whole_or_absent(target: Path) -> Iterator[Path]:
             part.unlink()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Put a file, or a folder's list of names, on the disk itself."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

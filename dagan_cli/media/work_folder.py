@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dagan_cli.errors import BadOption, CannotWrite
-from dagan_cli.media.atomic import cannot_write, is_write_failure
+from dagan_cli.media.atomic import cannot_write, is_write_failure, sync
 
 try:
     import fcntl
@@ -57,7 +57,7 @@ class WorkFolder:
     def finish(self, pts: list[int], durations: list[int]) -> None:
         """Put the next segment, written to its path, on the disk, then into the journal."""
         path = self.path_of(len(self.segments))
-        _sync(path)
+        sync(path)
         segment = Segment(path.stat().st_size, _crc32(path), pts, durations)
         self._append(asdict(segment))
         self.segments.append(segment)
@@ -132,7 +132,7 @@ def _begun(path: Path, settings: Mapping[str, Any]) -> WorkFolder:
             old.unlink()
     work = WorkFolder(path)
     work._append({"settings": settings})
-    _sync(path)
+    sync(path)
     return work
 
 
@@ -186,9 +186,9 @@ def _rewrite(path: Path, settings: Mapping[str, Any], segments: list[Segment]) -
     new = path / "journal.new"
     lines = [{"settings": settings}, *(asdict(segment) for segment in segments)]
     new.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="ascii")
-    _sync(new)
+    sync(new)
     new.replace(path / _JOURNAL)
-    _sync(path)
+    sync(path)
 
 
 def _is_whole(path: Path, segment: Segment) -> bool:
@@ -216,11 +216,3 @@ def _locked(path: Path, target: Path) -> Iterator[None]:
             except BlockingIOError as error:
                 raise CannotWrite(f"another dagan is making {target}", hint="wait for it, or stop it") from error
         yield
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
