@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
+from typing import ParamSpec, TypeVar
 
 from dagan_cli.bench_report import Candidate, StageBench
 from dagan_cli.bench_stages import PictureStages, Run, VideoStages
@@ -22,6 +24,9 @@ from dagan_cli.request import Item, Request
 from dagan_cli.upscale import run
 from dagan_cli.upscaler import BASELINES, Engines
 from dagan_cli.work import Advance
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _PUT_OFF = 50  # frames: encoders look so far ahead before they do most of their work
 _LONG = 5 * _PUT_OFF  # enough to leave out the beginning, where they only look, and the end, where they are alone
@@ -48,18 +53,18 @@ def bench(
         folder = Path(name)
         note("loading, and warming up the network")
         main = Engines(request)
-        engine = main.for_factor(factor)
+        engine = _apart(main.for_factor, factor)
         if is_picture(path):
-            stages = PictureStages(path, request, engine, folder)
+            stages = _apart(PictureStages, path, request, engine, folder)
         else:
-            stages = VideoStages(path, request, engine, folder, seconds / rounds)
-        before, after = stages.before(engine), stages.after(engine)
+            stages = _apart(VideoStages, path, request, engine, folder, seconds / rounds)
+        before, after = stages.before(engine), _apart(stages.after, engine)
         paces = {name: _Pace(run, stages.batch(engine)) for name, run in (before | after).items()}
         ways = []
         for asked in _ways(request, engine.orders):
             is_main = asked.model == request.model and asked.order in (request.order, engine.order)
             engines = main if is_main else Engines(asked)
-            network = engines.for_factor(factor)
+            network = _apart(engines.for_factor, factor)
             paces[f"network, {_label(asked)}"] = alone = _Pace(stages.network(network), stages.batch(network))
             end_to_end = _EndToEnd(asked, engines, folder)
             apart = [paces[name] for name in (*before, *after)] + [alone]
@@ -113,9 +118,19 @@ class _Pace:
     spent: float = 0.0  # seconds, without the warm-up
 
     def take(self, frames: int) -> None:
-        done, seconds = self.run(max(self.least, frames))
+        done, seconds = _apart(self.run, max(self.least, frames))
         self.spent += seconds
         self.rate = max(self.rate, done / seconds)
+
+
+def _apart(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The result of a call in a thread that ends with it.
+
+    OpenMP keeps workers for every thread that ever computed, and while there are more of them than processors they
+    sleep where they would spin: what is timed later, `dagan upscale` with threads of its own above all, gets slower.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="bench") as pool:
+        return pool.submit(work, *args, **kwargs).result()
 
 
 def _measure(
@@ -128,7 +143,7 @@ def _measure(
     guesses = {}
     for name, pace in paces.items():
         note(f"warming up: {name}")
-        done, taken = pace.run(pace.least)
+        done, taken = _apart(pace.run, pace.least)
         guesses[name] = done / taken
         if taken > seconds:  # what is that slow needs no warmth
             pace.rate, pace.spent = guesses[name], taken
