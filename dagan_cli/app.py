@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,43 +18,29 @@ from dagan_cli.arguments import (
     one_of,
     result_folder,
     tile_side,
-    time_budget,
     whole_number,
 )
-from dagan_cli.console import Reporter, StopSignals, draw_training, fail, say, table
-from dagan_cli.errors import BadModel, BadOption, DaganError
+from dagan_cli.command import SETTINGS, AsJson, Debug, friendly_errors
+from dagan_cli.console import Reporter, fail, say, table
+from dagan_cli.errors import BadModel, BadOption
+from dagan_cli.train_commands import train_app
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # click's, which newer typers carry within themselves
-
-# Underscores and dashes in long flags are the same: scripts written for other upscalers run.
-_SETTINGS = {"help_option_names": ["-h", "--help"], "token_normalize_func": lambda name: name.replace("_", "-")}
 
 app = typer.Typer(
     name="dagan",
     help="Upscale images and video with a dual-attention Runge-Kutta GAN, and train new weights for it.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: rich would take longer to load than all the rest
-    context_settings=_SETTINGS,
+    context_settings=SETTINGS,
 )
-models_app = typer.Typer(help="The published models.", rich_markup_mode=None, context_settings=_SETTINGS)
+models_app = typer.Typer(help="The published models.", rich_markup_mode=None, context_settings=SETTINGS)
 app.add_typer(models_app, name="models")
+app.add_typer(train_app, name="train")
 
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 Order = Annotated[int | None, typer.Option("--order", help="The solver's order, 1, 2 or 4: speed 4x, 2x, 1x.")]
 Tile = Annotated[str, typer.Option("-t", "--tile", help="auto, off, or the side in input pixels.")]
-
-
-@contextlib.contextmanager
-def friendly_errors(debug: bool) -> Iterator[None]:
-    """A DaganError becomes two lines and its exit code; anything else is a bug and keeps its traceback."""
-    try:
-        yield
-    except DaganError as error:
-        if debug:
-            raise
-        raise typer.Exit(fail(error)) from None
 
 
 def run_command(arguments: list[str]) -> int:
@@ -486,77 +470,3 @@ def doctor(as_json: AsJson = False) -> None:
         elif isinstance(value, list):
             value = ", ".join(map(str, value))
         typer.echo(f"{name + ':':18} {value}")
-
-
-@app.command()
-def train(
-    data: Annotated[list[Path], typer.Option("--data", help="Folder of high-resolution pictures; repeatable.")],
-    preset: Annotated[str | None, typer.Option("--preset", help="A named run, such as psnr-x4.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="A TOML file of choices.")] = None,
-    run: Annotated[Path, typer.Option("--run", help="Folder of the run; it goes on if it has begun.")] = Path(
-        "runs/run"
-    ),
-    val: Annotated[Path | None, typer.Option("--val", help="Folder of held-out pictures.")] = None,
-    budget: Annotated[str | None, typer.Option("--budget", help="Training time, such as 20m or 3h.")] = None,
-    iterations: Annotated[int | None, typer.Option("--iterations", min=1, help="Steps, in place of a budget.")] = None,
-    schedule: Annotated[str | None, typer.Option("--schedule", help="cosine, constant or cooldown.")] = None,
-    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Patches a step.")] = None,
-    lr: Annotated[float | None, typer.Option("--lr", help="Learning rate.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same data order.")] = None,
-    begin: Annotated[Path | None, typer.Option("--start", help="Model file to take fitting weights from.")] = None,
-    branch: Annotated[
-        Path | None, typer.Option("--branch", help="Run folder to branch off, as for a cooldown.")
-    ] = None,
-    vgg_weights: Annotated[
-        Path | None, typer.Option("--vgg-weights", help="Of the network that judges in the adversarial phase.")
-    ] = None,
-    lpips: Annotated[Path | None, typer.Option("--lpips", help="LPIPS weights, to validate by.")] = None,
-    only_gan: Annotated[
-        bool, typer.Option("--only-gan", help="Leave the pixel phase out: --start has been through it.")
-    ] = False,
-    gan_budget: Annotated[str | None, typer.Option("--gan-budget", help="Time of the adversarial phase.")] = None,
-    resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on, or refuse a run that has begun.")] = True,
-    progress: Annotated[str, typer.Option("--progress", help="auto, bar, json or none.")] = "auto",
-    debug: Debug = False,
-) -> None:
-    """Train new weights; the run's folder gets model.safetensors, best.safetensors and log.jsonl."""
-    with friendly_errors(debug):
-        if preset is not None and config is not None:
-            raise BadOption("both --preset and --config were given", hint="give one of them")
-        mode = one_of("--progress", progress, ("auto", "bar", "json", "none"))
-        if not resume and (run / "state.pt").exists():
-            raise BadOption(f"{run} holds a run that has begun", hint="name another folder with --run")
-
-        from dataclasses import replace
-
-        from trainer import presets
-        from trainer.config import read_config
-        from trainer.loop import train as train_
-
-        chosen = read_config(config) if config else presets.preset(preset or "psnr-x4")
-        wanted: dict[str, Any] = {"batch": batch, "lr": lr, "seed": seed, "schedule": schedule}
-        if budget is not None and iterations is not None:
-            raise BadOption("both --budget and --iterations were given", hint="give one of them")
-        if budget is not None or iterations is not None:
-            chosen = replace(chosen, budget=time_budget(budget) if budget else None, iterations=iterations)
-        chosen = replace(chosen, **{name: value for name, value in wanted.items() if value is not None})
-        if (only_gan or gan_budget) and chosen.gan is None:
-            raise BadOption("this run has no adversarial phase", hint="use a preset that has one, such as gan-x4")
-        if only_gan:
-            chosen = replace(chosen, iterations=0, budget=None)
-        if gan_budget is not None and chosen.gan is not None:
-            chosen = replace(chosen, gan=replace(chosen.gan, budget=time_budget(gan_budget), iterations=None))
-        with StopSignals().caught() as stop:
-            steps = train_(
-                chosen,
-                data,
-                run,
-                val=val,
-                start=begin,
-                branch=branch,
-                perceptual=vgg_weights,
-                lpips=lpips,
-                should_stop=stop,
-            )
-            draw_training(steps, mode, str(run))
-        raise typer.Exit(stop.exit_code if stop() else 0)

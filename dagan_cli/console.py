@@ -221,7 +221,7 @@ def draw_training(steps: Any, mode: ProgressMode, name: str) -> None:
                 spoken = time.monotonic()
                 left = "" if p.remaining is None else f"  {p.remaining / 60:.1f} min left"
                 say(facts + left)
-            if p.psnr is not None and mode != "json":
+            if p.psnr is not None and mode in ("bar", "auto"):
                 line = f"step {p.step}: PSNR-Y {p.psnr:.3f} dB"
                 (bar.console.print(line, highlight=False) if bar is not None else say(line))
 

@@ -34,7 +34,7 @@ def test_a_command_of_the_readme_parses(line, tmp_path, monkeypatch):
             Path(word).touch()
     words = with_verb(words)
     command = GROUP
-    while hasattr(command, "commands") and not words[0].startswith("-"):
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
         assert words[0] in command.commands, line
         command, words = command.commands[words[0]], words[1:]
     if words and words[0] != "--help":  # else it only names the verb

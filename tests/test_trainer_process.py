@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
+from dagan_cli.app import run_command
 from dagan_cli.model.checkpoint import load_model
-from trainer.__main__ import main
 from trainer.loop import train
 from trainer.presets import preset
 from trainer.state import load_state
@@ -25,6 +27,7 @@ warmup = 2
 iterations = 24
 precision = "fp32"
 save_every = 1e-6
+validate_every = 1
 [generator]
 scale = 2
 blocks = 2
@@ -53,21 +56,29 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-def trainer(config: str | Path, pictures: Path, run: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "trainer", str(config), "--data", str(pictures), "--run", str(run), "--every", "0"]
-    return subprocess.Popen(
-        command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def trainer(config: Path, pictures: Path, run: Path) -> subprocess.Popen[str]:
+    """It validates, and so tells, every step."""
+    command = [sys.executable, "-m", "dagan_cli", "train", "--config", str(config), "--progress", "json"]
+    command += ["--data", str(pictures), "--val", str(pictures), "--run", str(run)]
+    return subprocess.Popen(command, cwd=Path(__file__).parents[1], stderr=subprocess.PIPE, text=True)
+
+
+def steps_of(process: subprocess.Popen[str]) -> Iterator[int]:
+    assert process.stderr is not None
+    for line in process.stderr:
+        event = json.loads(line)
+        assert event["event"] == "train"
+        yield event["step"]
 
 
 def stop_after(process: subprocess.Popen[str], steps: int, number: int) -> int:
-    """Send the signal once so many steps were printed; the exit code."""
-    assert process.stdout is not None
+    """Send the signal once so many steps were told; the exit code."""
+    told = steps_of(process)
     for _ in range(steps):
-        assert process.stdout.readline().startswith("step ")
+        next(told)
     process.send_signal(number)
-    process.communicate(timeout=60)
-    return process.returncode
+    list(told)
+    return process.wait(timeout=60)
 
 
 def test_a_run_killed_and_terminated_ends_in_the_same_weights_as_one_left_alone(pictures, tmp_path):
@@ -83,10 +94,9 @@ def test_a_run_killed_and_terminated_ends_in_the_same_weights_as_one_left_alone(
     terminated = load_state(cut)["step"]
     assert killed + 4 <= terminated < 24
     process = trainer(config, pictures, cut)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (0, "")
-    assert out.splitlines()[0].startswith(f"step {terminated + 1} ")
-    assert out.splitlines()[-1].endswith("done")
+    told = list(steps_of(process))
+    assert process.wait(timeout=60) == 0
+    assert (told[0], told[-1]) == (terminated + 1, 24)
 
     a, b = load_state(whole), load_state(cut)
     assert a["step"] == b["step"] == 24
@@ -101,25 +111,23 @@ def test_a_run_killed_and_terminated_ends_in_the_same_weights_as_one_left_alone(
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-@pytest.fixture
-def no_handlers(monkeypatch) -> None:
-    monkeypatch.setattr(signal, "signal", lambda *_: None)  # those of the test's own process stay as they are
+def test_the_smoke_preset_trains_to_its_end(pictures, tmp_path, capsys):
+    where = ["--data", str(pictures), "--val", str(pictures), "--run", str(tmp_path / "run")]
+    assert run_command(["train", "--preset", "smoke", *where]) == 0
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("step 20: PSNR-Y ")
 
 
-@pytest.mark.usefixtures("no_handlers")
-def test_the_smoke_preset_trains_to_its_end(pictures, tmp_path, monkeypatch, capsys):
-    arguments = ["trainer", "smoke", "--data", str(pictures), "--val", str(pictures), "--run", str(tmp_path / "run")]
-    monkeypatch.setattr(sys, "argv", arguments)
-    assert main() == 0
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("step 20 ")
-    assert "PSNR-Y" in last
+def test_of_processes_that_train_together_one_speaks(pictures, tmp_path, monkeypatch, capsys):
+    where = ["--data", str(pictures), "--val", str(pictures), "--run", str(tmp_path / "run")]
+    monkeypatch.setenv("RANK", "1")  # as torchrun numbers them; alone in its world, it trains as one would
+    assert run_command(["train", "--preset", "smoke", "--set", "iterations=2", *where]) == 0
+    assert capsys.readouterr().err == ""
 
 
-@pytest.mark.usefixtures("no_handlers")
 @pytest.mark.parametrize(("preset", "data", "code"), [("smoke", "nothing", 3), ("smok", "pictures", 2)])
-def test_an_error_is_two_lines_and_its_exit_code(preset, data, code, pictures, tmp_path, monkeypatch, capsys):
-    arguments = ["trainer", preset, "--data", str(tmp_path / data), "--run", str(tmp_path / "run")]
-    monkeypatch.setattr(sys, "argv", arguments)
-    assert main() == code
-    assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()] == ["error", "try"]
+def test_an_error_is_two_lines_and_its_exit_code(preset, data, code, pictures, tmp_path, capsys):
+    assert pictures.is_dir()
+    where = ["--data", str(tmp_path / data), "--run", str(tmp_path / "run")]
+    assert run_command(["train", "--preset", preset, *where]) == code
+    assert [line.split(":")[0].strip() for line in capsys.readouterr().err.splitlines()] == ["error", "try"]

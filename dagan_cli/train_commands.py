@@ -1,0 +1,128 @@
+"""`dagan train`: the doors to the trainer, which is imported only while they are used."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dagan_cli.arguments import one_of, time_budget
+from dagan_cli.command import SETTINGS, Debug, friendly_errors
+from dagan_cli.console import StopSignals, draw_training
+from dagan_cli.errors import BadOption
+
+if TYPE_CHECKING:
+    from trainer.config import TrainConfig
+
+train_app = typer.Typer(rich_markup_mode=None, context_settings=SETTINGS)
+
+
+@train_app.callback(invoke_without_command=True)
+def train(
+    context: typer.Context,
+    data: Annotated[
+        list[Path] | None, typer.Option("--data", help="Folder of high-resolution pictures; repeatable.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="A named run; psnr-x4 by default. A wrong name lists all.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="A TOML file of choices.")] = None,
+    values: Annotated[
+        list[str] | None, typer.Option("--set", help="Any choice, such as gan.lr=1e-4; repeatable.")
+    ] = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print all choices as TOML, and end.")] = False,
+    run: Annotated[Path, typer.Option("--run", help="Folder of the run; it goes on if it has begun.")] = Path(
+        "runs/run"
+    ),
+    val: Annotated[Path | None, typer.Option("--val", help="Folder of held-out pictures.")] = None,
+    budget: Annotated[str | None, typer.Option("--budget", help="Training time, such as 20m or 3h.")] = None,
+    iterations: Annotated[int | None, typer.Option("--iterations", min=1, help="Steps, in place of a budget.")] = None,
+    schedule: Annotated[str | None, typer.Option("--schedule", help="cosine, constant or cooldown.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Patches a step.")] = None,
+    lr: Annotated[float | None, typer.Option("--lr", help="Learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same data order.")] = None,
+    begin: Annotated[Path | None, typer.Option("--start", help="Model file to take fitting weights from.")] = None,
+    branch: Annotated[
+        Path | None, typer.Option("--branch", help="Run folder to branch off, as for a cooldown.")
+    ] = None,
+    vgg_weights: Annotated[
+        Path | None, typer.Option("--vgg-weights", help="Of the network that judges in the adversarial phase.")
+    ] = None,
+    lpips: Annotated[Path | None, typer.Option("--lpips", help="LPIPS weights, to validate by.")] = None,
+    only_gan: Annotated[
+        bool, typer.Option("--only-gan", help="Leave the pixel phase out: --start has been through it.")
+    ] = False,
+    gan_budget: Annotated[str | None, typer.Option("--gan-budget", help="Time of the adversarial phase.")] = None,
+    resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on, or refuse a run that has begun.")] = True,
+    progress: Annotated[str, typer.Option("--progress", help="auto, bar, json or none.")] = "auto",
+    debug: Debug = False,
+) -> None:
+    """Train new weights; the run's folder gets model.safetensors, best.safetensors and log.jsonl."""
+    if context.invoked_subcommand is not None:
+        return
+    with friendly_errors(debug):
+        if preset is not None and config is not None:
+            raise BadOption("both --preset and --config were given", hint="give one of them")
+        mode = one_of("--progress", progress, ("auto", "bar", "json", "none"))
+
+        from trainer import presets
+        from trainer.config import read_config
+        from trainer.config_text import to_toml, with_values
+
+        chosen = read_config(config) if config else presets.preset(preset or "psnr-x4")
+        chosen = _with_end(chosen, budget, iterations, schedule)
+        chosen = _with_gan(chosen, only_gan, gan_budget)
+        flags: dict[str, Any] = {"batch": batch, "lr": lr, "seed": seed}
+        given = [f"{name}={value!r}" for name, value in flags.items() if value is not None]
+        chosen = with_values(chosen, [*given, *(values or [])])
+        if print_config:
+            typer.echo(to_toml(chosen), nl=False)
+            return
+        if not data:
+            raise BadOption("no pictures to train on", hint="name their folder with --data")
+        if not resume and (run / "state.pt").exists():
+            raise BadOption(f"{run} holds a run that has begun", hint="name another folder with --run")
+
+        from trainer.loop import train as train_
+
+        with StopSignals().caught() as stop:
+            steps = train_(
+                chosen,
+                data,
+                run,
+                val=val,
+                start=begin,
+                branch=branch,
+                perceptual=vgg_weights,
+                lpips=lpips,
+                should_stop=stop,
+            )
+            # Of several processes that train together, the first one speaks.
+            draw_training(steps, mode if os.environ.get("RANK", "0") == "0" else "none", str(run))
+        raise typer.Exit(stop.exit_code if stop() else 0)
+
+
+def _with_end(config: TrainConfig, budget: str | None, iterations: int | None, schedule: str | None) -> TrainConfig:
+    """Steps and time replace each other, and a constant rate goes on for ever unless told otherwise."""
+    from dataclasses import replace
+
+    if budget is not None and iterations is not None:
+        raise BadOption("both --budget and --iterations were given", hint="give one of them")
+    ends: dict[str, Any] = {"schedule": schedule} if schedule else {}
+    if budget is not None or iterations is not None or schedule == "constant":
+        ends |= {"budget": time_budget(budget) if budget else None, "iterations": iterations}
+    return replace(config, **ends)
+
+
+def _with_gan(config: TrainConfig, only_gan: bool, budget: str | None) -> TrainConfig:
+    from dataclasses import replace
+
+    if not only_gan and budget is None:
+        return config
+    if config.gan is None:
+        raise BadOption("this run has no adversarial phase", hint="use a preset that has one, such as gan-x4")
+    if budget is not None:
+        config = replace(config, gan=replace(config.gan, budget=time_budget(budget), iterations=None))
+    return replace(config, iterations=0, budget=None) if only_gan else config
