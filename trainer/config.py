@@ -27,7 +27,7 @@ class GanConfig:
     """The adversarial phase, which starts from the averaged weights of the pixel phase."""
 
     discriminator: Discriminator = "unet"
-    width: int = 64  # channels of the unet at the full size
+    width: int = 64  # channels of the unet or of leftthomas at the full size
     loss: Adversarial = "bce"
     iterations: int | None = None  # the phase ends after so many steps ...
     budget: float | None = None  # ... or after so many seconds
@@ -73,6 +73,7 @@ class TrainConfig:
     """One training run. Raises BadOption when the choices contradict each other."""
 
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    baseline: str | None = None  # a network of trainer.baselines in the generator's place: it takes scale and patch
     batch: int = 16  # patches per step
     accumulate: int = 1  # parts a batch is cut into to save memory; the gradients are those of the whole
     loss: Loss = "l1"
@@ -91,6 +92,7 @@ class TrainConfig:
     precision: Precision = "auto"  # bf16 autocast where the hardware has it
     compile: bool = False  # torch.compile of the generator
     validate_every: int = 1000  # steps
+    validate_side: int = 512  # pixels: of each held-out picture, the centre of at most this side
     metric: Metric = "psnr_y"  # by which the best weights are told
     patience: int | None = None  # stop after so many validations without a better one
     keep: int = 3  # checkpoints of the last validations that are kept, beside the best
@@ -99,7 +101,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check_choices(TrainConfig, self, ("loss", "schedule", "precision", "degradation", "metric"))
-        for name in ("batch", "accumulate", "validate_every", "keep"):
+        for name in ("batch", "accumulate", "validate_every", "validate_side", "keep"):
             value = getattr(self, name)
             _require(type(value) is int and value > 0, f"{name} = {value!r}", "use a whole number above 0")
         _require(self.batch % self.accumulate == 0, f"accumulate = {self.accumulate}", "use a divisor of the batch")
@@ -129,6 +131,8 @@ class TrainConfig:
                 f"order_odds = {self.order_odds}",
                 f"give one number for each of the generator's orders, {self.generator.orders}",
             )
+        if self.baseline is not None:
+            _check_baseline(self.baseline, self.generator)
         if self.schedule != "constant":
             ends = self.iterations is not None or self.budget is not None
             _require(ends, f"a {self.schedule} schedule without an end", "give a --budget or --iterations")
@@ -190,6 +194,16 @@ def _check_choices(kind: type, config: Any, names: tuple[str, ...]) -> None:
     for name in names:
         value, choices = getattr(config, name), get_args(hints[name])
         _require(value in choices, f"{name} = {value!r}", f"choose one of {', '.join(choices)}")
+
+
+def _check_baseline(name: Any, generator: GeneratorConfig) -> None:
+    from trainer.baselines import names
+
+    near = get_close_matches(str(name), names(), n=1, cutoff=0)[0]
+    _require(name in names(), f"no baseline {name!r}", f"did you mean {near}?")
+    least = name.startswith("mdsr") and generator.scale == 8
+    _require(not least, f"{name} at a scale of 8", "it has 2, 3 and 4")
+    _require(not generator.orders, f"{name} with orders {generator.orders}", "a baseline has no dial: leave them out")
 
 
 def _check_end(config: TrainConfig | GanConfig) -> None:

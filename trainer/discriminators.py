@@ -21,7 +21,7 @@ def discriminator(kind: Kind, side: int = 96, width: int = 64) -> nn.Module:
     srgan: the original (Ledig et al., CVPR 2017), whose dense layer fits pictures of one `side` in pixels; (N, 1).
     vgg128: ESRGAN's (Wang et al., 2018), exact for 128 pixels, of which other sides are an average; (N, 1).
     unet: Real-ESRGAN's (Wang et al., 2021), with spectral norm; a logit for each pixel, (N, 1, H, W). Its `width` is
-    64 channels at the full size; 16 costs a sixteenth, for training on a CPU.
+    64 channels at the full size; 16 costs a sixteenth, for training on a CPU. So it does for leftthomas.
     """
     if kind == "unet":
         return UNet(width)
@@ -29,8 +29,8 @@ def discriminator(kind: Kind, side: int = 96, width: int = 64) -> nn.Module:
         return nn.Sequential(*_vgg_convs(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), *_dense(512 * 4 * 4, 100))
     if kind == "srgan":
         return nn.Sequential(*_srgan_convs(), nn.Flatten(), *_dense(512 * ceil(side / 16) ** 2, 1024))
-    head = (nn.Conv2d(512, 1024, 1), _leaky(), nn.Conv2d(1024, 1, 1), nn.Flatten())
-    return nn.Sequential(*_srgan_convs(), nn.AdaptiveAvgPool2d(1), *head)
+    head = (nn.Conv2d(8 * width, 16 * width, 1), _leaky(), nn.Conv2d(16 * width, 1, 1), nn.Flatten())
+    return nn.Sequential(*_srgan_convs(width), nn.AdaptiveAvgPool2d(1), *head)
 
 
 class UNet(nn.Module):
@@ -73,11 +73,10 @@ def _normed(width: int, out: int, kernel: int, stride: int) -> nn.Module:
     return spectral_norm(_Conv(width, out, kernel, stride, 1, bias=False))
 
 
-def _srgan_convs() -> list[nn.Module]:
-    layers: list[nn.Module] = [nn.Conv2d(3, 64, 3, padding=1), _leaky()]
-    for width, out in ((64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 512), (512, 512)):
-        stride = 2 if width == out else 1
-        layers += [nn.Conv2d(width, out, 3, stride, 1), nn.BatchNorm2d(out), _leaky()]
+def _srgan_convs(width: int = 64) -> list[nn.Module]:
+    layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1), _leaky()]
+    for a, b in pairwise(width * times for times in (1, 1, 2, 2, 4, 4, 8, 8)):
+        layers += [nn.Conv2d(a, b, 3, 2 if a == b else 1, 1), nn.BatchNorm2d(b), _leaky()]
     return layers
 
 

@@ -6,21 +6,28 @@ from copy import deepcopy
 
 import torch
 
-from dagan_cli.model.generator import Generator
+from trainer.baselines import Baseline
 
 
 class Average:
-    """Exponential moving average of all parameters; early steps are weighted so that the start is soon forgotten."""
+    """Exponential moving average of all parameters; early steps are weighted so that the start is soon forgotten.
 
-    def __init__(self, network: Generator, decay: float) -> None:
+    The statistics of a batch norm are averaged as its weights are: those of the last batches would belong to weights
+    that the average is far behind of.
+    """
+
+    def __init__(self, network: Baseline, decay: float) -> None:
         self.decay = decay
         self.network = deepcopy(network).requires_grad_(False).eval()
 
     @torch.no_grad()
-    def update(self, network: Generator, step: int) -> None:
+    def update(self, network: Baseline, step: int) -> None:
         """Move towards `network` after its `step`-th update, counted from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for mean, new in zip(self.network.parameters(), network.parameters(), strict=True):
             mean.lerp_(new, 1 - decay)
         for mean, new in zip(self.network.buffers(), network.buffers(), strict=True):
-            mean.copy_(new)  # a batch norm's statistics, which are averages already
+            if mean.is_floating_point():
+                mean.lerp_(new, 1 - decay)
+            else:
+                mean.copy_(new)  # how many batches a norm has seen

@@ -1,34 +1,43 @@
-"""How good the weights are: PSNR-Y on a held-out folder, by the protocol of the papers."""
+"""How good the weights are on a held-out folder: PSNR by the protocol of the papers, and LPIPS."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from math import inf, log10
 
 import torch
 from torch import Tensor
 
-from dagan_cli.model.generator import Generator
 from dagan_cli.protocol import psnr_y
+from trainer.baselines import Baseline
 from trainer.lpips import Lpips
 
+Pairs = list[tuple[Tensor, Tensor]]  # LR (1, 3, h, w) and HR (1, 3, H, W) in [0, 255]
 
-@torch.inference_mode()
-def distance(judge: Lpips, generator: Generator, pairs: list[tuple[Tensor, Tensor]], order: int | None = None) -> float:
-    """Mean LPIPS over (LR, HR) pairs in [0, 255], of results rounded to 8 bit; lower is better."""
-    device = next(generator.parameters()).device
-    scores = []
-    for lr, hr in pairs:
-        sr = generator((lr / 255).to(device, memory_format=torch.channels_last), order)
-        sr = sr.float().mul(255).round().clamp(0, 255) / 255
-        scores.append(judge(sr, hr.to(device) / 255).item())
-    return sum(scores) / len(scores)
+
+def validate(network: Baseline, pairs: Pairs, order: int | None = None) -> float:
+    """Mean PSNR-Y in dB over the pairs, on the device and in the type of the weights."""
+    return scores(network, pairs, order)["psnr_y"]
 
 
 @torch.inference_mode()
-def validate(generator: Generator, pairs: list[tuple[Tensor, Tensor]], order: int | None = None) -> float:
-    """Mean PSNR-Y in dB over (LR, HR) pairs in [0, 255], on the device and in the type of the weights."""
-    device = next(generator.parameters()).device
-    scores = []
+def scores(network: Baseline, pairs: Pairs, order: int | None = None, judge: Lpips | None = None) -> dict[str, float]:
+    """Of results rounded to 8 bit: psnr_y, the mean in dB; psnr_rgb, of the squared error over all pictures' RGB
+    without a border, as the scripts of the baseline report it; and with a judge lpips, the mean, lower is better.
+    """
+    luma, distances, error, count = [], [], 0.0, 0
+    for sr, hr in _results(network, pairs, order):
+        luma.append(psnr_y(sr.cpu(), hr, network.scale))
+        error += (sr.cpu().double() - hr.double()).square().sum().item()
+        count += hr.numel()
+        if judge is not None:
+            distances.append(judge(sr / 255, hr.to(sr.device) / 255).item())
+    found = {"psnr_y": sum(luma) / len(luma), "psnr_rgb": 10 * log10(255**2 * count / error) if error else inf}
+    return found | ({"lpips": sum(distances) / len(distances)} if judge is not None else {})
+
+
+def _results(network: Baseline, pairs: Pairs, order: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+    device = next(network.parameters()).device
     for lr, hr in pairs:
-        sr = generator((lr / 255).to(device, memory_format=torch.channels_last), order)
-        sr = sr.float().mul(255).round().clamp(0, 255).cpu()
-        scores.append(psnr_y(sr, hr, generator.scale))
-    return sum(scores) / len(scores)
+        sr = network((lr / 255).to(device, memory_format=torch.channels_last), order)
+        yield sr.float().mul(255).round().clamp(0, 255), hr

@@ -17,15 +17,15 @@ from torch import Tensor
 
 from dagan_cli.errors import BadOption, DaganError
 from dagan_cli.media.atomic import cannot_write, whole_or_absent
-from dagan_cli.model.checkpoint import load_model, save_model
 from dagan_cli.model.generator import Generator
 from trainer import processes
 from trainer.config import TrainConfig
 from trainer.data import Pictures, load_pictures, margin_for, sample_batch, validation_pairs
 from trainer.ema import Average
-from trainer.evaluate import distance, validate
+from trainer.evaluate import scores
 from trainer.lpips import Lpips
 from trainer.monitor import attention_entropy, constants, write_strip
+from trainer.networks import network_bytes, new_network, start_from
 from trainer.perceptual import PerceptualLoss, load_features
 from trainer.phases import AdversarialPhase, Eyes, Phase, PixelPhase
 from trainer.state import NAME, load_state, save_state
@@ -64,7 +64,7 @@ class Progress:
 
 def train(
     config: TrainConfig,
-    data: list[Path],
+    data: list[Path] | Pictures,
     run: Path,
     *,
     val: Path | None = None,
@@ -95,7 +95,7 @@ class _Run:
     def __init__(
         self,
         config: TrainConfig,
-        data: list[Path],
+        data: list[Path] | Pictures,
         run: Path,
         val: Path | None,
         start: Path | None,
@@ -108,8 +108,10 @@ class _Run:
         _require_equal_shares(config, self.count)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         patch, scale = _largest_patch(config), config.generator.scale
-        self.pictures = load_pictures(data, smallest=(patch + 2 * margin_for(config.degradation)) * scale)
-        self.pairs = list(validation_pairs(load_pictures([val], smallest=8 * scale), scale)) if val else []
+        side = (patch + 2 * margin_for(config.degradation)) * scale
+        self.pictures = data if isinstance(data, Pictures) else load_pictures(data, smallest=side)
+        held_out = load_pictures([val], smallest=8 * scale) if val else None
+        self.pairs = list(validation_pairs(held_out, scale, config.validate_side)) if held_out else []
         self.judge = Lpips.load(lpips).to(self.device) if lpips is not None else None
         if config.metric == "lpips" and (self.judge is None or not self.pairs):
             raise BadOption("the best weights are to be told by LPIPS", hint="give --lpips WEIGHTS and --val FOLDER")
@@ -117,10 +119,10 @@ class _Run:
         self.eyes = self._load_perceptual(perceptual)
 
         torch.manual_seed(config.seed)
-        self.generator = Generator(config.generator).to(self.device)
+        self.generator = new_network(config).to(self.device)
         self.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if start is not None:
-            _start_from(self.generator, start)
+            start_from(self.generator, start)
         self.average = Average(self.generator, config.ema)
         compiled = torch.compile(self.generator) if config.compile else self.generator
         self.compiled = cast(Generator, compiled)
@@ -128,6 +130,7 @@ class _Run:
         self.step = self.origin = 0  # steps done; of which before this phase, or this branch
         self.elapsed = 0.0  # seconds of training in this phase
         self.best = float("-inf")
+        self.scored: tuple[int, dict[str, float]] = (-1, {})  # the last validation, and after which step it was
         self.stale = 0  # validations since the best one
         self.scale = 1.0  # of the learning rate: halved when the run is rolled back
         self.skipped, self.roll_backs = 0, 0
@@ -157,9 +160,12 @@ class _Run:
             done = min(done, self.fraction)
             lr, hr = self._batch(done)
             rate = self.phase.set_rate(self.step - self.origin, done, self.scale)
+            statistics = [buffer.clone() for buffer in self.generator.buffers()]  # of batch norms
             terms = self.phase.step(lr, hr, _order(config, self.step), self.step - self.origin, self.step + 1)
             self.step += 1
             if terms is None:  # one bad step must not spoil all that went before
+                for buffer, before in zip(self.generator.buffers(), statistics, strict=True):
+                    buffer.copy_(before)
                 self.skipped += 1
                 in_a_row += 1
                 if in_a_row == BAD_STEPS:
@@ -250,13 +256,12 @@ class _Run:
 
     def _validate(self) -> dict[str, float]:
         """Scores of the average on the held-out pictures, and a strip of samples to look at."""
-        order = _default_order(self.config)
-        scores = {"psnr_y": validate(self.average.network, self.pairs, order)}
-        if self.judge is not None:
-            scores["lpips"] = distance(self.judge, self.average.network, self.pairs, order)
-        if self.rank == 0:
-            write_strip(self.folder / "samples" / f"{self.step:08d}.png", self.average.network, self.pairs, order)
-        return scores
+        if self.scored[0] != self.step:
+            network, order = self.average.network, _default_order(self.config)
+            self.scored = self.step, scores(network, self.pairs, order, self.judge)
+            if self.rank == 0:
+                write_strip(self.folder / "samples" / f"{self.step:08d}.png", network, self.pairs, order)
+        return self.scored[1]
 
     def _progress(self, loss: float, speed: float, psnr: float | None = None, message: str = "") -> Progress:
         left, phase = None, self.phase
@@ -279,7 +284,7 @@ class _Run:
     def _weights(self, scores: dict[str, float]) -> bytes:
         facts = {"iterations": self.step, "phase": self.phase.name, "seconds": round(self.elapsed)}
         facts |= {"val_psnr_y": scores.get("psnr_y"), **({"val_lpips": scores["lpips"]} if "lpips" in scores else {})}
-        return save_model(self.average.network, self.provenance | facts)
+        return network_bytes(self.average.network, self.config, self.provenance | facts)
 
     def _save(self, scores: dict[str, float]) -> None:
         """The average as a model, the best one so far beside it, and all that is needed to go on."""
@@ -329,7 +334,8 @@ class _Run:
 
     def _restore(self, state: dict[str, Any], source: Path, *, is_branch: bool) -> None:
         before = TrainConfig.from_dict(state["config"])
-        if replace(before.generator, patch=1) != replace(self.config.generator, patch=1):
+        networks = [(config.baseline, replace(config.generator, patch=1)) for config in (before, self.config)]
+        if networks[0] != networks[1]:
             raise BadOption(
                 f"{source} holds another generator than the one asked for",
                 hint="resume it with the preset or configuration it was started with, or use a new --run folder",
@@ -406,19 +412,6 @@ def _use_bf16(config: TrainConfig, device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-
-
-def _start_from(generator: Generator, path: Path) -> None:
-    """Take every weight whose name and shape agree."""
-    have = generator.state_dict()
-    fitting = {
-        name: tensor
-        for name, tensor in load_model(path).generator.state_dict().items()
-        if name in have and have[name].shape == tensor.shape
-    }
-    if not fitting:
-        raise BadOption(f"{path} shares no weights with this generator", hint="start from a model of the same family")
-    generator.load_state_dict(have | fitting)
 
 
 def _append(path: Path, text: str) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from dagan_cli.media.atomic import whole_or_absent
 from dagan_cli.model import attention
-from dagan_cli.model.generator import Generator
 from dagan_cli.protocol import bicubic
+from trainer.baselines import Baseline
 
 LARGEST = 24  # pixels: the side of the input that the attention is looked at with
 
@@ -27,7 +27,7 @@ def constants(generator: nn.Module) -> dict[str, list[float]]:
 
 
 @torch.no_grad()
-def attention_entropy(generator: Generator, lr: Tensor) -> float | None:
+def attention_entropy(generator: Baseline, lr: Tensor) -> float | None:
     """Mean entropy of the spatial attention's rows over (1, 3, h, w) in [0, 1], as a share of that of an even spread.
 
     1 = every position counts alike, 0 = one position alone; None without spatial attention.
@@ -50,7 +50,7 @@ def attention_entropy(generator: Generator, lr: Tensor) -> float | None:
 
 
 @torch.inference_mode()
-def write_strip(path: Path, generator: Generator, pairs: list[tuple[Tensor, Tensor]], order: int | None) -> None:
+def write_strip(path: Path, generator: Baseline, pairs: list[tuple[Tensor, Tensor]], order: int | None) -> None:
     """A PNG of rows LR (pixels repeated) | bicubic | SR | HR, of the first few (LR, HR) pairs in [0, 255]."""
     from PIL import Image
 

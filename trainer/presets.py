@@ -1,12 +1,15 @@
-"""Complete runs by name; each flag of the command line replaces one value."""
+"""Complete runs by name; each flag of the command line replaces one value.
+
+`edsr-baseline-x2` and its like train a baseline as its authors did, as far as one constant rate of Adam can say it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from dagan_cli.errors import BadOption
 from dagan_cli.model.config import GeneratorConfig
-from trainer.config import GanConfig, TrainConfig
+from trainer.config import GanConfig, Loss, TrainConfig
 
 
 def _light(scale: int) -> GeneratorConfig:
@@ -39,7 +42,7 @@ def _tiny() -> GeneratorConfig:
     return replace(_light(4), blocks=4, channels=16, reduction=4, window=8, pool=2, patch=24)
 
 
-_PARITY = GanConfig(  # SRGAN as its common PyTorch port trains it, which the paper's curves come from
+PARITY = GanConfig(  # SRGAN as its common PyTorch port trains it, which the paper's curves come from
     discriminator="leftthomas",
     loss="sigmoid",
     iterations=26_100,  # 100 epochs of VOC2012 at batch 64
@@ -53,6 +56,7 @@ _PARITY = GanConfig(  # SRGAN as its common PyTorch port trains it, which the pa
     perceptual="vgg16",
     perceptual_weight=6e-3,
     tv_weight=2e-8,
+    clip=1e6,  # that is, not at all
 )
 _REAL = GanConfig(  # Real-ESRGAN's weights of the terms
     budget=10_800.0, pixel_weight=1.0, perceptual_weight=1.0, adversarial_weight=0.1, colour_weight=1.0
@@ -62,7 +66,34 @@ _REAL = GanConfig(  # Real-ESRGAN's weights of the terms
 def _paper(scale: int) -> TrainConfig:
     """Crops of 88 pixels in batches of 64, adversarial from the first step; the generator is the paper's."""
     generator = GeneratorConfig(scale=scale, patch=88 // scale)
-    return TrainConfig(generator=generator, batch=64, augment=False, iterations=0, gan=_PARITY)
+    return TrainConfig(generator=generator, batch=64, augment=False, iterations=0, gan=PARITY)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a baseline was trained by its authors: what one constant rate cannot say is in a comment."""
+
+    loss: Loss
+    lr: float
+    sides: tuple[int, int, int]  # of the HR patches at x2, x3 and x4
+    batch: int
+    iterations: int
+    augment: bool = True
+    gan: GanConfig | None = None
+
+
+_EDSR = Recipe("l1", 1e-4, (96, 144, 192), 16, 300_000)  # theirs: halved at 200,000; x3 and x4 from the weights of x2
+RECIPES: dict[str, Recipe] = {
+    "srcnn-915": Recipe("mse", 1e-4, (32, 33, 32), 16, 1_000_000, augment=False),  # SGD, the last layer at a tenth
+    "vdsr": Recipe("mse", 1e-4, (42, 42, 44), 64, 100_000),  # SGD from 0.1 with clipped gradients, all scales together
+    "srresnet": Recipe("mse", 1e-4, (96, 96, 96), 16, 1_000_000),
+    "srgan-lt": Recipe("mse", 1e-3, (88, 87, 88), 64, 0, augment=False, gan=PARITY),
+    "edsr-baseline": _EDSR,
+    "mdsr-baseline": _EDSR,  # all scales together
+    "rdn": Recipe("l1", 1e-4, (96, 96, 128), 16, 1_000_000),  # halved at 200,000
+    "rcan": Recipe("l1", 1e-4, (96, 144, 192), 16, 1_000_000),  # halved at 200,000
+    "oisr-rk2-s": _EDSR,  # 800 epochs, halved at 250
+}
 
 
 PRESETS: dict[str, TrainConfig] = {
@@ -95,6 +126,26 @@ PRESETS: dict[str, TrainConfig] = {
 
 def preset(name: str) -> TrainConfig:
     """Raises BadOption, naming the presets, for a name that is none."""
+    network, _, scale = name.rpartition("-x")
+    if network in RECIPES and scale in ("2", "3", "4"):
+        return _original(network, int(scale))
     if name not in PRESETS:
-        raise BadOption(f"no preset {name!r}", hint=f"choose one of {', '.join(PRESETS)}")
+        raise BadOption(f"no preset {name!r}", hint=f"choose one of {', '.join(PRESETS)}, or srgan-lt-x2, rcan-x4 ...")
     return PRESETS[name]
+
+
+def _original(network: str, scale: int) -> TrainConfig:
+    recipe = RECIPES[network]
+    return TrainConfig(
+        generator=GeneratorConfig(scale=scale, patch=recipe.sides[scale - 2] // scale),
+        baseline=network,
+        batch=recipe.batch,
+        loss=recipe.loss,
+        lr=recipe.lr,
+        warmup=0,
+        schedule="constant",
+        iterations=recipe.iterations,
+        clip=1e6,  # that is, not at all
+        augment=recipe.augment,
+        gan=recipe.gan,
+    )

@@ -127,6 +127,11 @@ def _header(path: Path, data: bytes) -> dict[str, Any]:
         header = json.loads(metadata.get("dagan", "null"))
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise _damaged(path, "its header cannot be read") from error
+    if "dagan-baseline" in metadata:
+        raise BadModel(
+            f"{path} is a baseline of the trainer, not a dagan model",
+            hint="it is there to be compared with; use a model from `dagan models list`",
+        )
     if not isinstance(header, dict) or not isinstance(header.get("config"), dict):
         raise BadModel(
             f"{path} is a safetensors file, but not a dagan model",

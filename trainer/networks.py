@@ -1,0 +1,82 @@
+"""The network that a run trains, the generator or a baseline in its place: new, into a file, and out of one.
+
+A generator's file is the tool's own. A baseline's is another kind of .safetensors, which only the trainer reads: its
+header's `dagan-baseline` entry is JSON, {"format": 1, "name": ..., "scale": ..., "provenance": {...}}.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from dagan_cli.errors import BadModel, BadOption
+from dagan_cli.model.checkpoint import load_model, save_model
+from dagan_cli.model.generator import Generator
+from trainer.baselines import Baseline, baseline
+from trainer.config import TrainConfig
+
+ENTRY = "dagan-baseline"
+HINT = "give a model file of a `dagan train` run"
+
+
+def new_network(config: TrainConfig) -> Baseline:
+    """With random weights, in training mode."""
+    scale = config.generator.scale
+    return Generator(config.generator) if config.baseline is None else baseline(config.baseline, scale)
+
+
+def network_bytes(network: Baseline, config: TrainConfig, provenance: dict[str, Any]) -> bytes:
+    """A file's worth of weights, in fp32. RDN is a generator of the tool's, and is stored as one."""
+    if isinstance(network, Generator):
+        return save_model(network, provenance)
+    header = {"format": 1, "name": config.baseline, "scale": network.scale, "provenance": provenance}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(network.state_dict().items())}
+    return save(tensors, metadata={ENTRY: json.dumps(header, sort_keys=True)})
+
+
+def load_network(path: Path) -> tuple[Baseline, dict[str, Any]]:
+    """A generator or a baseline, ready for use on the CPU, and where it comes from. Raises BadModel."""
+    header = _header(path)
+    if header is None:
+        model = load_model(path)
+        return model.generator, model.provenance
+    try:
+        network = baseline(header["name"], header["scale"])
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        wanted = {name: (tensor.shape, tensor.dtype) for name, tensor in network.state_dict().items()}
+        provenance = dict(header["provenance"])
+    except (BadOption, SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise BadModel(f"{path} is damaged: {error}", hint=HINT) from error
+    found = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+    if found != wanted or not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise BadModel(f"{path} does not hold the weights of {header['name']}", hint=HINT)
+    network.load_state_dict(tensors)
+    return network.eval().requires_grad_(False), provenance
+
+
+def start_from(network: Baseline, path: Path) -> None:
+    """Take every weight whose name and shape agree. Raises BadModel, and BadOption when there is none."""
+    have = network.state_dict()
+    fitting = {
+        name: tensor
+        for name, tensor in load_network(path)[0].state_dict().items()
+        if name in have and have[name].shape == tensor.shape
+    }
+    if not fitting:
+        raise BadOption(f"{path} shares no weights with this generator", hint="start from a model of the same family")
+    network.load_state_dict(have | fitting)
+
+
+def _header(path: Path) -> dict[str, Any] | None:
+    """The baseline's entry; None for any file that has none, which is then the tool's to judge."""
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {}).get(ENTRY, "null"))
+    except (SafetensorError, OSError, ValueError, RecursionError):
+        return None
+    return header if isinstance(header, dict) else None
