@@ -276,7 +276,7 @@ def test_a_full_disk_ends_the_run_and_is_told_once(cli, tmp_path, monkeypatch):
         if "report" not in path.name and path.suffix == ".png":
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(atomic, "_sync", full)
+    monkeypatch.setattr(atomic, "sync", full)
     sources = picture(tmp_path / "a.png"), picture(tmp_path / "b.png")
     ran, report = reported(cli, tmp_path, *sources, "-n", "nearest", "-s", 2)
     assert ran.code == 6

@@ -12,25 +12,25 @@ from pathlib import Path
 from dagan_cli.errors import CannotWrite
 
 _ADVICE = {
-    errno.ENOSPC: "free some space, or write to another disk with -o",
-    errno.EDQUOT: "free some space, or write to another disk with -o",
-    errno.EROFS: "write to another folder with -o",
-    errno.EACCES: "check the folder's permissions, or write elsewhere with -o",
-    errno.ENOTDIR: "part of the path is a file; name another folder with -o",
-    errno.EEXIST: "part of the path is a file; name another folder with -o",
+    errno.ENOSPC: "free some space, or write to another disk",
+    errno.EDQUOT: "free some space, or write to another disk",
+    errno.EROFS: "write to another folder",
+    errno.EACCES: "check the folder's permissions, or write elsewhere",
+    errno.ENOTDIR: "part of the path is a file; name another folder",
+    errno.EEXIST: "part of the path is a file; name another folder",
     errno.EISDIR: "a folder of that name is in the way; name another file",
-    errno.ELOOP: "links lead in a circle; name another folder with -o",
-    errno.ENAMETOOLONG: "name a shorter file with -o",
-    errno.EIO: "the disk reports an error; write to another one with -o",
-    errno.EPERM: "check the folder's permissions, or write elsewhere with -o",
-    errno.EFBIG: "the file system or a limit refuses files of this size; write elsewhere with -o",
+    errno.ELOOP: "links lead in a circle; name another folder",
+    errno.ENAMETOOLONG: "name a shorter file",
+    errno.EIO: "the disk reports an error; write to another one",
+    errno.EPERM: "check the folder's permissions, or write elsewhere",
+    errno.EFBIG: "the file system or a limit refuses files of this size; write elsewhere",
 }
 
 
 def cannot_write(target: Path, error: OSError) -> CannotWrite:
     """Say in the user's words why `target` could not be written."""
     reason = (error.strerror or str(error)).lower()
-    hint = _ADVICE.get(error.errno or 0, "check the folder and the disk, or write elsewhere with -o")
+    hint = _ADVICE.get(error.errno or 0, "check the folder and the disk, or write elsewhere")
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
     return CannotWrite(f"cannot write {target}: {reason}", hint=hint, ends_the_batch=full)
 
