@@ -91,6 +91,7 @@ class TrainConfig:
     seed: int = 0
     precision: Precision = "auto"  # bf16 autocast where the hardware has it
     compile: bool = False  # torch.compile of the generator
+    cuda_graph: bool = False  # record the kernels of a step once, and launch them as one
     validate_every: int = 1000  # steps
     validate_side: int = 512  # pixels: of each held-out picture, the centre of at most this side
     metric: Metric = "psnr_y"  # by which the best weights are told
@@ -113,7 +114,7 @@ class TrainConfig:
             value = getattr(self, name)
             _require(type(value) is int and value >= 0, f"{name} = {value!r}", "use a whole number from 0 up")
         _check_average(self.ema)
-        for name in ("augment", "compile"):
+        for name in ("augment", "compile", "cuda_graph"):
             _require(type(getattr(self, name)) is bool, f"{name} = {getattr(self, name)!r}", "use true or false")
         good = self.patience is None or (type(self.patience) is int and self.patience > 0)
         _require(good, f"patience = {self.patience!r}", "use a whole number above 0")

@@ -19,6 +19,7 @@ from trainer.adversarial import accuracy, adversarial
 from trainer.config import GanConfig, TrainConfig
 from trainer.discriminators import discriminator
 from trainer.ema import Average
+from trainer.graph import graphed
 from trainer.losses import PIXEL, colour, fft_l1, ldl, total_variation
 from trainer.processes import average_gradients
 
@@ -57,7 +58,8 @@ class PixelPhase:
     def __init__(self, generator: Generator, average: Average, config: TrainConfig, half: bool) -> None:
         self.iterations, self.budget = config.iterations, config.budget
         self._generator, self._average, self._config, self._half = generator, average, config, half
-        self._optimiser = torch.optim.Adam(generator.parameters(), lr=config.lr, betas=(0.9, 0.99))
+        self._optimiser = _adam(generator, config.lr)
+        self._graphed = graphed(self._gradients, generator.parameters()) if config.cuda_graph else None
 
     def set_rate(self, steps: int, done: float, scale: float) -> float:
         config = self._config
@@ -69,21 +71,25 @@ class PixelPhase:
         return _set(self._optimiser, config.lr * share * scale)
 
     def step(self, lr: Tensor, hr: Tensor, order: int | None, steps: int, number: int) -> Terms | None:
+        if self._graphed is None:
+            self._optimiser.zero_grad(set_to_none=True)
+        terms = (self._graphed or self._gradients)(lr, hr, order, False)
+        if not torch.isfinite(terms["norm"]):
+            return None
+        self._optimiser.step()
+        self._average.update(self._generator, number)
+        return terms
+
+    def _gradients(self, lr: Tensor, hr: Tensor, order: int | None, _: bool) -> Terms:
         config = self._config
-        self._optimiser.zero_grad(set_to_none=True)
         loss = torch.zeros((), device=lr.device)
         for small, large in _parts(lr, hr, config.accumulate):
-            with torch.autocast(lr.device.type, torch.bfloat16, enabled=self._half):
+            with _autocast(lr.device, self._half):
                 fake = self._generator(small, order)
             part = PIXEL[config.loss](fake.float(), large) / config.accumulate
             part.backward()
             loss += part.detach()
-        norm = _gathered_norm(self._generator.parameters(), config.clip)
-        if not torch.isfinite(norm):
-            return None
-        self._optimiser.step()
-        self._average.update(self._generator, number)
-        return {"loss": loss, "norm": norm}
+        return {"loss": loss, "norm": _gathered_norm(self._generator.parameters(), config.clip)}
 
     def state(self) -> dict[str, Any]:
         return {"optimiser": self._optimiser.state_dict()}
@@ -115,9 +121,10 @@ class AdversarialPhase:
             device, memory_format=torch.channels_last
         )  # type: ignore[call-overload]
         self._loss = adversarial(gan.loss)
-        betas = (0.9, 0.99)
-        self._optimiser = torch.optim.Adam(generator.parameters(), lr=gan.lr, betas=betas)
-        self._optimiser_d = torch.optim.Adam(self.discriminator.parameters(), lr=gan.lr_discriminator, betas=betas)
+        self._optimiser = _adam(generator, gan.lr)
+        self._optimiser_d = _adam(self.discriminator, gan.lr_discriminator)
+        both = (*generator.parameters(), *self.discriminator.parameters())
+        self._graphed = graphed(self._gradients, both) if config.cuda_graph else None
 
     def set_rate(self, steps: int, done: float, scale: float) -> float:
         share = scale * 0.5 ** bisect(self._gan.halve_at, done)
@@ -125,44 +132,43 @@ class AdversarialPhase:
         return _set(self._optimiser, self._gan.lr * share)
 
     def step(self, lr: Tensor, hr: Tensor, order: int | None, steps: int, number: int) -> Terms | None:
-        learns_alone = steps < self._gan.warmup
-        parts = list(_parts(lr, hr, self._config.accumulate))
-        fakes, terms = [], {}
-        self._optimiser.zero_grad(set_to_none=True)
-        self.discriminator.requires_grad_(False)
-        for small, large in parts:
-            with (
-                torch.set_grad_enabled(not learns_alone),
-                torch.autocast(lr.device.type, torch.bfloat16, enabled=self._half),
-            ):
-                fake = self._generator(small, order)
-            fakes.append(fake.detach())
-            if not learns_alone:
-                self._add(terms, self._generator_terms(fake, small, large, order))
-        self.discriminator.requires_grad_(True)
-        norm = torch.zeros((), device=lr.device)
-        if not learns_alone:
-            norm = _gathered_norm(self._generator.parameters(), self._gan.clip)
-            if not torch.isfinite(norm):
-                return None
-
-        self._optimiser_d.zero_grad(set_to_none=True)
-        for fake, (_, large) in zip(fakes, parts, strict=True):
-            self._add(terms, self._discriminator_terms(fake, large))
-        norm_d = _gathered_norm(self.discriminator.parameters(), float("inf"))
-        if not torch.isfinite(norm_d):
+        alone = steps < self._gan.warmup
+        if self._graphed is None:
+            self._optimiser.zero_grad(set_to_none=True)
+            self._optimiser_d.zero_grad(set_to_none=True)
+        terms = (self._graphed or self._gradients)(lr, hr, order, alone)
+        if not torch.isfinite(terms["norm"] + terms["norm_d"]):
             return None
-        if not learns_alone:
+        if not alone:
             self._optimiser.step()
             self._average.update(self._generator, number)
         self._optimiser_d.step()
-        return terms | {"norm": norm, "norm_d": norm_d}
+        return terms
+
+    def _gradients(self, lr: Tensor, hr: Tensor, order: int | None, alone: bool) -> Terms:
+        """Of both networks, by one batch; the generator's are left out while the discriminator learns alone."""
+        parts = list(_parts(lr, hr, self._config.accumulate))
+        fakes, terms = [], {}
+        self.discriminator.requires_grad_(False)
+        for small, large in parts:
+            with torch.set_grad_enabled(not alone), _autocast(lr.device, self._half):
+                fake = self._generator(small, order)
+            fakes.append(fake.detach())
+            if not alone:
+                self._add(terms, self._generator_terms(fake, small, large, order))
+        self.discriminator.requires_grad_(True)
+        norm = torch.zeros((), device=lr.device)
+        if not alone:
+            norm = _gathered_norm(self._generator.parameters(), self._gan.clip)
+        for fake, (_, large) in zip(fakes, parts, strict=True):
+            self._add(terms, self._discriminator_terms(fake, large))
+        return terms | {"norm": norm, "norm_d": _gathered_norm(self.discriminator.parameters(), float("inf"))}
 
     def _generator_terms(self, fake: Tensor, lr: Tensor, hr: Tensor, order: int | None) -> Terms:
         """Weighted terms of a part of the batch; their gradients go to the generator."""
         gan, fp32 = self._gan, fake.float()
         terms = {"pixel": gan.pixel_weight * PIXEL[gan.pixel](fp32, hr)}
-        with torch.autocast(fake.device.type, torch.bfloat16, enabled=self._half):
+        with _autocast(fake.device, self._half):
             of_fake = self.discriminator(fake)
             with torch.no_grad():
                 of_real = self.discriminator(hr)
@@ -176,7 +182,7 @@ class AdversarialPhase:
         if gan.colour_weight:
             terms["colour"] = gan.colour_weight * colour(fp32, lr)
         if gan.ldl_weight:
-            with torch.no_grad(), torch.autocast(fake.device.type, torch.bfloat16, enabled=self._half):
+            with torch.no_grad(), _autocast(fake.device, self._half):
                 mean = self._average.network(lr, order)
             terms["ldl"] = gan.ldl_weight * ldl(fp32, hr, mean.float())
         loss = torch.stack(list(terms.values())).sum() / self._config.accumulate
@@ -185,7 +191,7 @@ class AdversarialPhase:
         return {name: term.detach() for name, term in terms.items()} | {"loss": loss.detach(), "rgb_offset": offset}
 
     def _discriminator_terms(self, fake: Tensor, hr: Tensor) -> Terms:
-        with torch.autocast(fake.device.type, torch.bfloat16, enabled=self._half):
+        with _autocast(fake.device, self._half):
             of_real, of_fake = self.discriminator(hr), self.discriminator(fake)
         of_real, of_fake = of_real.float(), of_fake.float()
         loss = self._loss.discriminator(of_real, of_fake) / self._config.accumulate
@@ -218,6 +224,15 @@ class AdversarialPhase:
 
 def _parts(lr: Tensor, hr: Tensor, count: int) -> Iterable[tuple[Tensor, Tensor]]:
     return zip(lr.chunk(count), hr.chunk(count), strict=True)
+
+
+def _autocast(device: torch.device, half: bool) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=half)
+
+
+def _adam(network: nn.Module, rate: float) -> torch.optim.Adam:
+    parameters = list(network.parameters())
+    return torch.optim.Adam(parameters, lr=rate, betas=(0.9, 0.99), fused=parameters[0].is_cuda)
 
 
 def _set(optimiser: torch.optim.Optimizer, rate: float) -> float:
