@@ -197,16 +197,20 @@ def draw_training(steps: Any, mode: ProgressMode, name: str) -> None:
         task: Any = None
         if mode == "bar" or (mode == "auto" and sys.stderr.isatty()):
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, Progress, TextColumn
 
-            columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[facts]}"))
-            bar = stack.enter_context(Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)))
-            task = bar.add_task(name, total=1.0, facts="")
-        spoken = 0.0
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(20),
+                TextColumn("{task.fields[facts]}"),
+            )
+            bar = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
+            task = bar.add_task(printable(name), total=1.0, facts="")
+        spoken, scored = 0.0, -1
         for p in steps:
-            facts = f"{p.phase} step {p.step}  loss {p.loss:.5f}  {p.rate:.2f} it/s"
+            left = "" if p.remaining is None else f"  {_time(p.remaining)} left"
             if bar is not None:
-                bar.update(task, completed=p.fraction, facts=facts)
+                bar.update(task, completed=p.fraction, facts=_training(p, short=True) + left)
             elif mode == "json":
                 line = {
                     "event": "train",
@@ -216,14 +220,30 @@ def draw_training(steps: Any, mode: ProgressMode, name: str) -> None:
                     "rate": p.rate,
                     "remaining": p.remaining,
                 }
-                say(json.dumps(line | {"psnr_y": p.psnr}))
+                say(json.dumps(line | {"psnr_y": p.psnr, "lpips": p.lpips, "terms": dict(p.terms)}))
             elif mode == "auto" and (p.psnr is not None or p.message or time.monotonic() - spoken > 30):
                 spoken = time.monotonic()
-                left = "" if p.remaining is None else f"  {p.remaining / 60:.1f} min left"
-                say(facts + left)
-            if p.psnr is not None and mode in ("bar", "auto"):
+                say(_training(p, short=False) + left)
+            if p.psnr is not None and p.step > scored and mode in ("bar", "auto"):
+                scored = p.step
                 line = f"step {p.step}: PSNR-Y {p.psnr:.3f} dB"
+                line += "" if p.lpips is None else f", LPIPS {p.lpips:.4f}"
                 (bar.console.print(line, highlight=False) if bar is not None else say(line))
+
+
+def _training(p: Any, *, short: bool) -> str:
+    """Where a run stands: losses of its phase, every term of them where there is room, and its speed."""
+    if p.message:
+        return f"{p.phase} step {p.step}  {p.message}"
+    terms = dict(p.terms)
+    losses = f"loss {p.loss:.4g}"
+    if "loss_d" in terms:  # two networks, of which the generator may still be waiting for the other one
+        g = f"G {terms['loss']:.4g}  " if "loss" in terms else ""
+        losses = f"{g}D {terms['loss_d']:.4g}  real {terms['d_real']:.2f}  fake {terms['d_fake']:.2f}"
+    if not short:
+        told = ("loss", "loss_d", "d_real", "d_fake")
+        losses += "".join(f"  {name} {value:.3g}" for name, value in terms.items() if name not in told)
+    return f"{p.phase} step {p.step}  {losses}  {p.rate:.2f} it/s"
 
 
 def table(header: list[str], rows: list[list[str]], left: int = 1) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dagan_cli.arguments import one_of, time_budget
-from dagan_cli.command import SETTINGS, Debug, friendly_errors
-from dagan_cli.console import StopSignals, draw_training
+from dagan_cli.command import SETTINGS, AsJson, Debug, friendly_errors
+from dagan_cli.console import StopSignals, draw_training, printable, say
 from dagan_cli.errors import BadOption
 
 if TYPE_CHECKING:
@@ -101,6 +102,104 @@ def train(
             )
             # Of several processes that train together, the first one speaks.
             draw_training(steps, mode if os.environ.get("RANK", "0") == "0" else "none", str(run))
+        raise typer.Exit(stop.exit_code if stop() else 0)
+
+
+@train_app.command()
+def bench(
+    data: Annotated[list[Path], typer.Option("--data", help="Folder of high-resolution pictures; repeatable.")],
+    preset: Annotated[str, typer.Option("--preset", help="A named run.")] = "psnr-x4",
+    values: Annotated[list[str] | None, typer.Option("--set", help="Any choice, such as batch=8.")] = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="For the loop, and for the bare steps.")] = 30,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="The two take turns so often.")] = 3,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Steps a second of the pixel phase, against bare steps of the same network on one batch."""
+    with friendly_errors(debug):
+        from trainer import presets
+        from trainer.bench import bench as measure
+        from trainer.config_text import with_values
+
+        found = measure(with_values(presets.preset(preset), values or []), data, seconds=seconds, rounds=rounds)
+        if as_json:
+            typer.echo(json.dumps(found.to_dict()))
+            return
+        for name, value in found.to_dict().items():
+            typer.echo(f"{name + ':':12} {value:.3g}" if isinstance(value, float) else f"{name + ':':12} {value}")
+
+
+@train_app.command()
+def plot(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs; several are drawn into one picture.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A .png or .svg; RUN/curves.png for one run by default.")
+    ] = None,
+    report: Annotated[bool, typer.Option("--report", help="Write report.html into each folder.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Draw what runs have logged: scores, losses, discriminator, gradients, rates, constants."""
+    with friendly_errors(debug):
+        from trainer.journal import read_run
+        from trainer.plot import plot as plot_
+        from trainer.report import write_report
+
+        found = [read_run(folder) for folder in runs]
+        if report:
+            for run in found:
+                typer.echo(printable(str(write_report(run))))
+        if output is not None or not report:
+            target = output or (runs[0] / "curves.png" if len(runs) == 1 else Path("curves.png"))
+            plot_(found, target)
+            typer.echo(printable(str(target)))
+
+
+@train_app.command()
+def paper(
+    names: Annotated[list[str], typer.Argument(metavar="EXPERIMENT...", help="E7 to E12, C1, C2, C5 or V.")],
+    data: Annotated[list[Path], typer.Option("--data", help="Folder of high-resolution pictures; repeatable.")],
+    val: Annotated[Path, typer.Option("--val", help="Folder of held-out pictures.")],
+    run: Annotated[Path, typer.Option("--run", help="Folder of all runs; what is finished there is not run again.")],
+    size: Annotated[str, typer.Option("--size", help="full, as in the paper, or small, for a CPU.")] = "full",
+    scale: Annotated[int | None, typer.Option("--scale", help="2 or 4, where the experiment has both.")] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each arm.")] = 3,
+    iterations: Annotated[int | None, typer.Option("--iterations", min=1, help="Steps of each run.")] = None,
+    budget: Annotated[str | None, typer.Option("--budget", help="Time for all runs together, such as 20m.")] = None,
+    vgg_weights: Annotated[
+        Path | None, typer.Option("--vgg-weights", help="Of VGG16, as in the paper, or of the small encoder.")
+    ] = None,
+    lpips: Annotated[Path | None, typer.Option("--lpips", help="LPIPS weights, to validate by.")] = None,
+    part: Annotated[str, typer.Option("--part", help="1/2 and 2/2: share the runs between two processes.")] = "1/1",
+    debug: Debug = False,
+) -> None:
+    """Run experiments of the paper: all arms by the same steps and batches, then table and figure of each."""
+    with friendly_errors(debug):
+        if budget is not None and iterations is not None:
+            raise BadOption("both --budget and --iterations were given", hint="give one of them")
+        which, _, of = part.partition("/")
+        if not (which.isdecimal() and of.isdecimal()):
+            raise BadOption(f"--part {part}", hint="for example --part 1/2 and --part 2/2")
+
+        from trainer.experiments.paper import run_paper
+
+        with StopSignals().caught() as stop:
+            lines = run_paper(
+                names,
+                data,
+                val,
+                run,
+                scale=scale,
+                size=size,
+                seeds=seeds,
+                iterations=iterations,
+                budget=time_budget(budget) if budget else None,
+                perceptual=vgg_weights,
+                lpips=lpips,
+                part=(int(which), int(of)),
+                should_stop=stop,
+            )
+            for line in lines:
+                say(line)
         raise typer.Exit(stop.exit_code if stop() else 0)
 
 

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dagan_cli.errors import BadOption, DaganError
-from dagan_cli.media.atomic import cannot_write, whole_or_absent
+from dagan_cli.media.atomic import whole_or_absent
 from dagan_cli.model.generator import Generator
 from trainer import processes
+from trainer.ahead import Ahead, Batch
 from trainer.config import TrainConfig
 from trainer.data import Pictures, load_pictures, margin_for, sample_batch, validation_pairs
 from trainer.ema import Average
 from trainer.evaluate import scores
+from trainer.journal import Journal
 from trainer.lpips import Lpips
 from trainer.monitor import attention_entropy, constants, write_strip
 from trainer.networks import network_bytes, new_network, start_from
@@ -33,7 +34,6 @@ from trainer.state import NAME, load_state, save_state
 MODEL = "model.safetensors"  # the average of the last save
 BEST = "best.safetensors"  # the average with the best validation score of the phase
 PIXEL = "pixel.safetensors"  # the average at the end of the pixel phase: the fidelity twin of an adversarial run
-LOG = "log.jsonl"
 
 USUAL_LAYERS = {  # SRGAN's and ESRGAN's; the paper's baseline; what the small encoder has
     "vgg19": {"conv5_4": 1.0},
@@ -60,6 +60,8 @@ class Progress:
     psnr: float | None = None  # PSNR-Y in dB, when this step was validated
     message: str = ""
     phase: str = "pixel"
+    terms: Mapping[str, float] = field(default_factory=dict)  # means since the last report, as log.jsonl has them
+    lpips: float | None = None  # as psnr
 
 
 def train(
@@ -84,7 +86,9 @@ def train(
     Raises NoInput, BadModel, BadOption, CannotWrite, Diverged.
     """
     try:
-        yield from _Run(config, data, run, val, start, branch, perceptual, lpips).train(should_stop, report_every)
+        begun = _Run(config, data, run, val, start, branch, perceptual, lpips)
+        with closing(begun.batches):
+            yield from begun.train(should_stop, report_every)
     finally:
         processes.leave()
 
@@ -112,10 +116,12 @@ class _Run:
         self.pictures = data if isinstance(data, Pictures) else load_pictures(data, smallest=side)
         held_out = load_pictures([val], smallest=8 * scale) if val else None
         self.pairs = list(validation_pairs(held_out, scale, config.validate_side)) if held_out else []
+        on_cuda = self.device.type == "cuda"  # where steps are short, and processors free
+        self.batches = Ahead(self._make_batch, threads=4 if on_cuda else 1, depth=8 if on_cuda else 1)
         self.judge = Lpips.load(lpips).to(self.device) if lpips is not None else None
         if config.metric == "lpips" and (self.judge is None or not self.pairs):
             raise BadOption("the best weights are to be told by LPIPS", hint="give --lpips WEIGHTS and --val FOLDER")
-        self.half = _use_bf16(config, self.device)
+        self.half = use_bf16(config, self.device)
         self.eyes = self._load_perceptual(perceptual)
 
         torch.manual_seed(config.seed)
@@ -137,11 +143,14 @@ class _Run:
         source = run if (run / NAME).exists() else branch
         if source is not None:
             self._restore(load_state(source), source, is_branch=source is branch)
-        if self.rank == 0:
-            _append(run / LOG, "")  # a folder that cannot be written to is found now, not after hours
+        self.journal = Journal(run if self.rank == 0 else None)
         self.provenance = _provenance(config, self.pictures, self.device, self.half)
         if self.eyes is not None and perceptual is not None:
             self.provenance["perceptual_sha256"] = sha256(perceptual.read_bytes()).hexdigest()
+        self.provenance["parameters"] = sum(parameter.numel() for parameter in self.generator.parameters())
+        given = {"val": val, "start": start, "branch": branch, "perceptual": perceptual, "lpips": lpips}
+        roots = None if isinstance(data, Pictures) else [str(root) for root in data]
+        self.journal.begin("resumed" if source == run else "started", config, self.step, data=roots, **given)
 
     @property
     def fraction(self) -> float:
@@ -185,7 +194,8 @@ class _Run:
                 means = {name: (total / max(1, counted)).item() for name, total in sums.items()}
                 speed = counted / max(1e-9, now - reported)
                 self._log(means, rate, scores)
-                yield self._progress(means.get("loss", means.get("loss_d", float("nan"))), speed, scores.get("psnr_y"))
+                loss = means.get("loss", means.get("loss_d", float("nan")))
+                yield replace(self._progress(loss, speed, scores.get("psnr_y")), terms=means, lpips=scores.get("lpips"))
                 sums, counted, reported = {}, 0, time.monotonic()
             if now - saved >= config.save_every or wanted:
                 self._save(scores)
@@ -199,12 +209,24 @@ class _Run:
         scores = self._validate() if finished and self.pairs else {}
         self._save(scores)
         message = "done" if finished else "stopped"
-        yield replace(self._progress(float("nan"), 0.0, scores.get("psnr_y"), message), remaining=0.0)
+        self.journal.note(message, self.step, phase=self.phase.name, **scores)
+        self.journal.tell(last=True)
+        last = self._progress(float("nan"), 0.0, scores.get("psnr_y"), message)
+        yield replace(last, remaining=0.0, lpips=scores.get("lpips"))
 
-    def _batch(self, done: float) -> tuple[Tensor, Tensor]:
+    def _batch(self, done: float) -> Batch:
+        """What this process has to train on in this step, on the device."""
         config = self.config
         patch = next((side for share, side in reversed(config.patch_schedule) if done >= share), config.generator.patch)
-        lr, hr = sample_batch(
+        lr, hr = (processes.share_of(part, self.rank, self.count) for part in self.batches.get(self.step, patch))
+        return (
+            lr.to(self.device, memory_format=torch.channels_last),
+            hr.to(self.device, memory_format=torch.channels_last),
+        )
+
+    def _make_batch(self, step: int, patch: int) -> Batch:
+        config = self.config
+        return sample_batch(
             self.pictures,
             scale=config.generator.scale,
             patch=patch,
@@ -212,12 +234,7 @@ class _Run:
             augment=config.augment,
             degradation=config.degradation,
             seed=config.seed,
-            step=self.step,
-        )
-        lr, hr = (processes.share_of(part, self.rank, self.count) for part in (lr, hr))
-        return (
-            lr.to(self.device, memory_format=torch.channels_last),
-            hr.to(self.device, memory_format=torch.channels_last),
+            step=step,
         )
 
     def _next_phase(self) -> bool:
@@ -227,6 +244,7 @@ class _Run:
         scores = self._validate() if self.pairs else {}
         self._save(scores)
         self._publish(PIXEL, self._weights(scores))
+        self.journal.note("the pixel phase ended", self.step, phase=self.phase.name, **scores)
         self.generator.load_state_dict(self.average.network.state_dict())
         self.phase = self._adversarial_phase()
         self.origin, self.elapsed, self.best, self.stale, self.scale = self.step, 0.0, float("-inf"), 0, 1.0
@@ -279,7 +297,7 @@ class _Run:
         if scores:
             facts["constants"] = constants(self.generator)
             facts["attention_entropy"] = attention_entropy(self.average.network, self.pairs[0][0].to(self.device) / 255)
-        _append(self.folder / LOG, json.dumps(facts) + "\n")
+        self.journal.log(facts)
 
     def _weights(self, scores: dict[str, float]) -> bytes:
         facts = {"iterations": self.step, "phase": self.phase.name, "seconds": round(self.elapsed)}
@@ -318,6 +336,7 @@ class _Run:
                 **self.phase.state(),
             },
         )
+        self.journal.tell()
 
     def _keep(self, weights: bytes) -> None:
         """The averages of the last few validations: what looks best is not always what scores best."""
@@ -377,6 +396,7 @@ class _Run:
         self._take(state)
         self.roll_backs += 1
         self.scale *= 0.5
+        self.journal.note("rolled back", self.step, phase=self.phase.name, rate=f"x {self.scale:g}")
         # The data is not gone back over: the same batches could do the same again.
 
 
@@ -406,21 +426,13 @@ def _default_order(config: TrainConfig) -> int | None:
     return config.generator.orders[0] if config.generator.orders else None
 
 
-def _use_bf16(config: TrainConfig, device: torch.device) -> bool:
+def use_bf16(config: TrainConfig, device: torch.device) -> bool:
+    """Whether a run computes under bf16 autocast: as it is told, or where the hardware is fast at it."""
     if config.precision != "auto":
         return config.precision == "bf16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-
-
-def _append(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            file.write(text)
-    except OSError as error:
-        raise cannot_write(path, error) from error
 
 
 def _provenance(config: TrainConfig, pictures: Pictures, device: torch.device, half: bool) -> dict[str, Any]:

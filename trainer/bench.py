@@ -1,0 +1,120 @@
+"""What the training loop costs: its steps a second against bare steps of the same network on one batch in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from trainer.config import TrainConfig
+from trainer.data import load_pictures, margin_for, sample_batch
+from trainer.loop import train, use_bf16
+from trainer.losses import PIXEL
+from trainer.networks import new_network
+from trainer.phases import adam
+
+
+@dataclass(frozen=True, slots=True)
+class StepBench:
+    """Steps a second of the pixel phase; the goal for `share` is 0.95."""
+
+    loop: float  # batches made, trained on, averaged and logged
+    bare: float  # forward, loss, backward and Adam's step, again and again on one batch
+    share: float  # loop / bare, the middle one of the rounds
+    rounds: int
+    batch: int
+    patch: int  # input pixels
+    degradation: str
+    device: str
+    threads: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def bench(
+    config: TrainConfig,
+    data: list[Path],
+    *,
+    seconds: float = 20,
+    rounds: int = 3,
+    note: Callable[[str], None] = lambda _: None,
+) -> StepBench:
+    """Both take turns, each for `seconds` in all; the run is thrown away. A generator with a dial stays at one order.
+
+    Raises what training raises.
+    """
+    odds = tuple(float(i == 0) for i in range(len(config.generator.orders)))
+    config = replace(config, gan=None, order_odds=odds, schedule="constant", iterations=None, budget=None)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    bare, slice_ = _Bare(config, data, device), seconds / rounds
+    pairs = []
+    for turn in range(rounds):
+        note(f"round {turn + 1} of {rounds}")
+        pairs.append((_loop(config, data, slice_), bare.rate(slice_)))
+    loops, bares = zip(*pairs, strict=True)
+    return StepBench(
+        loop=median(loops),
+        bare=median(bares),
+        share=median(loop / alone for loop, alone in pairs),
+        rounds=rounds,
+        batch=config.batch,
+        patch=config.generator.patch,
+        degradation=config.degradation,
+        device=torch.cuda.get_device_name() if device.type == "cuda" else "CPU",
+        threads=torch.get_num_threads(),
+    )
+
+
+def _loop(config: TrainConfig, data: list[Path], seconds: float) -> float:
+    """Steps a second of `dagan train`, after its first second."""
+    told: list[tuple[int, float]] = []
+
+    def is_enough() -> bool:
+        return len(told) > 1 and told[-1][1] - told[0][1] >= seconds
+
+    with TemporaryDirectory(prefix="dagan-train-bench-") as name:
+        for progress in train(config, data, Path(name), should_stop=is_enough):
+            if not progress.message:
+                told.append((progress.step, perf_counter()))
+    (first, begun), (last, ended) = told[0], told[-1]
+    return (last - first) / (ended - begun)
+
+
+class _Bare:
+    def __init__(self, config: TrainConfig, data: list[Path], device: torch.device) -> None:
+        patch, scale = config.generator.patch, config.generator.scale
+        pictures = load_pictures(data, smallest=(patch + 2 * margin_for(config.degradation)) * scale)
+        chosen: dict[str, Any] = {"degradation": config.degradation, "augment": config.augment, "seed": config.seed}
+        batch = sample_batch(pictures, scale=scale, patch=patch, batch=config.batch, step=0, **chosen)
+        self._lr, self._hr = (part.to(device, memory_format=torch.channels_last) for part in batch)
+        self._network = new_network(config).to(device)
+        self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._adam = adam(self._network, config.lr)
+        self._loss = PIXEL[config.loss]
+        self._order = config.generator.orders[0] if config.generator.orders else None
+        self._half = use_bf16(config, device)
+        self._step()
+
+    def rate(self, seconds: float) -> float:
+        """Steps a second."""
+        begun, done = perf_counter(), 0
+        while perf_counter() - begun < seconds:
+            self._step()
+            done += 1
+        return done / (perf_counter() - begun)
+
+    def _step(self) -> None:
+        self._adam.zero_grad(set_to_none=True)
+        with torch.autocast(self._lr.device.type, torch.bfloat16, enabled=self._half):
+            fake = self._network(self._lr, self._order)
+        loss = self._loss(fake.float(), self._hr)
+        loss.backward()
+        self._adam.step()
+        loss.item()  # a device works on while Python goes on
