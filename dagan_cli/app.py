@@ -325,22 +325,21 @@ def models_path(model: Annotated[str, typer.Argument(help="A published name.")],
 
 @models_app.command("convert")
 def models_convert(
-    state: Annotated[Path, typer.Argument(help="The state.pt of a training run.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="By default beside it.")] = None,
+    source: Annotated[str, typer.Argument(help="A .pth or state.pt, a published name, or a .safetensors file.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="OUT.safetensors or OUT.onnx; by default beside it.")
+    ] = None,
+    order: Annotated[int | None, typer.Option("--order", help="That an ONNX file runs at: 1, 2 or 4.")] = None,
     debug: Debug = False,
 ) -> None:
-    """Turn a training state, a pickle, into a model's file."""
+    """Turn PyTorch weights, a pickle, into a model's file; or a model into an ONNX file."""
     with friendly_errors(debug):
-        from dagan_cli.media.atomic import whole_or_absent
-        from dagan_cli.model.checkpoint import convert_state
+        from dagan_cli.convert import convert
 
-        data = convert_state(state)
-        target = output or state.with_suffix(".safetensors")
-        if target.exists():
-            raise BadOption(f"{target} exists", hint="name another file with -o")
-        with whole_or_absent(target) as part:
-            part.write_bytes(data)
-        typer.echo(target)
+        done = convert(source, output, order=order)
+        if done.difference is not None:
+            say(f"largest difference from PyTorch: {done.difference:.1e}, of values from 0 to 1")
+        typer.echo(os.fsencode(done.target))
 
 
 @models_app.command("info")

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from dagan_cli.errors import BadModel, BadOption
-from dagan_cli.model.checkpoint import load_model, save_model
+from dagan_cli.model.checkpoint import load_generator, save_model
 from dagan_cli.model.generator import Generator
 from trainer.baselines import Baseline, baseline
 from trainer.config import TrainConfig
@@ -42,7 +42,7 @@ def load_network(path: Path) -> tuple[Baseline, dict[str, Any]]:
     """A generator or a baseline, ready for use on the CPU, and where it comes from. Raises BadModel."""
     header = _header(path)
     if header is None:
-        model = load_model(path)
+        model = load_generator(path)
         return model.generator, model.provenance
     try:
         network = baseline(header["name"], header["scale"])

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dagan_cli.errors import DaganError
 from dagan_cli.media.atomic import whole_or_absent
-from dagan_cli.model.checkpoint import load_model, save_model
+from dagan_cli.model.checkpoint import load_generator, save_model
 from dagan_cli.model.generator import Generator
 from dagan_cli.protocol import PROTOCOL
 from trainer.data import load_pictures, validation_pairs
@@ -44,7 +44,7 @@ def main() -> int:
     args = parser.parse_args()
     try:
         source = args.source / MODEL if args.source.is_dir() else args.source
-        model = load_model(source)
+        model = load_generator(source)
         generator = Generator(replace(model.generator.config, default_order=args.order)).eval()
         generator.load_state_dict(model.generator.half().state_dict())  # measured as they will be stored
         facts = {name: value for name, value in model.provenance.items() if name != "metrics"}

@@ -1,4 +1,4 @@
-"""Generator <-> one .safetensors file, with its configuration and provenance in the header.
+"""A network <-> one .safetensors file, with its configuration and provenance in the header.
 
 The header's `dagan` entry is JSON: {"format": 1, "config": {...}, "provenance": {...}, "digest": sha256}. The digest
 covers names, shapes, types and values of all tensors, the configuration and the provenance, so a flipped bit is found
@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -21,23 +21,29 @@ from torch import Tensor
 
 from dagan_cli.errors import BadModel, BadOption
 from dagan_cli.model.config import GeneratorConfig
-from dagan_cli.model.generator import Generator
+from dagan_cli.model.generator import Generator, evaluations
+from dagan_cli.model.srresnet import SrResNet, SrResNetConfig
+
+Network = Generator | SrResNet
 
 FORMAT = 1
 LARGEST = 2**30  # bytes; a generator of the paper's family stays far below, a hostile file might not
 _FOREIGN = {".pth": "PyTorch pickle", ".pt": "PyTorch pickle", ".ckpt": "PyTorch pickle", ".bin": "PyTorch pickle"}
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A generator as it came from its file."""
+N = TypeVar("N", bound=Network, covariant=True)
 
-    generator: Generator
+
+@dataclass(frozen=True, slots=True)
+class Model(Generic[N]):
+    """A network as it came from its file."""
+
+    generator: N
     sha256: str  # of the whole file
     provenance: dict[str, Any] = field(default_factory=dict)  # data, iterations, losses, seed, metrics, licence
 
 
-def save_model(generator: Generator, provenance: dict[str, Any], *, half: bool = False) -> bytes:
+def save_model(generator: Network, provenance: dict[str, Any], *, half: bool = False) -> bytes:
     """The bytes of the model's file, the same for the same weights. `half` stores fp16 weights."""
     tensors = {
         name: tensor.detach().to("cpu", torch.float16 if half and tensor.ndim > 1 else torch.float32).contiguous()
@@ -48,7 +54,7 @@ def save_model(generator: Generator, provenance: dict[str, Any], *, half: bool =
     return save(tensors, metadata={"dagan": json.dumps(header, sort_keys=True)})
 
 
-def load_model(path: Path, expected: str | None = None) -> Model:
+def load_model(path: Path, expected: str | None = None) -> Model[Network]:
     """Read and check a model's file; weights are fp32 on the CPU. `expected` is the sha256 the file must have.
 
     Raises BadModel, with the next thing to try, for a missing, truncated, damaged, foreign or impossible file.
@@ -58,8 +64,9 @@ def load_model(path: Path, expected: str | None = None) -> Model:
     if expected is not None and found != expected:
         raise _damaged(path, f"its sha256 is {found[:12]}..., not {expected[:12]}...")
     header = _header(path, data)
+    kind = SrResNetConfig if header["config"].get("architecture") == "srresnet" else GeneratorConfig
     try:
-        config = GeneratorConfig.from_dict(header["config"])
+        config = kind.from_dict(header["config"])
     except BadOption as error:
         raise BadModel(f"{path} describes an {error}", hint=error.hint) from error
     try:
@@ -69,32 +76,44 @@ def load_model(path: Path, expected: str | None = None) -> Model:
     facts = {"config": header["config"], "provenance": header.get("provenance")}
     if header.get("digest") != _digest(tensors, facts):
         raise _damaged(path, "its contents do not match its own checksum")
-    if config.blocks * (config.layers if config.block == "dense" else 2) > len(tensors):
-        raise _damaged(path, f"{len(tensors)} tensors are too few for its {config.blocks} blocks")
-    # Initial values cost 40 ms; the meta device, which would save them, takes torch two seconds to load.
-    generator = Generator(config)
-    _check(path, tensors, generator)
-    generator.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
-    return Model(generator.eval().requires_grad_(False), found, header.get("provenance") or {})
-
-
-def convert_state(path: Path) -> bytes:
-    """A training state, which is a pickle, -> the bytes of a model's file with its averaged weights.
-
-    Only tensors and plain values are unpickled (torch's `weights_only`). Raises BadModel for anything else.
-    """
-    hint = "only the state.pt of a `dagan train` run can be converted"
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        generator = Generator(GeneratorConfig.from_dict(state["config"]["generator"]))
-        generator.load_state_dict(state["average"])
-        facts = {"training": state["config"], "iterations": state["step"], "converted_from": path.name}
-    except OSError as error:
-        raise BadModel(f"cannot read {path}: {(error.strerror or str(error)).lower()}", hint=hint) from error
-    except Exception as error:  # a pickle of any origin fails in any way
-        raise BadModel(f"{path} is not a training state ({type(error).__name__})", hint=hint) from error
-    facts["training"].pop("generator")
-    return save_model(generator, facts)
+        generator = filled(config, tensors)
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+    return Model(generator, found, header.get("provenance") or {})
+
+
+def load_generator(path: Path) -> Model[Generator]:
+    """As `load_model`, but only what can be trained further. Raises BadModel also for a converted SRGAN."""
+    model = load_model(path)
+    if not isinstance(model.generator, Generator):
+        what = f"{path} holds a converted SRGAN, whose batch norms are gone: it can upscale, but not be trained"
+        raise BadModel(what, hint="name a model of this trainer, or of `dagan models list`")
+    return Model(model.generator, model.sha256, model.provenance)
+
+
+def filled(config: GeneratorConfig | SrResNetConfig, tensors: dict[str, Tensor]) -> Network:
+    """The network with these tensors as fp32 weights, for use. Raises ValueError, saying why, where they do not fit."""
+    if sum(tensor.numel() for tensor in tensors.values()) < _fewest_values(config):
+        raise ValueError(f"its {len(tensors)} tensors are too few or too small for its {config.blocks} blocks")
+    # Initial values cost 40 ms; the meta device, which would save them, takes torch two seconds to load.
+    network = Generator(config) if isinstance(config, GeneratorConfig) else SrResNet(config)
+    _check(tensors, network)
+    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def _fewest_values(config: GeneratorConfig | SrResNetConfig) -> int:
+    """Most of the weights that the network will have: no more is built than a file can fill."""
+    c = config.channels
+    if isinstance(config, SrResNetConfig):
+        return 9 * c * c * 2 * config.blocks
+    block = 2 * c * c
+    if config.block == "dense":
+        n, g = config.layers, config.growth
+        block = n * c * g + n * (n - 1) // 2 * g * g
+    functions = 1 if config.shared_weights else evaluations(config, config.solver)
+    return 9 * (c * c + config.blocks * functions * block)
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -142,19 +161,19 @@ def _header(path: Path, data: bytes) -> dict[str, Any]:
     return header
 
 
-def _check(path: Path, tensors: dict[str, Tensor], generator: Generator) -> None:
-    expected = generator.state_dict()
+def _check(tensors: dict[str, Tensor], network: Network) -> None:
+    expected = network.state_dict()
     if missing := sorted(expected.keys() - tensors.keys()):
-        raise _damaged(path, f"{len(missing)} tensors are missing, {missing[0]} first")
+        raise ValueError(f"{len(missing)} tensors are missing, {missing[0]} first")
     if extra := sorted(tensors.keys() - expected.keys()):
-        raise _damaged(path, f"{len(extra)} tensors do not belong, {extra[0]} first")
+        raise ValueError(f"{len(extra)} tensors do not belong, {extra[0][:60]!r} first")
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
-            raise _damaged(path, f"{name} is {tuple(tensor.shape)}, not {tuple(expected[name].shape)}")
+            raise ValueError(f"{name} is {tuple(tensor.shape)}, not {tuple(expected[name].shape)}")
         if tensor.dtype not in (torch.float16, torch.float32):
-            raise _damaged(path, f"{name} holds {tensor.dtype}")
+            raise ValueError(f"{name} holds {tensor.dtype}")
         if not torch.isfinite(tensor).all():
-            raise _damaged(path, f"{name} holds values that are not finite")
+            raise ValueError(f"{name} holds values that are not finite")
 
 
 def _digest(tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:

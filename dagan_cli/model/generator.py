@@ -78,7 +78,7 @@ class Generator(nn.Module):
         self.sfe2 = nn.Conv2d(c, c, 3, padding=1)
 
         solvers = tuple(ORDER_SOLVERS[order] for order in config.orders) or (config.solver,)
-        own = 1 if config.shared_weights else _evaluations(config, config.solver)
+        own = 1 if config.shared_weights else evaluations(config, config.solver)
         self.blocks = nn.ModuleList(
             RungeKutta(
                 [block_function(config) for _ in range(own)],
@@ -117,7 +117,10 @@ class Generator(nn.Module):
             # The 1x1 convolution over all block outputs, summed block by block: the concatenation, which is D times as
             # large as the features, is never held.
             rows = y.permute(0, 2, 3, 1).flatten(0, 2)  # (N*H*W, C)
-            fused = F.linear(rows, weight, self.fusion1.bias) if fused is None else fused.addmm_(rows, weight.T)
+            if fused is None:
+                fused = F.linear(rows, weight, self.fusion1.bias)
+            else:  # what is done in place is not cast by autocast
+                fused.addmm_(rows.to(fused.dtype), weight.T.to(fused.dtype))
         assert fused is not None
         n, c, *sides = y.shape
         deep = self.fusion2(fused.view(n, *sides, c).permute(0, 3, 1, 2)) + shallow
@@ -180,7 +183,7 @@ class Generator(nn.Module):
                 return None
             f += ceil(1.5 * config.patch)
         upsampler = 1 if config.upsampler == "direct" else 2 if config.scale in (2, 3) else 3
-        return 2 + config.blocks * _evaluations(config, self.solver) * f + 1 + upsampler
+        return 2 + config.blocks * evaluations(config, self.solver) * f + 1 + upsampler
 
     def _solver_of(self, order: int) -> str:
         if order not in self.config.orders:
@@ -194,6 +197,6 @@ class Generator(nn.Module):
         return F.pad(x, (0, right, 0, below), mode="replicate") if right or below else x
 
 
-def _evaluations(config: GeneratorConfig, solver: str) -> int:
+def evaluations(config: GeneratorConfig, solver: str) -> int:
     """How often a block evaluates f in one step."""
     return config.stages if solver == "tied-euler" else EVALUATIONS[solver]

@@ -1,0 +1,103 @@
+"""A network -> an ONNX file for any size of picture, checked against PyTorch before anyone sees it."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dagan_cli import __version__
+from dagan_cli.errors import BadModel, DaganError
+from dagan_cli.model.checkpoint import Network
+
+OPSET = 17
+TOLERANCE = 1e-4  # of values in [0, 1]; what is measured is below 2e-6
+_TRACED = (2, 3, 17, 19)  # whole windows would let the padding be left out of the trace
+_CHECKED = ((1, 3, 33, 50), (2, 3, 16, 31))
+
+
+def require_onnx() -> None:
+    """Raises DaganError, saying what to install, where the libraries are not there."""
+    try:
+        import_module("onnx")
+        import_module("onnxruntime")
+    except ImportError as error:
+        raise DaganError("an ONNX file needs onnx and onnxruntime", hint="pip install 'dagan[onnx]'") from error
+
+
+def export_onnx(network: Network, path: Path, facts: dict[str, str]) -> float:
+    """Write the network, at the order it is set to, and return the largest difference from PyTorch's results.
+
+    The file takes `input` (N, 3, H, W), RGB in [0, 1] as float32, of any N, H and W from 1 up, and gives `output`
+    (N, 3, scale*H, scale*W), not clamped. There is no tiling: attention without a window takes memory for (H*W)^2
+    weights. `facts`, and what the network knows of itself, become the metadata.
+
+    Raises BadModel when the difference is above `TOLERANCE`, and OSError.
+    """
+    import onnx
+
+    model = onnx.load_from_string(_traced(network))
+    sides = {"input": ("height", "width"), "output": (f"{network.scale}*height", f"{network.scale}*width")}
+    for value in (*model.graph.input, *model.graph.output):
+        dims = value.type.tensor_type.shape.dim
+        dims[0].dim_param, dims[1].dim_value = "batch", 3
+        dims[2].dim_param, dims[3].dim_param = sides[value.name]
+    model.producer_name, model.producer_version = "dagan", __version__
+    field = network.receptive_field
+    known = {
+        "scale": str(network.scale),
+        "order": "none" if network.order is None else str(network.order),
+        "receptive_field": "everywhere" if field is None else str(field),
+        "values": "RGB in [0, 1], float32; clamp the output",
+        "config": json.dumps(network.config.to_dict(), sort_keys=True),
+    }
+    onnx.helper.set_model_props(model, facts | known)
+    onnx.checker.check_model(model, full_check=True)
+    data = model.SerializeToString()
+    difference = _difference(network, data)
+    if not difference <= TOLERANCE:
+        raise BadModel(
+            f"the ONNX file's results differ from PyTorch's by {difference:.2g}, more than {TOLERANCE:g}",
+            hint="use the model as it is; other versions of torch and onnxruntime may agree",
+        )
+    path.write_bytes(data)
+    return difference
+
+
+def _traced(network: Network) -> bytes:
+    """By the tracing exporter: the one of torch.export needs onnxscript too, and twenty times as long, for the same."""
+    file = io.BytesIO()
+    axes = {0: "batch", 2: "height", 3: "width"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of branches that are the same for all sizes once there is padding
+        torch.onnx.export(
+            network,
+            (torch.rand(_TRACED, generator=torch.Generator().manual_seed(0)),),
+            file,  # type: ignore[arg-type]
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["input"],
+            output_names=["output"],
+            dynamic_axes={"input": axes, "output": axes},
+        )
+    return file.getvalue()
+
+
+@torch.inference_mode()
+def _difference(network: Network, data: bytes) -> float:
+    """The largest over pictures of several sizes, with whole windows and without."""
+    import onnxruntime
+
+    session: Any = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    found = 0.0
+    for number, shape in enumerate((_TRACED, *_CHECKED)):
+        x = torch.rand(shape, generator=torch.Generator().manual_seed(number))
+        (result,) = session.run(["output"], {"input": x.numpy()})
+        found = np.maximum(found, np.abs(result - network(x).numpy()).max())  # a NaN stays one
+    return float(found)
