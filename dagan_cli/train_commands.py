@@ -60,7 +60,7 @@ def train(
     progress: Annotated[str, typer.Option("--progress", help="auto, bar, json or none.")] = "auto",
     debug: Debug = False,
 ) -> None:
-    """Train new weights; the run's folder gets model.safetensors, best.safetensors and log.jsonl."""
+    """Train new weights; the run's folder gets model.safetensors, best.safetensors, log.jsonl and report.html."""
     if context.invoked_subcommand is not None:
         return
     with friendly_errors(debug):

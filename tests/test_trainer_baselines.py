@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from dagan_cli.engine.options import EngineOptions
 from dagan_cli.engine.upscaler import Upscaler
 from dagan_cli.errors import BadOption
+from dagan_cli.model.attention import SpatialAttention
+from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.rk import CLASSICAL, step
 from trainer.baselines import BASELINES, SCALES, Baseline, baseline, names
 from trainer.baselines.edsr import Residual, edsr
@@ -23,7 +25,7 @@ from trainer.baselines.mdsr import Mdsr
 from trainer.baselines.msrresnet import MsrResNet
 from trainer.baselines.oisr import HeunStep, KuttaStep, LeapFrogSteps, oisr_lf, oisr_rk2, oisr_rk3
 from trainer.baselines.over_bicubic import OverBicubic, enlarge
-from trainer.baselines.rcan import ChannelWeights, WeightedResidual, rcan
+from trainer.baselines.rcan import ChannelWeights, Pointwise, WeightedResidual, rcan
 from trainer.baselines.srcnn import srcnn
 from trainer.baselines.srresnet import SrResNet
 from trainer.baselines.vdsr import vdsr
@@ -51,6 +53,7 @@ COUNTS: dict[str, dict[int, int]] = {  # as published, or as the authors' code h
     "rcan-small-dual-2x6": {2: 1_205_555},
     "rcan-small-dual-3x5": {2: 1_478_367},
     "rcan-small-dual-5x5": {},
+    "rcan-small-pointwise-3x5": {2: 1_478_367},
     "oisr-rk2-s": {2: 1_371_915, 3: 1_556_555, 4: 1_519_627},
     "oisr-lf-s": {2: 1_371_939},
     "oisr-rk3": {2: 41_926_769, 3: 44_877_169, 4: 44_287_089},
@@ -569,3 +572,13 @@ def test_a_few_steps_of_training_bring_a_baseline_closer(kind):
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_the_pointwise_control_has_the_weights_of_the_dual_one_and_sees_one_position_only():
+    torch.manual_seed(0)
+    control, dual = Pointwise(GeneratorConfig(channels=8)), SpatialAttention(GeneratorConfig(channels=8))
+    control.load_state_dict(dual.state_dict())
+    x = torch.randn(1, 8, 3, 4)
+    torch.testing.assert_close(control(x), dual.w(dual.g(x)) + x)
+    torch.testing.assert_close(control(x[..., :1, :1]), dual(x[..., :1, :1]))  # where there is but one position
+    assert not torch.allclose(control(x), dual(x))

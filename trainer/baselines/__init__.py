@@ -23,7 +23,7 @@ from trainer.baselines.mdsr import Mdsr
 from trainer.baselines.msrresnet import MsrResNet
 from trainer.baselines.oisr import oisr_lf, oisr_rk2, oisr_rk3
 from trainer.baselines.over_bicubic import OverBicubic
-from trainer.baselines.rcan import rcan
+from trainer.baselines.rcan import Pointwise, rcan
 from trainer.baselines.srcnn import srcnn
 from trainer.baselines.srresnet import SrResNet
 from trainer.baselines.vdsr import vdsr
@@ -80,6 +80,7 @@ BASELINES: dict[str, Callable[[int], Baseline]] = {
     "rcan-small-dual-2x6": partial(rcan, groups=2, blocks=6, dual=True),
     "rcan-small-dual-3x5": partial(rcan, groups=3, blocks=5, dual=True),
     "rcan-small-dual-5x5": partial(rcan, groups=5, blocks=5, dual=True),
+    "rcan-small-pointwise-3x5": partial(rcan, groups=3, blocks=5, dual=True, kind=Pointwise),
     "oisr-rk2-s": oisr_rk2,
     "oisr-lf-s": oisr_lf,
     "oisr-rk3": oisr_rk3,

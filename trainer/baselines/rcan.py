@@ -1,5 +1,5 @@
 """RCAN (Zhang et al., ECCV 2018): groups of residual blocks whose channels are weighted; and the same with the paper's
-non-local attention before the weighting.
+non-local attention before the weighting, or with as many weights that look at no other position.
 """
 
 from __future__ import annotations
@@ -27,14 +27,21 @@ class ChannelWeights(nn.Module):
         return y * torch.sigmoid(self.excite(F.relu(self.squeeze(mean))))
 
 
+class Pointwise(SpatialAttention):
+    """The non-local attention if every position attended to itself alone, W(g(x)) + x: the control for the rest."""
+
+    def _attend(self, x: Tensor) -> Tensor:
+        return x
+
+
 class WeightedResidual(Block):
     """y + attention(conv(relu(conv(y)))), where attention is that over channels, or dual: positions, then channels."""
 
     reach = None
 
-    def __init__(self, width: int, *, dual: bool) -> None:
+    def __init__(self, width: int, *, dual: bool, kind: type[SpatialAttention] = SpatialAttention) -> None:
         super().__init__()
-        spatial = [SpatialAttention(GeneratorConfig(channels=width))] if dual else []  # Gaussian, over everything
+        spatial = [kind(GeneratorConfig(channels=width))] if dual else []  # Gaussian, over everything
         self.body = nn.Sequential(conv(width, width), nn.ReLU(), conv(width, width), *spatial, ChannelWeights(width))
 
     def forward(self, y: Tensor) -> Tensor:
@@ -46,13 +53,22 @@ class Group(Block):
 
     reach = None
 
-    def __init__(self, width: int, blocks: int, *, dual: bool) -> None:
+    def __init__(self, width: int, blocks: int, *, dual: bool, kind: type[SpatialAttention] = SpatialAttention) -> None:
         super().__init__()
-        self.body = nn.Sequential(*(WeightedResidual(width, dual=dual) for _ in range(blocks)), conv(width, width))
+        residuals = (WeightedResidual(width, dual=dual, kind=kind) for _ in range(blocks))
+        self.body = nn.Sequential(*residuals, conv(width, width))
 
     def forward(self, y: Tensor) -> Tensor:
         return y + self.body(y)
 
 
-def rcan(scale: int, *, groups: int, blocks: int, width: int = 64, dual: bool = False) -> Frame:
-    return Frame(scale, width, (Group(width, blocks, dual=dual) for _ in range(groups)))
+def rcan(
+    scale: int,
+    *,
+    groups: int,
+    blocks: int,
+    width: int = 64,
+    dual: bool = False,
+    kind: type[SpatialAttention] = SpatialAttention,
+) -> Frame:
+    return Frame(scale, width, (Group(width, blocks, dual=dual, kind=kind) for _ in range(groups)))

@@ -1,0 +1,320 @@
+"""The experiments compare what they say: equal data, equal length, matched sizes and costs, and arithmetic by hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from dagan_cli.errors import BadModel, BadOption
+from trainer.config import TrainConfig
+from trainer.data import load_pictures, sample_batch
+from trainer.experiments import table
+from trainer.experiments.arms import BLIND, DISTILLED, VGG16, config_of, eyes_of, generator_of, multiply_adds
+from trainer.experiments.figure import curve
+from trainer.experiments.paper import run_paper
+from trainer.experiments.runs import Arm, steps_within
+from trainer.experiments.summary import arms_table, differences, pairs_table, spread, told
+from trainer.experiments.table import EXPERIMENTS, SIZES, experiment
+from trainer.journal import Row, read_run
+from trainer.networks import new_network
+from trainer.state import load_state
+
+GENERATED = {  # by hand, from the list of experiments
+    "E7": {"srgan-lt", *(f"{a}-{s}" for a in ("none", "se", "nl", "nl+se") for s in ("rk2", "euler"))},
+    "E8": {"nl+se-rk2", "none-euler-matched"},
+    "E9": {"rcan-small-3x5", "rcan-small-dual-3x5", "rcan-small-pointwise-3x5"},
+    "E10": {"nl+se-rk2", "nl+se-rk4", "nl+se-euler", "nl+se-tied2", "nl+se-tied4"},
+    "E11": {"none-rk2", "nl+se-rk2"},
+    "E12": {"se-rk2", "nl-rk2", "nl+se-rk2"},
+    "C1": {"nl+se-rk2", "se+nl-rk2"},
+    "C2": {"nl+se-rk2", "nl+se-rk2-frozen"},
+    "C5": {"nl+se-rk2", "nl+se-rk2-embedded", "nl+se-rk2-temperature"},
+    "V": {"srgan-lt", "nl+se-rk2"},
+}
+
+
+def config(arm: str, size: str = "full", scale: int = 2, **how: Any) -> TrainConfig:
+    given: dict[str, Any] = {"seed": 0, "iterations": 26_100, "eyes": VGG16} | how
+    return config_of(arm, SIZES[size], scale, "gan", **given)
+
+
+def parameters(arm: str, size: str = "full", scale: int = 2) -> int:
+    return sum(p.numel() for p in new_network(config(arm, size, scale)).parameters())
+
+
+def cost(arm: str, size: str = "small", scale: int = 2) -> int:
+    return multiply_adds(new_network(config(arm, size, scale)), 8)
+
+
+def test_every_experiment_has_its_arms_scales_and_length():
+    assert {name: set(one.arms) for name, one in EXPERIMENTS.items()} == GENERATED
+    assert {name: one.scales for name, one in EXPERIMENTS.items() if one.scales != (2,)} == {
+        "E8": (4,),
+        "E9": (2, 4),
+        "V": (2, 4),
+    }
+    lengths = {name: one.iterations[one.scales[0]] for name, one in EXPERIMENTS.items()}
+    assert lengths == dict.fromkeys(lengths, 26_100) | {"E9": 52_200, "V": 27_400}
+    assert EXPERIMENTS["V"].iterations[4] == 39_200
+    for one in EXPERIMENTS.values():
+        assert {arm for pair in one.comparisons for arm in pair} == set(one.arms)
+
+
+@pytest.mark.parametrize(
+    ("arm", "scale", "count"),
+    [
+        ("none-euler", 2, 1_389_955),
+        ("nl+se-rk2", 2, 1_431_691),
+        ("nl+se-rk2", 4, 1_579_403),
+        ("srgan-lt", 2, 586_506),
+        ("rcan-small-3x5", 2, 1_415_487),
+        ("rcan-small-dual-3x5", 2, 1_478_367),
+    ],
+)
+def test_the_full_arms_have_the_published_sizes(arm, scale, count):
+    assert parameters(arm, scale=scale) == count
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scale", [2, 4])
+def test_matched_arms_have_as_many_parameters_within_a_hundredth(size, scale):
+    dual, plain = (parameters(arm, size, scale) for arm in ("nl+se-rk2", "none-euler-matched"))
+    assert plain == pytest.approx(dual, rel=0.01)
+    assert parameters("none-euler", size, scale) < plain
+    assert parameters("rcan-small-pointwise-3x5", size, scale) == parameters("rcan-small-dual-3x5", size, scale)
+
+
+def test_arms_matched_in_computation_multiply_as_often_with_the_same_weights():
+    assert cost("nl+se-tied2") == cost("nl+se-rk2") > cost("nl+se-euler")
+    assert cost("nl+se-tied4") == cost("nl+se-rk4") > cost("nl+se-rk2")
+    once = cost("nl+se-rk2") - cost("nl+se-euler")  # of all blocks' functions
+    assert cost("nl+se-rk4") == cost("nl+se-euler") + 3 * once
+    constants = {"nl+se-euler": 0, "nl+se-tied2": 0, "nl+se-tied4": 0, "nl+se-rk2": 1, "nl+se-rk4": 3}
+    blocks = SIZES["small"].generator["blocks"]
+    plain = {arm: parameters(arm, "small") - blocks * each for arm, each in constants.items()}
+    assert len(set(plain.values())) == 1
+
+
+def test_multiply_adds_are_counted_as_by_hand():
+    assert multiply_adds(nn.Conv2d(3, 5, 3, padding=1), 4) == 4 * 4 * 5 * 3 * 9
+    positions, channels = 8 * 8, SIZES["small"].generator["channels"]
+    attention = (
+        2 * positions**2 * channels + positions * 2 * channels * channels // 2
+    )  # of x xT and of its product; g, W
+    calls = 2 * SIZES["small"].generator["blocks"]
+    assert cost("nl-rk2") - cost("none-rk2") == calls * attention
+
+
+def test_the_training_is_that_of_the_papers_baseline():
+    found = config("nl+se-rk2")
+    gan = found.gan
+    assert gan is not None
+    assert (found.iterations, found.batch, found.generator.patch, found.augment) == (0, 64, 44, False)
+    assert (gan.iterations, gan.lr, gan.lr_discriminator, gan.halve_at, gan.warmup) == (26_100, 1e-3, 1e-3, (), 0)
+    assert (gan.discriminator, gan.loss, gan.pixel, gan.perceptual) == ("leftthomas", "sigmoid", "mse", "vgg16")
+    weights = (gan.pixel_weight, gan.adversarial_weight, gan.perceptual_weight, gan.tv_weight)
+    assert weights == (1.0, 1e-3, 6e-3, 2e-8)
+
+
+def test_arms_differ_in_what_their_name_says_only():
+    size = SIZES["full"]
+    base = generator_of("nl+se-rk2", size, 2)
+    for arm, changes in {
+        "none-euler": {"attention": "none", "solver": "euler"},
+        "se+nl-rk2": {"attention": "channel-spatial"},
+        "nl+se-tied4": {"solver": "tied-euler", "stages": 4},
+        "nl+se-rk2-frozen": {"learned_constants": False},
+        "nl+se-rk2-embedded": {"pairwise": "embedded"},
+        "nl+se-rk2-temperature": {"temperature": 8.0},
+    }.items():
+        assert generator_of(arm, size, 2) == replace(base, **changes)
+        assert config(arm) == replace(config("nl+se-rk2"), generator=replace(base, **changes))
+
+
+def test_all_arms_of_a_seed_see_the_same_batches(pictures):
+    seen: dict[int, set[bytes]] = {}
+    for seed in (0, 1):
+        for arm in EXPERIMENTS["E7"].arms:
+            c = config(arm, "small", seed=seed)
+            lr, hr = sample_batch(
+                load_pictures([pictures], 40),
+                scale=c.generator.scale,
+                patch=c.generator.patch,
+                batch=c.batch,
+                augment=c.augment,
+                degradation=c.degradation,
+                seed=c.seed,
+                step=3,
+            )
+            seen.setdefault(seed, set()).add(lr.numpy().tobytes() + hr.numpy().tobytes())
+    assert [len(batches) for batches in seen.values()] == [1, 1]
+    assert seen[0] != seen[1]
+
+
+def test_a_budget_is_shared_by_all_runs_after_their_validations():
+    # 3 seeds x ((0.5 + 1.5) s a step and 10 x (2 + 3) s of validations) in 750 s: 100 steps
+    assert steps_within(750, 3, [0.5, 1.5], [2, 3], 10) == 100
+    assert steps_within(750 + 3 * 2, 3, [0.5, 1.5], [2, 3], 10) == 101
+    with pytest.raises(BadOption, match="too short") as caught:
+        steps_within(150, 3, [0.5, 1.5], [2, 3], 10)
+    assert "4m" in caught.value.hint  # 3 x (50 + 10 x 2) s, and one more minute
+
+
+def rows(*values: float, key: str = "psnr_y") -> list[Row]:
+    return [Row(10 * (i + 1), "adversarial", {key: v, "seconds": 4.0 * (i + 1)}, {}) for i, v in enumerate(values)]
+
+
+def test_paired_differences_are_those_of_the_same_seed():
+    a = Arm("a", 1000, 2_000_000, {0: rows(20.0, 30.0), 1: rows(20.0, 31.0), 2: rows(20.0, 32.0)})
+    b = Arm("b", 1000, 2_000_000, {0: rows(20.0, 29.9), 1: rows(20.0, 30.8), 2: rows(20.0, 31.7)})
+    assert differences(a.last("psnr_y"), b.last("psnr_y")) == pytest.approx([0.1, 0.2, 0.3])
+    assert spread([0.1, 0.2, 0.3]) == pytest.approx((0.2, 0.1))
+    assert "| a − b | +0.200 ± 0.100 | +0.100, +0.200, +0.300 | 1.00 |" in pairs_table([a, b], (("a", "b"),))
+    assert "| a | 1,000 | 2.0 | 0.400 ± 0.000 | 1.00 | 31.000 ± 1.000 |" in arms_table([a, b])
+    assert told([1.5], 2) == "1.50"
+    assert told([], 2) == "–"
+
+
+def test_a_curve_is_the_mean_over_seeds_where_all_have_been():
+    arm = Arm("a", 0, 0, {0: rows(1.0, 2.0, 5.0), 1: rows(3.0, 2.0)})
+    assert curve(arm, "psnr_y") == [(10, 2.0, pytest.approx(2**0.5)), (20, 2.0, 0.0)]
+    assert curve(arm, "loss") == []
+
+
+def test_the_perceptual_network_is_told_by_its_file(tmp_path, monkeypatch):
+    from safetensors.torch import save_file
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    assert eyes_of(None) == BLIND
+    for name, eyes in (("conv11.weight", DISTILLED), ("features.0.weight", VGG16)):
+        path = tmp_path / f"{name}.safetensors"
+        save_file({name: torch.zeros(1)}, path)
+        assert eyes_of(path) == replace(eyes, path=path)
+    with pytest.raises(BadModel):
+        eyes_of(tmp_path / "none.safetensors")
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "hub" / "checkpoints" / "vgg16-397923af.pth").touch()
+    assert eyes_of(None).backbone == "vgg16"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for i in range(2):
+        small = np.random.default_rng(i).integers(0, 256, (18, 18, 3), np.uint8)
+        Image.fromarray(small).resize((176, 176), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A size that trains in a second."""
+    generator = {"blocks": 1, "layers": 1, "growth": 4, "channels": 8, "reduction": 4}
+    size = replace(
+        SIZES["small"],
+        name="tiny",
+        generator=generator,
+        batch=2,
+        crop=16,
+        discriminator=2,
+        validate_side=16,
+        intervals=2,
+    )
+    monkeypatch.setitem(table.SIZES, "tiny", size)
+    return "tiny"
+
+
+def test_an_experiment_from_the_command_to_its_report(pictures, tiny, tmp_path):
+    def paper(*names: str, **how: Any) -> list[str]:
+        given: dict[str, Any] = {"size": tiny, "seeds": 2, "iterations": 4} | how
+        return list(run_paper(list(names), [pictures], pictures, tmp_path, **given))
+
+    first = paper("E11", part=(1, 2))
+    assert "other parts are not finished yet" in first[-1]
+    assert not (tmp_path / "E11").exists()
+    assert sum(line.endswith("done") for line in paper("E11")) == 2  # the other half
+    assert sorted(path.name for path in (tmp_path / "E11").iterdir()) == [
+        "README.md",
+        "figure.png",
+        "figure.svg",
+        "table.md",
+    ]
+    runs = sorted(path.name for path in tmp_path.iterdir() if "seed" in path.name)
+    assert runs == [f"{arm}-x2-seed{seed}" for arm in ("nl+se-rk2", "none-rk2") for seed in (0, 1)]
+    logged = [row for row in read_run(tmp_path / runs[0]).rows if "loss" in row.values]
+    assert [row.step for row in logged] == [2, 4]  # a line an interval
+    assert {"psnr_y", "psnr_rgb", "pixel", "adversarial", "d_real", "d_fake"} <= logged[-1].values.keys()
+
+    readme = (tmp_path / "E11" / "README.md").read_text()
+    assert "**4 steps**, 0.02% of the paper's 26,100, with 2 seeds" in readme
+    assert "reduced length" in readme
+    assert "Fewer than three seeds" in readme
+    assert str(tmp_path) not in readme
+    assert str(pictures) not in readme
+    scores = [load_state(tmp_path / f"{arm}-x2-seed0")["best"] for arm in ("nl+se-rk2", "none-rk2")]
+    assert all(np.isfinite(scores))
+    with Image.open(tmp_path / "E11" / "figure.png") as picture:
+        assert len(picture.convert("RGB").getcolors(1 << 20) or []) > 50
+
+    # An arm that another experiment has trained is used again, and what is finished stays finished.
+    state = (tmp_path / "nl+se-rk2-x2-seed0" / "state.pt").read_bytes()
+    again = paper("E12", iterations=None)  # the folder knows the length
+    assert {line.split()[1] for line in again if line.startswith("[")} == {"se-rk2", "nl-rk2"}
+    assert (tmp_path / "nl+se-rk2-x2-seed0" / "state.pt").read_bytes() == state
+    with pytest.raises(BadOption, match="have 4 steps, not 6"):
+        paper("E11", iterations=6)
+
+
+def test_a_run_of_other_choices_is_not_taken_for_the_one_wanted(pictures, tiny, tmp_path):
+    given: dict[str, Any] = {"size": tiny, "seeds": 1, "iterations": 2}
+    list(run_paper(["C2"], [pictures], pictures, tmp_path, **given))
+    state = torch.load(tmp_path / "nl+se-rk2-x2-seed0" / "state.pt", weights_only=True)
+    assert json.loads((tmp_path / "lengths.json").read_text()) == {"tiny-x2-gan": 2}
+    state["config"]["batch"] = 4
+    torch.save(state, tmp_path / "nl+se-rk2-x2-seed0" / "state.pt")
+    with pytest.raises(BadOption, match="batch = 4, not 2"):
+        list(run_paper(["C2"], [pictures], pictures, tmp_path, **given))
+
+
+def test_a_stop_ends_it_and_the_same_command_goes_on(pictures, tiny, tmp_path):
+    asked = iter(range(10**6))
+    given: dict[str, Any] = {"size": tiny, "seeds": 1, "iterations": 4}
+    list(run_paper(["C1"], [pictures], pictures, tmp_path, should_stop=lambda: next(asked) >= 3, **given))
+    assert load_state(tmp_path / "nl+se-rk2-x2-seed0")["step"] == 3
+    assert not (tmp_path / "se+nl-rk2-x2-seed0").exists()
+    assert list(run_paper(["C1"], [pictures], pictures, tmp_path, **given))[-1].startswith("written")
+
+
+def test_the_pictures_are_put_side_by_side(pictures, tiny, tmp_path):
+    given: dict[str, Any] = {"size": tiny, "seeds": 1, "budget": 12.0}
+    lines = list(run_paper(["V"], [pictures], pictures, tmp_path, **given))
+    assert lines[-1].startswith("written")
+    with Image.open(tmp_path / "V" / "grid.png") as grid:
+        assert grid.size == (5 * 164 - 4, 16 + 2 * 164 - 4)  # LR, bicubic, two arms, HR; two pictures
+
+
+@pytest.mark.parametrize(
+    ("names", "how", "message"),
+    [
+        (["E6"], {}, "no experiment"),
+        (["E8"], {"scale": 2}, "not at one scale"),
+        (["E8", "E10"], {}, "not at one scale"),
+        (["E9", "E10"], {}, "without a discriminator"),
+        (["E10"], {"size": "huge"}, "no size"),
+        (["E10"], {"part": (3, 2)}, "part 3/2"),
+        ([], {}, "no experiment was named"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_with_advice(names, how, message, tmp_path):
+    with pytest.raises(BadOption, match=message) as caught:
+        next(run_paper(names, [tmp_path], tmp_path, tmp_path, **how))
+    assert caught.value.hint
+    assert experiment("e10").name == "E10"

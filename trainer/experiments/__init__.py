@@ -1,0 +1,1 @@
+"""The experiments of the paper: `table` says what is compared, `paper` trains it and writes down what came out."""

@@ -1,0 +1,102 @@
+"""An arm's name -> the configuration it is trained by. All arms of a seed see the same batches in the same order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from dagan_cli.model.config import GeneratorConfig
+from trainer.baselines import names
+from trainer.config import Backbone, GanConfig, TrainConfig
+from trainer.experiments.table import ATTENTION, SOLVER, VARIANT, Protocol, Size
+from trainer.perceptual import read_weights
+from trainer.presets import PARITY
+
+
+@dataclass(frozen=True, slots=True)
+class Eyes:
+    """What the perceptual term looks with."""
+
+    backbone: Backbone
+    path: Path | None
+    weight: float
+    layers: dict[str, float]
+    said: str  # for the record
+
+
+VGG16 = Eyes("vgg16", None, 6e-3, {}, "VGG16 up to pool5, as in the paper's baseline")
+# The encoder's features are larger than VGG16's pool5: with this weight their term has about the same share.
+DISTILLED = Eyes(
+    "vgg19-distilled",
+    None,
+    1e-3,
+    {"relu5_1": 1.0},
+    "a 16 times smaller encoder distilled from VGG19, relu5_1, L1, weight 1e-3: not the paper's VGG16",
+)
+BLIND = Eyes("none", None, 0.0, {}, "none: no weights were given, so the perceptual term is missing")
+
+
+def eyes_of(path: Path | None) -> Eyes:
+    """What a file of weights is, told by the names of its tensors; without one, torchvision's VGG16 if torch has it."""
+    if path is None:
+        cached = sorted(Path(torch.hub.get_dir(), "checkpoints").glob("vgg16-*.pth"))
+        return replace(VGG16, path=cached[0]) if cached else BLIND
+    distilled = "conv11.weight" in read_weights(path, "give weights of VGG16, or of the distilled encoder")
+    return replace(DISTILLED if distilled else VGG16, path=path)
+
+
+def generator_of(arm: str, size: Size, scale: int) -> GeneratorConfig:
+    """Of a baseline only the patch counts."""
+    base: dict[str, Any] = {"scale": scale, "patch": size.crop // scale, **size.generator}
+    if arm in names():
+        return GeneratorConfig(**base)
+    attention, solver, variant = [*arm.split("-"), ""][:3]
+    changes = {"attention": ATTENTION[attention], **SOLVER[solver], **VARIANT[variant]}
+    if variant == "temperature":
+        changes["temperature"] = sqrt(size.generator["channels"])
+    if variant == "matched":
+        changes |= size.matched[scale]
+    return GeneratorConfig(**base | changes)
+
+
+def config_of(
+    arm: str, size: Size, scale: int, protocol: Protocol, *, seed: int, iterations: int, eyes: Eyes
+) -> TrainConfig:
+    """gan: the protocol of the paper's baseline, from scratch. pixel: L1 alone, as RCAN was trained."""
+    common: dict[str, Any] = {
+        "generator": generator_of(arm, size, scale),
+        "baseline": arm if arm in names() else None,
+        "batch": size.batch,
+        "augment": False,
+        "seed": seed,
+        "precision": size.precision,
+        "validate_every": max(1, iterations // size.intervals),
+        "validate_side": size.validate_side,
+        "keep": 1,
+    }
+    if protocol == "pixel":
+        return TrainConfig(**common, lr=1e-4, warmup=0, schedule="constant", iterations=iterations, clip=1e6)
+    gan: GanConfig = replace(
+        PARITY,
+        width=size.discriminator,
+        iterations=iterations,
+        perceptual=eyes.backbone,
+        perceptual_weight=eyes.weight,
+        layers=eyes.layers,
+    )
+    return TrainConfig(**common, iterations=0, gan=gan)
+
+
+def multiply_adds(network: nn.Module, patch: int) -> int:
+    """Of one forward pass over an input of patch x patch pixels: convolutions, products of matrices, attention."""
+    device = next(network.parameters()).device
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 3, patch, patch, device=device))
+    return counter.get_total_flops() // 2

@@ -1,0 +1,81 @@
+"""The paper's figures: curves over training, one panel for each loss term and score, a line for each arm."""
+
+from __future__ import annotations
+
+from math import ceil
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from dagan_cli.media.atomic import whole_or_absent
+from trainer.experiments.runs import Arm
+from trainer.plot import COLOURS, NoMatplotlib
+
+PANELS = (  # key of the log, title, logarithmic
+    ("loss", "G loss", True),
+    ("pixel", "image term", True),
+    ("perceptual", "perceptual term", True),
+    ("adversarial", "adversarial term", False),
+    ("d_real", "D(real)", False),
+    ("d_fake", "D(fake)", False),
+    ("psnr_y", "PSNR-Y of held-out pictures, dB", False),
+    ("attention_entropy", "attention entropy, 1 = even", False),
+)
+_ACROSS = 4
+
+
+def draw(arms: list[Arm], title: str, targets: list[Path]) -> None:
+    """Mean over the seeds, and a band of one standard deviation to both sides, into .png and .svg files."""
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise NoMatplotlib("drawing needs matplotlib", hint="pip install 'dagan[train]'") from error
+    panels = [panel for panel in PANELS if any(curve(arm, panel[0]) for arm in arms)]
+    down = ceil(len(panels) / _ACROSS)
+    look: dict[Any, Any] = {"svg.hashsalt": "dagan", "font.size": 8, "axes.titlesize": 9}
+    with matplotlib.rc_context(look):
+        figure = Figure(figsize=(3.1 * _ACROSS, 2.2 * down + 0.9), layout="constrained")
+        grid = figure.subplots(down, _ACROSS, sharex=True, squeeze=False).ravel()
+        for axes, (key, name, logarithmic) in zip(grid, panels, strict=False):
+            _panel(axes, arms, key, name, logarithmic)
+        for axes in grid[len(panels) :]:
+            axes.set_visible(False)
+        figure.suptitle(title, fontsize=10)
+        for axes in grid[max(0, len(panels) - _ACROSS) : len(panels)]:
+            axes.set_xlabel("steps")
+        handles, labels = grid[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)), frameon=False)
+        for target in targets:
+            kind = target.suffix.lower()[1:]
+            with whole_or_absent(target) as part:
+                figure.savefig(part, format=kind, dpi=130, metadata={"Date": None} if kind == "svg" else None)
+
+
+def curve(arm: Arm, key: str) -> list[tuple[int, float, float]]:
+    """(step, mean over the seeds, standard deviation) where every seed has logged a number of that name."""
+    found = [{row.step: row.values[key] for row in rows if key in row.values} for rows in arm.runs.values()]
+    steps = sorted(set.intersection(*map(set, found))) if found else []
+    values = [(step, [one[step] for one in found]) for step in steps]
+    return [(step, mean(at), stdev(at) if len(at) > 1 else 0.0) for step, at in values]
+
+
+def _panel(axes: Any, arms: list[Arm], key: str, name: str, logarithmic: bool) -> None:
+    axes.set_title(name, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.5)
+    lowest = []
+    for i, arm in enumerate(arms):
+        points = curve(arm, key)
+        if not points:
+            axes.plot([], [], color=COLOURS[i % len(COLOURS)], label=arm.name)
+            continue
+        steps, middles, deviations = zip(*points, strict=True)
+        colour, dashes = COLOURS[i % len(COLOURS)], "-" if i < len(COLOURS) else "--"
+        axes.plot(steps, middles, dashes, color=colour, linewidth=1.2, label=arm.name)
+        below, above = ([m + sign * d for m, d in zip(middles, deviations, strict=True)] for sign in (-1, 1))
+        axes.fill_between(steps, below, above, color=colour, alpha=0.15, linewidth=0)
+        lowest.append(min(middles))
+    if logarithmic and lowest and min(lowest) > 0:
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=0.8 * min(lowest))

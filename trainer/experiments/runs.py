@@ -1,0 +1,177 @@
+"""Train the arms of experiments, each for every seed into a folder of its own, and read back what they logged."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from math import inf
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from dagan_cli.errors import BadOption
+from dagan_cli.media.atomic import whole_or_absent
+from trainer.config import TrainConfig
+from trainer.data import Pictures, validation_pairs
+from trainer.evaluate import scores
+from trainer.experiments.arms import Eyes, config_of, multiply_adds
+from trainer.experiments.table import Protocol, Size
+from trainer.journal import Row, read_run
+from trainer.loop import Progress, train
+from trainer.networks import new_network
+from trainer.state import NAME, load_state
+
+LENGTHS = "lengths.json"  # of what a folder's runs were given: all arms must have the same
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all runs of a folder have in common."""
+
+    folder: Path
+    pictures: Pictures
+    val: Path
+    size: Size
+    scale: int
+    protocol: Protocol
+    eyes: Eyes
+    lpips: Path | None
+    iterations: int = 0
+
+    def config(self, arm: str, seed: int) -> TrainConfig:
+        given = {"seed": seed, "iterations": self.iterations, "eyes": self.eyes}
+        return config_of(arm, self.size, self.scale, self.protocol, **given)
+
+    def run(self, arm: str, seed: int) -> Path:
+        """The folder is named by what is trained in it."""
+        return self.folder / f"{arm}-x{self.scale}-seed{seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """What came of one arm, over its seeds."""
+
+    name: str
+    parameters: int
+    multiply_adds: int  # of one LR patch
+    runs: dict[int, list[Row]]  # by seed, rising steps
+
+    def last(self, key: str) -> dict[int, float]:
+        """The last number of that name, by seed; without those that never logged one."""
+        found = {seed: [row.values[key] for row in rows if key in row.values] for seed, rows in self.runs.items()}
+        return {seed: values[-1] for seed, values in found.items() if values}
+
+    @property
+    def seconds_per_step(self) -> dict[int, float]:
+        """Of training alone, without validation."""
+        timed = {seed: [row for row in rows if "seconds" in row.values] for seed, rows in self.runs.items()}
+        return {seed: rows[-1].values["seconds"] / rows[-1].step for seed, rows in timed.items() if rows}
+
+
+def is_finished(setting: Setting, arm: str, seed: int) -> bool:
+    """Raises BadOption where the folder holds another run than the one asked for."""
+    folder, wanted = setting.run(arm, seed), setting.config(arm, seed)
+    if not (folder / NAME).exists():
+        return False
+    state = load_state(folder)
+    found = TrainConfig.from_dict(state["config"])
+    if found != wanted or state["data"] != setting.pictures.fingerprint:
+        raise BadOption(
+            f"{folder} was trained by other choices ({_difference(found, wanted)})", hint="use another --run folder"
+        )
+    return state["step"] >= setting.iterations
+
+
+def train_arm(setting: Setting, arm: str, seed: int, should_stop: Callable[[], bool]) -> Iterator[Progress]:
+    """A run like any other: it goes on where it was cut."""
+    eyes = setting.eyes.path if setting.protocol == "gan" else None
+    yield from train(
+        setting.config(arm, seed),
+        setting.pictures,
+        setting.run(arm, seed),
+        val=setting.val,
+        perceptual=eyes,
+        lpips=setting.lpips,
+        should_stop=should_stop,
+        report_every=inf,  # so that every line is the mean of one interval
+    )
+
+
+def read_arm(setting: Setting, arm: str, seeds: range) -> Arm:
+    """Raises NoInput where a run has not begun."""
+    network = new_network(setting.config(arm, 0))
+    return Arm(
+        arm,
+        sum(parameter.numel() for parameter in network.parameters()),
+        multiply_adds(network, setting.size.crop // setting.scale),
+        {seed: read_run(setting.run(arm, seed)).rows for seed in seeds},
+    )
+
+
+def settle_length(setting: Setting, wanted: int | None, measured: Callable[[], int]) -> int:
+    """How many steps each run of this folder has: as told, else as noted in the folder, else as measured, then noted.
+
+    Rounded down to whole intervals. Raises BadOption where the folder has another length.
+    """
+    path, key = setting.folder / LENGTHS, f"{setting.size.name}-x{setting.scale}-{setting.protocol}"
+    try:
+        noted = json.loads(path.read_text()) if path.exists() else {}
+        before = noted.get(key)
+    except (OSError, ValueError, AttributeError) as error:
+        raise BadOption(f"{path} cannot be read", hint="remove it, or use another --run folder") from error
+    whole = setting.size.intervals
+    steps = wanted if wanted is not None else before if type(before) is int else measured()
+    steps = max(whole, steps // whole * whole)
+    if before not in (None, steps):
+        raise BadOption(
+            f"the runs in {setting.folder} have {before} steps, not {steps}", hint="use another --run folder"
+        )
+    with whole_or_absent(path) as part:
+        part.write_text(json.dumps(noted | {key: steps}))
+    return steps
+
+
+def steps_within(budget: float, seeds: int, step_seconds: list[float], check_seconds: list[float], checks: int) -> int:
+    """The steps that every run gets so that all of them, one after the other, take `budget` seconds.
+
+    step_seconds, check_seconds: of each arm, of a step and of a validation. Raises BadOption when nothing is left.
+    """
+    left = budget / seeds - checks * sum(check_seconds)
+    steps = int(left / sum(step_seconds))
+    if steps < checks:
+        least = seeds * checks * (sum(step_seconds) + sum(check_seconds))
+        raise BadOption(
+            f"{budget:.0f} s are too short for {seeds} x {len(step_seconds)} runs",
+            hint=f"give a --budget of {least / 60 + 1:.0f}m at least, fewer --seeds, or --size small",
+        )
+    return steps
+
+
+def measure(setting: Setting, arm: str, held_out: Pictures, steps: int = 6) -> tuple[float, float]:
+    """Seconds of a step and of a validation, by trying both."""
+    eyes = setting.eyes.path if setting.protocol == "gan" else None
+    config = config_of(arm, setting.size, setting.scale, setting.protocol, seed=0, iterations=steps, eyes=setting.eyes)
+    times = []
+    with TemporaryDirectory() as folder:
+        for _ in train(config, setting.pictures, Path(folder), perceptual=eyes, report_every=0.0):
+            times.append(time.perf_counter())
+    pairs = list(validation_pairs(held_out, setting.scale, setting.size.validate_side))
+    began = time.perf_counter()
+    scores(new_network(config).eval(), pairs)
+    gaps = [b - a for a, b in pairwise(times[:-1])]
+    return median(gaps), time.perf_counter() - began
+
+
+def _difference(found: TrainConfig, wanted: TrainConfig) -> str:
+    """The first of the choices that differ, for a message."""
+    for item in fields(TrainConfig):
+        a, b = getattr(found, item.name), getattr(wanted, item.name)
+        if a != b and item.name in ("gan", "generator") and a is not None and b is not None:
+            inner = next(name for name, value in asdict(a).items() if value != asdict(b)[name])
+            return f"{item.name}.{inner} = {asdict(a)[inner]}, not {asdict(b)[inner]}"
+        if a != b:
+            return f"{item.name} = {a}, not {b}"
+    return "other pictures"
