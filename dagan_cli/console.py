@@ -208,7 +208,7 @@ def draw_training(steps: Any, mode: ProgressMode, name: str) -> None:
             task = bar.add_task(printable(name), total=1.0, facts="")
         spoken, scored = 0.0, -1
         for p in steps:
-            left = "" if p.remaining is None else f"  {_time(p.remaining)} left"
+            left = "" if p.remaining is None or p.message else f"  {_time(p.remaining)} left"
             if bar is not None:
                 bar.update(task, completed=p.fraction, facts=_training(p, short=True) + left)
             elif mode == "json":
@@ -224,7 +224,7 @@ def draw_training(steps: Any, mode: ProgressMode, name: str) -> None:
             elif mode == "auto" and (p.psnr is not None or p.message or time.monotonic() - spoken > 30):
                 spoken = time.monotonic()
                 say(_training(p, short=False) + left)
-            if p.psnr is not None and p.step > scored and mode in ("bar", "auto"):
+            if p.psnr is not None and (p.message or p.step > scored) and mode in ("bar", "auto"):
                 scored = p.step
                 line = f"step {p.step}: PSNR-Y {p.psnr:.3f} dB"
                 line += "" if p.lpips is None else f", LPIPS {p.lpips:.4f}"
