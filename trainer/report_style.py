@@ -50,6 +50,6 @@ summary{cursor:pointer;margin:.6rem 0}
 footer{margin-top:2rem;color:var(--dim);font-size:.85rem}
 @media print{:root{--bg:#fff;--fg:#000;--dim:#444;--line:#ccc;--box:#f5f5f5;
 --k0:#0072b2;--k1:#d55e00;--k2:#009e73;--k3:#a3548a}
-body{font-size:11px}main{max-width:none;padding:0}.rows{max-height:none;border:0}h2{break-after:avoid}.strip{min-width:0}
+html,body{font-size:11px}main{max-width:none;padding:0}.rows{max-height:none;border:0}h2{break-after:avoid}.strip{min-width:0}
 .curves{grid-template-columns:repeat(3,1fr)}details>pre{break-inside:auto}}
 """
