@@ -86,8 +86,10 @@ def train(
         if not resume and (run / "state.pt").exists():
             raise BadOption(f"{run} holds a run that has begun", hint="name another folder with --run")
 
+        from dagan_cli.heap import keep_freed_memory
         from trainer.loop import train as train_
 
+        keep_freed_memory()
         with StopSignals().caught() as stop:
             steps = train_(
                 chosen,
