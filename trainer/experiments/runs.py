@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
@@ -129,8 +130,11 @@ def settle_length(setting: Setting, wanted: int | None, measured: Callable[[], i
         raise BadOption(
             f"the runs in {setting.folder} have {before} steps, not {steps}", hint="use another --run folder"
         )
-    with whole_or_absent(path) as part:
-        part.write_text(json.dumps(noted | {key: steps}))
+    if before is None:
+        own = path.with_name(f".{os.getpid()}-{LENGTHS}")  # both parts of the work may begin at the same moment
+        with whole_or_absent(own) as part:
+            part.write_text(json.dumps(noted | {key: steps}))
+        own.replace(path)
     return steps
 
 
