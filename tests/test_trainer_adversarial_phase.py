@@ -172,6 +172,7 @@ def test_a_run_that_never_is_finite_ends_with_advice_and_its_last_state_whole(pi
         run(config, pictures, tmp_path)
     assert "lower lr" in ended.value.hint
     assert load_state(tmp_path)["step"] == 2
+    assert json.loads((tmp_path / "events.jsonl").read_text().splitlines()[-1])["event"] == "diverged"
 
 
 def test_the_last_few_and_the_best_are_kept_and_a_run_that_gains_nothing_stops(pictures, tmp_path):

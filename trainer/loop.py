@@ -25,7 +25,7 @@ from trainer.ema import Average
 from trainer.evaluate import scores
 from trainer.journal import Journal
 from trainer.lpips import Lpips
-from trainer.monitor import attention_entropy, constants, write_strip
+from trainer.monitor import Means, attention_entropy, constants, write_strip
 from trainer.networks import network_bytes, new_network, start_from
 from trainer.perceptual import PerceptualLoss, load_features
 from trainer.phases import AdversarialPhase, Eyes, Phase, PixelPhase
@@ -160,7 +160,7 @@ class _Run:
         return self.elapsed / self.phase.budget if self.phase.budget is not None else 0.0
 
     def train(self, should_stop: Callable[[], bool], report_every: float) -> Iterator[Progress]:
-        config, sums, counted, in_a_row = self.config, {}, 0, 0
+        config, told, in_a_row = self.config, Means(), 0
         started = reported = saved = time.monotonic()
         while True:
             done, stop, self.elapsed = processes.agree((self.fraction, float(should_stop()), self.elapsed))
@@ -183,20 +183,19 @@ class _Run:
                     yield self._progress(float("nan"), 0.0, message="rolled back: the rate is halved")
             else:
                 in_a_row = 0
-                counted += 1
-                sums = {name: term + sums.get(name, 0.0) for name, term in terms.items()}
+                told.add(terms)
 
             now = time.monotonic()
             self.elapsed, started = self.elapsed + now - started, now
             wanted = bool(self.pairs) and self.step % config.validate_every == 0
             scores = self._validate() if wanted else {}
             if now - reported >= report_every or wanted:
-                means = {name: (total / max(1, counted)).item() for name, total in sums.items()}
-                speed = counted / max(1e-9, now - reported)
+                speed = told.steps / max(1e-9, now - reported)
+                means = told.take()
                 self._log(means, rate, scores)
                 loss = means.get("loss", means.get("loss_d", float("nan")))
                 yield replace(self._progress(loss, speed, scores.get("psnr_y")), terms=means, lpips=scores.get("lpips"))
-                sums, counted, reported = {}, 0, time.monotonic()
+                reported = time.monotonic()
             if now - saved >= config.save_every or wanted:
                 self._save(scores)
                 saved = time.monotonic()
@@ -387,12 +386,13 @@ class _Run:
 
     def _roll_back(self) -> None:
         """Go back to the last saved state, with half the learning rate. Raises Diverged when that is no help."""
-        hint = "use a lower lr, fp32, or a smaller weight of the adversarial term"
-        if not (self.folder / NAME).exists() or self.roll_backs == ROLL_BACKS:
-            raise Diverged(f"the run in {self.folder} does not stay finite at step {self.step}", hint=hint)
-        state = load_state(self.folder)
-        if state.get("phase", "pixel") != self.phase.name:
-            raise Diverged(f"the {self.phase.name} phase in {self.folder} does not stay finite", hint=hint)
+        state = load_state(self.folder) if (self.folder / NAME).exists() else {}
+        if self.roll_backs == ROLL_BACKS or state.get("phase") != self.phase.name:
+            self.journal.note("diverged", self.step, phase=self.phase.name)
+            raise Diverged(
+                f"the {self.phase.name} phase in {self.folder} does not stay finite at step {self.step}",
+                hint="use a lower lr, fp32, or a smaller weight of the adversarial term",
+            )
         self._take(state)
         self.roll_backs += 1
         self.scale *= 0.5

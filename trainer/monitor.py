@@ -17,6 +17,27 @@ from trainer.baselines import Baseline
 LARGEST = 24  # pixels: the side of the input that the attention is looked at with
 
 
+class Means:
+    """Means of what steps tell, each over the steps that told it: phases and warm-ups differ in what they have."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self._sums: dict[str, tuple[Tensor, int]] = {}
+
+    def add(self, terms: dict[str, Tensor]) -> None:
+        """Nothing waits for the device here, and nothing of the terms is kept."""
+        self.steps += 1
+        for name, term in terms.items():
+            total, count = self._sums.get(name, (torch.zeros((), device=term.device), 0))
+            self._sums[name] = total + term, count + 1
+
+    def take(self) -> dict[str, float]:
+        """The means so far; the next ones start anew."""
+        means = {name: total.item() / count for name, (total, count) in self._sums.items()}
+        self.steps, self._sums = 0, {}
+        return means
+
+
 def constants(generator: nn.Module) -> dict[str, list[float]]:
     """The solvers' learned constants, {solver: values averaged over the blocks}."""
     found: dict[str, list[Tensor]] = {}
