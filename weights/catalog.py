@@ -31,14 +31,14 @@ CATALOG: tuple[Published, ...] = (
     Published(
         name="dagan-x2-psnr",
         scale=2,
-        sha256="c5ce2fcb89ff30f4e6e10b6636525237d37f8c5605ef14417bf868f4e3f7c58c",
+        sha256="48581485266200adfe39db0a1d6a3c1c01a01db5a0b5560847427097d907cf63",
         licence="MIT",
         summary="fidelity: clean sources, highest PSNR",
     ),
     Published(
         name="dagan-x4-psnr",
         scale=4,
-        sha256="f4649163fe8cc91bf40bd8beef59540e2ab0e49b7373d56ad07b1438cdfe20fd",
+        sha256="ba7022c535e713725c0d79189b37aab397cc62b37bb1358a5457a1759b8ebd88",
         licence="MIT",
         summary="fidelity: clean sources, highest PSNR",
     ),
