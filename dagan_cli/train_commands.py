@@ -205,6 +205,41 @@ def paper(
         raise typer.Exit(stop.exit_code if stop() else 0)
 
 
+@train_app.command()
+def release(
+    source: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or a model file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The published file.")],
+    val: Annotated[Path, typer.Option("--val", help="Folder the weights were chosen on.")],
+    reports: Annotated[
+        list[Path] | None, typer.Option("--report", help="Folder that is only reported, such as Set5; repeatable.")
+    ] = None,
+    training_data: Annotated[
+        str | None, typer.Option("--training-data", help="What it was trained on, and the licences of that.")
+    ] = None,
+    licence: Annotated[str, typer.Option("--licence", help="Of the weights.")] = "MIT",
+    order: Annotated[int | None, typer.Option("--order", help="The order it runs at unless told otherwise.")] = None,
+    lpips: Annotated[Path | None, typer.Option("--lpips", help="LPIPS weights, to report that too.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Make a published model of a run: fp16, its measured numbers in the header; prints its catalogue entry."""
+    with friendly_errors(debug):
+        from trainer.release import release as release_
+
+        if output.exists():
+            raise BadOption(f"{output} exists", hint="name another file with -o")
+        entry = release_(
+            source,
+            output,
+            val=val,
+            reports=reports or [],
+            training_data=training_data,
+            licence=licence,
+            order=order,
+            lpips=lpips,
+        )
+        typer.echo(json.dumps(entry, indent=2))
+
+
 def _with_end(config: TrainConfig, budget: str | None, iterations: int | None, schedule: str | None) -> TrainConfig:
     """Steps and time replace each other, and a constant rate goes on for ever unless told otherwise."""
     from dataclasses import replace
