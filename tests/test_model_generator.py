@@ -315,3 +315,19 @@ def test_temperature_pooling_and_windows_all_matter():
         other = Generator(replace(base.config, **change))
         other.load_state_dict(base.state_dict())
         assert not torch.allclose(other(x), base(x), rtol=0, atol=1e-6), change
+
+
+@pytest.mark.parametrize("choices", [PLAIN, DUAL, DUAL | DIAL], ids=["plain", "dual", "dial"])
+@pytest.mark.parametrize("pairwise", ["gaussian", "embedded"])
+def test_it_trains_under_bf16_autocast_by_the_gradients_of_fp32(choices, pairwise):
+    generator, x = tiny(**choices, pairwise=pairwise), torch.rand(2, 3, 8, 8)
+    gradients = []
+    for half in (False, True):
+        generator.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            y = generator(x)
+        y.float().square().mean().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in generator.parameters() if p.grad is not None]))
+    exact, half = gradients
+    assert half.isfinite().all()
+    assert F.cosine_similarity(half, exact, dim=0) > 0.999
