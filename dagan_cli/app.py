@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,9 +19,10 @@ from dagan_cli.arguments import (
     tile_side,
     whole_number,
 )
-from dagan_cli.command import SETTINGS, AsJson, Debug, friendly_errors
+from dagan_cli.command import SETTINGS, AsJson, Debug, fetched, friendly_errors
 from dagan_cli.console import Reporter, fail, say, table
-from dagan_cli.errors import BadModel, BadOption
+from dagan_cli.errors import BadOption
+from dagan_cli.models_commands import models_app
 from dagan_cli.train_commands import train_app
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # click's, which newer typers carry within themselves
@@ -34,7 +34,6 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: rich would take longer to load than all the rest
     context_settings=SETTINGS,
 )
-models_app = typer.Typer(help="The published models.", rich_markup_mode=None, context_settings=SETTINGS)
 app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
 
@@ -71,7 +70,7 @@ def upscale(
     ] = None,
     size: Annotated[str | None, typer.Option("--size", help="Fit inside WxH, or 1080p, 1440p, 4k, 8k.")] = None,
     model: Annotated[
-        str | None, typer.Option("-n", "--model", help="Name, file, or nearest, bicubic, lanczos.")
+        str | None, typer.Option("-n", "--model", help="Name, file, hf://owner/repo, or nearest, bicubic, lanczos.")
     ] = None,
     tile: Tile = "auto",
     overlap: Annotated[int | None, typer.Option("--overlap", help="Of tiles, in input pixels.")] = None,
@@ -186,7 +185,9 @@ def upscale(
 @app.command("eval")
 def eval_(
     dataset: Annotated[Path, typer.Argument(help="Folder of high-resolution pictures.")],
-    model: Annotated[str, typer.Option("-n", "--model", help="Name, file, or nearest, bicubic, lanczos.")],
+    model: Annotated[
+        str, typer.Option("-n", "--model", help="Name, file, hf://owner/repo, or nearest, bicubic, lanczos.")
+    ],
     scale: Annotated[int | None, typer.Option("-s", "--scale", min=2, help="By default the model's own.")] = None,
     order: Order = None,
     tile: Tile = "auto",
@@ -194,15 +195,18 @@ def eval_(
     precision: Annotated[str, typer.Option("--precision", help="auto, fp16, bf16 or fp32.")] = "auto",
     window: Annotated[str, typer.Option("--window", help="global or local.")] = "global",
     ensemble: Annotated[bool, typer.Option("-x", "--ensemble", help="Mean of eight flips and turns.")] = False,
+    lpips: Annotated[Path | None, typer.Option("--lpips", help="LPIPS weights, to judge by them too.")] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """PSNR-Y and SSIM-Y of a model on a folder of originals, beside bicubic."""
+    """PSNR-Y and SSIM-Y of a model on a folder of originals, beside bicubic; with --lpips, how alike they look."""
     with friendly_errors(debug):
         from dagan_cli.evaluate import evaluate, mean
+        from dagan_cli.lpips import Lpips
         from dagan_cli.protocol import PROTOCOL
         from dagan_cli.upscaler import Upscaler
 
+        model = fetched(model)
         upscaler = Upscaler.load(
             model,
             order=order,
@@ -213,25 +217,31 @@ def eval_(
             ensemble=ensemble,
         )
         factor = scale or (4 if upscaler.is_baseline else upscaler.scale)
+        judge = Lpips.load(lpips) if lpips is not None else None
         scores = []
-        for score in evaluate(dataset, upscaler, factor):
+        for score in evaluate(dataset, upscaler, factor, judge):
             scores.append(score)
             if sys.stderr.isatty():
                 say(f"{len(scores)}: {score.name}")
         total = mean(scores)
         if as_json:
             facts = {"model": model, "sha256": upscaler.sha256, "scale": factor, "order": upscaler.order}
+            facts["lpips_net"] = judge.net if judge else None
             rows = [score.to_json() for score in (*scores, total)]
             typer.echo(json.dumps(facts | {"dataset": str(dataset), "protocol": PROTOCOL, "scores": rows}))
             return
-        header = ["picture", "PSNR-Y", "SSIM-Y", "bicubic PSNR", "SSIM"]
+        header = ["picture", "PSNR-Y", "SSIM-Y", "bicubic PSNR", "SSIM", *(["LPIPS", "bicubic"] if judge else [])]
         lines = [
-            [s.name, f"{s.psnr:.2f}", f"{s.ssim:.4f}", f"{s.bicubic_psnr:.2f}", f"{s.bicubic_ssim:.4f}"]
+            [
+                *(s.name, f"{s.psnr:.2f}", f"{s.ssim:.4f}", f"{s.bicubic_psnr:.2f}", f"{s.bicubic_ssim:.4f}"),
+                *(f"{distance:.4f}" for distance in (s.lpips, s.bicubic_lpips) if distance is not None),
+            ]
             for s in (*scores, total)
         ]
         typer.echo(table(header, lines))
+        judged = f"; LPIPS v0.1 ({judge.net}) of whole RGB pictures" if judge else ""
         dial = "" if upscaler.order is None else f", order {upscaler.order}"
-        typer.echo(f"\n{model} x{factor}{dial}, {len(scores)} pictures. {PROTOCOL}.")
+        typer.echo(f"\n{model} x{factor}{dial}, {len(scores)} pictures. {PROTOCOL}{judged}.")
 
 
 @app.command()
@@ -298,81 +308,12 @@ def probe(
         typer.echo(table(["", str(source)], [list(row) for row in probe_text(facts)], left=2))
 
 
-@models_app.command("list")
-def models_list(as_json: AsJson = False) -> None:
-    """The models that can be named with -n."""
-    from weights.catalog import CATALOG
-
-    if as_json:
-        typer.echo(json.dumps([{name: getattr(m, name) for name in m.__slots__} for m in CATALOG]))
-        return
-    rows = [[m.name, f"x{m.scale}", m.licence, m.summary] for m in CATALOG]
-    rows += [[name, "any", "-", "no network: a baseline"] for name in ("nearest", "bicubic", "lanczos")]
-    typer.echo(table(["name", "scale", "licence", "for"], rows))
-
-
-@models_app.command("path")
-def models_path(model: Annotated[str, typer.Argument(help="A published name.")], debug: Debug = False) -> None:
-    """Where a model's file lies."""
-    with friendly_errors(debug):
-        from weights.catalog import find_model
-
-        path, _ = find_model(model)
-        if not path.is_file():
-            raise BadModel(f"there is no file {path}", hint="`dagan models list` names the published ones")
-        typer.echo(os.fsencode(path))
-
-
-@models_app.command("convert")
-def models_convert(
-    source: Annotated[str, typer.Argument(help="A .pth or state.pt, a published name, or a .safetensors file.")],
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="OUT.safetensors or OUT.onnx; by default beside it.")
-    ] = None,
-    order: Annotated[int | None, typer.Option("--order", help="That an ONNX file runs at: 1, 2 or 4.")] = None,
-    debug: Debug = False,
-) -> None:
-    """Turn PyTorch weights, a pickle, into a model's file; or a model into an ONNX file."""
-    with friendly_errors(debug):
-        from dagan_cli.convert import convert
-
-        done = convert(source, output, order=order)
-        if done.difference is not None:
-            say(f"largest difference from PyTorch: {done.difference:.1e}, of values from 0 to 1")
-        typer.echo(os.fsencode(done.target))
-
-
-@models_app.command("info")
-def models_info(
-    model: Annotated[str, typer.Argument(help="A published name, or a .safetensors file.")],
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """What a model is, and how it was trained."""
-    with friendly_errors(debug):
-        from dagan_cli.model.checkpoint import load_model
-        from weights.catalog import find_model
-
-        loaded = load_model(*find_model(model))
-        config = loaded.generator.config
-        facts = {
-            "model": model,
-            "sha256": loaded.sha256,
-            "scale": config.scale,
-            "parameters": sum(p.numel() for p in loaded.generator.parameters()),
-            "orders": list(config.orders),
-            "config": config.to_dict(),
-            "provenance": loaded.provenance,
-        }
-        typer.echo(json.dumps(facts, indent=None if as_json else 2))
-
-
 @app.command()
 def bench(
     input: Annotated[Path | None, typer.Argument(metavar="[INPUT]", help="A video or picture: its stages.")] = None,
     stages: Annotated[bool, typer.Option("--stages", help="The stages of a made-up video of --size.")] = False,
     model: Annotated[
-        str | None, typer.Option("-n", "--model", help="Name, file, or nearest, bicubic, lanczos.")
+        str | None, typer.Option("-n", "--model", help="Name, file, hf://owner/repo, or nearest, bicubic, lanczos.")
     ] = None,
     scale: Annotated[float | None, typer.Option("-s", "--scale", help="Of INPUT; 4 by default.")] = None,
     size: Annotated[str | None, typer.Option("--size", help="Of the frame, WxH; 960x540 by default.")] = None,
@@ -401,6 +342,7 @@ def bench(
         from dagan_cli.engine.options import EngineOptions
 
         options = EngineOptions(device=device, precision=precision, tile=tile_side(tile))
+        model = model and fetched(model)
         if input is None and not stages:
             if {scale, codec, preset, frames} != {None}:
                 raise BadOption("the choice is for a video, and there is none", hint="name an INPUT, or add --stages")

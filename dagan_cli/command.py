@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dagan_cli.console import fail
+from dagan_cli.console import Reporter, fail
 from dagan_cli.errors import DaganError
 
 # Underscores and dashes in long flags are the same: scripts written for other upscalers run.
@@ -27,3 +27,11 @@ def friendly_errors(debug: bool) -> Iterator[None]:
         if debug:
             raise
         raise typer.Exit(fail(error)) from None
+
+
+def fetched(model: str) -> str:
+    """The model by a name that needs no network any more: what is on the Hub is fetched, and pinned to its commit."""
+    from weights.catalog import pinned
+
+    with Reporter("auto", quiet=False, verbose=False) as reporter:
+        return pinned(model, reporter.fetching)

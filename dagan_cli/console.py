@@ -77,6 +77,7 @@ class Reporter:
         self._bar: Any = None
         self._task: Any = None
         self._started = 0.0
+        self._fetching = ""
 
     def __enter__(self) -> Reporter:
         if self._mode == "bar":
@@ -118,6 +119,18 @@ class Reporter:
             say(json.dumps({"event": "progress", "done": done, "total": total, "unit": unit, "remaining": remaining}))
         elif self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, total=total, rate=f"{rate:.2f} {unit}/s")
+
+    def fetching(self, name: str, done: int, total: int | None) -> None:
+        """A model is being downloaded: bytes that are here, and bytes in all where somebody knows."""
+        if self._mode == "json":
+            say(json.dumps({"event": "fetch", "model": name, "done": done, "total": total}))
+            return
+        if name != self._fetching:
+            self._fetching = name
+            self.start(0, 1, f"fetching {name}")
+            if self._mode == "auto" and not self._quiet:
+                self._line(f"fetching {name}" + (f", {_bytes(total)}" if total else ""))
+        self.advance(done // 1000, total and max(1, total // 1000), "kB")
 
     def item(self, item: Item) -> None:
         """An input is finished, well or not."""

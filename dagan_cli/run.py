@@ -36,6 +36,7 @@ def run_and_report(
             write_report(report, document)
 
     with StopSignals().caught() as stop, Reporter(mode, quiet=quiet, verbose=verbose) as reporter:
+        engines.fetching = reporter.fetching
 
         def tell(event: Event) -> None:
             match event:

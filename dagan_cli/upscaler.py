@@ -12,7 +12,8 @@ from dagan_cli.engine.upscaler import Upscaler as Engine
 from dagan_cli.errors import BadOption
 from dagan_cli.model.checkpoint import load_model
 from dagan_cli.request import Request
-from weights.catalog import default_model, find_model
+from weights.catalog import Fetching, default_model, find_model, pinned
+from weights.reference import PREFIX
 
 BASELINES = ("nearest", "bicubic", "lanczos")
 
@@ -56,13 +57,14 @@ class Upscaler(Engine):
         order: int | None = None,
         window: Literal["global", "local"] = "global",
         options: EngineOptions | None = None,
+        fetching: Fetching | None = None,
         **choices: Any,
     ) -> Upscaler:
-        """A published model by name, a .safetensors file by path, or a baseline: nearest, bicubic, lanczos.
+        """A published model by name, a .safetensors file by path, hf://owner/repo, or nearest, bicubic, lanczos.
 
         order: of the solver, 1, 2 or 4, for models trained with the dial; window: what pooling and global attention
-        see. Other keywords are those of `EngineOptions`: device, precision, tile, overlap, batch, ensemble.
-        Raises BadModel, BadOption.
+        see; fetching: is told of a download. Other keywords are those of `EngineOptions`: device, precision, tile,
+        overlap, batch, ensemble. Raises BadModel, BadOption.
         """
         options = options or EngineOptions(**choices)
         if model in BASELINES:
@@ -70,6 +72,7 @@ class Upscaler(Engine):
                 raise BadOption(f"{model} has no solver whose order could be chosen", hint="leave out --order")
             upscaler = cls(Resize(model), options)  # type: ignore[arg-type]
         else:
+            model = pinned(model, fetching)
             path, expected = find_model(model)
             loaded = load_model(path, expected)
             loaded.generator.use_window(window)
@@ -77,7 +80,7 @@ class Upscaler(Engine):
                 loaded.generator.order = order
             upscaler = cls(loaded.generator, options)
             upscaler.sha256 = loaded.sha256
-        upscaler.name = model if model in BASELINES else Path(model).name
+        upscaler.name = model if model in BASELINES or model.startswith(PREFIX) else Path(model).name
         return upscaler
 
 
@@ -87,12 +90,17 @@ class Engines:
     def __init__(self, request: Request) -> None:
         self._request = request
         self._loaded: dict[str, Upscaler] = {}
+        self.fetching: Fetching | None = None  # is told of a model's download
 
     def for_factor(self, factor: float) -> Upscaler:
         name = self._request.model or default_model(factor)
         if name not in self._loaded:
             self._loaded[name] = Upscaler.load(
-                name, order=self._request.order, window=self._request.window, options=self._request.engine
+                name,
+                order=self._request.order,
+                window=self._request.window,
+                options=self._request.engine,
+                fetching=self.fetching,
             )
         return self._loaded[name]
 

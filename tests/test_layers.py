@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 FACE = (
     "dagan_cli.app",
     "dagan_cli.command",
+    "dagan_cli.models_commands",
     "dagan_cli.train_commands",
     "dagan_cli.arguments",
     "dagan_cli.console",
@@ -102,7 +103,15 @@ def test_only_media_the_doctor_and_the_video_degradation_know_pyav():
 def test_only_what_reads_and_writes_networks_knows_safetensors():
     files = (*modules("dagan_cli"), *modules("weights"), *modules("trainer"))
     knowing = [str(file.relative_to(ROOT)) for file in files if reaches(imports(file), ("safetensors",))]
-    assert knowing == ["dagan_cli/model/checkpoint.py", "trainer/networks.py", "trainer/perceptual.py"]
+    assert knowing == ["dagan_cli/model/checkpoint.py", "dagan_cli/model/tensors.py", "trainer/networks.py"]
+
+
+def test_only_one_module_knows_the_hub_s_library_and_only_while_it_works():
+    files = (*modules("dagan_cli"), *modules("weights"), *modules("trainer"))
+    assert [str(file.relative_to(ROOT)) for file in files if reaches(imports(file), ("huggingface_hub",))] == [
+        "weights/hub.py"
+    ]
+    assert reaches(imports(ROOT / "weights/hub.py", later=False), ("huggingface_hub",)) == []
 
 
 @pytest.mark.parametrize("module", ["dagan_cli", "dagan_cli.app", "dagan_cli.__main__", "weights", "trainer"])

@@ -1,14 +1,20 @@
-"""The models that come with the package, as plain values. Imports nothing heavy."""
+"""The published models as plain values, and the way from a name to a file. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dagan_cli.errors import BadModel
+from weights.reference import FILE, PREFIX, Reference, parse_reference
 
 HERE = Path(__file__).parent
+# Where the owner publishes the models, each in a repository of its own. With one repository for all, leave the braces
+# out, and give each model a `file` of its own.
+REPOSITORY = "dagan-sr/{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +24,26 @@ class Published:
     name: str
     scale: int
     sha256: str  # of the whole file
+    size: int  # bytes
     licence: str
     summary: str
+    metrics: dict[str, float]  # PSNR-Y in dB at the default order, as in the file's header
+    revision: str = "main"  # of its repository; a commit once it is published. The sha256 holds in any case
+    file: str = FILE
 
     @property
     def path(self) -> Path:
         """The embedded file."""
         return HERE / f"{self.name}.safetensors"
+
+    @property
+    def reference(self) -> Reference:
+        """The same file on the Hub."""
+        return Reference(REPOSITORY.format(name=self.name), self.revision, self.file)
+
+    def to_json(self) -> dict[str, Any]:
+        facts = {name: getattr(self, name) for name in self.__slots__}
+        return facts | {"repository": self.reference.repository, "embedded": self.path.is_file()}
 
 
 CATALOG: tuple[Published, ...] = (
@@ -32,45 +51,95 @@ CATALOG: tuple[Published, ...] = (
         name="dagan-x2-psnr",
         scale=2,
         sha256="48581485266200adfe39db0a1d6a3c1c01a01db5a0b5560847427097d907cf63",
+        size=779024,
         licence="MIT",
         summary="fidelity: clean sources, highest PSNR",
+        metrics={"Set5": 37.372, "Set14": 33.052},
     ),
     Published(
         name="dagan-x4-psnr",
         scale=4,
         sha256="ba7022c535e713725c0d79189b37aab397cc62b37bb1358a5457a1759b8ebd88",
+        size=799904,
         licence="MIT",
         summary="fidelity: clean sources, highest PSNR",
+        metrics={"Set5": 31.37, "Set14": 28.121},
     ),
 )
 
-_BY_NAME = {model.name: model for model in CATALOG}
+Fetching = Callable[[str, int, int | None], None]  # what is downloaded, bytes done, bytes in all where known
 
 
-def find_model(name: str) -> tuple[Path, str | None]:
-    """A published name, or the path of a file -> the local file, and the sha256 it must have (None: any).
+def find_model(name: str, fetching: Fetching | None = None) -> tuple[Path, str | None]:
+    """A published name, an hf:// reference or a file's path -> the local file, and the sha256 it must have (None: any).
 
-    Raises BadModel, naming the nearest published name, for a name that is neither.
+    What comes with the package or is in the cache needs no network; the rest is downloaded.
+    Raises BadModel, naming the nearest published name, for a name that is neither; CannotWrite for the cache.
     """
-    if name in _BY_NAME:
-        return _BY_NAME[name].path, _BY_NAME[name].sha256
+    if model := published(name):
+        if model.path.is_file():
+            return model.path, model.sha256
+        from weights.hub import fetch
+
+        return fetch(model.reference, sha256=model.sha256, tell=fetching).path, model.sha256
+    if name.startswith(PREFIX):
+        from weights.hub import fetch
+
+        return fetch(parse_reference(name), tell=fetching).path, None
     path = Path(name)
     if os.path.exists(path) or path.suffix:
         return path, None
     from difflib import get_close_matches
 
-    near = get_close_matches(name, _BY_NAME, n=1)
+    near = get_close_matches(name, [model.name for model in CATALOG], n=1)
     hint = f"did you mean {near[0]}?" if near else "`dagan models list` names the published ones"
     raise BadModel(f"no model is called {name!r}", hint=hint)
+
+
+def pinned(name: str, fetching: Fetching | None = None) -> str:
+    """The name under which the model stays the same, ready to be read: hf:// ones are fetched, and name their commit.
+
+    Raises BadModel, CannotWrite.
+    """
+    if not name.startswith(PREFIX):
+        if published(name):
+            find_model(name, fetching)
+        return name
+    from weights.hub import fetch
+
+    return str(fetch(parse_reference(name), tell=fetching).reference)
+
+
+def local_model(name: str) -> Path | None:
+    """Where the model's file lies, if it is here; no request is made. Raises BadModel for what names none."""
+    model = published(name)
+    if model is None and not name.startswith(PREFIX):
+        path, _ = find_model(name)
+        return path if path.is_file() else None
+    if model is not None and model.path.is_file():
+        return model.path
+    from weights.hub import cached
+
+    found = cached(model.reference if model else parse_reference(name))
+    return found.path if found else None
+
+
+def published(name: str) -> Published | None:
+    """The catalogue's entry of this name."""
+    return next((model for model in CATALOG if model.name == name), None)
 
 
 def default_model(factor: float) -> str:
     """The model for a final factor: the smallest published scale that reaches it, perceptual before fidelity.
 
-    Raises BadModel when none is published.
+    Those that come with the package go before those that would have to be fetched. Raises BadModel when there is none.
     """
-    ranked = sorted(CATALOG, key=lambda m: (m.scale < factor, m.scale if m.scale >= factor else -m.scale, len(m.name)))
-    plain = [model for model in ranked if not model.name.endswith("-real")]
+
+    def rank(model: Published) -> tuple[bool, bool, int, int]:
+        reaches = model.scale >= factor
+        return not model.path.is_file(), not reaches, model.scale if reaches else -model.scale, len(model.name)
+
+    plain = [model for model in CATALOG if not model.name.endswith("-real")]
     if not plain:
         raise BadModel("no model is published with this package", hint="name a file with -n")
-    return plain[0].name
+    return min(plain, key=rank).name
