@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dagan_cli.errors import BadInput, NoInput
+from dagan_cli.lpips import Lpips
 from dagan_cli.media.find import find_inputs
 from dagan_cli.media.images import open_picture
 from dagan_cli.protocol import bicubic, crop_to_multiple, psnr_y, ssim_y
@@ -26,6 +27,8 @@ class Score:
     ssim: float  # Y
     bicubic_psnr: float
     bicubic_ssim: float
+    lpips: float | None = None  # of RGB, lower is better; where there is a network to judge
+    bicubic_lpips: float | None = None
 
     def to_json(self) -> dict[str, str | float | None]:
         """The row; JSON has no infinity, which the PSNR of equal pictures is."""
@@ -33,8 +36,11 @@ class Score:
         return {name: None if value == float("inf") else value for name, value in row.items()}
 
 
-def evaluate(dataset: Path, upscaler: Upscaler, scale: int) -> Iterator[Score]:
-    """Score every picture under `dataset`; LR is made from each by MATLAB's bicubic. Raises NoInput, BadInput."""
+def evaluate(dataset: Path, upscaler: Upscaler, scale: int, judge: Lpips | None = None) -> Iterator[Score]:
+    """Score every picture under `dataset`; LR is made from each by MATLAB's bicubic. Raises NoInput, BadInput.
+
+    The judge sees the whole RGB pictures, rounded to 8 bit.
+    """
     sources = [source for source in find_inputs([dataset], recursive=True).sources if source.kind == "picture"]
     if not sources:
         raise NoInput(f"no picture in {dataset}", hint="name a folder of high-resolution pictures")
@@ -52,16 +58,25 @@ def evaluate(dataset: Path, upscaler: Upscaler, scale: int) -> Iterator[Score]:
             ssim_y(sr, hr, scale),
             psnr_y(plain, hr, scale),
             ssim_y(plain, hr, scale),
+            None if judge is None else _distance(judge, sr, hr),
+            None if judge is None else _distance(judge, plain.round().clamp(0, 255), hr),
         )
 
 
 def mean(scores: list[Score]) -> Score:
     """The mean of every number."""
 
-    def average(field: str) -> float:
-        return sum(getattr(score, field) for score in scores) / len(scores)
+    def average(field: str) -> float | None:
+        values = [getattr(score, field) for score in scores]
+        return None if None in values else sum(values) / len(values)
 
-    return Score("mean", average("psnr"), average("ssim"), average("bicubic_psnr"), average("bicubic_ssim"))
+    return Score("mean", *(average(field.name) for field in fields(Score)[1:]))  # type: ignore[arg-type]
+
+
+@torch.inference_mode()
+def _distance(judge: Lpips, picture: Tensor, hr: Tensor) -> float:
+    """Of two (1, 3, H, W) in [0, 255]."""
+    return judge(picture.float() / 255, hr.float() / 255).item()
 
 
 def _rgb(path: Path) -> Tensor:

@@ -150,6 +150,36 @@ def test_eval_measures_by_the_protocol_beside_bicubic(cli, tmp_path):
     assert "bicubic x2, 2 pictures. Y of BT.601" in table
 
 
+def test_eval_tells_how_alike_pictures_look_where_it_is_given_a_judge(cli, tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    from dagan_cli.lpips import Lpips
+
+    (tmp_path / "hr").mkdir()
+    picture(tmp_path / "hr" / "1.png", (64, 64), seed=1)
+    torch.manual_seed(0)
+    judge = Lpips("squeeze")
+    for lin in judge.lin:
+        lin.weight.data.abs_()
+    named = {f"features.{name}": tensor for name, tensor in judge.features.state_dict().items()}
+    named |= {f"lin{i}.model.1.weight": lin.weight.data for i, lin in enumerate(judge.lin)}
+    save_file(named, tmp_path / "judge.safetensors")
+    flags = (tmp_path / "hr", "-n", "bicubic", "-s", 2, "--lpips", tmp_path / "judge.safetensors")
+    document = json.loads(cli("eval", *flags, "--json").out)
+    score, mean = document["scores"]
+    assert document["lpips_net"] == "squeeze"
+    hr = torch.from_numpy(pixels(tmp_path / "hr" / "1.png")).permute(2, 0, 1)[None].double()
+    plain = bicubic(bicubic(hr, 32, 32), 64, 64).round().clamp(0, 255)
+    expected = judge((plain / 255).float(), (hr / 255).float()).item()
+    assert score["bicubic_lpips"] == pytest.approx(expected, rel=1e-4)
+    assert mean["lpips"] == score["lpips"] > 0
+    table = cli("eval", *flags).out
+    assert f"{score['lpips']:.4f}" in table
+    assert "LPIPS v0.1 (squeeze)" in table
+    assert json.loads(cli("eval", *flags[:5], "--json").out)["scores"][0]["lpips"] is None
+
+
 def test_eval_of_a_model_takes_its_scale_and_order(cli, tmp_path, tiny_model):
     picture(tmp_path / "hr.png", (32, 32))
     document = json.loads(cli("eval", tmp_path, "-n", tiny_model, "--order", 1, "--json").out)

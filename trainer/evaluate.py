@@ -8,9 +8,9 @@ from math import inf, log10
 import torch
 from torch import Tensor
 
+from dagan_cli.lpips import Lpips
 from dagan_cli.protocol import psnr_y
 from trainer.baselines import Baseline
-from trainer.lpips import Lpips
 
 Pairs = list[tuple[Tensor, Tensor]]  # LR (1, 3, h, w) and HR (1, 3, H, W) in [0, 255]
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from dagan_cli.errors import BadOption, DaganError
+from dagan_cli.lpips import Lpips
 from dagan_cli.media.atomic import whole_or_absent
 from dagan_cli.model.generator import Generator
 from trainer import processes
@@ -24,7 +25,6 @@ from trainer.data import Pictures, load_pictures, margin_for, sample_batch, vali
 from trainer.ema import Average
 from trainer.evaluate import scores
 from trainer.journal import Journal
-from trainer.lpips import Lpips
 from trainer.monitor import Means, attention_entropy, constants, write_strip
 from trainer.networks import network_bytes, new_network, start_from
 from trainer.perceptual import PerceptualLoss, load_features

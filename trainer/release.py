@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from dagan_cli.lpips import Lpips
 from dagan_cli.media.atomic import whole_or_absent
 from dagan_cli.model.checkpoint import load_generator, save_model
 from dagan_cli.model.generator import Generator
@@ -14,7 +15,6 @@ from dagan_cli.protocol import PROTOCOL
 from trainer.data import load_pictures, validation_pairs
 from trainer.evaluate import scores
 from trainer.loop import MODEL
-from trainer.lpips import Lpips
 
 _WHOLE = 1 << 20  # pixels a side: no picture is cut
 

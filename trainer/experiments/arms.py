@@ -13,10 +13,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dagan_cli.model.config import GeneratorConfig
+from dagan_cli.model.tensors import read_weights
 from trainer.baselines import names
 from trainer.config import Backbone, GanConfig, TrainConfig
 from trainer.experiments.table import ATTENTION, SOLVER, VARIANT, Protocol, Size
-from trainer.perceptual import read_weights
 from trainer.presets import PARITY
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dagan_cli.errors import BadModel
-from trainer.perceptual import fill, read_weights
+from dagan_cli.model.tensors import fill, read_weights
 
 Net = Literal["alex", "squeeze"]
 HINT = "give the path of lpips_alex.safetensors or lpips_squeeze.safetensors"

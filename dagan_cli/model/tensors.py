@@ -1,0 +1,55 @@
+"""Weights of networks that are not ours: tensors by name, out of a file, into a module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from dagan_cli.errors import BadModel
+
+LARGEST = 2**30  # bytes; torchvision's VGG19 with its classifier is 575 MB
+
+
+def read_weights(path: Path, hint: str) -> dict[str, Tensor]:
+    """All tensors of a .safetensors file, or of a state dict in a pickle, of which only tensors are unpickled.
+
+    Raises BadModel, with `hint`, for a missing, oversized, damaged or foreign file.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            raise BadModel(f"{path} is larger than any network that is read here", hint=hint)
+        if path.suffix.lower() == ".safetensors":
+            return load_file(path)
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except BadModel:
+        raise
+    except OSError as error:
+        raise BadModel(
+            f"cannot read the weights {path}: {(error.strerror or str(error)).lower()}", hint=hint
+        ) from error
+    except Exception as error:  # a damaged file raises almost anything
+        raise BadModel(f"{path} holds no weights that can be read ({type(error).__name__})", hint=hint) from error
+    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise BadModel(f"{path} is not a plain state dict", hint=hint)
+    return tensors
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, hint: str, prefix: str = "") -> None:
+    """Take a module's weights out of `tensors`, named by its own state dict after `prefix`; others are left alone.
+
+    Raises BadModel, with `hint`, for a missing one, one of another shape, or one that is not finite numbers.
+    """
+    own = module.state_dict()
+    for name, value in own.items():
+        tensor = tensors.get(prefix + name)
+        if tensor is None:
+            raise BadModel(f"{path} has no {prefix + name}", hint=hint)
+        if tensor.shape != value.shape:
+            raise BadModel(f"{path}: {prefix + name} is {tuple(tensor.shape)}, not {tuple(value.shape)}", hint=hint)
+        if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+            raise BadModel(f"{path}: {prefix + name} holds values that are not finite numbers", hint=hint)
+    module.load_state_dict({name: tensors[prefix + name] for name in own})
