@@ -160,10 +160,10 @@ def test_eval_tells_how_alike_pictures_look_where_it_is_given_a_judge(cli, tmp_p
     picture(tmp_path / "hr" / "1.png", (64, 64), seed=1)
     torch.manual_seed(0)
     judge = Lpips("squeeze")
-    for lin in judge.lin:
-        lin.weight.data.abs_()
+    for lin in judge.lin.parameters():
+        lin.data.abs_()
     named = {f"features.{name}": tensor for name, tensor in judge.features.state_dict().items()}
-    named |= {f"lin{i}.model.1.weight": lin.weight.data for i, lin in enumerate(judge.lin)}
+    named |= {f"lin{i}.model.1.weight": lin.data for i, lin in enumerate(judge.lin.parameters())}
     save_file(named, tmp_path / "judge.safetensors")
     flags = (tmp_path / "hr", "-n", "bicubic", "-s", 2, "--lpips", tmp_path / "judge.safetensors")
     document = json.loads(cli("eval", *flags, "--json").out)

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from dagan_cli.errors import BadModel, BadOption, CannotWrite, NoInput
-from dagan_cli.model.checkpoint import load_model, save_model
+from dagan_cli.model.checkpoint import load_generator, save_model
 from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator
 from trainer import losses
@@ -76,7 +76,7 @@ def test_the_loss_falls_on_a_tiny_set_and_so_does_that_of_the_saved_average(pict
     pairs = list(validation_pairs(load_pictures([pictures], 16), 2))
     torch.manual_seed(config.seed)
     start = validate(Generator(SMALL), pairs)
-    assert validate(load_model(tmp_path / "model.safetensors").generator, pairs) > start + 2
+    assert validate(load_generator(tmp_path / "model.safetensors").generator, pairs) > start + 2
 
 
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(pictures, tmp_path):
@@ -91,7 +91,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(pictures, tmp_path):
     assert whole["step"] == 9
     assert equal(whole, parts)
     assert logged(tmp_path / "whole", "loss") == logged(tmp_path / "parts", "loss")
-    averages = [load_model(tmp_path / part / "model.safetensors").generator for part in ("whole", "parts")]
+    averages = [load_generator(tmp_path / part / "model.safetensors").generator for part in ("whole", "parts")]
     assert equal(*({"step": 0, **average.state_dict()} for average in averages))
 
 
@@ -175,11 +175,11 @@ def test_the_best_average_is_kept_beside_the_last(pictures, tmp_path):
     progress = run(config, pictures, tmp_path, val=pictures)
     scores = [p.psnr for p in progress if p.psnr is not None]
     assert [p.step for p in progress if p.psnr is not None] == [2, 4, 6, 6]
-    best = load_model(tmp_path / "best.safetensors")
+    best = load_generator(tmp_path / "best.safetensors")
     assert best.provenance["val_psnr_y"] == max(scores)
     pairs = list(validation_pairs(load_pictures([pictures], 16), 2))
     assert validate(best.generator, pairs) == pytest.approx(max(scores), abs=1e-3)
-    facts = load_model(tmp_path / "model.safetensors").provenance
+    facts = load_generator(tmp_path / "model.safetensors").provenance
     assert (facts["iterations"], facts["pictures"], facts["training"]["lr"]) == (6, 2, 1e-3)
     assert str(pictures) not in json.dumps(facts)
 
@@ -190,7 +190,7 @@ def test_four_times_starts_from_the_body_of_two_times(pictures, tmp_path):
     larger = replace(CONFIG, generator=replace(SMALL, scale=4, patch=4))
     run(larger, pictures, tmp_path / "x4", steps=0, start=file)
     run(larger, pictures, tmp_path / "alone", steps=0)
-    body, state = load_model(file).generator.state_dict(), load_state(tmp_path / "x4")
+    body, state = load_generator(file).generator.state_dict(), load_state(tmp_path / "x4")
     for name, tensor in state["generator"].items():
         if not name.startswith("upsampler"):
             assert torch.equal(tensor, body[name]), name

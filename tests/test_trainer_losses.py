@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator
@@ -154,7 +154,7 @@ def set_to(network: Generator, value: float) -> None:
         torch.nn.init.constant_(parameter, value)
 
 
-def values(network: Generator) -> Tensor:
+def values(network: nn.Module) -> Tensor:
     return torch.cat([parameter.flatten() for parameter in network.parameters()])
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dagan_cli.evaluate import evaluate, mean
-from dagan_cli.model.checkpoint import load_model
+from dagan_cli.model.checkpoint import load_generator, load_model
 from dagan_cli.upscaler import Upscaler
 from weights.catalog import CATALOG
 
@@ -22,7 +22,8 @@ def test_the_catalogue_names_a_fidelity_model_for_each_scale():
 @pytest.mark.parametrize("name", NAMES)
 def test_an_embedded_model_is_a_dual_attention_rk4_one_and_says_how_it_was_trained(name):
     published = next(model for model in CATALOG if model.name == name)
-    model = load_model(published.path, published.sha256)
+    assert load_model(published.path, published.sha256).sha256 == published.sha256
+    model = load_generator(published.path)
     config = model.generator.config
     assert (config.solver, config.attention, config.scale) == ("rk4", "spatial-channel", published.scale)
     assert {"training", "training_data", "hardware", "iterations", "metrics", "licence"} <= model.provenance.keys()
