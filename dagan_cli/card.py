@@ -15,7 +15,7 @@ _LICENCES = {"mit": "mit", "apache-2.0": "apache-2.0", "cc0": "cc0-1.0", "cc0-1.
 _SHORT = 100_000  # iterations below which a network of this family is far from what it could be
 _MEASURES = (  # key in the provenance, type on the Hub, name, unit
     ("metrics", "psnr", "PSNR-Y", "dB, higher is better"),
-    ("lpips", "lpips", "LPIPS (AlexNet)", "lower is better"),
+    ("lpips", "lpips", "LPIPS", "lower is better"),
 )
 
 
@@ -59,12 +59,12 @@ def card(
 def _uses(facts: dict[str, Any]) -> str:
     """What the model is for, in a few words."""
     training = _mapping(facts.get("training"))
-    if facts.get("phase") == "pixel" or (training and not training.get("gan")):
-        kind = "fidelity: the highest PSNR, no invented detail"
-    elif training.get("gan"):
+    if _is_perceptual(facts):
         kind = "perceptual: sharp, with detail that is likely rather than known (GAN)"
+    elif training:
+        kind = "fidelity: the highest PSNR, no invented detail"
     else:
-        kind = "super-resolution"
+        return "super-resolution"
     spoilt = training.get("degradation", "none") != "none"
     return kind + (", for compressed, noisy and blurred sources" if spoilt else ", for clean sources")
 
@@ -108,7 +108,7 @@ def _network(model: Model[Network]) -> str:
 
 def _training(facts: dict[str, Any], licence: str) -> list[tuple[str, str]]:
     training = _mapping(facts.get("training"))
-    gan = _mapping(training.get("gan"))
+    gan = _mapping(training.get("gan")) if _is_perceptual(facts) else {}
     rows = [
         ("licence of the weights", licence or "not stated"),
         ("data and their licences", facts.get("training_data") or "not stated"),
@@ -154,7 +154,9 @@ def _scores(facts: dict[str, Any], key: str) -> dict[str, dict[str, Any]]:
 def _failures(facts: dict[str, Any]) -> list[str]:
     training = _mapping(facts.get("training"))
     lines = ["Text, faces and patterns finer than about two pixels of the source are not brought back."]
-    if training.get("gan"):
+    if not training:
+        return [*lines, "Nothing is known of its training, and so of what else it cannot do."]
+    if _is_perceptual(facts):
         lines.append("Detail is invented. Do not use it where a picture is evidence or a measurement.")
     else:
         lines.append("Grass, hair and other fine texture come out smooth: it shows the mean of what could have been.")
@@ -166,6 +168,11 @@ def _failures(facts: dict[str, Any]) -> list[str]:
     if isinstance(iterations, int) and iterations < _SHORT:
         lines.append(f"The training was short, {iterations:,} iterations: longer training scores higher.")
     return lines
+
+
+def _is_perceptual(facts: dict[str, Any]) -> bool:
+    """It has been through an adversarial phase, which a run that has one may have ahead of it."""
+    return bool(_mapping(facts.get("training")).get("gan")) and facts.get("phase") != "pixel"
 
 
 def _duration(seconds: Any) -> str | None:

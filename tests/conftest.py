@@ -15,6 +15,7 @@ from dagan_cli.app import run_command
 from dagan_cli.model.checkpoint import save_model
 from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator
+from tests.hub_case import hub  # noqa: F401 (a fixture)
 
 TINY = GeneratorConfig(
     scale=2,

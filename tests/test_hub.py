@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,73 +14,14 @@ import pytest
 
 from dagan_cli.errors import BadModel
 from tests.conftest import Cli, Ran
-from tests.hub_server import COMMIT, FakeHub, Repository, fake_hub
+from tests.hub_case import in_cache, no_network, refused, use
+from tests.hub_server import COMMIT, Repository
 from tests.tiny import dagan, picture, pixels
-from weights import hub as client
 from weights.catalog import Published, find_model, pinned
 from weights.reference import Reference, parse_reference
 
 NAME = "hf://someone/net"
 PINNED = f"{NAME}@{COMMIT}/model.safetensors"
-MIXED = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_TOKEN_PATH", "HF_XET_CACHE")
-
-
-def reread_environment() -> None:
-    """The library reads it when it is imported; these tests run in one process."""
-    import huggingface_hub
-    import huggingface_hub.constants
-
-    importlib.reload(huggingface_hub.constants)
-    huggingface_hub.close_session()
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path) -> Iterator[FakeHub]:
-    """A Hub with one model, and a home and time limits of the test's own."""
-    with fake_hub() as server, monkeypatch.context() as environment:
-        for name in MIXED:
-            environment.delenv(name, raising=False)
-        for name in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_DISABLE_TELEMETRY"):
-            environment.setenv(name, "1")
-        environment.setenv("HF_HUB_DISABLE_XET", "1")
-        environment.setenv("NO_PROXY", "*")
-        environment.setenv("HF_HOME", str(tmp_path / "home"))
-        environment.setenv("HF_ENDPOINT", server.url)
-        environment.setattr(client, "_WAITS", (0.05, 0.05, 0.05))
-        reread_environment()
-        server.repositories["someone/net"] = Repository({"model.safetensors": tiny_model.read_bytes()})
-        yield server
-        server.closing.set()
-    reread_environment()
-
-
-def use(monkeypatch: pytest.MonkeyPatch, **environment: str) -> None:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    reread_environment()
-
-
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("a socket was used")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-
-
-def refused(ran: Ran, *words: str) -> bool:
-    """Exit code 4, two lines, and these words in them."""
-    lines = ran.err.splitlines()
-    assert ran.code == 4, ran
-    assert [lines[-2][:6], lines[-1][:6]] == ["error:", "  try:"], ran.err
-    assert all(word in ran.err for word in words), ran.err
-    return True
-
-
-def in_cache(tmp_path: Path) -> list[str]:
-    """Names in the cache that promise content."""
-    found = [path for path in (tmp_path / "home").rglob("*") if not path.is_dir()]
-    return [path.name for path in found if path.suffix not in (".incomplete", ".lock", ".TAG")]
 
 
 def test_a_model_is_downloaded_and_used_and_the_report_names_its_commit(cli: Cli, hub, tmp_path, tiny_model):

@@ -1,9 +1,5 @@
 """Models from the Hugging Face Hub, and to it: the only module that imports huggingface_hub.
 
-Files lie in the cache that all programs of Hugging Face share (HF_HOME), in its layout: blobs/<etag>, and for each
-commit links to them, snapshots/<commit>/<file>. The etag is the sha256 of a large file, or git's sha1 of a small one,
-so every file there can be judged by its own name: one that does not match is fetched again.
-
 The library's own download is not used. As of version 2.4 it waits for minutes on a server that says nothing, accepts
 any content of the right length, and forgets what it has of a file when it is stopped.
 """
@@ -12,19 +8,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from hashlib import sha1, sha256
+from hashlib import sha256
 from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 
 from dagan_cli import __version__
 from dagan_cli.errors import BadModel, CannotWrite
+from weights.cache import Cache, Fetched, matches, sha256_of
 from weights.reference import Reference, is_commit
 
 Tell = Callable[[str, int, int | None], None]  # what is fetched, bytes done, bytes in all where known
@@ -33,32 +28,13 @@ T = TypeVar("T")
 LARGEST = 2**30  # bytes; as `checkpoint.LARGEST`
 _LATER = (408, 429, 500, 502, 503, 504)  # statuses that may be others a moment later
 _WAITS = (0.5, 1.0, 2.0)  # seconds before another try; then it is an error
+_SLOWEST = 50_000  # bytes a second, of an upload that is waited for
 _ENOUGH = 2**16  # bytes; a connection that brought so many has not failed
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A file in the cache, and the commit it belongs to."""
-
-    path: Path
-    reference: Reference  # pinned
 
 
 def cached(reference: Reference) -> Fetched | None:
     """The file, if it is in the cache and whole; no request is made. A branch means the commit it was last seen at."""
-    storage = _storage(reference)
-    commit = reference.revision
-    if not reference.is_pinned:
-        with suppress(OSError, UnicodeDecodeError):
-            commit = (storage / "refs" / reference.revision).read_text()
-    if not is_commit(commit):
-        return None
-    path = storage / "snapshots" / commit / reference.file
-    try:
-        whole = path.is_file() and _matches(path, path.resolve().name)
-    except OSError:
-        return None
-    return Fetched(path, Reference(reference.repository, commit, reference.file)) if whole else None
+    return _cache().find(reference)
 
 
 def fetch(
@@ -70,7 +46,7 @@ def fetch(
     another run; nothing gets a name in the cache before its content is that of the etag, and of `sha256` where given.
     Raises BadModel for all that the network and the Hub can do, in bounded time; CannotWrite for the cache.
     """
-    if not update and (found := cached(reference)) and sha256 in (None, _sha256(found.path)):
+    if not update and (found := cached(reference)) and sha256 in (None, sha256_of(found.path)):
         return found
     if _constants().HF_HUB_OFFLINE:
         raise BadModel(
@@ -91,27 +67,17 @@ def fetch(
     if size is not None and size > LARGEST:
         raise BadModel(f"{reference} is larger than any dagan model", hint="name another file")
 
-    storage = _storage(reference)
-    blob, link = storage / "blobs" / etag, storage / "snapshots" / commit / reference.file
-    lock = storage.parent / ".locks" / storage.name / f"{etag}.lock"
     try:
-        for path in (blob, link, lock):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        with _library().utils.WeakFileLock(lock):
-            if not (blob.is_file() and _matches(blob, etag)):
+        with _cache().place(reference, commit, etag) as blob:
+            if not (blob.is_file() and matches(blob, etag)):
                 with _plain_errors(reference):
                     _download(pinned, blob, etag, size, tell)
-            if sha256 is not None and _sha256(blob) != sha256:
+            if sha256 is not None and sha256_of(blob) != sha256:
                 blob.unlink()
                 raise _corrupt(reference)
-            _link(blob, link)
-        if not reference.is_pinned:
-            ref = storage / "refs" / reference.revision
-            ref.parent.mkdir(parents=True, exist_ok=True)
-            ref.write_text(commit)
     except OSError as error:
         raise _unwritable(error) from error
-    return Fetched(link, pinned)
+    return Fetched(_cache().path(pinned), pinned)
 
 
 def has_token() -> bool:
@@ -132,15 +98,19 @@ def upload(repository: str, files: dict[str, bytes], *, message: str, private: b
             f"uploading to {repository} needs a token",
             hint="set HF_TOKEN to one that may write: https://huggingface.co/settings/tokens",
         )
-    # What the library asks for has no time limit of its own.
-    library.get_session().timeout = 3 * _constants().HF_HUB_DOWNLOAD_TIMEOUT
     api = library.HfApi(library_name="dagan", library_version=__version__)
-    with _plain_errors(Reference(repository), verb="write to"):
+    limit = _constants().HF_HUB_DOWNLOAD_TIMEOUT
+    library.get_session().timeout = 3 * limit  # of one answer; the library itself sets none
+
+    def send() -> str:
         api.create_repo(repository, private=private, exist_ok=True)
         if private and not api.model_info(repository).private:
             raise BadModel(f"{repository} is public already", hint="name another repository, or leave out --private")
         operations = [library.CommitOperationAdd(name, data) for name, data in files.items()]
         return api.create_commit(repository, operations, commit_message=message).oid
+
+    with _plain_errors(Reference(repository), verb="write to"):
+        return _within(6 * limit + sum(map(len, files.values())) / _SLOWEST, send)
 
 
 def _constants() -> Any:
@@ -167,8 +137,8 @@ def _library() -> Any:
     return huggingface_hub
 
 
-def _storage(reference: Reference) -> Path:
-    return Path(_constants().HF_HUB_CACHE) / f"models--{reference.repository.replace('/', '--')}"
+def _cache() -> Cache:
+    return Cache(Path(_constants().HF_HUB_CACHE), lambda lock: _library().utils.WeakFileLock(lock))
 
 
 def _headers() -> dict[str, str]:
@@ -198,7 +168,7 @@ def _download(reference: Reference, blob: Path, etag: str, size: int | None, tel
     part = blob.with_name(f"{etag}.incomplete")
     for _ in range(2):
         _receive(reference, part, size, tell)
-        if (size is None or part.stat().st_size == size) and _matches(part, etag):
+        if (size is None or part.stat().st_size == size) and matches(part, etag):
             part.replace(blob)
             return
         part.unlink()
@@ -267,29 +237,6 @@ def _refuse_foreign(reference: Reference, part: Path) -> None:
         f"{reference} is not a dagan model",
         hint="its header names no generator; `dagan models list` names models that are",
     )
-
-
-def _link(blob: Path, link: Path) -> None:
-    """Give the blob its name in the snapshot: a link, or a copy where there are no links."""
-    link.unlink(missing_ok=True)
-    try:
-        link.symlink_to(os.path.relpath(blob, link.parent))
-    except OSError:
-        shutil.copyfile(blob, link)
-
-
-def _matches(path: Path, etag: str) -> bool:
-    """Whether the content is what the name says; a name that says nothing is believed."""
-    if len(etag) == 64:
-        return _sha256(path) == etag
-    if len(etag) == 40:
-        data = path.read_bytes()
-        return sha1(b"blob %d\0" % len(data) + data).hexdigest() == etag
-    return True
-
-
-def _sha256(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()
 
 
 def _unwritable(error: OSError) -> CannotWrite:

@@ -1,0 +1,92 @@
+"""The cache that all programs of Hugging Face share, in its layout: blobs/<etag>, and links to them from snapshots.
+
+The etag is the sha256 of a large file, or git's sha1 of a small one, so every file there can be judged by its own name:
+one that does not match counts as absent, and is fetched again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import sha1, sha256
+from pathlib import Path
+from typing import Any
+
+from weights.reference import Reference, is_commit
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file in the cache, and the commit it belongs to."""
+
+    path: Path
+    reference: Reference  # pinned
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """A folder with one folder for each repository. `lock` makes, of a path, the lock that the other programs use."""
+
+    folder: Path
+    lock: Callable[[Path], AbstractContextManager[Any]]
+
+    def find(self, reference: Reference) -> Fetched | None:
+        """The file, if it is here and whole. A branch means the commit it was last seen at."""
+        commit = reference.revision
+        if not reference.is_pinned:
+            with suppress(OSError, UnicodeDecodeError):
+                commit = (self._of(reference) / "refs" / reference.revision).read_text()
+        if not is_commit(commit):
+            return None
+        pinned = Reference(reference.repository, commit, reference.file)
+        path = self.path(pinned)
+        try:
+            whole = path.is_file() and matches(path, path.resolve().name)
+        except OSError:
+            return None
+        return Fetched(path, pinned) if whole else None
+
+    def path(self, pinned: Reference) -> Path:
+        """Where a file of a commit is, once it is here."""
+        return self._of(pinned) / "snapshots" / pinned.revision / pinned.file
+
+    @contextmanager
+    def place(self, reference: Reference, commit: str, etag: str) -> Iterator[Path]:
+        """Lend the blob's path to fill, while no other program does; then the file has its name. Raises OSError."""
+        storage = self._of(reference)
+        blob = storage / "blobs" / etag
+        link = self.path(Reference(reference.repository, commit, reference.file))
+        lock = self.folder / ".locks" / storage.name / f"{etag}.lock"
+        for path in (blob, link, lock):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with self.lock(lock):
+            yield blob
+            link.unlink(missing_ok=True)
+            try:
+                link.symlink_to(os.path.relpath(blob, link.parent))
+            except OSError:  # there are no links here
+                shutil.copyfile(blob, link)
+        if not reference.is_pinned:
+            ref = storage / "refs" / reference.revision
+            ref.parent.mkdir(parents=True, exist_ok=True)
+            ref.write_text(commit)
+
+    def _of(self, reference: Reference) -> Path:
+        return self.folder / f"models--{reference.repository.replace('/', '--')}"
+
+
+def matches(path: Path, etag: str) -> bool:
+    """Whether the content is what the name says; a name that says nothing is believed. Raises OSError."""
+    if len(etag) == 64:
+        return sha256_of(path) == etag
+    if len(etag) == 40:
+        data = path.read_bytes()
+        return sha1(b"blob %d\0" % len(data) + data).hexdigest() == etag
+    return True
+
+
+def sha256_of(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
