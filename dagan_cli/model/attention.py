@@ -45,7 +45,8 @@ class SpatialAttention(nn.Module):
         else:
             y = self._attend(x)
         y = y if self.embedded else pointwise(self.g, y)
-        return pointwise(self.w, y).add_(x)
+        y = pointwise(self.w, y)
+        return y + x if y.requires_grad else y.add_(x)  # autograd copies what is changed in place through a view
 
     def _attend(self, x: Tensor) -> Tensor:
         """Positions attend to the (pooled) positions of their window, or of the whole: (N, C, H, W) -> (N, D, H, W)."""
