@@ -39,6 +39,9 @@ app.add_typer(train_app, name="train")
 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 Order = Annotated[int | None, typer.Option("--order", help="The solver's order, 1, 2 or 4: speed 4x, 2x, 1x.")]
+Detail = Annotated[
+    float | None, typer.Option("--detail", min=0, max=1, help="From the fidelity twin, 0, to a perceptual model, 1.")
+]
 Tile = Annotated[str, typer.Option("-t", "--tile", help="auto, off, or the side in input pixels.")]
 
 
@@ -81,6 +84,7 @@ def upscale(
     batch: Annotated[str, typer.Option("--batch", help="Tiles at once: auto or a number.")] = "auto",
     ensemble: Annotated[bool, typer.Option("-x", "--ensemble", "--tta", help="Mean of eight flips and turns.")] = False,
     order: Order = None,
+    detail: Detail = None,
     window: Annotated[str, typer.Option("--window", help="What attention sees: global or local.")] = "global",
     recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Folders inside folders.")] = False,
     include: Annotated[list[str] | None, typer.Option("--include", help="Only these names, such as *.jpg.")] = None,
@@ -154,6 +158,7 @@ def upscale(
                 folder=result_folder(output, names),
             ),
             order=order,
+            detail=detail,
             window=one_of("--window", window, ("global", "local")),
             recursive=recursive,
             include=tuple(include or ()),
@@ -190,6 +195,7 @@ def eval_(
     ],
     scale: Annotated[int | None, typer.Option("-s", "--scale", min=2, help="By default the model's own.")] = None,
     order: Order = None,
+    detail: Detail = None,
     tile: Tile = "auto",
     device: Device = "auto",
     precision: Annotated[str, typer.Option("--precision", help="auto, fp16, bf16 or fp32.")] = "auto",
@@ -210,6 +216,7 @@ def eval_(
         upscaler = Upscaler.load(
             model,
             order=order,
+            detail=detail,
             window=one_of("--window", window, ("global", "local")),
             device=device,
             precision=precision,
@@ -226,6 +233,7 @@ def eval_(
         total = mean(scores)
         if as_json:
             facts = {"model": model, "sha256": upscaler.sha256, "scale": factor, "order": upscaler.order}
+            facts["detail"] = detail
             facts["lpips_net"] = judge.net if judge else None
             rows = [score.to_json() for score in (*scores, total)]
             typer.echo(json.dumps(facts | {"dataset": str(dataset), "protocol": PROTOCOL, "scores": rows}))
@@ -241,6 +249,7 @@ def eval_(
         typer.echo(table(header, lines))
         judged = f"; LPIPS v0.1 ({judge.net}) of whole RGB pictures" if judge else ""
         dial = "" if upscaler.order is None else f", order {upscaler.order}"
+        dial += "" if detail is None else f", detail {detail:g}"
         typer.echo(f"\n{model} x{factor}{dial}, {len(scores)} pictures. {PROTOCOL}{judged}.")
 
 

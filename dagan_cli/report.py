@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def build_report(items: list[Item], used: list[Upscaler], seconds: float) -> dict[str, Any]:
     """Items, totals, and what made them; `model` is the first one used, `models` all of them."""
-    models = [{"name": u.name, "sha256": u.sha256, "scale": u.scale, "order": u.order} for u in used]
+    keys = ("name", "sha256", "scale", "order", "detail")
+    models = [{key: getattr(upscaler, key) for key in keys} for upscaler in used]
     pixels = sum(
         i.frames * i.out_size[0] * i.out_size[1] for i in items if i.out_size and i.status in ("done", "partial")
     )

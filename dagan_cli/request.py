@@ -75,6 +75,7 @@ class Request:
     model: str | None  # None: the one for the factor
     engine: EngineOptions
     order: int | None = None  # the solver's, where the model has the dial
+    detail: float | None = None  # from the fidelity twin's weights, 0, to the perceptual model's own, 1
     window: Literal["global", "local"] = "global"
     recursive: bool = False
     include: tuple[str, ...] = ()

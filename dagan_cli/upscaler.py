@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,10 +10,11 @@ from dagan_cli import __version__
 from dagan_cli.engine.options import EngineOptions
 from dagan_cli.engine.resample import Resize
 from dagan_cli.engine.upscaler import Upscaler as Engine
-from dagan_cli.errors import BadOption
-from dagan_cli.model.checkpoint import load_model
+from dagan_cli.errors import BadModel, BadOption
+from dagan_cli.model.blend import blend
+from dagan_cli.model.checkpoint import Model, Network, load_generator, load_model
 from dagan_cli.request import Request
-from weights.catalog import Fetching, default_model, find_model, pinned
+from weights.catalog import Fetching, default_model, find_model, pinned, twin_of
 from weights.reference import PREFIX
 
 BASELINES = ("nearest", "bicubic", "lanczos")
@@ -23,6 +25,7 @@ class Upscaler(Engine):
 
     name = ""
     sha256: str | None = None  # of the model's file; None for a baseline
+    detail: float | None = None  # how far from the fidelity twin's weights to the file's own; None: these
 
     @property
     def is_baseline(self) -> bool:
@@ -35,6 +38,7 @@ class Upscaler(Engine):
         if self.sha256 is not None:
             words += [f"sha256 {self.sha256[:16]}", f"x{self.scale}", str(self.choice.dtype).removeprefix("torch.")]
             words += [] if self.order is None else [f"order {self.order}"]
+            words += [] if self.detail is None else [f"detail {self.detail:g}"]
             words += ["ensemble"] if self.options.ensemble else []
         return ", ".join(words)
 
@@ -55,6 +59,7 @@ class Upscaler(Engine):
         model: str = "dagan-x4-psnr",
         *,
         order: int | None = None,
+        detail: float | None = None,
         window: Literal["global", "local"] = "global",
         options: EngineOptions | None = None,
         fetching: Fetching | None = None,
@@ -62,26 +67,42 @@ class Upscaler(Engine):
     ) -> Upscaler:
         """A published model by name, a .safetensors file by path, hf://owner/repo, or nearest, bicubic, lanczos.
 
-        order: of the solver, 1, 2 or 4, for models trained with the dial; window: what pooling and global attention
-        see; fetching: is told of a download. Other keywords are those of `EngineOptions`: device, precision, tile,
+        order: of the solver, 1, 2 or 4, for models trained with the dial; detail: for perceptual models with a fidelity
+        twin, from 0, that one, to 1; window: what pooling and global attention see; fetching: is told of a download.
+        Other keywords are those of `EngineOptions`: device, precision, tile,
         overlap, batch, ensemble. Raises BadModel, BadOption.
         """
         options = options or EngineOptions(**choices)
         if model in BASELINES:
             if order is not None:
                 raise BadOption(f"{model} has no solver whose order could be chosen", hint="leave out --order")
+            if detail is not None:
+                raise BadOption(f"{model} has no detail to be chosen", hint="leave out --detail")
             upscaler = cls(Resize(model), options)  # type: ignore[arg-type]
         else:
             model = pinned(model, fetching)
-            path, expected = find_model(model)
-            loaded = load_model(path, expected)
+            loaded = _between(model, detail) if detail is not None else load_model(*find_model(model))
             loaded.generator.use_window(window)
             if order is not None:
                 loaded.generator.order = order
             upscaler = cls(loaded.generator, options)
-            upscaler.sha256 = loaded.sha256
+            upscaler.sha256, upscaler.detail = loaded.sha256, detail
         upscaler.name = model if model in BASELINES or model.startswith(PREFIX) else Path(model).name
         return upscaler
+
+
+def _between(model: str, detail: float) -> Model[Network]:
+    """The model's weights, moved towards those of the fidelity twin it was trained on from."""
+    if not 0 <= detail <= 1:
+        raise BadOption(f"a detail of {detail:g}", hint="use a number from 0, faithful, to 1, all that the model adds")
+    twin = twin_of(model)
+    if twin is None:
+        raise BadModel(
+            f"{model} has no fidelity twin to go towards",
+            hint="leave out --detail; published perceptual models have one, and runs of `dagan train` with two phases",
+        )
+    ends = [load_generator(*find_model(name)) for name in (twin, model)]
+    return replace(ends[1], generator=blend(ends[0].generator, ends[1].generator, detail))
 
 
 class Engines:
@@ -98,6 +119,7 @@ class Engines:
             self._loaded[name] = Upscaler.load(
                 name,
                 order=self._request.order,
+                detail=self._request.detail,
                 window=self._request.window,
                 options=self._request.engine,
                 fetching=self.fetching,

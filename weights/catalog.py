@@ -129,6 +129,17 @@ def published(name: str) -> Published | None:
     return next((model for model in CATALOG if model.name == name), None)
 
 
+def twin_of(name: str) -> str | None:
+    """The fidelity model that a perceptual one was trained on from: `dagan-x4` has `dagan-x4-psnr`, and the file of an
+    adversarial run has `pixel.safetensors` beside it. None where there is none.
+    """
+    if published(name):
+        twin = f"{name}-psnr"
+        return twin if published(twin) else None
+    beside = Path(name).with_name("pixel.safetensors")
+    return str(beside) if not name.startswith(PREFIX) and beside.is_file() and beside.name != Path(name).name else None
+
+
 def default_model(factor: float) -> str:
     """The model for a final factor: the smallest published scale that reaches it, perceptual before fidelity.
 

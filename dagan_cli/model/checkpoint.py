@@ -83,9 +83,9 @@ def load_model(path: Path, expected: str | None = None) -> Model[Network]:
     return Model(generator, found, header.get("provenance") or {})
 
 
-def load_generator(path: Path) -> Model[Generator]:
+def load_generator(path: Path, expected: str | None = None) -> Model[Generator]:
     """As `load_model`, but only what can be trained further. Raises BadModel also for a converted SRGAN."""
-    model = load_model(path)
+    model = load_model(path, expected)
     if not isinstance(model.generator, Generator):
         what = f"{path} holds a converted SRGAN, whose batch norms are gone: it can upscale, but not be trained"
         raise BadModel(what, hint="name a model of this trainer, or of `dagan models list`")
