@@ -142,9 +142,9 @@ def plot(
 ) -> None:
     """Draw what runs have logged: scores, losses, discriminator, gradients, rates, constants."""
     with friendly_errors(debug):
-        from trainer.journal import read_run
         from trainer.plot import plot as plot_
         from trainer.report import write_report
+        from trainer.run_folder import read_run
 
         found = [read_run(folder) for folder in runs]
         if report:

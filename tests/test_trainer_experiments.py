@@ -23,8 +23,8 @@ from trainer.experiments.paper import run_paper
 from trainer.experiments.runs import Arm, steps_within
 from trainer.experiments.summary import arms_table, differences, pairs_table, spread, told
 from trainer.experiments.table import EXPERIMENTS, SIZES, experiment
-from trainer.journal import Row, read_run
 from trainer.networks import new_network
+from trainer.run_folder import Row, read_run
 from trainer.state import load_state
 
 GENERATED = {  # by hand, from the list of experiments

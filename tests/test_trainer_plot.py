@@ -14,9 +14,9 @@ from PIL import Image
 from dagan_cli.console import draw_training
 from dagan_cli.errors import BadOption
 from trainer.curves import Line, Panel, axis, boundaries, nice, number, panels, smoothed, thin
-from trainer.journal import read_run
 from trainer.loop import Progress
 from trainer.plot import COLOURS, plot
+from trainer.run_folder import read_run
 from trainer.sketch import HEIGHT, WIDTH, sketch
 
 

@@ -20,8 +20,8 @@ from dagan_cli.model.generator import Generator
 from tests.conftest import TINY
 from trainer.config import GanConfig, TrainConfig
 from trainer.config_text import to_toml
-from trainer.journal import read_run
 from trainer.report import LARGEST, page, write_report
+from trainer.run_folder import read_run
 
 
 class Page(HTMLParser):

@@ -8,7 +8,7 @@ from math import ceil, floor, log10
 
 import numpy as np
 
-from trainer.journal import SCORES, Run
+from trainer.run_folder import SCORES, Run
 
 Points = tuple[np.ndarray, np.ndarray]  # steps and values, each (N,)
 

@@ -9,7 +9,7 @@ from typing import Any
 from dagan_cli.errors import BadOption, DaganError
 from dagan_cli.media.atomic import whole_or_absent
 from trainer.curves import Panel, axis, boundaries, number, panels, thin
-from trainer.journal import Run
+from trainer.run_folder import Run
 
 FORMATS = (".png", ".svg")
 # Okabe and Ito's, which colour-blind eyes tell apart (https://jfly.uni-koeln.de/color/), without the yellow.

@@ -20,8 +20,8 @@ from dagan_cli.media.atomic import whole_or_absent
 from trainer.config import TrainConfig
 from trainer.config_text import to_toml
 from trainer.curves import boundaries, panels
-from trainer.journal import CONFIG, SCORES, Row, Run
 from trainer.report_style import STYLE
+from trainer.run_folder import CONFIG, SCORES, Row, Run
 from trainer.sketch import number, sketch
 
 NAME = "report.html"

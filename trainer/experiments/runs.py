@@ -20,9 +20,9 @@ from trainer.data import Pictures, validation_pairs
 from trainer.evaluate import scores
 from trainer.experiments.arms import Eyes, config_of, multiply_adds
 from trainer.experiments.table import Protocol, Size
-from trainer.journal import Row, read_run
 from trainer.loop import Progress, train
 from trainer.networks import new_network
+from trainer.run_folder import Row, read_run
 from trainer.state import NAME, load_state
 
 LENGTHS = "lengths.json"  # of what a folder's runs were given: all arms must have the same
