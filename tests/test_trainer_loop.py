@@ -24,6 +24,7 @@ from trainer.config import TrainConfig
 from trainer.data import load_pictures, validation_pairs
 from trainer.evaluate import validate
 from trainer.loop import Progress, train
+from trainer.presets import preset
 from trainer.state import NAME, load_state
 
 SMALL = GeneratorConfig(
@@ -268,3 +269,11 @@ def test_a_run_folder_that_cannot_be_made_is_told_before_training(pictures, tmp_
     steps = train(CONFIG, [pictures], tmp_path / "file" / "run")
     with pytest.raises(CannotWrite):
         next(steps)
+
+
+def test_adam_is_told_how_long_to_remember(pictures, tmp_path):
+    run(replace(CONFIG, beta2=0.75), pictures, tmp_path, steps=1)
+    assert load_state(tmp_path)["optimiser"]["param_groups"][0]["betas"] == (0.9, 0.75)
+    paper = preset("paper-x2").gan
+    assert paper is not None
+    assert paper.beta2 == 0.999

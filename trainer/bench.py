@@ -96,7 +96,7 @@ class _Bare:
         self._lr, self._hr = (part.to(device, memory_format=torch.channels_last) for part in batch)
         self._network = new_network(config).to(device)
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._adam = adam(self._network, config.lr)
+        self._adam = adam(self._network, config.lr, config.beta2)
         self._loss = PIXEL[config.loss]
         self._order = config.generator.orders[0] if config.generator.orders else None
         self._half = use_bf16(config, device)

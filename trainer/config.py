@@ -33,6 +33,7 @@ class GanConfig:
     budget: float | None = None  # ... or after so many seconds
     lr: float = 1e-4  # of the generator
     lr_discriminator: float = 1e-4
+    beta2: float = 0.99  # decay of both Adams' mean of squares
     halve_at: tuple[float, ...] = (0.5, 0.75, 0.9)  # shares of the phase after which both rates are halved
     warmup: int = 100  # steps in which the discriminator learns alone
     ema: float = 0.999
@@ -61,7 +62,8 @@ class GanConfig:
                 type(value) is int and value >= least, f"{name} = {value!r}", f"use a whole number from {least} up"
             )
         _check_end(self)
-        _check_average(self.ema)
+        _check_average("ema", self.ema)
+        _check_average("beta2", self.beta2)
         ends = self.iterations is not None or self.budget is not None
         _require(ends, "an adversarial phase without an end", "give it a budget or iterations")
         rising = all(0 < a < 1 for a in self.halve_at) and list(self.halve_at) == sorted(self.halve_at)
@@ -78,6 +80,7 @@ class TrainConfig:
     accumulate: int = 1  # parts a batch is cut into to save memory; the gradients are those of the whole
     loss: Loss = "l1"
     lr: float = 1e-3  # Adam's rate after the warm-up
+    beta2: float = 0.99  # decay of Adam's mean of squares
     warmup: int = 300  # steps of linear rise
     schedule: Schedule = "cosine"  # cosine to zero; constant, to go on for ever; 1 - sqrt cooldown of such a run
     iterations: int | None = None  # the phase ends after so many steps, 0 leaves it out ...
@@ -113,7 +116,8 @@ class TrainConfig:
         for name in ("warmup", "seed"):
             value = getattr(self, name)
             _require(type(value) is int and value >= 0, f"{name} = {value!r}", "use a whole number from 0 up")
-        _check_average(self.ema)
+        _check_average("ema", self.ema)
+        _check_average("beta2", self.beta2)
         for name in ("augment", "compile", "cuda_graph"):
             _require(type(getattr(self, name)) is bool, f"{name} = {getattr(self, name)!r}", "use true or false")
         good = self.patience is None or (type(self.patience) is int and self.patience > 0)
@@ -214,9 +218,9 @@ def _check_end(config: TrainConfig | GanConfig) -> None:
             _require_number(name, value, above=True)
 
 
-def _check_average(decay: float) -> None:
+def _check_average(name: str, decay: float) -> None:
     good = type(decay) in (int, float) and 0 <= decay < 1
-    _require(good, f"ema = {decay!r}", "use a number from 0 to below 1")
+    _require(good, f"{name} = {decay!r}", "use a number from 0 to below 1")
 
 
 def _require_number(name: str, value: Any, *, above: bool = False) -> None:

@@ -58,7 +58,7 @@ class PixelPhase:
     def __init__(self, generator: Generator, average: Average, config: TrainConfig, half: bool) -> None:
         self.iterations, self.budget = config.iterations, config.budget
         self._generator, self._average, self._config, self._half = generator, average, config, half
-        self._optimiser = adam(generator, config.lr)
+        self._optimiser = adam(generator, config.lr, config.beta2)
         self._graphed = graphed(self._gradients, generator.parameters()) if config.cuda_graph else None
 
     def set_rate(self, steps: int, done: float, scale: float) -> float:
@@ -121,8 +121,8 @@ class AdversarialPhase:
             device, memory_format=torch.channels_last
         )  # type: ignore[call-overload]
         self._loss = adversarial(gan.loss)
-        self._optimiser = adam(generator, gan.lr)
-        self._optimiser_d = adam(self.discriminator, gan.lr_discriminator)
+        self._optimiser = adam(generator, gan.lr, gan.beta2)
+        self._optimiser_d = adam(self.discriminator, gan.lr_discriminator, gan.beta2)
         both = (*generator.parameters(), *self.discriminator.parameters())
         self._graphed = graphed(self._gradients, both) if config.cuda_graph else None
 
@@ -230,9 +230,9 @@ def _autocast(device: torch.device, half: bool) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=half)
 
 
-def adam(network: nn.Module, rate: float) -> torch.optim.Adam:
+def adam(network: nn.Module, rate: float, beta2: float) -> torch.optim.Adam:
     parameters = list(network.parameters())
-    return torch.optim.Adam(parameters, lr=rate, betas=(0.9, 0.99), fused=parameters[0].is_cuda)
+    return torch.optim.Adam(parameters, lr=rate, betas=(0.9, beta2), fused=parameters[0].is_cuda)
 
 
 def _set(optimiser: torch.optim.Optimizer, rate: float) -> float:

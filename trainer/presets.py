@@ -48,6 +48,7 @@ PARITY = GanConfig(  # SRGAN as its common PyTorch port trains it, which the pap
     iterations=26_100,  # 100 epochs of VOC2012 at batch 64
     lr=1e-3,
     lr_discriminator=1e-3,
+    beta2=0.999,  # PyTorch's own default
     halve_at=(),
     warmup=0,
     pixel="mse",
