@@ -119,10 +119,12 @@ def bench(
 ) -> None:
     """Steps a second of the pixel phase, against bare steps of the same network on one batch."""
     with friendly_errors(debug):
+        from dagan_cli.heap import keep_freed_memory
         from trainer import presets
         from trainer.bench import bench as measure
         from trainer.config_text import with_values
 
+        keep_freed_memory()  # as training does
         found = measure(with_values(presets.preset(preset), values or []), data, seconds=seconds, rounds=rounds)
         if as_json:
             typer.echo(json.dumps(found.to_dict()))

@@ -14,7 +14,7 @@ def pair(step: int, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.full((1,), float(step)), torch.full((1,), float(patch))
 
 
-@pytest.mark.parametrize(("threads", "depth"), [(1, 0), (1, 2), (4, 8)])
+@pytest.mark.parametrize(("threads", "depth"), [(0, 0), (1, 0), (1, 2), (4, 8)])
 def test_every_step_gets_its_own_batch_whatever_the_way(threads, depth):
     batches = Ahead(pair, threads=threads, depth=depth)
     way = [(5, 16), (6, 16), (7, 16), (7, 32), (8, 32), (3, 32), (4, 32), (100, 16), (101, 16)]

@@ -116,8 +116,7 @@ class _Run:
         self.pictures = data if isinstance(data, Pictures) else load_pictures(data, smallest=side)
         held_out = load_pictures([val], smallest=8 * scale) if val else None
         self.pairs = list(validation_pairs(held_out, scale, config.validate_side)) if held_out else []
-        on_cuda = self.device.type == "cuda"  # where steps are short, and processors free
-        self.batches = Ahead(self._make_batch, threads=4 if on_cuda else 1, depth=8 if on_cuda else 1)
+        self.batches = _batches(self._make_batch, config, self.device)
         self.judge = Lpips.load(lpips).to(self.device) if lpips is not None else None
         if config.metric == "lpips" and (self.judge is None or not self.pairs):
             raise BadOption("the best weights are to be told by LPIPS", hint="give --lpips WEIGHTS and --val FOLDER")
@@ -398,6 +397,13 @@ class _Run:
         self.scale *= 0.5
         self.journal.note("rolled back", self.step, phase=self.phase.name, rate=f"x {self.scale:g}")
         # The data is not gone back over: the same batches could do the same again.
+
+
+def _batches(make: Callable[[int, int], Batch], config: TrainConfig, device: torch.device) -> Ahead:
+    """Made ahead where processors are free; or, on the CPU itself, where codecs leave some of it unused."""
+    if device.type == "cuda":
+        return Ahead(make, threads=4, depth=8)
+    return Ahead(make, threads=0 if config.degradation == "none" else 1, depth=1)
 
 
 def _largest_patch(config: TrainConfig) -> int:
