@@ -24,7 +24,8 @@ class Average:
     def update(self, network: Baseline, step: int) -> None:
         """Move towards `network` after its `step`-th update, counted from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.network.parameters()), list(network.parameters()), 1 - decay)
+        means, news = list(self.network.parameters()), list(network.parameters())
+        torch._foreach_lerp_(means, news, 1 - decay)  # type: ignore[attr-defined]
         for mean, new in zip(self.network.buffers(), network.buffers(), strict=True):
             if mean.is_floating_point():
                 mean.lerp_(new, 1 - decay)
