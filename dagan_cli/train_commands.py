@@ -184,8 +184,10 @@ def paper(
         if not (which.isdecimal() and of.isdecimal()):
             raise BadOption(f"--part {part}", hint="for example --part 1/2 and --part 2/2")
 
+        from dagan_cli.heap import keep_freed_memory
         from trainer.experiments.paper import run_paper
 
+        keep_freed_memory()
         with StopSignals().caught() as stop:
             lines = run_paper(
                 names,

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dagan_cli.errors import BadModel
+from dagan_cli.model.pickles import unpickle
 
 LARGEST = 2**30  # bytes; torchvision's VGG19 with its classifier is 575 MB
 
@@ -24,16 +25,16 @@ def read_weights(path: Path, hint: str) -> dict[str, Tensor]:
             raise BadModel(f"{path} is larger than any network that is read here", hint=hint)
         if path.suffix.lower() == ".safetensors":
             return load_file(path)
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except BadModel:
-        raise
+        tensors = unpickle(path)
+    except BadModel as error:
+        raise BadModel(str(error), hint=hint) from error
     except OSError as error:
         raise BadModel(
             f"cannot read the weights {path}: {(error.strerror or str(error)).lower()}", hint=hint
         ) from error
     except Exception as error:  # a damaged file raises almost anything
         raise BadModel(f"{path} holds no weights that can be read ({type(error).__name__})", hint=hint) from error
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+    if not all(isinstance(value, Tensor) for value in tensors.values()):
         raise BadModel(f"{path} is not a plain state dict", hint=hint)
     return tensors
 
