@@ -180,10 +180,6 @@ def paper(
     with friendly_errors(debug):
         if budget is not None and iterations is not None:
             raise BadOption("both --budget and --iterations were given", hint="give one of them")
-        which, _, of = part.partition("/")
-        if not (which.isdecimal() and of.isdecimal()):
-            raise BadOption(f"--part {part}", hint="for example --part 1/2 and --part 2/2")
-
         from dagan_cli.heap import keep_freed_memory
         from trainer.experiments.paper import run_paper
 
@@ -201,10 +197,36 @@ def paper(
                 budget=time_budget(budget) if budget else None,
                 perceptual=vgg_weights,
                 lpips=lpips,
-                part=(int(which), int(of)),
+                part=_part(part),
                 should_stop=stop,
             )
             for line in lines:
+                say(line)
+        raise typer.Exit(stop.exit_code if stop() else 0)
+
+
+@train_app.command()
+def choose(
+    data: Annotated[list[Path], typer.Option("--data", help="Folder of high-resolution pictures; repeatable.")],
+    val: Annotated[Path, typer.Option("--val", help="Folder of held-out pictures.")],
+    run: Annotated[Path, typer.Option("--run", help="Folder of all runs; what is finished there is not run again.")],
+    each: Annotated[str, typer.Option("--each", help="Processor time of each candidate, such as 20m.")] = "20m",
+    scale: Annotated[int, typer.Option("--scale", help="2 or 4.")] = 4,
+    part: Annotated[str, typer.Option("--part", help="1/2 and 2/2: share the runs between two processes.")] = "1/1",
+    debug: Debug = False,
+) -> None:
+    """Compare networks around the released one: each trained for the same time, then PSNR-Y against time per pixel."""
+    with friendly_errors(debug):
+        if scale not in (2, 4):
+            raise BadOption(f"--scale {scale}", hint="use 2 or 4, which have presets")
+
+        from dagan_cli.heap import keep_freed_memory
+        from trainer.experiments.choice import run_choice
+
+        keep_freed_memory()
+        with StopSignals().caught() as stop:
+            shared = {"scale": scale, "budget": time_budget(each), "part": _part(part)}
+            for line in run_choice(data, val, run, **shared, should_stop=stop):
                 say(line)
         raise typer.Exit(stop.exit_code if stop() else 0)
 
@@ -242,6 +264,13 @@ def release(
             lpips=lpips,
         )
         typer.echo(json.dumps(entry, indent=2))
+
+
+def _part(given: str) -> tuple[int, int]:
+    which, _, of = given.partition("/")
+    if not (which.isdecimal() and of.isdecimal() and 1 <= int(which) <= int(of)):
+        raise BadOption(f"--part {given}", hint="for example --part 1/2 and --part 2/2")
+    return int(which), int(of)
 
 
 def _with_end(config: TrainConfig, budget: str | None, iterations: int | None, schedule: str | None) -> TrainConfig:

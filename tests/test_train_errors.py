@@ -164,3 +164,13 @@ def test_a_disk_that_is_full_while_saving(room, begun, pictures, tmp_path):
     shutil.copytree(begun, twin)
     assert train(pictures, twin) == 0
     assert load_state(twin)["step"] == 4
+
+
+@pytest.mark.parametrize("command", [["paper", "E10"], ["choose"]])
+@pytest.mark.parametrize("part", ["3/2", "0/2", "half"])
+def test_a_part_that_is_none_is_named(command, part, tmp_path, capsys):
+    folders = ["--data", str(tmp_path), "--val", str(tmp_path), "--run", str(tmp_path / "run")]
+    assert run_command(["train", *command, *folders, "--part", part]) == 2
+    what, hint = two_lines(capsys.readouterr().err)
+    assert part in what
+    assert "1/2" in hint

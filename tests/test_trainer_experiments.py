@@ -309,7 +309,6 @@ def test_the_pictures_are_put_side_by_side(pictures, tiny, tmp_path):
         (["E8", "E10"], {}, "not at one scale"),
         (["E9", "E10"], {}, "without a discriminator"),
         (["E10"], {"size": "huge"}, "no size"),
-        (["E10"], {"part": (3, 2)}, "part 3/2"),
         ([], {}, "no experiment was named"),
     ],
 )

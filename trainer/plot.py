@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -32,15 +34,8 @@ def plot(runs: list[Run], target: Path) -> None:
     found = panels(runs)
     if not found:
         raise BadOption("the runs have logged nothing yet", hint="wait for their first steps")
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise NoMatplotlib("drawing needs matplotlib", hint="pip install matplotlib") from error
-
     down = ceil(len(found) / _ACROSS)
-    look: dict[Any, Any] = {"svg.hashsalt": "dagan", "font.size": 8, "axes.titlesize": 9}
-    with matplotlib.rc_context(look):
+    with drawing() as Figure:
         figure = Figure(figsize=(3.7 * _ACROSS, 1.95 * down + 0.7), layout="constrained")
         grid = figure.subplots(down, _ACROSS, sharex=True, squeeze=False).ravel()
         for axes, panel in zip(grid, found, strict=False):
@@ -52,6 +47,19 @@ def plot(runs: list[Run], target: Path) -> None:
         kind = target.suffix.lower()[1:]
         with whole_or_absent(target) as part:
             figure.savefig(part, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+
+
+@contextmanager
+def drawing() -> Iterator[Any]:
+    """Matplotlib's Figure, in our look while the context lasts. Raises NoMatplotlib."""
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise NoMatplotlib("drawing needs matplotlib", hint="pip install 'dagan[train]'") from error
+    look: dict[Any, Any] = {"svg.hashsalt": "dagan", "font.size": 8, "axes.titlesize": 9}
+    with matplotlib.rc_context(look):
+        yield Figure
 
 
 def _draw(axes: Any, panel: Panel, runs: list[Run]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dagan_cli.media.atomic import whole_or_absent
 from trainer.experiments.runs import Arm
-from trainer.plot import COLOURS, NoMatplotlib
+from trainer.plot import COLOURS, drawing
 
 PANELS = (  # key of the log, title, logarithmic
     ("loss", "G loss", True),
@@ -26,15 +26,9 @@ _ACROSS = 4
 
 def draw(arms: list[Arm], title: str, targets: list[Path]) -> None:
     """Mean over the seeds, and a band of one standard deviation to both sides, into .png and .svg files."""
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise NoMatplotlib("drawing needs matplotlib", hint="pip install 'dagan[train]'") from error
     panels = [panel for panel in PANELS if any(curve(arm, panel[0]) for arm in arms)]
     down = ceil(len(panels) / _ACROSS)
-    look: dict[Any, Any] = {"svg.hashsalt": "dagan", "font.size": 8, "axes.titlesize": 9}
-    with matplotlib.rc_context(look):
+    with drawing() as Figure:
         figure = Figure(figsize=(3.1 * _ACROSS, 2.2 * down + 0.9), layout="constrained")
         grid = figure.subplots(down, _ACROSS, sharex=True, squeeze=False).ravel()
         for axes, (key, name, logarithmic) in zip(grid, panels, strict=False):

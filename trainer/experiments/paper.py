@@ -51,8 +51,6 @@ def run_paper(
         raise BadOption("E9 is trained without a discriminator, the others with one", hint="run it by itself")
     if size not in SIZES:
         raise BadOption(f"no size {size!r}", hint=f"choose one of {', '.join(SIZES)}")
-    if not 1 <= part[0] <= part[1]:
-        raise BadOption(f"part {part[0]}/{part[1]}", hint="for example --part 1/2 and --part 2/2")
     smallest = SIZES[size].crop + 2 * MARGIN * scale
     setting = Setting(
         folder=folder,

@@ -1,0 +1,72 @@
+"""`dagan train choose`: every candidate gets the same time, and the report says what each made of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dagan_cli.errors import BadOption
+from dagan_cli.model.checkpoint import load_generator
+from dagan_cli.model.generator import Generator
+from trainer.experiments import choice
+from trainer.experiments.choice import CANDIDATES, Candidate, run_choice
+from trainer.presets import preset
+
+SMALL = {"blocks": 1, "channels": 8, "reduction": 4, "patch": 16}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(5)
+    for i in range(2):
+        coarse = Image.fromarray(rng.integers(0, 256, (24, 24, 3), np.uint8))
+        coarse.resize((300, 300), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def two_candidates(monkeypatch) -> None:
+    larger = SMALL | {"blocks": 6, "solver": "euler", "orders": ()}
+    few = (Candidate("light", "the small one", SMALL), Candidate("larger", "more blocks", larger, dial=False))
+    monkeypatch.setattr(choice, "CANDIDATES", few)
+
+
+def test_each_candidate_changes_the_released_network_and_can_be_built():
+    light = preset("psnr-x4").generator
+    built = {c.name: replace(light, **c.changes) for c in CANDIDATES}
+    assert built["light"] == light
+    assert len(set(map(repr, built.values()))) == len(CANDIDATES)
+    assert all(bool(built[c.name].orders) == c.dial for c in CANDIDATES)
+    assert all(Generator(config).scale == 4 for config in built.values())
+
+
+def test_the_same_time_buys_the_smaller_network_more_steps(pictures, two_candidates, tmp_path):
+    def run(part: tuple[int, int] = (1, 1)) -> list[str]:
+        return list(run_choice([pictures], pictures, tmp_path, scale=4, budget=0.4, part=part))
+
+    with pytest.raises(BadOption, match="not there yet"):
+        run(part=(2, 2))
+    assert "other parts are not finished" in run(part=(1, 2))[-1]
+    assert run(part=(2, 2))[-1].startswith("written")
+    steps = json.loads((tmp_path / "lengths.json").read_text())
+    assert steps["light"] > steps["larger"] > 0
+    for name in steps:
+        assert load_generator(tmp_path / name / "model.safetensors").provenance["iterations"] == steps[name]
+
+    rows = [line for line in (tmp_path / "README.md").read_text().splitlines() if line.startswith("| l")]
+    assert [row.split(" | ")[0] for row in rows] == [
+        "| light, order 1",
+        "| light, order 2",
+        "| light, order 4",
+        "| larger",
+    ]
+    assert f"| {steps['larger']:,} |" in rows[-1]
+    assert min(float(row.split(" | ")[-1].strip(" |")) for row in rows) == 1.0
+    assert Image.open(tmp_path / "figure.png").size[0] > 500
+    assert str(tmp_path) not in (tmp_path / "README.md").read_text()
