@@ -191,8 +191,14 @@ def upscale(
 def eval_(
     dataset: Annotated[Path, typer.Argument(help="Folder of high-resolution pictures.")],
     model: Annotated[
-        str, typer.Option("-n", "--model", help="Name, file, hf://owner/repo, or nearest, bicubic, lanczos.")
-    ],
+        str | None, typer.Option("-n", "--model", help="Name, file, hf://owner/repo, or nearest, bicubic, lanczos.")
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option("--results", help="In place of a model: upscaled pictures of any program.")
+    ] = None,
+    inputs: Annotated[
+        Path | None, typer.Option("--inputs", help="Small pictures to start from, in place of the originals shrunk.")
+    ] = None,
     scale: Annotated[int | None, typer.Option("-s", "--scale", min=2, help="By default the model's own.")] = None,
     order: Order = None,
     detail: Detail = None,
@@ -212,45 +218,65 @@ def eval_(
         from dagan_cli.protocol import PROTOCOL
         from dagan_cli.upscaler import Upscaler
 
-        model = fetched(model)
-        upscaler = Upscaler.load(
-            model,
-            order=order,
-            detail=detail,
-            window=one_of("--window", window, ("global", "local")),
-            device=device,
-            precision=precision,
-            tile=tile_side(tile),
-            ensemble=ensemble,
-        )
-        factor = scale or (4 if upscaler.is_baseline else upscaler.scale)
+        if model is not None and results is None:
+            model = fetched(model)
+            judged: Upscaler | Path = Upscaler.load(
+                model,
+                order=order,
+                detail=detail,
+                window=one_of("--window", window, ("global", "local")),
+                device=device,
+                precision=precision,
+                tile=tile_side(tile),
+                ensemble=ensemble,
+            )
+        elif results is not None and model is None:
+            judged = results
+        else:
+            raise BadOption("eval judges a model or results", hint="give either -n MODEL or --results FOLDER")
+        upscaler = judged if isinstance(judged, Upscaler) else None
+        factor = scale or (4 if upscaler is None or upscaler.is_baseline else upscaler.scale)
         judge = Lpips.load(lpips) if lpips is not None else None
         scores = []
-        for score in evaluate(dataset, upscaler, factor, judge):
+        for score in evaluate(dataset, judged, factor, judge, inputs):
             scores.append(score)
             if sys.stderr.isatty():
                 say(f"{len(scores)}: {score.name}")
         total = mean(scores)
         if as_json:
-            facts = {"model": model, "sha256": upscaler.sha256, "scale": factor, "order": upscaler.order}
-            facts["detail"] = detail
+            facts = {"model": model, "sha256": upscaler and upscaler.sha256, "scale": factor}
+            facts |= {"order": upscaler and upscaler.order, "detail": detail}
+            facts |= {name: path and str(path) for name, path in (("results", results), ("inputs", inputs))}
             facts["lpips_net"] = judge.net if judge else None
             rows = [score.to_json() for score in (*scores, total)]
             typer.echo(json.dumps(facts | {"dataset": str(dataset), "protocol": PROTOCOL, "scores": rows}))
             return
-        header = ["picture", "PSNR-Y", "SSIM-Y", "bicubic PSNR", "SSIM", *(["LPIPS", "bicubic"] if judge else [])]
+        header = [
+            "picture",
+            "PSNR-Y",
+            "SSIM-Y",
+            "bicubic PSNR",
+            "SSIM",
+            "colour",
+            *(["LPIPS", "bicubic"] if judge else []),
+        ]
+        header += ["µs"] if upscaler else []
         lines = [
             [
                 *(s.name, f"{s.psnr:.2f}", f"{s.ssim:.4f}", f"{s.bicubic_psnr:.2f}", f"{s.bicubic_ssim:.4f}"),
+                f"{s.rgb_offset:.2f}",
                 *(f"{distance:.4f}" for distance in (s.lpips, s.bicubic_lpips) if distance is not None),
+                *([] if s.microseconds is None else [f"{s.microseconds:.1f}"]),
             ]
             for s in (*scores, total)
         ]
         typer.echo(table(header, lines))
-        judged = f"; LPIPS v0.1 ({judge.net}) of whole RGB pictures" if judge else ""
-        dial = "" if upscaler.order is None else f", order {upscaler.order}"
+        seen = f"; LPIPS v0.1 ({judge.net}) of whole RGB pictures" if judge else ""
+        dial = "" if upscaler is None or upscaler.order is None else f", order {upscaler.order}"
         dial += "" if detail is None else f", detail {detail:g}"
-        typer.echo(f"\n{model} x{factor}{dial}, {len(scores)} pictures. {PROTOCOL}{judged}.")
+        dial += "" if inputs is None else f", from {inputs}"
+        columns = "Colour: offset of the mean in 8-bit steps" + ("; µs: for each input pixel" if upscaler else "")
+        typer.echo(f"\n{model or results} x{factor}{dial}, {len(scores)} pictures. {PROTOCOL}{seen}. {columns}.")
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ class Score:
     bicubic_ssim: float
     lpips: float | None = None  # of RGB, lower is better; where there is a network to judge
     bicubic_lpips: float | None = None
+    rgb_offset: float = 0.0  # of the mean colour, in 8-bit steps: that of the channel which is farthest off
+    microseconds: float | None = None  # for each input pixel; None where it was upscaled elsewhere
 
     def to_json(self) -> dict[str, str | float | None]:
         """The row; JSON has no infinity, which the PSNR of equal pictures is."""
@@ -36,30 +39,45 @@ class Score:
         return {name: None if value == float("inf") else value for name, value in row.items()}
 
 
-def evaluate(dataset: Path, upscaler: Upscaler, scale: int, judge: Lpips | None = None) -> Iterator[Score]:
-    """Score every picture under `dataset`; LR is made from each by MATLAB's bicubic. Raises NoInput, BadInput.
+def evaluate(
+    dataset: Path,
+    upscaled: Upscaler | Path,
+    scale: int,
+    judge: Lpips | None = None,
+    inputs: Path | None = None,
+) -> Iterator[Score]:
+    """Score every picture under `dataset`; LR is made from each by MATLAB's bicubic.
 
-    The judge sees the whole RGB pictures, rounded to 8 bit.
+    upscaled: by what, or a folder of results that any program has made. inputs: a folder of LR pictures to use instead.
+    In folders a picture is found by its name without the suffix. The judge sees the whole RGB pictures, rounded to
+    8 bit. Raises NoInput, BadInput.
     """
-    sources = [source for source in find_inputs([dataset], recursive=True).sources if source.kind == "picture"]
-    if not sources:
-        raise NoInput(f"no picture in {dataset}", hint="name a folder of high-resolution pictures")
+    sources = _pictures(dataset)
+    lows, results = (_named(folder) for folder in (inputs, upscaled if isinstance(upscaled, Path) else None))
     for source in sources:
-        hr = crop_to_multiple(_rgb(source.path), scale)
+        hr = crop_to_multiple(_rgb(source), scale)
         h, w = hr.shape[-2:]
         if min(h, w) < 11 + 2 * scale:
-            raise BadInput(f"{source.path} is too small to be measured", hint="leave it out of the folder")
-        lr = bicubic(hr, h // scale, w // scale)
-        sr = upscaler.upscale_to((lr / 255).float(), (w, h)).double().mul(255).round().clamp(0, 255)
+            raise BadInput(f"{source} is too small to be measured", hint="leave it out of the folder")
+        small = (h // scale, w // scale)
+        lr = bicubic(hr, *small) if inputs is None else _of_size(lows, source, small)
+        began = perf_counter()
+        if isinstance(upscaled, Path):
+            sr, seconds = _of_size(results, source, (h, w)), None
+        else:
+            sr = upscaled.upscale_to((lr / 255).float(), (w, h)).double().mul(255).round().clamp(0, 255)
+            seconds = perf_counter() - began
         plain = bicubic(lr, h, w)
         yield Score(
-            source.path.name,
+            source.name,
             psnr_y(sr, hr, scale),
             ssim_y(sr, hr, scale),
             psnr_y(plain, hr, scale),
             ssim_y(plain, hr, scale),
             None if judge is None else _distance(judge, sr, hr),
             None if judge is None else _distance(judge, plain.round().clamp(0, 255), hr),
+            (sr - hr).mean((0, 2, 3)).abs().max().item(),
+            None if seconds is None else 1e6 * seconds / (small[0] * small[1]),
         )
 
 
@@ -77,6 +95,29 @@ def mean(scores: list[Score]) -> Score:
 def _distance(judge: Lpips, picture: Tensor, hr: Tensor) -> float:
     """Of two (1, 3, H, W) in [0, 255]."""
     return judge(picture.float() / 255, hr.float() / 255).item()
+
+
+def _pictures(folder: Path) -> list[Path]:
+    sources = [source.path for source in find_inputs([folder], recursive=True).sources if source.kind == "picture"]
+    if not sources:
+        raise NoInput(f"no picture in {folder}", hint="name a folder of high-resolution pictures")
+    return sources
+
+
+def _named(folder: Path | None) -> dict[str, Path]:
+    return {path.stem: path for path in _pictures(folder)} if folder is not None else {}
+
+
+def _of_size(found: dict[str, Path], source: Path, size: tuple[int, int]) -> Tensor:
+    """The picture of that name, (1, 3, *size)."""
+    path = found.get(source.stem)
+    if path is None:
+        raise NoInput(f"no picture is named {source.stem}, as {source} is", hint="name each as its original is named")
+    pixels = _rgb(path)
+    if pixels.shape[-2:] != size:
+        have, want = (f"{w}x{h}" for h, w in (pixels.shape[-2:], size))
+        raise BadInput(f"{path} is {have}, not {want}", hint="the original is cropped to a multiple of the scale first")
+    return pixels
 
 
 def _rgb(path: Path) -> Tensor:

@@ -232,6 +232,23 @@ def choose(
 
 
 @train_app.command()
+def spoil(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="High-resolution pictures.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the small, spoilt ones.")],
+    kind: Annotated[str, typer.Option("--kind", help="web: blur, noise, JPEG 60. video: noise, x264 CRF 28.")],
+    scale: Annotated[int, typer.Option("-s", "--scale", min=2, max=8, help="They are smaller by this.")] = 4,
+    debug: Debug = False,
+) -> None:
+    """Shrink pictures and spoil them in a fixed way, to compare models on: `dagan eval FOLDER --inputs OUTPUT`."""
+    with friendly_errors(debug):
+        from trainer.degradations import SPOILT
+        from trainer.spoilt import spoil_folder
+
+        for path in spoil_folder(folder, output, one_of("--kind", kind, SPOILT), scale):
+            say(printable(str(path)))
+
+
+@train_app.command()
 def release(
     source: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or a model file.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The published file.")],

@@ -193,3 +193,34 @@ def test_eval_of_equal_pictures_is_still_json(cli, tmp_path):
     Image.new("RGB", (32, 32), "teal").save(tmp_path / "flat.png")
     document = json.loads(cli("eval", tmp_path, "-n", "nearest", "-s", 2, "--json").out, parse_constant=pytest.fail)
     assert document["scores"][0]["psnr"] is None  # infinite
+
+
+def test_eval_judges_what_any_program_made_of_any_inputs(cli, tmp_path):
+    """The two halves of `eval`: ours from given small pictures, and what was upscaled elsewhere, agree."""
+    from PIL import Image
+
+    hr, small, large = tmp_path / "hr", tmp_path / "small", tmp_path / "large"
+    for folder in (hr, small, large):
+        folder.mkdir()
+    picture(hr / "a.png", (36, 44), seed=3)
+    Image.fromarray(255 - pixels(hr / "a.png")[::2, ::2]).save(small / "a.bmp")  # the suffix may differ
+    assert cli(small / "a.bmp", "-n", "nearest", "-s", 2, "-o", large / "a.png").code == 0
+    ours = json.loads(cli("eval", hr, "-n", "nearest", "-s", 2, "--inputs", small, "--json").out)
+    theirs = json.loads(cli("eval", hr, "--results", large, "-s", 2, "--json").out)
+    (score, _), (other, _) = ours["scores"], theirs["scores"]
+    assert (score["psnr"], score["ssim"], score["rgb_offset"]) == (other["psnr"], other["ssim"], other["rgb_offset"])
+    assert score["microseconds"] > 0
+    assert (theirs["model"], other["microseconds"]) == (None, None)
+    assert score["bicubic_psnr"] != other["bicubic_psnr"]  # of the inputs that were given; of the original shrunk
+    difference = pixels(large / "a.png").astype(float) - pixels(hr / "a.png")
+    assert score["rgb_offset"] == pytest.approx(abs(difference.mean((0, 1))).max())
+
+    for flags in (["--results", large, "-n", "nearest"], []):
+        ran = cli("eval", hr, *flags)
+        assert ran.code == 2
+        assert "either" in ran.err
+    ran = cli("eval", hr, "--results", small, "-s", 2)
+    assert ran.code == 1
+    assert "is 18x22, not 36x44" in ran.err
+    (large / "a.png").rename(large / "b.png")
+    assert "no picture is named a" in cli("eval", hr, "--results", large, "-s", 2).err

@@ -257,3 +257,21 @@ def test_the_fixed_video_is_refused_where_its_encoder_is_missing(monkeypatch):
         spoil(drawn(8, 32)[None], "video")
     assert "pip install" in caught.value.hint
     spoil(drawn(8, 32)[None], "web")
+
+
+def test_a_spoilt_folder_is_what_eval_starts_from(tmp_path, capsys):
+    from dagan_cli.app import run_command
+    from dagan_cli.protocol import bicubic
+
+    (tmp_path / "hr").mkdir()
+    pixels = (drawn(70, 90)[:, :70] * 255).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(pixels).save(tmp_path / "hr" / "a.webp", lossless=True)
+    folders = [str(tmp_path / "hr"), "-o", str(tmp_path / "web")]
+    assert run_command(["train", "spoil", *folders, "--kind", "web", "-s", "4"]) == 0
+    low = bicubic(torch.from_numpy(pixels[:68, :88].copy()).permute(2, 0, 1)[None].double(), 17, 22) / 255
+    expected = spoil(low.float(), "web")[0].mul(255).round().byte().permute(1, 2, 0).numpy()
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "web" / "a.png")), expected)
+    flags = ["--inputs", str(tmp_path / "web"), "-n", "bicubic", "-s", "4"]
+    assert run_command(["eval", str(tmp_path / "hr"), *flags]) == 0
+    assert run_command(["train", "spoil", *folders, "--kind", "fax"]) == 2
+    assert "use one of web, video" in capsys.readouterr().err
