@@ -114,6 +114,10 @@ def _training(facts: dict[str, Any], licence: str) -> list[tuple[str, str]]:
         ("data and their licences", facts.get("training_data") or "not stated"),
         ("pictures", facts.get("pictures")),
         ("iterations", facts.get("iterations")),
+        (
+            "started from",
+            ", ".join(f"{key} {_plain(value)}" for key, value in _mapping(facts.get("started_from")).items()),
+        ),
         ("batch", training.get("batch")),
         ("loss", training.get("loss")),
         ("adversarial phase", ", ".join(f"{key} {_plain(value)}" for key, value in gan.items()) or None),
@@ -141,6 +145,20 @@ def _results(facts: dict[str, Any]) -> str:
         if isinstance(score, int | float):
             return f"PSNR-Y on the held-out pictures of the training run: {score:.2f} dB. Nothing else was measured."
         return "Not measured. `dagan eval FOLDER -n MODEL` measures it on pictures of yours."
+    if times := _mapping(facts.get("microseconds")):
+        cells = [[_plain(facts.get("measured_on", "")), *map(_plain, times.values())]]
+        parts.append(_table(cells, ["µs for each input pixel", *map(_plain, times)]))
+    if rows := {str(at): row for at, row in _mapping(facts.get("detail")).items() if _mapping(row)}:
+        keys = [
+            (key, label)
+            for key, label in (("psnr_y", "PSNR-Y"), ("lpips", "LPIPS"))
+            if any(key in r for r in rows.values())
+        ]
+        cells = [[_plain(at), *(_plain(row.get(key, "")) for key, _ in keys)] for at, row in rows.items()]
+        parts.append(
+            "Between the model it started from (0) and this one (1), on the held-out pictures:\n\n"
+            + _table(cells, ["`--detail`", *(label for _, label in keys)])
+        )
     if facts.get("protocol"):
         parts.append(f"Protocol: {_plain(facts['protocol'])}.")
     return "\n\n".join(parts)

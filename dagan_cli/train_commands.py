@@ -262,12 +262,18 @@ def release(
     licence: Annotated[str, typer.Option("--licence", help="Of the weights.")] = "MIT",
     order: Annotated[int | None, typer.Option("--order", help="The order it runs at unless told otherwise.")] = None,
     lpips: Annotated[Path | None, typer.Option("--lpips", help="LPIPS weights, to report that too.")] = None,
+    started_from: Annotated[
+        Path | None, typer.Option("--started-from", help="The model whose weights the run began with.")
+    ] = None,
+    dial: Annotated[bool, typer.Option("--dial", help="Measure --detail between that one and this.")] = False,
     debug: Debug = False,
 ) -> None:
     """Make a published model of a run: fp16, its measured numbers in the header; prints its catalogue entry."""
     with friendly_errors(debug):
         from trainer.release import release as release_
 
+        if dial and started_from is None:
+            raise BadOption("--dial has one end only", hint="name the other model with --started-from")
         if output.exists():
             raise BadOption(f"{output} exists", hint="name another file with -o")
         entry = release_(
@@ -279,6 +285,8 @@ def release(
             licence=licence,
             order=order,
             lpips=lpips,
+            started_from=started_from,
+            dial=dial,
         )
         typer.echo(json.dumps(entry, indent=2))
 

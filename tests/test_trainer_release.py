@@ -54,6 +54,38 @@ def test_the_published_file_is_half_precise_measured_and_signed(run, tmp_path, c
             assert facts["metrics"]["val"][f"order {order}"] == pytest.approx(measured, abs=2e-3)
 
 
+def test_a_model_for_real_sources_is_measured_on_spoilt_ones_and_along_the_dial(run, tmp_path, capsys):
+    folder, val = run
+    torch.manual_seed(3)
+    start = tmp_path / "start.safetensors"
+    start.write_bytes(save_model(Generator(SMALL), {"iterations": 5}))
+    facts = {"training": {"degradation": "medium"}, "phase": "adversarial"}
+    (folder / "model.safetensors").write_bytes(save_model(Generator(SMALL), facts))
+    out = tmp_path / "out.safetensors"
+    command = ["train", "release", str(folder), "-o", str(out), "--val", str(val)]
+    assert run_command([*command, "--dial"]) == 2
+    assert run_command([*command, "--dial", "--started-from", str(start)]) == 0
+    found = load_generator(out).provenance
+    assert list(found["metrics"]) == ["val (centre 512)", "val, spoilt as video", "val, spoilt as web"]
+    clean, video, web = (found["metrics"][name]["order 4"] for name in found["metrics"])
+    assert len({clean, video, web}) == 3
+    assert list(found["detail"]) == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
+    assert found["detail"]["1"]["psnr_y"] == pytest.approx(clean, abs=2e-3)
+    pairs = list(validation_pairs(load_pictures([val], smallest=16), 2))
+    assert found["detail"]["0"]["psnr_y"] == pytest.approx(validate(load_generator(start).generator, pairs), abs=2e-3)
+    assert found["started_from"] == {"iterations": 5, "sha256": hashlib.sha256(start.read_bytes()).hexdigest()}
+    assert set(found["microseconds"]) == {"order 1", "order 2", "order 4"}
+    assert min(found["microseconds"].values()) > 0
+
+    capsys.readouterr()
+    assert run_command(["models", "card", str(out)]) == 0
+    card = capsys.readouterr().out
+    assert f"| val, spoilt as web | {found['metrics']['val, spoilt as web']['order 1']:g} |" in card
+    assert f"| `--detail` | PSNR-Y |\n| --- | --- |\n| 0 | {found['detail']['0']['psnr_y']:.6g} |" in card
+    assert "µs for each input pixel" in card
+    assert f"| started from | iterations 5, sha256 {found['started_from']['sha256']} |" in card
+
+
 def test_a_published_file_is_never_written_over(run, tmp_path, capsys):
     folder, val = run
     out = tmp_path / "out.safetensors"

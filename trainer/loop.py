@@ -441,14 +441,22 @@ def use_bf16(config: TrainConfig, device: torch.device) -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def hardware(device: torch.device | None = None) -> str:
+    """What computes here, for the record."""
+    if device is None:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    threads = torch.get_num_threads()
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {threads} thread{'s' * (threads > 1)}"
+    return f"{name} ({platform.machine()})"
+
+
 def _provenance(config: TrainConfig, pictures: Pictures, device: torch.device, half: bool) -> dict[str, Any]:
-    hardware = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     training = config.to_dict()
     training.pop("generator")
     return {
         "training": training,
         "pictures": len(pictures.pixels),
         "data": pictures.fingerprint,
-        "hardware": f"{hardware} ({platform.machine()}), {'bf16' if half else 'fp32'}",
+        "hardware": f"{hardware(device)}, {'bf16' if half else 'fp32'}",
         "torch": torch.__version__,
     }

@@ -1,4 +1,8 @@
-"""Make a published model of a run: measure the averaged weights, write their numbers into the header, store as fp16."""
+"""Make a published model of a run: measure the averaged weights, write their numbers into the header, store as fp16.
+
+What is measured goes into the provenance: `metrics` (PSNR-Y in dB) and `lpips` by set of pictures and order,
+`microseconds` for each input pixel by order, and `detail`, both scores along the dial from the model it started from.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,22 @@ from typing import Any
 
 from dagan_cli.lpips import Lpips
 from dagan_cli.media.atomic import whole_or_absent
+from dagan_cli.model.blend import blend
 from dagan_cli.model.checkpoint import load_generator, save_model
 from dagan_cli.model.generator import Generator
 from dagan_cli.protocol import PROTOCOL
 from trainer.data import load_pictures, validation_pairs
-from trainer.evaluate import scores
-from trainer.loop import MODEL
+from trainer.degradations import SPOILT, spoil
+from trainer.degradations.fixed import Spoilt
+from trainer.evaluate import Pairs, scores
+from trainer.loop import MODEL, hardware
+from trainer.speed import seconds_per_pixel
 
-_WHOLE = 1 << 20  # pixels a side: no picture is cut
+_CENTRE = 512  # pixels a side
+_WHOLE = 1 << 20  # no picture is cut
+_POSITIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+_SCORES = (("metrics", "psnr_y", 3), ("lpips", "lpips", 4))  # key in the provenance, among the scores, decimals
+_MEASURED = ("metrics", "lpips", "microseconds", "measured_on", "started_from", "detail")
 
 
 def release(
@@ -29,38 +41,71 @@ def release(
     licence: str = "MIT",
     order: int | None = None,
     lpips: Path | None = None,
+    started_from: Path | None = None,
+    dial: bool = False,
 ) -> dict[str, Any]:
     """Write `target` and return its entry for a catalogue: sha256, bytes, and what was measured.
 
     source: a run's folder, of which the last average is taken, or a model file. val: the folder the weights were chosen
-    on, of which the centres are measured; reports: folders that are only reported, of which the whole pictures are.
-    Measured is PSNR-Y in dB, and LPIPS where its weights are given, at each order of the generator, of the weights as
-    they are stored. Raises BadModel, NoInput, CannotWrite.
+    on, of which the centres are measured; reports: folders that are only reported, of which the whole pictures are. A
+    model trained on spoilt pictures is measured on the held-out ones spoilt in the two fixed ways, too. started_from:
+    the model whose weights the run began with; dial: measure `--detail` between the two on the held-out pictures.
+    Scores are of the weights as they are stored, at each order of the generator, with LPIPS where its weights are
+    given. Raises BadModel, NoInput, CannotWrite.
     """
     model = load_generator(source / MODEL if source.is_dir() else source)
     generator = Generator(replace(model.generator.config, default_order=order)).eval()
     generator.load_state_dict(model.generator.half().state_dict())
     judge = Lpips.load(lpips) if lpips is not None else None
-    facts = {name: value for name, value in model.provenance.items() if name not in ("metrics", "lpips")}
+    facts = {name: value for name, value in model.provenance.items() if name not in _MEASURED}
     facts |= {"licence": licence, "protocol": PROTOCOL}
     if training_data:
         facts["training_data"] = training_data
-    for name, folder, largest in [("val (centre 512)", val, 512), *((path.name, path, _WHOLE) for path in reports)]:
-        measured = _measured(generator, folder, largest, judge)
-        for key, shown, digits in (("metrics", "psnr_y", 3), ("lpips", "lpips", 4)):
-            numbers = {of: round(found[shown], digits) for of, found in measured.items() if shown in found}
+
+    held_out = _pairs(val, generator.scale, _CENTRE)
+    sets = {f"val (centre {_CENTRE})": held_out}
+    if facts.get("training", {}).get("degradation", "none") != "none":
+        sets |= {f"val, spoilt as {kind}": _spoilt(held_out, kind) for kind in SPOILT}
+    sets |= {path.name: _pairs(path, generator.scale, _WHOLE) for path in reports}
+    for name, pairs in sets.items():
+        found = {_order(o): scores(generator, pairs, o, judge) for o in generator.config.orders or (None,)}
+        for key, shown, digits in _SCORES:
+            numbers = {of: round(values[shown], digits) for of, values in found.items() if shown in values}
             if numbers:
                 facts.setdefault(key, {})[name] = numbers
+    orders = generator.config.orders or (None,)
+    times = seconds_per_pixel([(generator, o) for o in orders])
+    facts["microseconds"] = {_order(o): round(1e6 * time, 2) for o, time in zip(orders, times, strict=True)}
+    facts["measured_on"] = f"{hardware()}, fp32"
+    if started_from is not None:
+        start = load_generator(started_from)
+        facts["started_from"] = {"sha256": start.sha256, "iterations": start.provenance.get("iterations")}
+        if dial:
+            facts["detail"] = _dial(start.generator, generator, held_out, judge)
+
     data = save_model(generator, facts, half=True)
     with whole_or_absent(target) as part:
         part.write_bytes(data)
     entry = {"sha256": sha256(data).hexdigest(), "bytes": len(data)}
-    return entry | {key: facts[key] for key in ("metrics", "lpips") if key in facts}
+    return entry | {key: facts[key] for key in _MEASURED if key in facts}
 
 
-def _measured(generator: Generator, folder: Path, largest: int, judge: Lpips | None) -> dict[str, dict[str, float]]:
-    """Scores at each of the generator's orders, by name: {"order 1": {"psnr_y": 31.2}}."""
-    pictures = load_pictures([folder], smallest=8 * generator.scale)
-    pairs = list(validation_pairs(pictures, generator.scale, largest))
-    orders = generator.config.orders or (None,)
-    return {f"order {o}" if o else "psnr_y": scores(generator, pairs, o, judge) for o in orders}
+def _dial(fidelity: Generator, perceptual: Generator, pairs: Pairs, judge: Lpips | None) -> dict[str, dict[str, float]]:
+    """Scores at the default order, by the position of `--detail`."""
+    found = {}
+    for detail in _POSITIONS:
+        values = scores(blend(fidelity, perceptual, detail), pairs, perceptual.config.default_order, judge)
+        found[f"{detail:g}"] = {key: round(values[key], digits) for _, key, digits in _SCORES if key in values}
+    return found
+
+
+def _pairs(folder: Path, scale: int, largest: int) -> Pairs:
+    return list(validation_pairs(load_pictures([folder], smallest=8 * scale), scale, largest))
+
+
+def _spoilt(pairs: Pairs, kind: Spoilt) -> Pairs:
+    return [(spoil((lr / 255).float(), kind).to(lr) * 255, hr) for lr, hr in pairs]
+
+
+def _order(order: int | None) -> str:
+    return f"order {order}" if order else "psnr_y"

@@ -8,9 +8,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
-from time import perf_counter, process_time
 from typing import Any
 
 import torch
@@ -18,7 +16,6 @@ import torch
 from dagan_cli.errors import BadOption
 from dagan_cli.media.atomic import whole_or_absent
 from dagan_cli.model.checkpoint import load_generator
-from dagan_cli.model.generator import Generator
 from trainer.config import TrainConfig
 from trainer.data import Pictures, load_pictures, validation_pairs
 from trainer.evaluate import Pairs, validate
@@ -26,12 +23,11 @@ from trainer.experiments.summary import markdown
 from trainer.loop import MODEL, train
 from trainer.plot import COLOURS, drawing
 from trainer.presets import preset
+from trainer.speed import ROUNDS, SIDE, seconds_per_pixel, work_clock
 from trainer.state import NAME, load_state
 
 LENGTHS = "lengths.json"
 _WARM, _TIMED = 2, 4  # steps by which a candidate's speed is told
-_SIDE = 128  # input pixels of the picture that is timed
-_ROUNDS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,48 +147,28 @@ def _seconds(config: TrainConfig, pictures: Pictures) -> float:
         with TemporaryDirectory() as folder:
             trial = replace(config, iterations=_WARM + _TIMED, order_odds=only)
             for _ in train(trial, pictures, Path(folder), report_every=0.0):
-                times.append(_clock())
+                times.append(work_clock())
         total += share * (times[-2] - times[_WARM - 1]) / _TIMED
     return total
 
 
 def _measured(folder: Path, steps: dict[str, int], pairs: Pairs) -> list[Result]:
-    """The candidates take turns, so that a machine's moods meet all of them."""
     networks = [load_generator(folder / candidate.name / MODEL).generator for candidate in CANDIDATES]
-    points = [(i, order) for i, network in enumerate(networks) for order in network.config.orders or (None,)]
-    times: dict[tuple[int, int | None], list[float]] = {point: [] for point in points}
-    picture = torch.rand(1, 3, _SIDE, _SIDE).to(memory_format=torch.channels_last)
-    with torch.inference_mode():
-        for _ in range(_ROUNDS):
-            for i, order in points:
-                times[i, order].append(_once(networks[i], picture, order))
+    points = [(network, order) for network in networks for order in network.config.orders or (None,)]
+    times = seconds_per_pixel(points, work_clock)
     results = []
-    for i, (candidate, network) in enumerate(zip(CANDIDATES, networks, strict=True)):
-        orders = [order for j, order in points if j == i]
+    for candidate, network in zip(CANDIDATES, networks, strict=True):
+        found = {order: time for (of, order), time in zip(points, times, strict=True) if of is network}
         results.append(
             Result(
                 candidate,
                 sum(parameter.numel() for parameter in network.parameters()),
                 steps[candidate.name],
-                {order: median(times[i, order][1:]) / _SIDE**2 for order in orders},
-                {order: validate(network, pairs, order) for order in orders},
+                found,
+                {order: validate(network, pairs, order) for order in found},
             )
         )
     return results
-
-
-def _once(network: Generator, picture: torch.Tensor, order: int | None) -> float:
-    began = _clock()
-    network(picture, order)
-    return _clock() - began
-
-
-def _clock() -> float:
-    """Of the work done, whatever else the machine does; a GPU's is seen from outside alone."""
-    if not torch.cuda.is_available():
-        return process_time()
-    torch.cuda.synchronize()
-    return perf_counter()
 
 
 def _draw(results: list[Result], target: Path, scale: int) -> None:
@@ -247,7 +223,7 @@ def _report(results: list[Result], scale: int, budget: float, base: TrainConfig,
 Each candidate is the released network with one choice changed, and was trained for the same **{budget / 60:.3g} minutes
 of processor time** on {device}: {trained}.
 PSNR-Y is that of the averaged weights on the centre 512 px of each held-out picture. Times are of one forward pass over
-{_SIDE} x {_SIDE} input pixels, fp32, the median of {_ROUNDS - 1} rounds in which the candidates took turns.
+{SIDE} x {SIDE} input pixels, fp32, the median of {ROUNDS - 1} rounds in which the candidates took turns.
 
 ```
 dagan train choose --data DATA --val VAL --run RUN --scale {scale} --each {budget / 60:g}m
