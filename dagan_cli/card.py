@@ -221,4 +221,6 @@ def _plain(value: Any) -> str:
 
 
 def _caption(picture: str) -> str:
-    return "curves of the training" if picture.startswith("curves") else "before, after and the original, in training"
+    if picture.startswith("curves"):
+        return "curves of the training"
+    return "before, after and the original, in training" if picture.startswith("samples") else "before and after"

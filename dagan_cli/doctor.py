@@ -21,7 +21,7 @@ def examine() -> dict[str, Any]:
     from dagan_cli.engine.memory import free_host_memory
     from dagan_cli.engine.precision import choose
     from dagan_cli.media.video_encoder import can_encode
-    from weights.catalog import CATALOG
+    from weights.catalog import CATALOG, Published, local_model
 
     choice = choose()
     devices = ["cpu"]
@@ -43,10 +43,7 @@ def examine() -> dict[str, Any]:
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "free_memory_gib": round(free_host_memory() / 2**30, 1),
         "encoders": [name for name in ENCODERS if can_encode(name)],
-        "models": {
-            model.name: "ok" if _is_whole(model.path, model.sha256) else "damaged or missing: reinstall dagan"
-            for model in CATALOG
-        },
+        "models": {model.name: _state(model) for model in CATALOG},
     }
 
 
@@ -57,5 +54,10 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _is_whole(path: Any, expected: str) -> bool:
-    return path.is_file() and sha256(path.read_bytes()).hexdigest() == expected
+def _state(model: Published) -> str:
+    """Of the file that would be used; no request is made."""
+    path = local_model(model.name)
+    if path is None:
+        return f"not here: `dagan models pull {model.name}`"
+    whole = sha256(path.read_bytes()).hexdigest() == model.sha256
+    return "ok" if whole else f"damaged: reinstall dagan, or `dagan models verify {model.name}`"

@@ -165,12 +165,15 @@ def card(
 
         loaded = load_model(*find_model(name))
         use, title = name, name
+        pictures = []
         if name.startswith(PREFIX):
             repository = parse_reference(name).repository
             use, title = PREFIX + repository, repository.partition("/")[2]
-        elif not published(name):
+        elif known := published(name):
+            pictures = [known.picture.name] if known.picture.is_file() else []
+        else:
             use, title = Path(name).name, Path(name).stem
-        text = card_(title, loaded, use)
+        text = card_(title, loaded, use, pictures=pictures)
         if output is None:
             typer.echo(text, nl=False)
             return

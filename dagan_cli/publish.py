@@ -31,7 +31,7 @@ def publication(source: str, repository: str, *, licence: str | None = None) -> 
     """The files for a repository, of a run's folder, a model's file or a published name; no network is used.
 
     The model is read and checked as a whole first: nothing broken is published. Of a run go along the curves, if
-    `dagan train plot` has drawn them, and its last strip of samples. Raises BadModel.
+    `dagan train plot` has drawn them, and its last strip of samples; of a published model its picture. Raises BadModel.
     """
     if not is_repository(repository):
         raise BadModel(f"{repository!r} is no name of a repository", hint="write owner/name, such as me/dagan-x4-anime")
@@ -39,8 +39,11 @@ def publication(source: str, repository: str, *, licence: str | None = None) -> 
     is_run = folder.is_dir()
     path, expected = (_of_run(folder), None) if is_run else find_model(source)
     model = load_model(path, expected)
+    known = published(source)
+    name = known.name if known else repository.partition("/")[2]
     pictures = _pictures(folder) if is_run else {}
-    name = source if published(source) else repository.partition("/")[2]
+    if known and known.picture.is_file():
+        pictures = {known.picture.name: known.picture.read_bytes()}
     config = {"library_name": "dagan", "model_type": "dagan", "file": FILE} | model.generator.config.to_dict()
     files = {
         FILE: path.read_bytes(),

@@ -130,6 +130,16 @@ def test_the_doctor_tells_of_the_machine_as_text_and_as_json(cli):
     assert all(f"{name}:" in cli("doctor").out for name in facts)
 
 
+def test_the_doctor_says_which_models_are_damaged_and_which_are_not_here(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr("weights.catalog.HERE", tmp_path)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "none"))
+    (tmp_path / "dagan-x2-psnr.safetensors").write_bytes(b"half of it")
+    states = json.loads(cli("doctor", "--json").out)["models"]
+    assert states.pop("dagan-x2-psnr").startswith("damaged")
+    assert states
+    assert all(state == f"not here: `dagan models pull {name}`" for name, state in states.items())
+
+
 def test_eval_measures_by_the_protocol_beside_bicubic(cli, tmp_path):
     import torch
 

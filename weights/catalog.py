@@ -37,6 +37,11 @@ class Published:
         return HERE / f"{self.name}.safetensors"
 
     @property
+    def picture(self) -> Path:
+        """Before and after, for its card."""
+        return HERE / "cards" / f"{self.name}.png"
+
+    @property
     def reference(self) -> Reference:
         """The same file on the Hub."""
         return Reference(REPOSITORY.format(name=self.name), self.revision, self.file)
