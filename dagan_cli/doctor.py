@@ -21,7 +21,7 @@ def examine() -> dict[str, Any]:
     from dagan_cli.engine.memory import free_host_memory
     from dagan_cli.engine.precision import choose
     from dagan_cli.media.video_encoder import can_encode
-    from weights.catalog import CATALOG, Published, local_model
+    from weights.catalog import CATALOG
 
     choice = choose()
     devices = ["cpu"]
@@ -43,7 +43,7 @@ def examine() -> dict[str, Any]:
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "free_memory_gib": round(free_host_memory() / 2**30, 1),
         "encoders": [name for name in ENCODERS if can_encode(name)],
-        "models": {model.name: _state(model) for model in CATALOG},
+        "models": {model.name: _state(model.name, model.sha256) for model in CATALOG},
     }
 
 
@@ -54,10 +54,12 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _state(model: Published) -> str:
-    """Of the file that would be used; no request is made."""
-    path = local_model(model.name)
+def _state(name: str, expected: str) -> str:
+    """Of a published model's file, in the package or in the cache; no request is made."""
+    from weights.catalog import local_model
+
+    path = local_model(name)
     if path is None:
-        return f"not here: `dagan models pull {model.name}`"
-    whole = sha256(path.read_bytes()).hexdigest() == model.sha256
-    return "ok" if whole else f"damaged: reinstall dagan, or `dagan models verify {model.name}`"
+        return f"not here: `dagan models pull {name}`"
+    whole = sha256(path.read_bytes()).hexdigest() == expected
+    return "ok" if whole else "damaged: reinstall dagan"
