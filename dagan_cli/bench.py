@@ -53,7 +53,8 @@ def bench(
         folder = Path(name)
         note("loading, and warming up the network")
         main = Engines(request)
-        engine = _apart(main.for_factor, factor)
+        kind = {"video": not is_picture(path)}
+        engine = _apart(main.for_factor, factor, **kind)
         if is_picture(path):
             stages = _apart(PictureStages, path, request, engine, folder)
         else:
@@ -64,7 +65,7 @@ def bench(
         for asked in _ways(request, engine.orders):
             is_main = asked.model == request.model and asked.order in (request.order, engine.order)
             engines = main if is_main else Engines(asked)
-            network = _apart(engines.for_factor, factor)
+            network = _apart(engines.for_factor, factor, **kind)
             paces[f"network, {_label(asked)}"] = alone = _Pace(stages.network(network), stages.batch(network))
             end_to_end = _EndToEnd(asked, engines, folder)
             apart = [paces[name] for name in (*before, *after)] + [alone]

@@ -56,7 +56,7 @@ class Forecaster:
         with open_video(path, request.deinterlace) as source:
             info, warnings = source.info, source.warnings
         size = request.goal.size_for(info.width, info.height, even=True)
-        engine = self._engines.for_factor(request.goal.factor_for(info.width, info.height))
+        engine = self._engines.for_factor(request.goal.factor_for(info.width, info.height), video=True)
         recipe = plan(info, size, request.encoding, target.suffix.lower())
         frames = _frames_asked_for(info, request)
         layout = recipe.layout

@@ -44,7 +44,7 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
             hint="name pictures or videos, or a folder of them; -r looks into folders inside",
         )
     if found.sources and (request.model or request.goal.factor):  # a wrong model is the command's error, no input's
-        engines.for_factor(request.goal.factor or 4.0)
+        engines.for_factor(request.goal.factor or 4.0, video=found.sources[0].kind == "video")
     for path, error in found.failed:
         tell(_failure(path, error))
     jobs = []

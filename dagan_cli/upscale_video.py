@@ -39,7 +39,7 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
         source = piped or stack.enter_context(open_video(path, request.deinterlace))
         info = source.info
         size = request.goal.size_for(info.width, info.height, even=True)
-        engine = work.engines.for_factor(request.goal.factor_for(info.width, info.height))
+        engine = work.engines.for_factor(request.goal.factor_for(info.width, info.height), video=True)
         noticed = len(engine.notices)
         settings = {
             "model": engine.signature,

@@ -113,8 +113,9 @@ class Engines:
         self._loaded: dict[str, Upscaler] = {}
         self.fetching: Fetching | None = None  # is told of a model's download
 
-    def for_factor(self, factor: float) -> Upscaler:
-        name = self._request.model or default_model(factor)
+    def for_factor(self, factor: float, *, video: bool = False) -> Upscaler:
+        # Only models for clean sources have a twin for --detail to go towards.
+        name = self._request.model or default_model(factor, video=video and self._request.detail is None)
         if name not in self._loaded:
             self._loaded[name] = Upscaler.load(
                 name,

@@ -145,17 +145,20 @@ def twin_of(name: str) -> str | None:
     return str(beside) if not name.startswith(PREFIX) and beside.is_file() and beside.name != Path(name).name else None
 
 
-def default_model(factor: float) -> str:
-    """The model for a final factor: the smallest published scale that reaches it, perceptual before fidelity.
+def default_model(factor: float, *, video: bool = False) -> str:
+    """The model for a final factor: the smallest published scale that reaches it.
 
-    Those that come with the package go before those that would have to be fetched. Raises BadModel when there is none.
+    Perceptual goes before fidelity; for video, which is compressed, the one for spoilt sources goes before both, and it
+    is never taken for pictures unless named. Those that come with the package go before those that would have to be
+    fetched. Raises BadModel when there is none.
     """
 
-    def rank(model: Published) -> tuple[bool, bool, int, int]:
+    def rank(model: Published) -> tuple[bool, bool, int, bool, int]:
         reaches = model.scale >= factor
-        return not model.path.is_file(), not reaches, model.scale if reaches else -model.scale, len(model.name)
+        scale = model.scale if reaches else -model.scale
+        return not model.path.is_file(), not reaches, scale, not model.name.endswith("-real"), len(model.name)
 
-    plain = [model for model in CATALOG if not model.name.endswith("-real")]
-    if not plain:
+    suited = [model for model in CATALOG if video or not model.name.endswith("-real")]
+    if not suited:
         raise BadModel("no model is published with this package", hint="name a file with -n")
-    return min(plain, key=rank).name
+    return min(suited, key=rank).name
