@@ -31,7 +31,16 @@ from trainer.state import load_state
 SMALL = GeneratorConfig(
     scale=2, blocks=1, channels=8, block="residual", reduction=4, image_skip=True, upsampler="direct", patch=8
 )
-GAN = GanConfig(width=4, iterations=5, warmup=1, perceptual="none", tv_weight=0.1, fft_weight=1e-3, colour_weight=0.1)
+GAN = GanConfig(
+    width=4,
+    iterations=5,
+    warmup=1,
+    perceptual="none",
+    tv_weight=0.1,
+    fft_weight=1e-3,
+    colour_weight=0.1,
+    grid_weight=0.1,
+)
 CONFIG = TrainConfig(generator=SMALL, batch=2, iterations=3, warmup=0, ema=0.9, precision="fp32", gan=GAN)
 
 
@@ -83,7 +92,7 @@ def test_every_term_is_logged_apart(pictures, tmp_path):
     alone, together = log(tmp_path)[3], log(tmp_path)[-1]
     assert "pixel" not in alone  # the discriminator learns alone first
     assert {"loss_d", "d_real", "d_fake", "d_accuracy", "norm_d"} <= alone.keys()
-    terms = ("pixel", "adversarial", "tv", "fft", "colour")
+    terms = ("pixel", "adversarial", "tv", "fft", "colour", "grid")
     assert {*terms, "loss", "norm", "rgb_offset"} <= together.keys()
     assert sum(together[name] for name in terms) == pytest.approx(together["loss"], rel=1e-5)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator
 from trainer.ema import Average
-from trainer.losses import PIXEL, artifact_map, charbonnier, colour, fft_l1, l1, ldl, mse, total_variation
+from trainer.losses import PIXEL, artifact_map, charbonnier, colour, fft_l1, grid, l1, ldl, mse, total_variation
 
 REAL = torch.zeros(1, 1, 1, 4)
 FAKE = torch.tensor([0.0, 0.5, -0.25, 1.0]).view(1, 1, 1, 4)
@@ -177,3 +177,17 @@ def test_the_average_is_apart_from_the_network_and_never_trained():
     assert not any(p.requires_grad for p in average.network.parameters())
     assert not average.network.training
     assert all(p.requires_grad for p in network.parameters())
+
+
+def test_a_pattern_that_repeats_with_every_input_pixel_costs_by_the_window_and_texture_hardly():
+    real = torch.zeros(1, 1, 16, 16)
+    dots = real.clone()
+    dots[..., ::2, ::2] = 0.4  # one place of four, everywhere
+    assert grid(dots, real, scale=2, window=4).item() == pytest.approx(0.4 / 4)
+    half = dots.clone()
+    half[..., 8:] = -half[..., 8:]  # windows do not see each other's sign
+    assert grid(half, real, scale=2, window=4).item() == pytest.approx(0.4 / 4)
+    assert grid(half, real, scale=2, window=8).item() == pytest.approx(0, abs=1e-7)
+    noise = 0.4 * torch.randn(1, 1, 512, 512, generator=torch.Generator().manual_seed(0))
+    assert grid(noise, torch.zeros_like(noise), scale=2, window=8) < 0.15 * noise.abs().mean()
+    assert grid(dots, dots, scale=2).item() == 0

@@ -49,12 +49,13 @@ class GanConfig:
     ldl_weight: float = 0.0  # locally discriminative learning (Liang et al., CVPR 2022)
     fft_weight: float = 0.0  # L1 between Fourier coefficients
     colour_weight: float = 0.0  # low-pass difference from the input
+    grid_weight: float = 0.0  # patterns that repeat with every input pixel
 
     def __post_init__(self) -> None:
         _check_choices(GanConfig, self, ("discriminator", "loss", "perceptual", "pixel"))
         for name in ("lr", "lr_discriminator", "clip"):
             _require_number(name, getattr(self, name), above=True)
-        for name in ("pixel", "adversarial", "perceptual", "tv", "ldl", "fft", "colour"):
+        for name in ("pixel", "adversarial", "perceptual", "tv", "ldl", "fft", "colour", "grid"):
             _require_number(f"{name}_weight", getattr(self, f"{name}_weight"))
         for name, least in (("warmup", 0), ("width", 1)):
             value = getattr(self, name)

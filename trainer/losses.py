@@ -43,6 +43,16 @@ def colour(fake: Tensor, lr: Tensor) -> Tensor:
     return l1(F.avg_pool2d(full(fake), fake.shape[-1] // lr.shape[-1]), lr)
 
 
+def grid(fake: Tensor, real: Tensor, scale: int, window: int = 8) -> Tensor:
+    """L1 between local means, taken for each of the scale x scale places within an input pixel by itself, over windows
+    of `window` input pixels: a pattern that repeats with every input pixel costs, texture does not.
+
+    Perceptual networks step over such patterns with their strides, and networks that end in a pixel shuffle make them.
+    """
+    places = F.pixel_unshuffle(full(fake) - full(real), scale)
+    return F.avg_pool2d(places, min(window, *places.shape[-2:])).abs().mean()
+
+
 def ldl(fake: Tensor, real: Tensor, average: Tensor) -> Tensor:
     """L1 weighted by `artifact_map`, which gets no gradient (Liang et al., CVPR 2022)."""
     return (artifact_map(fake, real, average) * (full(fake) - full(real))).abs().mean()

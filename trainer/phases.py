@@ -20,7 +20,7 @@ from trainer.config import GanConfig, TrainConfig
 from trainer.discriminators import discriminator
 from trainer.ema import Average
 from trainer.graph import graphed
-from trainer.losses import PIXEL, colour, fft_l1, ldl, total_variation
+from trainer.losses import PIXEL, colour, fft_l1, grid, ldl, total_variation
 from trainer.processes import average_gradients
 
 Eyes = Callable[[Tensor, Tensor], Tensor]  # fake and real in [0, 1] -> how unlike they look
@@ -181,6 +181,8 @@ class AdversarialPhase:
             terms["fft"] = gan.fft_weight * fft_l1(fp32, hr)
         if gan.colour_weight:
             terms["colour"] = gan.colour_weight * colour(fp32, lr)
+        if gan.grid_weight:
+            terms["grid"] = gan.grid_weight * grid(fp32, hr, fake.shape[-1] // lr.shape[-1])
         if gan.ldl_weight:
             with torch.no_grad(), _autocast(fake.device, self._half):
                 mean = self._average.network(lr, order)

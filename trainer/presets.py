@@ -60,7 +60,12 @@ PARITY = GanConfig(  # SRGAN as its common PyTorch port trains it, which the pap
     clip=1e6,  # that is, not at all
 )
 _REAL = GanConfig(  # Real-ESRGAN's weights of the terms
-    budget=10_800.0, pixel_weight=1.0, perceptual_weight=1.0, adversarial_weight=0.1, colour_weight=1.0
+    budget=10_800.0,
+    pixel_weight=1.0,
+    perceptual_weight=1.0,
+    adversarial_weight=0.1,
+    colour_weight=1.0,
+    grid_weight=1.0,
 )
 
 
@@ -101,10 +106,16 @@ PRESETS: dict[str, TrainConfig] = {
     "psnr-x4": TrainConfig(generator=_light(4), budget=10_800.0, order_odds=(0.86, 0.07, 0.07)),
     "psnr-x2": TrainConfig(generator=_light(2), budget=10_800.0, order_odds=(0.86, 0.07, 0.07)),
     "gan-x4": TrainConfig(
-        generator=_light(4), budget=10_800.0, order_odds=(0.86, 0.07, 0.07), gan=GanConfig(budget=3_000.0)
+        generator=_light(4),
+        budget=10_800.0,
+        order_odds=(0.86, 0.07, 0.07),
+        gan=GanConfig(budget=3_000.0, grid_weight=1.0),
     ),
     "gan-x2": TrainConfig(
-        generator=_light(2), budget=10_800.0, order_odds=(0.86, 0.07, 0.07), gan=GanConfig(budget=3_000.0)
+        generator=_light(2),
+        budget=10_800.0,
+        order_odds=(0.86, 0.07, 0.07),
+        gan=GanConfig(budget=3_000.0, grid_weight=1.0),
     ),
     "real-x4": TrainConfig(
         generator=_light(4), budget=10_800.0, order_odds=(0.86, 0.07, 0.07), degradation="medium", gan=_REAL
