@@ -56,7 +56,7 @@ def drawing() -> Iterator[Any]:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise NoMatplotlib("drawing needs matplotlib", hint="pip install 'dagan[train]'") from error
+        raise NoMatplotlib("drawing needs matplotlib", hint="pip install matplotlib") from error
     look: dict[Any, Any] = {"svg.hashsalt": "dagan", "font.size": 8, "axes.titlesize": 9}
     with matplotlib.rc_context(look):
         yield Figure
