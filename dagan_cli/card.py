@@ -114,6 +114,7 @@ def _training(facts: dict[str, Any], licence: str) -> list[tuple[str, str]]:
         ("data and their licences", facts.get("training_data") or "not stated"),
         ("pictures", facts.get("pictures")),
         ("iterations", facts.get("iterations")),
+        ("before them", _earlier(facts)),
         (
             "started from",
             ", ".join(f"{key} {_plain(value)}" for key, value in _mapping(facts.get("started_from")).items()),
@@ -129,6 +130,19 @@ def _training(facts: dict[str, Any], licence: str) -> list[tuple[str, str]]:
         ("converted from", facts.get("converted_from")),
     ]
     return [(name, _plain(value)) for name, value in rows if value not in (None, "", {}, [])]
+
+
+def _earlier(facts: dict[str, Any]) -> str:
+    """The phases that the weights had been through: "12,230 pixel x4, 1,153 adversarial x4 (medium)"."""
+    phases = facts.get("earlier")
+    parts = []
+    for one in map(_mapping, phases if isinstance(phases, list) else ()):
+        count = one.get("iterations")
+        words = [f"{count:,}" if isinstance(count, int) else "?", _plain(one.get("phase", "")), f"x{one.get('scale')}"]
+        spoilt = one.get("degradations", "none") != "none"
+        parts.append(" ".join(words) + (" of spoilt inputs" if spoilt else ""))
+        parts += [str(one["note"])] if one.get("note") else []
+    return "; ".join(parts)
 
 
 def _results(facts: dict[str, Any]) -> str:

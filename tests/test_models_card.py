@@ -70,6 +70,14 @@ def test_a_card_tells_data_iterations_hardware_protocol_and_failures():
         assert word in text
 
 
+def test_a_card_names_the_phases_that_came_before():
+    first = {"scale": 2, "phase": "pixel", "iterations": 7000, "degradations": "none", "seconds": 3.0}
+    second = {"scale": 4, "phase": "adversarial", "iterations": 90, "degradations": "medium", "note": "by hand"}
+    row = "| before them | 7,000 pixel x2; 90 adversarial x4 of spoilt inputs; by hand |"
+    assert row in made(earlier=[first, second])
+    assert "before them" not in made(earlier=[])
+
+
 def test_a_run_that_was_never_measured_says_so():
     assert "Not measured" in made(training={"gan": None}, phase="pixel")
     assert "30.12 dB" in made(training={"gan": None}, val_psnr_y=30.123)
@@ -104,7 +112,9 @@ def test_a_licence_that_the_hub_has_no_name_for_is_told_in_words(tmp_path):
 
 
 @pytest.mark.parametrize("value", [None, 7, "x", [], [1], {"a": 1}, {"a": {"b": {"c": None}}}, True, float("nan")])
-@pytest.mark.parametrize("key", ["training", "metrics", "lpips", "licence", "training_data", "seconds", "iterations"])
+@pytest.mark.parametrize(
+    "key", ["training", "metrics", "lpips", "licence", "training_data", "seconds", "iterations", "earlier"]
+)
 def test_a_card_can_be_written_whatever_a_file_says(key, value, tmp_path):
     metadata(made(**{key: value}), tmp_path)
 

@@ -199,6 +199,18 @@ def test_four_times_starts_from_the_body_of_two_times(pictures, tmp_path):
     assert not equal(state, load_state(tmp_path / "alone"))
 
 
+def test_a_file_names_every_phase_that_its_weights_have_been_through(pictures, tmp_path):
+    files = [tmp_path / name / "model.safetensors" for name in ("a", "b", "c")]
+    run(CONFIG, pictures, tmp_path / "a", steps=2)
+    run(CONFIG, pictures, tmp_path / "b", steps=3, start=files[0])
+    run(replace(CONFIG, degradation="mild"), pictures, tmp_path / "c", steps=1, start=files[1])
+    run(replace(CONFIG, degradation="mild"), pictures, tmp_path / "c", steps=1)  # resumed without saying it again
+    for file, phases in zip(files, ([], [2], [2, 3]), strict=True):
+        earlier = load_generator(file).provenance.get("earlier", [])
+        assert [(one["scale"], one["phase"], one["iterations"]) for one in earlier] == [(2, "pixel", n) for n in phases]
+    assert load_generator(files[2]).provenance["iterations"] == 2
+
+
 def test_a_start_that_shares_nothing_is_refused(pictures, tmp_path):
     path = tmp_path / "other.safetensors"
     path.write_bytes(save_model(Generator(replace(SMALL, channels=16, scale=4, solver="euler")), {}))

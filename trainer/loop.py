@@ -126,8 +126,7 @@ class _Run:
         torch.manual_seed(config.seed)
         self.generator = new_network(config).to(self.device)
         self.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if start is not None:
-            start_from(self.generator, start)
+        self.earlier = start_from(self.generator, start) if start is not None else []  # phases before this run
         self.average = Average(self.generator, config.ema)
         compiled = torch.compile(self.generator) if config.compile else self.generator
         self.compiled = cast(Generator, compiled)
@@ -146,6 +145,8 @@ class _Run:
         self.provenance = _provenance(config, self.pictures, self.device, self.half)
         if self.eyes is not None and perceptual is not None:
             self.provenance["perceptual_sha256"] = sha256(perceptual.read_bytes()).hexdigest()
+        if self.earlier:
+            self.provenance["earlier"] = self.earlier
         self.provenance["parameters"] = sum(parameter.numel() for parameter in self.generator.parameters())
         given = {"val": val, "start": start, "branch": branch, "perceptual": perceptual, "lpips": lpips}
         roots = None if isinstance(data, Pictures) else [str(root) for root in data]
@@ -329,6 +330,7 @@ class _Run:
                 "scale": self.scale,
                 "skipped": self.skipped,
                 "roll_backs": self.roll_backs,
+                "earlier": self.earlier,
                 "generator": self.generator.state_dict(),
                 "average": self.average.network.state_dict(),
                 **self.phase.state(),
@@ -370,6 +372,7 @@ class _Run:
                 )
             self.phase = self._adversarial_phase()
         self._take(state)
+        self.earlier = state.get("earlier", self.earlier)
         self.step = state["step"]
         if is_branch:  # its own clock starts here; the data goes on where the trunk stands
             self.origin, self.elapsed = self.step, 0.0

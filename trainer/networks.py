@@ -59,17 +59,30 @@ def load_network(path: Path) -> tuple[Baseline, dict[str, Any]]:
     return network.eval().requires_grad_(False), provenance
 
 
-def start_from(network: Baseline, path: Path) -> None:
-    """Take every weight whose name and shape agree. Raises BadModel, and BadOption when there is none."""
+def start_from(network: Baseline, path: Path) -> list[dict[str, Any]]:
+    """Take every weight whose name and shape agree; the training that they have been through, the first phase first.
+
+    Raises BadModel, and BadOption when no weight fits.
+    """
     have = network.state_dict()
+    source, facts = load_network(path)
     fitting = {
         name: tensor
-        for name, tensor in load_network(path)[0].state_dict().items()
+        for name, tensor in source.state_dict().items()
         if name in have and have[name].shape == tensor.shape
     }
     if not fitting:
         raise BadOption(f"{path} shares no weights with this generator", hint="start from a model of the same family")
     network.load_state_dict(have | fitting)
+    return _history(facts, source.scale)
+
+
+def _history(facts: dict[str, Any], scale: int) -> list[dict[str, Any]]:
+    """What a file says of its training, phase by phase. It may say anything."""
+    earlier, training = facts.get("earlier"), facts.get("training")
+    degradation = training.get("degradation", "none") if isinstance(training, dict) else "none"
+    last = {name: facts[name] for name in ("phase", "iterations", "seconds", "note") if facts.get(name) is not None}
+    return [*(earlier if isinstance(earlier, list) else ()), {"scale": scale, "degradations": degradation, **last}]
 
 
 def _header(path: Path) -> dict[str, Any] | None:
