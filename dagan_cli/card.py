@@ -119,6 +119,7 @@ def _training(facts: dict[str, Any], licence: str) -> list[tuple[str, str]]:
             "started from",
             ", ".join(f"{key} {_plain(value)}" for key, value in _mapping(facts.get("started_from")).items()),
         ),
+        ("mixed with its start", _mixed(facts.get("mix"))),
         ("batch", training.get("batch")),
         ("loss", training.get("loss")),
         ("adversarial phase", ", ".join(f"{key} {_plain(value)}" for key, value in gan.items()) or None),
@@ -143,6 +144,12 @@ def _earlier(facts: dict[str, Any]) -> str:
         parts.append(" ".join(words) + (" of spoilt inputs" if spoilt else ""))
         parts += [str(one["note"])] if one.get("note") else []
     return "; ".join(parts)
+
+
+def _mixed(mix: Any) -> str:
+    if not isinstance(mix, float) or not 0 <= mix <= 1:
+        return ""
+    return f"{mix:.0%} of the way from the weights it started from to those that training ended with"
 
 
 def _results(facts: dict[str, Any]) -> str:

@@ -265,6 +265,10 @@ def release(
     started_from: Annotated[
         Path | None, typer.Option("--started-from", help="The model whose weights the run began with.")
     ] = None,
+    mix: Annotated[
+        float,
+        typer.Option("--mix", min=0.0, max=1.0, help="Publish the weights so far of the way from that one to this."),
+    ] = 1.0,
     dial: Annotated[bool, typer.Option("--dial", help="Measure --detail between that one and this.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -272,8 +276,6 @@ def release(
     with friendly_errors(debug):
         from trainer.release import release as release_
 
-        if dial and started_from is None:
-            raise BadOption("--dial has one end only", hint="name the other model with --started-from")
         if output.exists():
             raise BadOption(f"{output} exists", hint="name another file with -o")
         entry = release_(
@@ -286,6 +288,7 @@ def release(
             order=order,
             lpips=lpips,
             started_from=started_from,
+            mix=mix,
             dial=dial,
         )
         typer.echo(json.dumps(entry, indent=2))

@@ -86,6 +86,23 @@ def test_a_model_for_real_sources_is_measured_on_spoilt_ones_and_along_the_dial(
     assert f"| started from | iterations 5, sha256 {found['started_from']['sha256']} |" in card
 
 
+def test_weights_between_the_start_and_the_end_of_a_run_can_be_published(run, tmp_path, capsys):
+    folder, val = run
+    torch.manual_seed(3)
+    start, out = tmp_path / "start.safetensors", tmp_path / "out.safetensors"
+    start.write_bytes(save_model(Generator(SMALL), {}))
+    command = ["train", "release", str(folder), "-o", str(out), "--val", str(val), "--mix", "0.75"]
+    assert run_command(command) == 2
+    assert "--started-from" in capsys.readouterr().err
+    assert run_command([*command, "--started-from", str(start)]) == 0
+    ends = [load_generator(path).generator.state_dict() for path in (start, folder / "model.safetensors")]
+    for name, tensor in load_generator(out).generator.state_dict().items():
+        assert torch.allclose(tensor, 0.25 * ends[0][name] + 0.75 * ends[1][name], atol=1e-3), name
+    capsys.readouterr()
+    assert run_command(["models", "card", str(out)]) == 0
+    assert "| mixed with its start | 75% of the way" in capsys.readouterr().out
+
+
 def test_a_published_file_is_never_written_over(run, tmp_path, capsys):
     folder, val = run
     out = tmp_path / "out.safetensors"

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from dagan_cli.errors import BadOption
 from dagan_cli.lpips import Lpips
 from dagan_cli.media.atomic import whole_or_absent
 from dagan_cli.model.blend import blend
@@ -30,7 +31,7 @@ _CENTRE = 512  # pixels a side
 _WHOLE = 1 << 20  # no picture is cut
 _POSITIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _SCORES = (("metrics", "psnr_y", 3), ("lpips", "lpips", 4))  # key in the provenance, among the scores, decimals
-_MEASURED = ("metrics", "lpips", "microseconds", "measured_on", "started_from", "detail")
+_MEASURED = ("metrics", "lpips", "microseconds", "measured_on", "started_from", "mix", "detail")
 
 
 def release(
@@ -44,6 +45,7 @@ def release(
     order: int | None = None,
     lpips: Path | None = None,
     started_from: Path | None = None,
+    mix: float = 1.0,
     dial: bool = False,
 ) -> dict[str, Any]:
     """Write `target` and return its entry for a catalogue: sha256, bytes, and what was measured.
@@ -51,13 +53,19 @@ def release(
     source: a run's folder, of which the last average is taken, or a model file. val: the folder the weights were chosen
     on, of which the centres are measured; reports: folders that are only reported, of which the whole pictures are. A
     model trained on spoilt pictures is measured on the held-out ones spoilt in the two fixed ways, too. started_from:
-    the model whose weights the run began with; dial: measure `--detail` between the two on the held-out pictures.
+    the model whose weights the run began with; mix: how far from those to the run's the published weights lie (an
+    average between the two can beat both: Wortsman et al., CVPR 2022); dial: measure `--detail` between the start and
+    what is published on the held-out pictures.
     Scores are of the weights as they are stored, at each order of the generator, with LPIPS where its weights are
-    given. Raises BadModel, NoInput, CannotWrite.
+    given. Raises BadModel, BadOption, NoInput, CannotWrite.
     """
+    if started_from is None and (dial or mix != 1):
+        raise BadOption("a mix, or a dial, has two ends", hint="name the other model with --started-from")
     model = load_generator(source / MODEL if source.is_dir() else source)
+    start = load_generator(started_from) if started_from is not None else None
+    trained = blend(start.generator, model.generator, mix) if start is not None else model.generator
     generator = Generator(replace(model.generator.config, default_order=order)).eval()
-    generator.load_state_dict(model.generator.half().state_dict())
+    generator.load_state_dict(trained.half().state_dict())
     judge = Lpips.load(lpips) if lpips is not None else None
     facts = {name: value for name, value in model.provenance.items() if name not in _MEASURED}
     facts |= {"licence": licence, "protocol": PROTOCOL}
@@ -79,9 +87,10 @@ def release(
     times = seconds_per_pixel([(generator, o) for o in orders], work_clock)  # whatever else the machine does
     facts["microseconds"] = {_order(o): round(1e6 * time, 2) for o, time in zip(orders, times, strict=True)}
     facts["measured_on"] = f"{hardware()}, fp32{'' if torch.cuda.is_available() else ', processor time'}"
-    if started_from is not None:
-        start = load_generator(started_from)
+    if start is not None:
         facts["started_from"] = {"sha256": start.sha256, "iterations": start.provenance.get("iterations")}
+        if mix != 1:
+            facts["mix"] = mix
         if dial:
             facts["detail"] = _dial(start.generator, generator, held_out, judge)
 
