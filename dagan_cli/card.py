@@ -122,7 +122,7 @@ def _training(facts: dict[str, Any], licence: str) -> list[tuple[str, str]]:
         ("mixed with its start", _mixed(facts.get("mix"))),
         ("batch", training.get("batch")),
         ("loss", training.get("loss")),
-        ("adversarial phase", ", ".join(f"{key} {_plain(value)}" for key, value in gan.items()) or None),
+        ("adversarial phase", ", ".join(f"{key} {_plain(v)}" for key, v in gan.items() if v not in (None, {}, []))),
         ("degradations", training.get("degradation")),
         ("time of the last phase", _duration(facts.get("seconds"))),
         ("hardware", facts.get("hardware")),
@@ -203,9 +203,11 @@ def _failures(facts: dict[str, Any]) -> list[str]:
         lines.append("It has seen clean, bicubically reduced pictures alone: noise, blocks and halos are enlarged.")
     else:
         lines.append("Grain that is meant to be there may be taken for noise and removed.")
-    iterations = facts.get("iterations")
-    if isinstance(iterations, int) and iterations < _SHORT:
-        lines.append(f"The training was short, {iterations:,} iterations: longer training scores higher.")
+    phases = facts.get("earlier")
+    counts = [one.get("iterations") for one in map(_mapping, phases if isinstance(phases, list) else ())]
+    counts = [count for count in (*counts, facts.get("iterations")) if isinstance(count, int)]
+    if counts and sum(counts) < _SHORT:
+        lines.append(f"The training was short, {sum(counts):,} iterations in all: longer training scores higher.")
     return lines
 
 

@@ -74,7 +74,10 @@ def test_a_card_names_the_phases_that_came_before():
     first = {"scale": 2, "phase": "pixel", "iterations": 7000, "degradations": "none", "seconds": 3.0}
     second = {"scale": 4, "phase": "adversarial", "iterations": 90, "degradations": "medium", "note": "by hand"}
     row = "| before them | 7,000 pixel x2; 90 adversarial x4 of spoilt inputs; by hand |"
-    assert row in made(earlier=[first, second])
+    text = made(earlier=[first, second], iterations=10, training={"gan": {"lr": 0.1, "iterations": None}}, phase="gan")
+    assert row in text
+    assert "7,100 iterations in all" in text
+    assert "| adversarial phase | lr 0.1 |" in text
     assert "before them" not in made(earlier=[])
 
 

@@ -72,3 +72,14 @@ def test_bf16_stays_within_50_db_of_fp32(name):
 def test_a_flat_grey_picture_stays_flat_and_grey(name):
     grey = torch.full((1, 3, 40, 56), 0.5)
     assert (Upscaler.load(name, precision="fp32")(grey) - 0.5).abs().max() < 2.5 / 255
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("colour", [(0.05, 0.05, 0.05), (0.2, 0.4, 0.8), (0.9, 0.9, 0.9)])
+def test_away_from_the_edge_a_flat_colour_shows_neither_grid_nor_tint(name, colour):
+    flat = torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, 48, 48)
+    upscaler = Upscaler.load(name, precision="fp32")
+    inner = slice(20 * upscaler.scale, 28 * upscaler.scale)
+    off = (upscaler(flat) - flat[..., :1, :1])[..., inner, inner] * 255
+    assert off.abs().max() < 1.25
+    assert off.mean((-1, -2)).abs().max() < 0.5

@@ -73,6 +73,7 @@ def _draw(axes: Any, panel: Panel, runs: list[Run]) -> None:
         low, high = 10**low, 10**high
         axes.minorticks_off()
     axes.set_ylim(low, high)
+    axes.locator_params(axis="x", nbins=5)
     axes.set_yticks(ticks, labels=[number(tick, 5) for tick in ticks])
     axes.tick_params(labelbottom=True)
     alone = len(runs) == 1
