@@ -42,6 +42,10 @@ Order = Annotated[int | None, typer.Option("--order", help="The solver's order, 
 Detail = Annotated[
     float | None, typer.Option("--detail", min=0, max=1, help="From the fidelity twin, 0, to a perceptual model, 1.")
 ]
+Window = Annotated[
+    str | None,
+    typer.Option("--window", help="What pooling and attention see: global or local; else the model's."),
+]
 Tile = Annotated[str, typer.Option("-t", "--tile", help="auto, off, or the side in input pixels.")]
 
 
@@ -85,7 +89,7 @@ def upscale(
     ensemble: Annotated[bool, typer.Option("-x", "--ensemble", "--tta", help="Mean of eight flips and turns.")] = False,
     order: Order = None,
     detail: Detail = None,
-    window: Annotated[str, typer.Option("--window", help="What attention sees: global or local.")] = "global",
+    window: Window = None,
     recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Folders inside folders.")] = False,
     include: Annotated[list[str] | None, typer.Option("--include", help="Only these names, such as *.jpg.")] = None,
     exclude: Annotated[list[str] | None, typer.Option("--exclude", help="Not these names.")] = None,
@@ -159,7 +163,7 @@ def upscale(
             ),
             order=order,
             detail=detail,
-            window=one_of("--window", window, ("global", "local")),
+            window=None if window is None else one_of("--window", window, ("global", "local")),
             recursive=recursive,
             include=tuple(include or ()),
             exclude=tuple(exclude or ()),
@@ -205,7 +209,7 @@ def eval_(
     tile: Tile = "auto",
     device: Device = "auto",
     precision: Annotated[str, typer.Option("--precision", help="auto, fp16, bf16 or fp32.")] = "auto",
-    window: Annotated[str, typer.Option("--window", help="global or local.")] = "global",
+    window: Window = None,
     ensemble: Annotated[bool, typer.Option("-x", "--ensemble", help="Mean of eight flips and turns.")] = False,
     lpips: Annotated[Path | None, typer.Option("--lpips", help="LPIPS weights, to judge by them too.")] = None,
     as_json: AsJson = False,
@@ -224,7 +228,7 @@ def eval_(
                 model,
                 order=order,
                 detail=detail,
-                window=one_of("--window", window, ("global", "local")),
+                window=None if window is None else one_of("--window", window, ("global", "local")),
                 device=device,
                 precision=precision,
                 tile=tile_side(tile),

@@ -103,6 +103,11 @@ def _network(model: Model[Network]) -> str:
             f"\n\nIts solver runs at order {', '.join(map(str, orders[:-1]))} or {orders[-1]} (`--order`), with the "
             f"same weights: the lowest is the fastest. Unless told otherwise it runs at {model.generator.order}."
         )
+    if config.get("default_window") == "local":
+        dial += (
+            "\n\nUnless told otherwise (`--window global`) it pools over windows of 1.5 times its training patch, and "
+            "not over all it is shown, so that the size of the tiles does not change the result."
+        )
     return f"{count:,} parameters. {', '.join(f'{name} {_plain(value)}' for name, value in shown.items())}.{dial}"
 
 

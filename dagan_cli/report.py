@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def build_report(items: list[Item], used: list[Upscaler], seconds: float) -> dict[str, Any]:
     """Items, totals, and what made them; `model` is the first one used, `models` all of them."""
-    keys = ("name", "sha256", "scale", "order", "detail")
+    keys = ("name", "sha256", "scale", "order", "detail", "window")
     models = [{key: getattr(upscaler, key) for key in keys} for upscaler in used]
     pixels = sum(
         i.frames * i.out_size[0] * i.out_size[1] for i in items if i.out_size and i.status in ("done", "partial")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # their modules import torch and av, which --help must not wa
     from dagan_cli.engine.options import EngineOptions
     from dagan_cli.media.video import Deinterlace
     from dagan_cli.media.video_codecs import Encoding
+    from dagan_cli.model.config import Window
 
 _NAMED_SIZES = {"720p": 720, "1080p": 1080, "1440p": 1440, "4k": 2160, "8k": 4320}
 
@@ -76,7 +77,7 @@ class Request:
     engine: EngineOptions
     order: int | None = None  # the solver's, where the model has the dial
     detail: float | None = None  # from the fidelity twin's weights, 0, to the perceptual model's own, 1
-    window: Literal["global", "local"] = "global"
+    window: Window | None = None  # what pooling and global attention see; None: what the model was measured with
     recursive: bool = False
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()

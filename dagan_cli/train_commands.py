@@ -261,6 +261,9 @@ def release(
     ] = None,
     licence: Annotated[str, typer.Option("--licence", help="Of the weights.")] = "MIT",
     order: Annotated[int | None, typer.Option("--order", help="The order it runs at unless told otherwise.")] = None,
+    window: Annotated[
+        str | None, typer.Option("--window", help="global, or local: the default for spoilt pictures.")
+    ] = None,
     lpips: Annotated[Path | None, typer.Option("--lpips", help="LPIPS weights, to report that too.")] = None,
     started_from: Annotated[
         Path | None, typer.Option("--started-from", help="The model whose weights the run began with.")
@@ -286,6 +289,7 @@ def release(
             training_data=training_data,
             licence=licence,
             order=order,
+            window=None if window is None else one_of("--window", window, ("global", "local")),
             lpips=lpips,
             started_from=started_from,
             mix=mix,

@@ -43,7 +43,7 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
         noticed = len(engine.notices)
         settings = {
             "model": engine.signature,
-            "--window": request.window,
+            "--window": engine.window,
             "part": [request.start, request.end, request.frames],
             "--deinterlace": request.deinterlace,
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from dagan_cli import __version__
 from dagan_cli.engine.options import EngineOptions
@@ -13,6 +13,7 @@ from dagan_cli.engine.upscaler import Upscaler as Engine
 from dagan_cli.errors import BadModel, BadOption
 from dagan_cli.model.blend import blend
 from dagan_cli.model.checkpoint import Model, Network, load_generator, load_model
+from dagan_cli.model.config import Window
 from dagan_cli.request import Request
 from weights.catalog import Fetching, default_model, find_model, pinned, twin_of
 from weights.reference import PREFIX
@@ -39,6 +40,7 @@ class Upscaler(Engine):
             words += [f"sha256 {self.sha256[:16]}", f"x{self.scale}", str(self.choice.dtype).removeprefix("torch.")]
             words += [] if self.order is None else [f"order {self.order}"]
             words += [] if self.detail is None else [f"detail {self.detail:g}"]
+            words += ["local windows"] if self.window == "local" else []
             words += ["ensemble"] if self.options.ensemble else []
         return ", ".join(words)
 
@@ -46,6 +48,11 @@ class Upscaler(Engine):
     def order(self) -> int | None:
         """Position of the model's order dial; None without one."""
         return getattr(self._original, "order", None)
+
+    @property
+    def window(self) -> Window | None:
+        """What its pooling and global attention see; None where nothing pools or attends."""
+        return getattr(self._original, "window", None)
 
     @property
     def orders(self) -> tuple[int, ...]:
@@ -60,7 +67,7 @@ class Upscaler(Engine):
         *,
         order: int | None = None,
         detail: float | None = None,
-        window: Literal["global", "local"] = "global",
+        window: Window | None = None,
         options: EngineOptions | None = None,
         fetching: Fetching | None = None,
         **choices: Any,
@@ -68,9 +75,9 @@ class Upscaler(Engine):
         """A published model by name, a .safetensors file by path, hf://owner/repo, or nearest, bicubic, lanczos.
 
         order: of the solver, 1, 2 or 4, for models trained with the dial; detail: for perceptual models with a fidelity
-        twin, from 0, that one, to 1; window: what pooling and global attention see; fetching: is told of a download.
-        Other keywords are those of `EngineOptions`: device, precision, tile,
-        overlap, batch, ensemble. Raises BadModel, BadOption.
+        twin, from 0, that one, to 1; window: what pooling and global attention see, by default what the model was
+        measured with; fetching: is told of a download. Other keywords are those of `EngineOptions`: device, precision,
+        tile, overlap, batch, ensemble. Raises BadModel, BadOption.
         """
         options = options or EngineOptions(**choices)
         if model in BASELINES:
@@ -82,7 +89,8 @@ class Upscaler(Engine):
         else:
             model = pinned(model, fetching)
             loaded = _between(model, detail) if detail is not None else load_model(*find_model(model))
-            loaded.generator.use_window(window)
+            if window is not None:
+                loaded.generator.use_window(window)
             if order is not None:
                 loaded.generator.order = order
             upscaler = cls(loaded.generator, options)

@@ -64,6 +64,8 @@ def test_a_configuration_cannot_be_changed_behind_its_checks():
         {"upsampler": "bilinear"},
         {"image_skip": "yes"},
         {"patch": 0},
+        {"default_window": "wide"},
+        {"default_window": None},
         {"orders": (1, 2, 4)},  # with heun
         {"orders": (1, 2), "solver": "rk4"},
         {"orders": (4, 1), "solver": "rk4"},

@@ -299,6 +299,17 @@ def test_local_windows_are_one_and_a_half_training_patches_and_change_only_large
     torch.testing.assert_close(generator(large), everywhere[1], rtol=0, atol=0)
 
 
+def test_a_model_can_say_that_it_runs_in_local_windows():
+    large = torch.rand(1, 3, 8, 20)
+    generator = tiny(attention="channel", patch=5, default_window="local")
+    by_default = generator(large)
+    generator.use_window("local")
+    assert torch.equal(by_default, generator(large))
+    generator.use_window("global")
+    assert not torch.allclose(by_default, generator(large), rtol=0, atol=1e-7)
+    assert (tiny().window, tiny(default_window="local").window) == ("global", "local")
+
+
 def test_a_picture_does_not_depend_on_the_others_of_its_batch():
     generator, x = tiny(**DUAL, window=4), torch.rand(3, 3, 8, 8)
     together = generator(x)

@@ -193,6 +193,7 @@ def test_validation_pairs_are_the_centres_of_the_pictures_scaled_by_the_protocol
     assert torch.equal(lr.double(), bicubic(hr.double(), 16, 16))
     ((lr, hr),) = validation_pairs(held(pixels), 4)
     assert (lr.shape, hr.shape) == ((1, 3, 10, 17), (1, 3, 40, 68))
+    assert np.array_equal(hr[0].permute(1, 2, 0).numpy(), pixels[:40, :68])  # as `dagan eval` and the papers crop
 
 
 def test_spoilt_patches_show_what_clean_ones_do_and_are_drawn_anew_each_step(tmp_path):

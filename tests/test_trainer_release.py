@@ -15,7 +15,7 @@ from dagan_cli.model.checkpoint import load_generator, save_model
 from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator
 from trainer.data import load_pictures, validation_pairs
-from trainer.evaluate import validate
+from trainer.evaluate import scores, validate
 
 SMALL = GeneratorConfig(
     scale=2, blocks=1, channels=16, block="residual", solver="rk4", orders=(1, 2, 4), upsampler="direct", patch=16
@@ -46,7 +46,7 @@ def test_the_published_file_is_half_precise_measured_and_signed(run, tmp_path, c
     facts = model.provenance
     assert (facts["iterations"], facts["licence"], facts["training_data"]) == (7, "MIT", "noise (CC0)")
     assert model.generator.order == 2
-    assert facts["metrics"].keys() == {"val (centre 512)", "val"}
+    assert (model.generator.window, facts["metrics"].keys()) == ("global", {"val (centre 512)", "val"})
     pairs = list(validation_pairs(load_pictures([val], smallest=16), 2))
     with torch.inference_mode():
         for order in (1, 2, 4):
@@ -65,7 +65,9 @@ def test_a_model_for_real_sources_is_measured_on_spoilt_ones_and_along_the_dial(
     command = ["train", "release", str(folder), "-o", str(out), "--val", str(val)]
     assert run_command([*command, "--dial"]) == 2
     assert run_command([*command, "--dial", "--started-from", str(start)]) == 0
-    found = load_generator(out).provenance
+    model = load_generator(out)
+    found = model.provenance
+    assert model.generator.window == "local"
     assert list(found["metrics"]) == ["val (centre 512)", "val, spoilt as video", "val, spoilt as web"]
     clean, video, web = (found["metrics"][name]["order 4"] for name in found["metrics"])
     assert len({clean, video, web}) == 3
@@ -84,6 +86,26 @@ def test_a_model_for_real_sources_is_measured_on_spoilt_ones_and_along_the_dial(
     assert f"| `--detail` | PSNR-Y |\n| --- | --- |\n| 0 | {found['detail']['0']['psnr_y']:.6g} |" in card
     assert "µs for each input pixel" in card
     assert f"| started from | iterations 5, sha256 {found['started_from']['sha256']} |" in card
+
+
+@pytest.mark.parametrize(
+    ("degradation", "flags", "window"),
+    [("none", [], "global"), ("medium", [], "local"), ("medium", ["--window", "global"], "global")],
+)
+def test_what_is_measured_is_the_window_that_the_file_runs_with(degradation, flags, window, run, tmp_path, monkeypatch):
+    folder, val = run
+    measured = []
+
+    def spy(generator, *rest):
+        measured.append(generator.window)
+        return scores(generator, *rest)
+
+    monkeypatch.setattr("trainer.release.scores", spy)
+    facts = {"training": {"degradation": degradation}}
+    (folder / "model.safetensors").write_bytes(save_model(Generator(SMALL), facts))
+    out = tmp_path / "out.safetensors"
+    assert run_command(["train", "release", str(folder), "-o", str(out), "--val", str(val), *flags]) == 0
+    assert set(measured) == {load_generator(out).generator.window} == {window}
 
 
 def test_weights_between_the_start_and_the_end_of_a_run_can_be_published(run, tmp_path, capsys):

@@ -113,10 +113,13 @@ def margin_for(degradation: Strength) -> int:
 
 
 def validation_pairs(pictures: Pictures, scale: int, largest: int = 512) -> Iterator[tuple[Tensor, Tensor]]:
-    """(LR, HR) of each picture: (1, 3, h, w), (1, 3, H, W) in [0, 255]; the centre, of at most `largest` HR pixels."""
+    """(LR, HR) of each picture: (1, 3, h, w), (1, 3, H, W) in [0, 255]; the centre, of at most `largest` HR pixels.
+
+    Where nothing but the rest of a division by the scale is left out, that is at the far ends, as papers have it.
+    """
     for pixels in pictures.pixels:
         h, w = (min(length, largest) // scale * scale for length in pixels.shape[:2])
-        top, left = ((length - kept) // 2 for length, kept in zip(pixels.shape[:2], (h, w), strict=True))
+        top, left = (max(0, length - largest) // 2 for length in pixels.shape[:2])
         crop = np.ascontiguousarray(pixels[top : top + h, left : left + w])
         hr = torch.from_numpy(crop).permute(2, 0, 1)[None].float()
         yield bicubic(hr.double(), h // scale, w // scale).float(), hr

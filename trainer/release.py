@@ -18,6 +18,7 @@ from dagan_cli.lpips import Lpips
 from dagan_cli.media.atomic import whole_or_absent
 from dagan_cli.model.blend import blend
 from dagan_cli.model.checkpoint import load_generator, save_model
+from dagan_cli.model.config import Window
 from dagan_cli.model.generator import Generator
 from dagan_cli.protocol import PROTOCOL
 from trainer.data import load_pictures, validation_pairs
@@ -43,6 +44,7 @@ def release(
     training_data: str | None = None,
     licence: str = "MIT",
     order: int | None = None,
+    window: Window | None = None,
     lpips: Path | None = None,
     started_from: Path | None = None,
     mix: float = 1.0,
@@ -55,7 +57,9 @@ def release(
     model trained on spoilt pictures is measured on the held-out ones spoilt in the two fixed ways, too. started_from:
     the model whose weights the run began with; mix: how far from those to the run's the published weights lie (an
     average between the two can beat both: Wortsman et al., CVPR 2022); dial: measure `--detail` between the start and
-    what is published on the held-out pictures.
+    what is published on the held-out pictures. order, window: what the model is measured with, and runs with unless
+    told otherwise; window: local for models trained on spoilt pictures, which read from all they see how spoilt it is,
+    so that their results would depend on the size of the tile.
     Scores are of the weights as they are stored, at each order of the generator, with LPIPS where its weights are
     given. Raises BadModel, BadOption, NoInput, CannotWrite.
     """
@@ -64,7 +68,9 @@ def release(
     model = load_generator(source / MODEL if source.is_dir() else source)
     start = load_generator(started_from) if started_from is not None else None
     trained = blend(start.generator, model.generator, mix) if start is not None else model.generator
-    generator = Generator(replace(model.generator.config, default_order=order)).eval()
+    spoilt = model.provenance.get("training", {}).get("degradation", "none") != "none"
+    window = window or ("local" if spoilt else "global")
+    generator = Generator(replace(model.generator.config, default_order=order, default_window=window)).eval()
     generator.load_state_dict(trained.half().state_dict())
     judge = Lpips.load(lpips) if lpips is not None else None
     facts = {name: value for name, value in model.provenance.items() if name not in _MEASURED}
@@ -74,7 +80,7 @@ def release(
 
     held_out = _pairs(val, generator.scale, _CENTRE)
     sets = {f"val (centre {_CENTRE})": held_out}
-    if facts.get("training", {}).get("degradation", "none") != "none":
+    if spoilt:
         sets |= {f"val, spoilt as {kind}": _spoilt(held_out, kind) for kind in SPOILT}
     sets |= {path.name: _pairs(path, generator.scale, _WHOLE) for path in reports}
     for name, pairs in sets.items():

@@ -92,11 +92,13 @@ class ChannelAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> same shape."""
         if self.local is not None and max(x.shape[-2:]) > self.local:
-            mean = sliding_mean(x, self.local)
+            # The mean of the squeezed is the squeezed mean, and has fewer channels to slide over.
+            waist = sliding_mean(self.squeeze(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), self.local)
+            waist = waist.permute(0, 2, 3, 1)
         else:
-            mean = x.mean((2, 3), keepdim=True)
-        gate = self.gain * torch.sigmoid(self.excite(F.relu(self.squeeze(mean.permute(0, 2, 3, 1)))))
-        return x * gate.permute(0, 3, 1, 2)
+            waist = self.squeeze(x.mean((2, 3), keepdim=True).permute(0, 2, 3, 1))
+        gate = self.excite(F.relu(waist)).sigmoid_().permute(0, 3, 1, 2)
+        return torch.addcmul(x.new_zeros(()), x, gate, value=self.gain)
 
 
 def pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:

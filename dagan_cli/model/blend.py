@@ -15,9 +15,12 @@ def blend(fidelity: Generator, perceptual: Generator, detail: float) -> Generato
     """All weights at `detail` of the way from the first network's to the second's; 0 and 1 are these, to the bit.
 
     That is a useful network only where the second was trained on from the first. Raises BadModel where they differ in
-    more than the order they run at by default.
+    more than what they run at by default.
     """
-    ours, theirs = (replace(network.config, default_order=None, patch=1) for network in (fidelity, perceptual))
+    ours, theirs = (
+        replace(network.config, default_order=None, default_window="global", patch=1)
+        for network in (fidelity, perceptual)
+    )
     if ours != theirs:
         raise BadModel("the two networks to go between are not of one shape", hint="leave out --detail")
     if detail in (0, 1):

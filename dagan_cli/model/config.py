@@ -12,6 +12,7 @@ Attention = Literal["none", "channel", "spatial", "spatial-channel", "channel-sp
 Pairwise = Literal["gaussian", "embedded"]
 Solver = Literal["euler", "heun", "midpoint", "rk3", "rk4", "tied-euler"]
 Upsampler = Literal["steps", "direct"]
+Window = Literal["global", "local"]
 
 ORDER_SOLVERS: dict[int, Solver] = {1: "euler", 2: "heun", 4: "rk4"}
 """The solver behind each position of the order dial (`--order`)."""
@@ -50,6 +51,7 @@ class GeneratorConfig:
     image_skip: bool = False  # add the nearest-neighbour enlarged input to the output
     identity_start: bool = False  # attention and f start as nothing: W = 0, gate = 1, last convolution = 0
     patch: int = 48  # side of the training patch in input pixels; `local` windows follow from it
+    default_window: Window = "global"  # what pooling and global attention see unless told otherwise
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(GeneratorConfig).items():

@@ -8,7 +8,6 @@ input -> sfe1 -> sfe2 -> block 1 -> ... -> block D      every block's output goe
 from __future__ import annotations
 
 from math import ceil, log2
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from dagan_cli.errors import BadOption
 from dagan_cli.model.attention import ChannelAttention, SpatialAttention
-from dagan_cli.model.config import ORDER_SOLVERS, GeneratorConfig
+from dagan_cli.model.config import ORDER_SOLVERS, GeneratorConfig, Window
 from dagan_cli.model.rk import EVALUATIONS, RungeKutta
 
 
@@ -100,8 +99,8 @@ class Generator(nn.Module):
         if config.identity_start and config.image_skip and last.bias is not None:  # starts as the enlarged input
             nn.init.normal_(last.weight, std=1e-3)
             nn.init.zeros_(last.bias)
-        self.window: Literal["global", "local"] = "global"
         self._order: int | None = config.default_order or (config.orders[-1] if config.orders else None)
+        self.use_window(config.default_window)
 
     def forward(self, x: Tensor, order: int | None = None) -> Tensor:
         """(N, 3, H, W) -> (N, 3, scale*H, scale*W). `order` overrides the dial for this call."""
@@ -154,9 +153,9 @@ class Generator(nn.Module):
     def solver(self) -> str:
         return self.config.solver if self._order is None else self._solver_of(self._order)
 
-    def use_window(self, window: Literal["global", "local"]) -> None:
+    def use_window(self, window: Window) -> None:
         """Attend and pool over the whole input, or over windows of 1.5 times the training patch (TLC, ECCV 2022)."""
-        self.window = window
+        self.window: Window = window
         side = None if window == "global" else ceil(1.5 * self.config.patch)
         for module in self.modules():
             if isinstance(module, (SpatialAttention, ChannelAttention)):

@@ -36,12 +36,14 @@ def export_onnx(network: Network, path: Path, facts: dict[str, str]) -> float:
 
     The file takes `input` (N, 3, H, W), RGB in [0, 1] as float32, of any N, H and W from 1 up, and gives `output`
     (N, 3, scale*H, scale*W), not clamped. There is no tiling: attention without a window takes memory for (H*W)^2
-    weights. `facts`, and what the network knows of itself, become the metadata.
+    weights, and pooling is over the whole picture, whatever the model's default. `facts`, and what the network knows of
+    itself, become the metadata.
 
     Raises BadModel when the difference is above `TOLERANCE`, and OSError.
     """
     import onnx
 
+    network.use_window("global")
     model = onnx.load_from_string(_traced(network))
     sides = {"input": ("height", "width"), "output": (f"{network.scale}*height", f"{network.scale}*width")}
     for value in (*model.graph.input, *model.graph.output):

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from math import log2
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from dagan_cli.errors import BadOption
+from dagan_cli.model.config import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +97,7 @@ class SrResNet(nn.Module):
     def order(self, order: int) -> None:
         raise BadOption(f"this model was not trained for order {order}", hint="leave out --order: it has no such dial")
 
-    def use_window(self, window: Literal["global", "local"]) -> None:
+    def use_window(self, window: Window) -> None:
         """Nothing in it pools, so both are the same."""
 
     @property
