@@ -130,6 +130,25 @@ def test_another_discriminator_is_refused(pictures, tmp_path):
         run(replace(CONFIG, gan=replace(GAN, width=8)), pictures, tmp_path)
 
 
+def test_the_perceptual_network_sees_both_pictures_from_the_same_place_another_each_step():
+    """A network with strides cannot be pleased by a pattern in step with them, if it never stands in the same place."""
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def eyes(fake: Tensor, real: Tensor) -> Tensor:
+        seen.append((fake, real))
+        return (fake - real).abs().mean()
+
+    generator, gan = Generator(SMALL), replace(GAN, warmup=0, perceptual_shift=5)
+    phase = AdversarialPhase(generator, Average(generator, 0.9), CONFIG, gan, eyes, half=False)
+    hr = torch.arange(16.0 * 16).view(1, 1, 16, 16).expand(2, 3, 16, 16) / 256
+    for number in (*range(1, 41), 1):
+        phase.step(torch.rand(2, 3, 8, 8), hr, None, 0, number)
+    assert {fake.shape for fake, _ in seen} == {real.shape for _, real in seen} == {(2, 3, 11, 11)}
+    firsts = [round(real[0, 0, 0, 0].item() * 256) for _, real in seen]
+    assert {first // 16 for first in firsts} == {first % 16 for first in firsts} == set(range(6))
+    assert firsts[-1] == firsts[0]  # a step's place follows from its number: what was stopped goes on the same
+
+
 @pytest.mark.parametrize("phase", ["pixel", "adversarial"])
 def test_parts_of_a_batch_have_the_gradients_of_the_whole(phase):
     torch.manual_seed(0)

@@ -107,6 +107,8 @@ def test_a_missing_file_or_a_folder_is_refused(tmp_path):
         {"generator": 5},
         {"generator": {"scale": 7}},
         {"generator": {"window": 20, "patch": 48}},
+        {"gan": {"iterations": 1, "perceptual_shift": -1}},
+        {"gan": {"iterations": 1, "perceptual_shift": 97}, "generator": {"scale": 4, "patch": 48}},
     ],
     ids=repr,
 )

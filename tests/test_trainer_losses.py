@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator
 from trainer.ema import Average
-from trainer.losses import PIXEL, artifact_map, charbonnier, colour, fft_l1, grid, l1, ldl, mse, total_variation
+from trainer.losses import PIXEL, artifact_map, charbonnier, colour, fft_l1, grid, l1, ldl, moved, mse, total_variation
 
 REAL = torch.zeros(1, 1, 1, 4)
 FAKE = torch.tensor([0.0, 0.5, -0.25, 1.0]).view(1, 1, 1, 4)
@@ -177,6 +177,18 @@ def test_the_average_is_apart_from_the_network_and_never_trained():
     assert not any(p.requires_grad for p in average.network.parameters())
     assert not average.network.training
     assert all(p.requires_grad for p in network.parameters())
+
+
+def test_what_is_moved_is_cut_out_at_its_offset_and_gives_its_gradient_back_there():
+    pictures = torch.rand(2, 3, 9, 7, requires_grad=True)
+    part = moved(pictures, torch.tensor([1, 3]), 3)
+    assert torch.equal(part, pictures[:, :, 1:7, 3:7])
+    part.sum().backward()
+    expected = torch.zeros(9, 7)
+    expected[1:7, 3:7] = 1
+    assert pictures.grad is not None
+    assert torch.equal(pictures.grad, expected.expand(2, 3, 9, 7))
+    assert torch.equal(moved(pictures, torch.tensor([0, 0]), 0), pictures)
 
 
 def test_a_pattern_that_repeats_with_every_input_pixel_costs_by_the_window_and_texture_hardly():

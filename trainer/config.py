@@ -44,6 +44,7 @@ class GanConfig:
     adversarial_weight: float = 5e-3
     perceptual: Backbone = "vgg19-distilled"  # what looks at the pictures; its weights are given by path
     perceptual_weight: float = 1.0
+    perceptual_shift: int = 0  # it sees both from up to so many pixels on, another place each step
     layers: dict[str, float] = field(default_factory=dict)  # its layers and their weights; {} = the backbone's usual
     tv_weight: float = 0.0  # total variation
     ldl_weight: float = 0.0  # locally discriminative learning (Liang et al., CVPR 2022)
@@ -57,7 +58,7 @@ class GanConfig:
             _require_number(name, getattr(self, name), above=True)
         for name in ("pixel", "adversarial", "perceptual", "tv", "ldl", "fft", "colour", "grid"):
             _require_number(f"{name}_weight", getattr(self, f"{name}_weight"))
-        for name, least in (("warmup", 0), ("width", 1)):
+        for name, least in (("warmup", 0), ("width", 1), ("perceptual_shift", 0)):
             value = getattr(self, name)
             _require(
                 type(value) is int and value >= least, f"{name} = {value!r}", f"use a whole number from {least} up"
@@ -142,6 +143,9 @@ class TrainConfig:
         if self.schedule != "constant":
             ends = self.iterations is not None or self.budget is not None
             _require(ends, f"a {self.schedule} schedule without an end", "give a --budget or --iterations")
+        if self.gan is not None:
+            shift, side = self.gan.perceptual_shift, self.generator.patch * self.generator.scale
+            _require(2 * shift <= side, f"perceptual_shift = {shift}", f"use at most half a patch of {side} pixels")
         window = self.generator.window
         if window is not None:
             for patch in (self.generator.patch, *(patch for _, patch in self.patch_schedule)):

@@ -53,6 +53,14 @@ def grid(fake: Tensor, real: Tensor, scale: int, window: int = 8) -> Tensor:
     return F.avg_pool2d(places, min(window, *places.shape[-2:])).abs().mean()
 
 
+def moved(pictures: Tensor, offset: Tensor, most: int) -> Tensor:
+    """(N, C, H, W) -> (N, C, H - most, W - most), what lies `offset` rows and columns, 0 to most, from the top left."""
+    for dim, start in zip((2, 3), offset, strict=True) if most else ():
+        kept = torch.arange(pictures.shape[dim] - most, device=pictures.device)
+        pictures = pictures.index_select(dim, start + kept)
+    return pictures
+
+
 def ldl(fake: Tensor, real: Tensor, average: Tensor) -> Tensor:
     """L1 weighted by `artifact_map`, which gets no gradient (Liang et al., CVPR 2022)."""
     return (artifact_map(fake, real, average) * (full(fake) - full(real))).abs().mean()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from math import cos, pi, sqrt
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ from trainer.config import GanConfig, TrainConfig
 from trainer.discriminators import discriminator
 from trainer.ema import Average
 from trainer.graph import graphed
-from trainer.losses import PIXEL, colour, fft_l1, grid, ldl, total_variation
+from trainer.losses import PIXEL, colour, fft_l1, grid, ldl, moved, total_variation
 from trainer.processes import average_gradients
 
 Eyes = Callable[[Tensor, Tensor], Tensor]  # fake and real in [0, 1] -> how unlike they look
@@ -123,6 +124,7 @@ class AdversarialPhase:
         self._loss = adversarial(gan.loss)
         self._optimiser = adam(generator, gan.lr, gan.beta2)
         self._optimiser_d = adam(self.discriminator, gan.lr_discriminator, gan.beta2)
+        self._offset = torch.zeros(2, dtype=torch.int64, device=device)  # where a CUDA graph reads it
         both = (*generator.parameters(), *self.discriminator.parameters())
         self._graphed = graphed(self._gradients, both) if config.cuda_graph else None
 
@@ -136,6 +138,8 @@ class AdversarialPhase:
         if self._graphed is None:
             self._optimiser.zero_grad(set_to_none=True)
             self._optimiser_d.zero_grad(set_to_none=True)
+        random = np.random.default_rng([self._config.seed, number, 2])
+        self._offset.copy_(torch.from_numpy(random.integers(self._gan.perceptual_shift + 1, size=2)))
         terms = (self._graphed or self._gradients)(lr, hr, order, alone)
         if not torch.isfinite(terms["norm"] + terms["norm_d"]):
             return None
@@ -173,7 +177,8 @@ class AdversarialPhase:
             with torch.no_grad():
                 of_real = self.discriminator(hr)
             if self._perceptual is not None:
-                terms["perceptual"] = gan.perceptual_weight * self._perceptual(fp32, hr)
+                seen = (moved(x, self._offset, gan.perceptual_shift) for x in (fp32, hr))
+                terms["perceptual"] = gan.perceptual_weight * self._perceptual(*seen)
         terms["adversarial"] = gan.adversarial_weight * self._loss.generator(of_real.float(), of_fake.float())
         if gan.tv_weight:
             terms["tv"] = gan.tv_weight * total_variation(fp32)
