@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -53,23 +52,19 @@ def test_the_weights_reach_the_numbers_in_their_own_header_on_set5_far_better_th
     assert score.bicubic_psnr == pytest.approx({2: 33.67, 4: 28.43}[upscaler.scale], abs=0.005)
 
 
-# They read from the whole of what they see how spoilt it is: 0.09 dB at x2, 0.04 at x4. A defect of the default window.
-TILES_DIFFER = pytest.mark.xfail(strict=True, reason="models for spoilt sources depend on the size of the tile")
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=TILES_DIFFER) if n.endswith("-real") else n for n in NAMES])
+@pytest.mark.parametrize("name", NAMES)
 def test_tiles_change_the_psnr_of_set5_by_less_than_two_hundredths(corpus, name):
-    assert abs(set5_psnr(corpus, name, 64, "global") - set5_psnr(corpus, name, "off", "global")) < 0.02
+    def psnr(tile: Literal["off"] | int) -> float:
+        upscaler = Upscaler.load(name, precision="fp32", tile=tile)
+        return mean(list(evaluate(corpus / "benchmarks" / "Set5", upscaler, upscaler.scale))).psnr
+
+    assert abs(psnr(64) - psnr("off")) < 0.02
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n.endswith("-real")])
-def test_in_local_windows_tiles_and_whole_pictures_agree_for_spoilt_sources_too(corpus, name):
-    assert abs(set5_psnr(corpus, name, 64, "local") - set5_psnr(corpus, name, "off", "local")) < 0.02
-
-
-def set5_psnr(corpus: Path, name: str, tile: Literal["off"] | int, window: Literal["global", "local"]) -> float:
-    upscaler = Upscaler.load(name, precision="fp32", tile=tile, window=window)
-    return mean(list(evaluate(corpus / "benchmarks" / "Set5", upscaler, upscaler.scale))).psnr
+@pytest.mark.parametrize("name", NAMES)
+def test_models_for_spoilt_sources_pool_over_windows_by_default(name):
+    """They read from all they see how spoilt it is; tiles must not show."""
+    assert Upscaler.load(name).window == ("local" if name.endswith("-real") else "global")
 
 
 @pytest.mark.parametrize("name", NAMES)
