@@ -120,9 +120,9 @@ def _training(facts: dict[str, Any], licence: str) -> list[tuple[str, str]]:
         ("pictures", facts.get("pictures")),
         ("iterations", facts.get("iterations")),
         ("before them", _earlier(facts)),
-        (
-            "started from",
-            ", ".join(f"{key} {_plain(value)}" for key, value in _mapping(facts.get("started_from")).items()),
+        *(
+            (label, ", ".join(f"{key} {_plain(value)}" for key, value in _mapping(facts.get(name)).items()))
+            for label, name in (("started from", "started_from"), ("its fidelity twin", "twin"))
         ),
         ("mixed with its start", _mixed(facts.get("mix"))),
         ("batch", training.get("batch")),
@@ -181,8 +181,9 @@ def _results(facts: dict[str, Any]) -> str:
             if any(key in r for r in rows.values())
         ]
         cells = [[_plain(at), *(_plain(row.get(key, "")) for key, _ in keys)] for at, row in rows.items()]
+        other = "its fidelity twin" if facts.get("twin") else "the model it started from"
         parts.append(
-            "Between the model it started from (0) and this one (1), on the held-out pictures:\n\n"
+            f"Between {other} (0) and this one (1), on the held-out pictures:\n\n"
             + _table(cells, ["`--detail`", *(label for _, label in keys)])
         )
     if facts.get("protocol"):

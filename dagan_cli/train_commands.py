@@ -273,6 +273,9 @@ def release(
         typer.Option("--mix", min=0.0, max=1.0, help="Publish the weights so far of the way from that one to this."),
     ] = 1.0,
     dial: Annotated[bool, typer.Option("--dial", help="Measure --detail between that one and this.")] = False,
+    twin: Annotated[
+        Path | None, typer.Option("--twin", help="The fidelity model of the dial, where the run began with another.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Make a published model of a run: fp16, its measured numbers in the header; prints its catalogue entry."""
@@ -294,6 +297,7 @@ def release(
             started_from=started_from,
             mix=mix,
             dial=dial,
+            twin=twin,
         )
         typer.echo(json.dumps(entry, indent=2))
 

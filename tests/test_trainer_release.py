@@ -88,6 +88,27 @@ def test_a_model_for_real_sources_is_measured_on_spoilt_ones_and_along_the_dial(
     assert f"| started from | iterations 5, sha256 {found['started_from']['sha256']} |" in card
 
 
+def test_the_dial_may_go_to_a_twin_that_the_run_did_not_begin_with(run, tmp_path, capsys):
+    folder, val = run
+    torch.manual_seed(3)
+    twin, out = tmp_path / "twin.safetensors", tmp_path / "out.safetensors"
+    twin.write_bytes(save_model(Generator(SMALL), {"iterations": 9}))
+    command = ["train", "release", str(folder), "-o", str(out), "--val", str(val), "--twin", str(twin)]
+    assert run_command(command) == 2
+    assert "--dial" in capsys.readouterr().err
+    assert run_command([*command, "--dial"]) == 0
+    found = load_generator(out).provenance
+    assert "started_from" not in found
+    assert found["twin"] == {"iterations": 9, "sha256": hashlib.sha256(twin.read_bytes()).hexdigest()}
+    pairs = list(validation_pairs(load_pictures([val], smallest=16), 2))
+    assert found["detail"]["0"]["psnr_y"] == pytest.approx(validate(load_generator(twin).generator, pairs), abs=2e-3)
+    capsys.readouterr()
+    assert run_command(["models", "card", str(out)]) == 0
+    card = capsys.readouterr().out
+    assert f"| its fidelity twin | iterations 9, sha256 {found['twin']['sha256']} |" in card
+    assert "Between its fidelity twin (0) and this one (1)" in card
+
+
 @pytest.mark.parametrize(
     ("degradation", "flags", "window"),
     [("none", [], "global"), ("medium", [], "local"), ("medium", ["--window", "global"], "global")],

@@ -1,7 +1,7 @@
 """Make a published model of a run: measure the averaged weights, write their numbers into the header, store as fp16.
 
 What is measured goes into the provenance: `metrics` (PSNR-Y in dB) and `lpips` by set of pictures and order,
-`microseconds` for each input pixel by order, and `detail`, both scores along the dial from the model it started from.
+`microseconds` for each input pixel by order, and `detail`, both scores along the dial from its fidelity twin.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _CENTRE = 512  # pixels a side
 _WHOLE = 1 << 20  # no picture is cut
 _POSITIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _SCORES = (("metrics", "psnr_y", 3), ("lpips", "lpips", 4))  # key in the provenance, among the scores, decimals
-_MEASURED = ("metrics", "lpips", "microseconds", "measured_on", "started_from", "mix", "detail")
+_MEASURED = ("metrics", "lpips", "microseconds", "measured_on", "started_from", "mix", "twin", "detail")
 
 
 def release(
@@ -49,6 +49,7 @@ def release(
     started_from: Path | None = None,
     mix: float = 1.0,
     dial: bool = False,
+    twin: Path | None = None,
 ) -> dict[str, Any]:
     """Write `target` and return its entry for a catalogue: sha256, bytes, and what was measured.
 
@@ -56,15 +57,17 @@ def release(
     on, of which the centres are measured; reports: folders that are only reported, of which the whole pictures are. A
     model trained on spoilt pictures is measured on the held-out ones spoilt in the two fixed ways, too. started_from:
     the model whose weights the run began with; mix: how far from those to the run's the published weights lie (an
-    average between the two can beat both: Wortsman et al., CVPR 2022); dial: measure `--detail` between the start and
-    what is published on the held-out pictures. order, window: what the model is measured with, and runs with unless
-    told otherwise; window: local for models trained on spoilt pictures, which read from all they see how spoilt it is,
-    so that their results would depend on the size of the tile.
+    average between the two can beat both: Wortsman et al., CVPR 2022); dial: measure `--detail` on the held-out
+    pictures, between what is published and the start, or the `twin` where the run began with another. order, window:
+    what the model is measured with, and runs with unless told otherwise; window: local for models trained on spoilt
+    pictures, which read from all they see how spoilt it is, so that their results would depend on the size of the tile.
     Scores are of the weights as they are stored, at each order of the generator, with LPIPS where its weights are
     given. Raises BadModel, BadOption, NoInput, CannotWrite.
     """
-    if started_from is None and (dial or mix != 1):
+    if (mix != 1 and started_from is None) or (dial and started_from is None and twin is None):
         raise BadOption("a mix, or a dial, has two ends", hint="name the other model with --started-from")
+    if twin is not None and not dial:
+        raise BadOption("a twin is for the dial", hint="add --dial")
     model = load_generator(source / MODEL if source.is_dir() else source)
     start = load_generator(started_from) if started_from is not None else None
     trained = blend(start.generator, model.generator, mix) if start is not None else model.generator
@@ -97,8 +100,12 @@ def release(
         facts["started_from"] = {"sha256": start.sha256, "iterations": start.provenance.get("iterations")}
         if mix != 1:
             facts["mix"] = mix
-        if dial:
-            facts["detail"] = _dial(start.generator, generator, held_out, judge)
+    if dial:
+        end = start if twin is None else load_generator(twin)
+        assert end is not None
+        if twin is not None:
+            facts["twin"] = {"sha256": end.sha256, "iterations": end.provenance.get("iterations")}
+        facts["detail"] = _dial(end.generator, generator, held_out, judge)
 
     data = save_model(generator, facts, half=True)
     with whole_or_absent(target) as part:

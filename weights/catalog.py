@@ -82,8 +82,8 @@ CATALOG: tuple[Published, ...] = (
     Published(
         name="dagan-x4",
         scale=4,
-        sha256="884a413425c7e65821a3cad048520607e9ce780971946dbe5e398f6a9f758b6d",
-        size=802224,
+        sha256="83bf183f3ff0c1f807a3e49c713c605e4f132a8096dae3cbd8bd2c730db639be",
+        size=802216,
         licence="MIT",
         summary="perceptual: clean sources, sharp, likely detail (GAN)",
         metrics={"Set5": 30.054, "Set14": 26.896},
