@@ -82,8 +82,8 @@ CATALOG: tuple[Published, ...] = (
     Published(
         name="dagan-x4",
         scale=4,
-        sha256="83bf183f3ff0c1f807a3e49c713c605e4f132a8096dae3cbd8bd2c730db639be",
-        size=802216,
+        sha256="90de46a2b2c1401a57b713127c3f726684d64ebc192afbc81511262c4c224013",
+        size=802232,
         licence="MIT",
         summary="perceptual: clean sources, sharp, likely detail (GAN)",
         metrics={"Set5": 30.054, "Set14": 26.896},
