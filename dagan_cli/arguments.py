@@ -53,6 +53,11 @@ def one_of(flag: str, value: str, choices: tuple[Any, ...]) -> Any:
     return value
 
 
+def window_of(value: str | None) -> Any:
+    """What `--window` names; None where it is left to the model."""
+    return None if value is None else one_of("--window", value, ("global", "local"))
+
+
 def key_value(option: str) -> tuple[str, str]:
     """An option of an encoder, `key=value`."""
     key, separator, value = option.partition("=")

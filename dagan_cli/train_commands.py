@@ -292,7 +292,7 @@ def release(
             training_data=training_data,
             licence=licence,
             order=order,
-            window=None if window is None else one_of("--window", window, ("global", "local")),
+            window=window_of(window),
             lpips=lpips,
             started_from=started_from,
             mix=mix,

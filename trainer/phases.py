@@ -138,8 +138,9 @@ class AdversarialPhase:
         if self._graphed is None:
             self._optimiser.zero_grad(set_to_none=True)
             self._optimiser_d.zero_grad(set_to_none=True)
-        random = np.random.default_rng([self._config.seed, number, 2])
-        self._offset.copy_(torch.from_numpy(random.integers(self._gan.perceptual_shift + 1, size=2)))
+        if self._gan.perceptual_shift:
+            random = np.random.default_rng([self._config.seed, number, 2])
+            self._offset.copy_(torch.from_numpy(random.integers(self._gan.perceptual_shift + 1, size=2)))
         terms = (self._graphed or self._gradients)(lr, hr, order, alone)
         if not torch.isfinite(terms["norm"] + terms["norm_d"]):
             return None

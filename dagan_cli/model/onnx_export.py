@@ -56,6 +56,7 @@ def export_onnx(network: Network, path: Path, facts: dict[str, str]) -> float:
         "scale": str(network.scale),
         "order": "none" if network.order is None else str(network.order),
         "receptive_field": "everywhere" if field is None else str(field),
+        "window": "global",
         "values": "RGB in [0, 1], float32; clamp the output",
         "config": json.dumps(network.config.to_dict(), sort_keys=True),
     }
