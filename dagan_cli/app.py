@@ -18,6 +18,7 @@ from dagan_cli.arguments import (
     result_folder,
     tile_side,
     whole_number,
+    window_of,
 )
 from dagan_cli.command import SETTINGS, AsJson, Debug, fetched, friendly_errors
 from dagan_cli.console import Reporter, fail, say, table

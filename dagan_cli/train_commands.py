@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dagan_cli.arguments import one_of, time_budget
+from dagan_cli.arguments import one_of, time_budget, window_of
 from dagan_cli.command import SETTINGS, AsJson, Debug, friendly_errors
 from dagan_cli.console import StopSignals, draw_training, printable, say
 from dagan_cli.errors import BadOption
@@ -25,6 +25,12 @@ def train(
     context: typer.Context,
     data: Annotated[
         list[Path] | None, typer.Option("--data", help="Folder of high-resolution pictures; repeatable.")
+    ] = None,
+    targets: Annotated[
+        Path | None, typer.Option("--targets", help="A teacher's results for --data: same names and sizes.")
+    ] = None,
+    pairs: Annotated[
+        Path | None, typer.Option("--pairs", help="In place of --data: folder with lr, hr and maybe target.")
     ] = None,
     preset: Annotated[
         str | None, typer.Option("--preset", help="A named run; psnr-x4 by default. A wrong name lists all.")
@@ -81,8 +87,8 @@ def train(
         if print_config:
             typer.echo(to_toml(chosen), nl=False)
             return
-        if not data:
-            raise BadOption("no pictures to train on", hint="name their folder with --data")
+        if not data and pairs is None:
+            raise BadOption("no images to train on", hint="name their folder with --data, or one of pairs with --pairs")
         if not resume and (run / "state.pt").exists():
             raise BadOption(f"{run} holds a run that has begun", hint="name another folder with --run")
 
@@ -93,9 +99,11 @@ def train(
         with StopSignals().caught() as stop:
             steps = train_(
                 chosen,
-                data,
+                data or [],
                 run,
                 val=val,
+                targets=targets,
+                pairs=pairs,
                 start=begin,
                 branch=branch,
                 perceptual=vgg_weights,
@@ -210,22 +218,28 @@ def choose(
     data: Annotated[list[Path], typer.Option("--data", help="Folder of high-resolution pictures; repeatable.")],
     val: Annotated[Path, typer.Option("--val", help="Folder of held-out pictures.")],
     run: Annotated[Path, typer.Option("--run", help="Folder of all runs; what is finished there is not run again.")],
+    group: Annotated[str, typer.Option("--group", help="networks, attentions or recipes.")] = "networks",
+    targets: Annotated[
+        Path | None, typer.Option("--targets", help="A teacher's results for --data, for the recipes.")
+    ] = None,
     each: Annotated[str, typer.Option("--each", help="Processor time of each candidate, such as 20m.")] = "20m",
     scale: Annotated[int, typer.Option("--scale", help="2 or 4.")] = 4,
     part: Annotated[str, typer.Option("--part", help="1/2 and 2/2: share the runs between two processes.")] = "1/1",
     debug: Debug = False,
 ) -> None:
-    """Compare networks around the released one: each trained for the same time, then PSNR-Y against time per pixel."""
+    """Compare networks, forms of attention or recipes, each trained for the same time: PSNR-Y, time per pixel."""
     with friendly_errors(debug):
         if scale not in (2, 4):
             raise BadOption(f"--scale {scale}", hint="use 2 or 4, which have presets")
 
         from dagan_cli.heap import keep_freed_memory
-        from trainer.experiments.choice import run_choice
+        from trainer.experiments.choice import GROUPS, run_choice
 
+        one_of("--group", group, tuple(GROUPS))
         keep_freed_memory()
         with StopSignals().caught() as stop:
             shared = {"scale": scale, "budget": time_budget(each), "part": _part(part)}
+            shared |= {"group": group, "targets": targets}
             for line in run_choice(data, val, run, **shared, should_stop=stop):
                 say(line)
         raise typer.Exit(stop.exit_code if stop() else 0)

@@ -13,7 +13,7 @@ from dagan_cli.model.config import GeneratorConfig
 DIAL = GeneratorConfig(solver="rk4", orders=(1, 2, 4), window=16, pool=4, pairwise="embedded")
 
 
-@pytest.mark.parametrize("config", [GeneratorConfig(), DIAL])
+@pytest.mark.parametrize("config", [GeneratorConfig(), DIAL, GeneratorConfig(attended=(1, 8))])
 def test_a_configuration_survives_a_round_trip_through_json(config):
     assert GeneratorConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
@@ -49,6 +49,13 @@ def test_a_configuration_cannot_be_changed_behind_its_checks():
         {"block": "wide"},
         {"attention": "spatial-spatial"},
         {"attention": ["spatial"]},
+        {"attended": ()},
+        {"attended": (0, 3)},
+        {"attended": (3, 9)},  # of eight blocks
+        {"attended": (3, 2)},
+        {"attended": (2, 2)},
+        {"attended": (1.0,)},
+        {"attended": "12"},
         {"pairwise": "dot"},
         {"temperature": 0.0},
         {"temperature": float("nan")},

@@ -202,6 +202,7 @@ FINITE: list[dict[str, Any]] = [
     {"block": "residual", "blocks": 1, "attention": "spatial", "window": 6, "pool": 2},
     {"block": "residual", "blocks": 1, "attention": "channel", "patch": 4},
     {"blocks": 1, "attention": "channel-spatial", "window": 4, "patch": 4},
+    {"block": "residual", "attention": "spatial", "window": 6, "attended": (2,)},
 ]
 
 
@@ -342,3 +343,24 @@ def test_it_trains_under_bf16_autocast_by_the_gradients_of_fp32(choices, pairwis
     exact, half = gradients
     assert half.isfinite().all()
     assert F.cosine_similarity(half, exact, dim=0) > 0.999
+
+
+def test_only_the_attended_blocks_have_attention():
+    generator = tiny(block="residual", attention="spatial-channel", attended=(2,))
+    assert [len(block.functions[0]) for block in generator.blocks] == [1, 3]
+    everywhere, named = tiny(block="residual", **DUAL), tiny(block="residual", **DUAL, attended=(1, 2))
+    named.load_state_dict(everywhere.state_dict())
+    x = torch.rand(1, 3, 9, 12)
+    assert torch.equal(named(x), everywhere(x))
+
+
+def test_each_attended_block_sees_as_far_as_its_window():
+    choices: dict[str, Any] = {"block": "residual", "attention": "spatial", "window": 6}
+    fields = [tiny(**choices, attended=attended).receptive_field for attended in ((1,), (2,), (1, 2), None)]
+    assert fields == [9 + 5, 9 + 5, 9 + 10, 9 + 10]
+
+
+def test_a_file_from_before_blocks_were_named_has_attention_in_all():
+    plain = GeneratorConfig().to_dict()
+    del plain["attended"]
+    assert GeneratorConfig.from_dict(plain) == GeneratorConfig()

@@ -251,3 +251,47 @@ def test_a_batch_that_has_no_equal_parts_is_refused(pictures, tmp_path, monkeypa
     monkeypatch.setattr("trainer.processes.join", lambda: (0, 3))
     with pytest.raises(BadOption, match="no equal parts"):
         run(CONFIG, pictures, tmp_path)
+
+
+def test_of_an_original_and_a_target_a_crop_is_compared_with_one_drawn_by_the_weight():
+    def pixel(weight: float) -> float:
+        gan = replace(GAN, warmup=0, tv_weight=0, fft_weight=0, colour_weight=0, grid_weight=0, pixel_weight=1.0)
+        gan = replace(gan, target_weight=((0.0, weight),))
+        config = replace(CONFIG, batch=64, gan=gan)
+        torch.manual_seed(0)
+        generator = Generator(SMALL)
+        with torch.no_grad():
+            for parameter in generator.parameters():
+                parameter.zero_()  # what is left is the enlarged input
+        phase = AdversarialPhase(generator, Average(generator, 0.9), config, gan, None, half=False)
+        phase.set_rate(0, 0.0, 1.0)
+        grey = torch.full((64, 3, 8, 8), 0.5)
+        original, target = torch.full((64, 3, 16, 16), 0.5), torch.full((64, 3, 16, 16), 0.75)
+        terms = phase.step(grey, torch.cat((original, target), 1), None, 0, 1)
+        assert terms is not None
+        return terms["pixel"].item()
+
+    assert pixel(0.0) == 0
+    assert pixel(1.0) == pytest.approx(0.25)
+    assert pixel(0.7) == pytest.approx(0.7 * 0.25, abs=0.05)  # a draw of 64
+
+
+def test_without_an_adversarial_weight_the_discriminator_is_left_alone(pictures, tmp_path):
+    run(replace(CONFIG, gan=replace(GAN, adversarial_weight=0.0)), pictures, tmp_path)
+    assert not {"loss_d", "adversarial", "d_real"} & set().union(*log(tmp_path))
+    assert "pixel" in log(tmp_path)[3]  # no step is left to a discriminator that learns nothing
+    torch.manual_seed(CONFIG.seed + 1)
+    fresh = AdversarialPhase(
+        generator := Generator(SMALL), Average(generator, 0.9), CONFIG, GAN, None, half=False
+    ).discriminator
+    assert load_state(tmp_path)["discriminator"].keys() == fresh.state_dict().keys()
+    assert not load_state(tmp_path)["optimiser_d"]["state"]
+
+
+def test_each_phase_has_its_own_odds_of_the_orders():
+    generator = replace(SMALL, solver="rk4", orders=(1, 2, 4))
+    config = replace(CONFIG, generator=generator, order_odds=(1, 0, 0), gan=replace(GAN, order_odds=(0, 0, 1)))
+    assert {loop._order(config, "pixel", step) for step in range(20)} == {1}
+    assert {loop._order(config, "adversarial", step) for step in range(20)} == {4}
+    same = replace(config, gan=GAN)
+    assert {loop._order(same, "adversarial", step) for step in range(20)} == {1}

@@ -14,7 +14,7 @@ from dagan_cli.errors import BadOption
 from dagan_cli.model.checkpoint import load_generator
 from dagan_cli.model.generator import Generator
 from trainer.experiments import choice
-from trainer.experiments.choice import CANDIDATES, Candidate, run_choice
+from trainer.experiments.choice import GROUPS, Candidate, run_choice
 from trainer.presets import preset
 
 SMALL = {"blocks": 1, "channels": 8, "reduction": 4, "patch": 16}
@@ -26,7 +26,7 @@ def pictures(tmp_path_factory) -> Path:
     rng = np.random.default_rng(5)
     for i in range(2):
         coarse = Image.fromarray(rng.integers(0, 256, (24, 24, 3), np.uint8))
-        coarse.resize((300, 300), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+        coarse.resize((400, 400), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
     return folder
 
 
@@ -34,16 +34,49 @@ def pictures(tmp_path_factory) -> Path:
 def two_candidates(monkeypatch) -> None:
     larger = SMALL | {"blocks": 6, "solver": "euler", "orders": ()}
     few = (Candidate("light", "the small one", SMALL), Candidate("larger", "more blocks", larger, dial=False))
-    monkeypatch.setattr(choice, "CANDIDATES", few)
+    monkeypatch.setitem(choice.GROUPS, "networks", replace(GROUPS["networks"], candidates=few))
 
 
-def test_each_candidate_changes_the_released_network_and_can_be_built():
-    light = preset("psnr-x4").generator
-    built = {c.name: replace(light, **c.changes) for c in CANDIDATES}
-    assert built["light"] == light
-    assert len(set(map(repr, built.values()))) == len(CANDIDATES)
-    assert all(bool(built[c.name].orders) == c.dial for c in CANDIDATES)
-    assert all(Generator(config).scale == 4 for config in built.values())
+@pytest.mark.parametrize("group", GROUPS)
+def test_each_candidate_changes_the_first_one_and_can_be_built_and_trained(group):
+    base, candidates = preset(f"{GROUPS[group].preset}-x4"), GROUPS[group].candidates
+    built = {
+        c.name: (replace(base, generator=replace(base.generator, **c.changes), **c.training), c.taught)
+        for c in candidates
+        if c.dial
+    }
+    assert built[candidates[0].name] == (base, False)
+    assert len(set(map(repr, built.values()))) == len(built)
+    for candidate in candidates:
+        config = replace(base.generator, **candidate.changes)
+        assert bool(config.orders) == candidate.dial
+        assert Generator(config).scale == 4
+
+
+def test_recipes_are_compared_with_a_teacher_beside_the_originals(pictures, monkeypatch, tmp_path):
+    small = SMALL | {"attended": None}
+    few = (
+        Candidate("original", "L1 to the original", small),
+        Candidate("teacher", "L1 to the teacher", small, training={"target_weight": ((0.0, 1.0),)}, taught=True),
+    )
+    monkeypatch.setitem(choice.GROUPS, "recipes", replace(GROUPS["recipes"], candidates=few))
+    run = {"scale": 4, "budget": 0.4, "group": "recipes"}
+    with pytest.raises(BadOption, match="have a teacher"):
+        list(run_choice([pictures], pictures, tmp_path / "run", **run))
+    targets = tmp_path / "targets"
+    targets.mkdir()
+    for file in pictures.iterdir():  # a teacher that answers black
+        Image.new("RGB", Image.open(file).size).save(targets / file.name)
+    (targets / "teacher.toml").write_text('name = "black"\nsource = "here"\nlicence = "CC0"\nsha256 = "00"\n')
+    list(run_choice([pictures], pictures, tmp_path / "run", targets=targets, **run))
+    report = (tmp_path / "run" / "README.md").read_text()
+    rows = {line.split(", ")[0].strip("| "): line.split(" | ") for line in report.splitlines() if ", order 1" in line}
+    assert float(rows["teacher"][4]) < float(rows["original"][4])  # PSNR
+    assert "spatial attention, dB" in report
+    assert "--targets TARGETS" in report
+    taught = load_generator(tmp_path / "run" / "teacher" / "model.safetensors").provenance
+    assert taught["teacher"] == {"name": "black", "source": "here", "licence": "CC0", "sha256": "00"}
+    assert "teacher" not in load_generator(tmp_path / "run" / "original" / "model.safetensors").provenance
 
 
 def test_the_same_time_buys_the_smaller_network_more_steps(pictures, two_candidates, tmp_path):

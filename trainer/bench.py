@@ -16,8 +16,8 @@ from trainer.config import TrainConfig
 from trainer.data import load_pictures, margin_for, sample_batch
 from trainer.loop import train, use_bf16
 from trainer.losses import PIXEL
+from trainer.muon import optimiser
 from trainer.networks import new_network
-from trainer.phases import adam
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class StepBench:
     """Steps a second of the pixel phase; the goal for `share` is 0.95."""
 
     loop: float  # batches made, trained on, averaged and logged
-    bare: float  # forward, loss, backward and Adam's step, again and again on one batch
+    bare: float  # forward, loss, backward and the optimiser's step, again and again on one batch
     share: float  # loop / bare, the middle one of the rounds
     rounds: int
     batch: int
@@ -96,7 +96,7 @@ class _Bare:
         self._lr, self._hr = (part.to(device, memory_format=torch.channels_last) for part in batch)
         self._network = new_network(config).to(device)
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._adam = adam(self._network, config.lr, config.beta2)
+        self._optimiser = optimiser(self._network, config.optimiser, config.lr, config.beta2)
         self._loss = PIXEL[config.loss]
         self._order = config.generator.orders[0] if config.generator.orders else None
         self._half = use_bf16(config, device)
@@ -111,10 +111,10 @@ class _Bare:
         return done / (perf_counter() - begun)
 
     def _step(self) -> None:
-        self._adam.zero_grad(set_to_none=True)
+        self._optimiser.zero_grad(set_to_none=True)
         with torch.autocast(self._lr.device.type, torch.bfloat16, enabled=self._half):
             fake = self._network(self._lr, self._order)
         loss = self._loss(fake.float(), self._hr)
         loss.backward()
-        self._adam.step()
+        self._optimiser.step()
         loss.item()  # a device works on while Python goes on

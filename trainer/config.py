@@ -20,6 +20,9 @@ Adversarial = Literal["sigmoid", "bce", "hinge", "lsgan", "ragan"]
 Backbone = Literal["vgg19-distilled", "vgg19", "vgg16", "lpips-squeeze", "none"]
 Strength = Literal["none", "mild", "medium", "strong"]
 Metric = Literal["psnr_y", "lpips"]
+Optimiser = Literal["adam", "muon"]
+Inputs = Literal["clean", "web", "video"]
+Ramp = tuple[tuple[float, float], ...]  # (share of the phase, value there); straight lines between
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,8 @@ class GanConfig:
     lr_discriminator: float = 1e-4
     beta2: float = 0.99  # decay of both Adams' mean of squares
     halve_at: tuple[float, ...] = (0.5, 0.75, 0.9)  # shares of the phase after which both rates are halved
+    order_odds: tuple[float, ...] = ()  # as in the pixel phase; () = the same as there
+    target_weight: Ramp = ((0.0, 0.75),)  # how often a crop's reference is the teacher's target, where there is one
     warmup: int = 100  # steps in which the discriminator learns alone
     ema: float = 0.999
     clip: float = 1.0  # of the generator; the discriminator is not clipped
@@ -66,6 +71,7 @@ class GanConfig:
         _check_end(self)
         _check_average("ema", self.ema)
         _check_average("beta2", self.beta2)
+        _check_ramp("target_weight", self.target_weight)
         ends = self.iterations is not None or self.budget is not None
         _require(ends, "an adversarial phase without an end", "give it a budget or iterations")
         rising = all(0 < a < 1 for a in self.halve_at) and list(self.halve_at) == sorted(self.halve_at)
@@ -81,7 +87,9 @@ class TrainConfig:
     batch: int = 16  # patches per step
     accumulate: int = 1  # parts a batch is cut into to save memory; the gradients are those of the whole
     loss: Loss = "l1"
-    lr: float = 1e-3  # Adam's rate after the warm-up
+    target_weight: Ramp = ((0.0, 0.75),)  # share of the loss that is to the teacher's target, where there is one
+    optimiser: Optimiser = "adam"  # or muon: for the 3x3 kernels between features, beside Adam for the rest
+    lr: float = 1e-3  # the rate after the warm-up
     beta2: float = 0.99  # decay of Adam's mean of squares
     warmup: int = 300  # steps of linear rise
     schedule: Schedule = "cosine"  # cosine to zero; constant, to go on for ever; 1 - sqrt cooldown of such a run
@@ -98,6 +106,7 @@ class TrainConfig:
     compile: bool = False  # torch.compile of the generator
     cuda_graph: bool = False  # record the kernels of a step once, and launch them as one
     validate_every: int = 1000  # steps
+    validate_on: Inputs = "clean"  # inputs of the validation: bicubic alone, or degraded in one of the fixed ways
     validate_side: int = 512  # pixels: of each held-out picture, the centre of at most this side
     metric: Metric = "psnr_y"  # by which the best weights are told
     patience: int | None = None  # stop after so many validations without a better one
@@ -106,7 +115,9 @@ class TrainConfig:
     gan: GanConfig | None = None  # the phase after the pixel phase
 
     def __post_init__(self) -> None:
-        _check_choices(TrainConfig, self, ("loss", "schedule", "precision", "degradation", "metric"))
+        choices = ("loss", "schedule", "precision", "degradation", "metric", "optimiser", "validate_on")
+        _check_choices(TrainConfig, self, choices)
+        _check_ramp("target_weight", self.target_weight)
         for name in ("batch", "accumulate", "validate_every", "validate_side", "keep"):
             value = getattr(self, name)
             _require(type(value) is int and value > 0, f"{name} = {value!r}", "use a whole number above 0")
@@ -130,12 +141,12 @@ class TrainConfig:
         _require(self.iterations != 0 or self.gan is not None, "a run of no steps", "give it iterations")
         endless = self.gan is not None and self.schedule == "constant" and self.iterations is None
         _require(not endless, "an adversarial phase after a pixel phase without an end", "give that one an end")
-        if self.order_odds:
-            good = len(self.order_odds) == len(self.generator.orders)
-            good = good and all(type(odds) in (int, float) and 0 <= odds < inf for odds in self.order_odds)
+        for odds in (self.order_odds, self.gan.order_odds if self.gan is not None else ()):
+            good = len(odds) == len(self.generator.orders)
+            good = good and all(type(share) in (int, float) and 0 <= share < inf for share in odds)
             _require(
-                good and sum(self.order_odds) > 0,
-                f"order_odds = {self.order_odds}",
+                not odds or (good and sum(odds) > 0),
+                f"order_odds = {odds}",
                 f"give one number for each of the generator's orders, {self.generator.orders}",
             )
         if self.baseline is not None:
@@ -153,11 +164,8 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """A plain JSON-able mapping; `from_dict` is its inverse."""
-        plain = asdict(self) | {"generator": self.generator.to_dict(), "order_odds": list(self.order_odds)}
-        plain["patch_schedule"] = [list(pair) for pair in self.patch_schedule]
-        if self.gan is not None:
-            plain["gan"] = asdict(self.gan) | {"halve_at": list(self.gan.halve_at)}
-        return plain
+        plain = _with_lists(asdict(self)) | {"generator": self.generator.to_dict()}
+        return plain | ({"gan": _with_lists(asdict(self.gan))} if self.gan is not None else {})
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
@@ -165,16 +173,10 @@ class TrainConfig:
         _known(values, cls, "")
         generator, gan = values.get("generator", {}), values.get("gan")
         _known(generator, GeneratorConfig, "generator.")
-        lists: dict[str, tuple[Any, ...]] = {}
-        for name in ("order_odds", "patch_schedule"):
-            given = values.get(name, ())
-            _require(isinstance(given, (list, tuple)), f"{name} = {given!r}", "use a list of numbers")
-            lists[name] = tuple(tuple(item) if isinstance(item, list) else item for item in given)
-        pairs = all(isinstance(item, tuple) and len(item) == 2 for item in lists["patch_schedule"])
-        _require(pairs, f"patch_schedule = {values.get('patch_schedule')}", "use pairs such as [[0, 32], [0.5, 48]]")
         if gan is not None:
             _known(gan, GanConfig, "gan.")
-            gan = GanConfig(**gan | ({"halve_at": tuple(gan["halve_at"])} if "halve_at" in gan else {}))
+            gan = GanConfig(**gan | _as_tuples(gan, ("halve_at", "order_odds", "target_weight")))
+        lists = _as_tuples(values, ("order_odds", "patch_schedule", "target_weight"))
         built: dict[str, Any] = {**values, **lists, "generator": GeneratorConfig.from_dict(generator), "gan": gan}
         return cls(**built)
 
@@ -214,6 +216,51 @@ def _check_baseline(name: Any, generator: GeneratorConfig) -> None:
     least = name.startswith("mdsr") and generator.scale == 8
     _require(not least, f"{name} at a scale of 8", "it has 2, 3 and 4")
     _require(not generator.orders, f"{name} with orders {generator.orders}", "a baseline has no dial: leave them out")
+
+
+_PAIRS = {"patch_schedule": "[[0, 32], [0.5, 48]]", "target_weight": "[[0, 0.75], [1, 0]]"}
+
+
+def _as_tuples(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Those of the named values that are given, as tuples. Raises BadOption for what is not a list, or not of pairs."""
+    found: dict[str, Any] = {}
+    for name in names:
+        if name not in values:
+            continue
+        given = values[name]
+        _require(isinstance(given, (list, tuple)), f"{name} = {given!r}", "use a list of numbers")
+        found[name] = tuple(tuple(item) if isinstance(item, list) else item for item in given)
+        if name in _PAIRS:
+            pairs = all(isinstance(item, tuple) and len(item) == 2 for item in found[name])
+            _require(pairs, f"{name} = {given!r}", f"use pairs such as {_PAIRS[name]}")
+    return found
+
+
+def _with_lists(values: dict[str, Any]) -> dict[str, Any]:
+    """Tuples as lists, as JSON has them."""
+
+    def plain(value: Any) -> Any:
+        return [plain(item) for item in value] if isinstance(value, tuple) else value
+
+    return {name: plain(value) for name, value in values.items()}
+
+
+def value_at(ramp: Ramp, done: float) -> float:
+    """The value of a ramp at the share `done` of its phase; before its first point and after its last, theirs."""
+    (before, value), *_ = ramp
+    for share, next_value in ramp:
+        if done < share:
+            between = (done - before) / (share - before) if share > before else 1.0
+            return value + between * (next_value - value) if done > before else value
+        before, value = share, next_value
+    return value
+
+
+def _check_ramp(name: str, ramp: Ramp) -> None:
+    numbers = all(type(x) in (int, float) and 0 <= x <= 1 for pair in ramp for x in pair)
+    good = bool(ramp) and numbers and all(len(pair) == 2 for pair in ramp)
+    good = good and [share for share, _ in ramp] == sorted(share for share, _ in ramp)
+    _require(good, f"{name} = {ramp}", f"use pairs of rising shares and weights from 0 to 1, such as {_PAIRS[name]}")
 
 
 def _check_end(config: TrainConfig | GanConfig) -> None:

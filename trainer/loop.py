@@ -30,6 +30,7 @@ from trainer.networks import network_bytes, new_network, start_from
 from trainer.perceptual import PerceptualLoss, load_features
 from trainer.phases import AdversarialPhase, Eyes, Phase, PixelPhase
 from trainer.state import NAME, load_state, save_state
+from trainer.teaching import load_pairs, with_targets
 
 MODEL = "model.safetensors"  # the average of the last save
 BEST = "best.safetensors"  # the average with the best validation score of the phase
@@ -74,6 +75,8 @@ def train(
     branch: Path | None = None,
     perceptual: Path | None = None,
     lpips: Path | None = None,
+    targets: Path | None = None,
+    pairs: Path | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     report_every: float = 1.0,
 ) -> Iterator[Progress]:
@@ -82,11 +85,12 @@ def train(
     start: a model file whose weights are taken where names and shapes agree (x4 from x2: all but the upsampler).
     branch: the folder of another run whose whole state is taken, optimiser and step included, to be cooled down.
     perceptual: weights of the network that judges pictures in the adversarial phase; lpips: of the one that validates.
+    targets: folder of a teacher's targets for the data; pairs: a folder of lr, hr and maybe target, in place of data.
     should_stop: asked between steps; when true the state is saved and the generator ends.
     Raises NoInput, BadModel, BadOption, CannotWrite, Diverged.
     """
     try:
-        begun = _Run(config, data, run, val, start, branch, perceptual, lpips)
+        begun = _Run(config, data, run, val, start, branch, perceptual, lpips, targets, pairs)
         with closing(begun.batches):
             yield from begun.train(should_stop, report_every)
     finally:
@@ -106,16 +110,18 @@ class _Run:
         branch: Path | None,
         perceptual: Path | None,
         lpips: Path | None,
+        targets: Path | None,
+        pairs: Path | None,
     ) -> None:
         self.config, self.folder = config, run
         self.rank, self.count = processes.join()
         _require_equal_shares(config, self.count)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        patch, scale = _largest_patch(config), config.generator.scale
-        side = (patch + 2 * margin_for(config.degradation)) * scale
-        self.pictures = data if isinstance(data, Pictures) else load_pictures(data, smallest=side)
+        scale = config.generator.scale
+        self.pictures = _training_set(config, data, targets, pairs)
         held_out = load_pictures([val], smallest=8 * scale) if val else None
-        self.pairs = list(validation_pairs(held_out, scale, config.validate_side)) if held_out else []
+        side, inputs = config.validate_side, config.validate_on
+        self.pairs = list(validation_pairs(held_out, scale, side, inputs)) if held_out else []
         self.batches = _batches(self._make_batch, config, self.device)
         self.judge = Lpips.load(lpips).to(self.device) if lpips is not None else None
         if config.metric == "lpips" and (self.judge is None or not self.pairs):
@@ -149,6 +155,7 @@ class _Run:
             self.provenance["earlier"] = self.earlier
         self.provenance["parameters"] = sum(parameter.numel() for parameter in self.generator.parameters())
         given = {"val": val, "start": start, "branch": branch, "perceptual": perceptual, "lpips": lpips}
+        given |= {"targets": targets, "pairs": pairs}
         roots = None if isinstance(data, Pictures) else [str(root) for root in data]
         self.journal.begin("resumed" if source == run else "started", config, self.step, data=roots, **given)
 
@@ -170,7 +177,8 @@ class _Run:
             lr, hr = self._batch(done)
             rate = self.phase.set_rate(self.step - self.origin, done, self.scale)
             statistics = [buffer.clone() for buffer in self.generator.buffers()]  # of batch norms
-            terms = self.phase.step(lr, hr, _order(config, self.step), self.step - self.origin, self.step + 1)
+            order = _order(config, self.phase.name, self.step)
+            terms = self.phase.step(lr, hr, order, self.step - self.origin, self.step + 1)
             self.step += 1
             if terms is None:  # one bad step must not spoil all that went before
                 for buffer, before in zip(self.generator.buffers(), statistics, strict=True):
@@ -402,6 +410,26 @@ class _Run:
         # The data is not gone back over: the same batches could do the same again.
 
 
+def _training_set(
+    config: TrainConfig, data: list[Path] | Pictures, targets: Path | None, pairs: Path | None
+) -> Pictures:
+    """Read and check all that is trained on. Raises NoInput, BadOption."""
+    patch, scale = _largest_patch(config), config.generator.scale
+    if pairs is not None:
+        if data or targets is not None:
+            raise BadOption("pairs hold all there is to train on", hint="leave out --data and --targets")
+        if config.degradation != "none":
+            raise BadOption("pairs cannot be degraded further", hint="use --set degradation=none")
+        return load_pairs(pairs, scale, smallest=patch * scale)
+    if targets is not None and config.degradation != "none":
+        raise BadOption(
+            "targets are of clean inputs, not of degraded ones", hint="make a pool of pairs, and give it with --pairs"
+        )
+    smallest = (patch + 2 * margin_for(config.degradation)) * scale
+    pictures = data if isinstance(data, Pictures) else load_pictures(data, smallest)
+    return with_targets(pictures, targets) if targets is not None else pictures
+
+
 def _batches(make: Callable[[int, int], Batch], config: TrainConfig, device: torch.device) -> Ahead:
     """Made ahead where processors are free; or, on the CPU itself, where codecs leave some of it unused."""
     if device.type == "cuda":
@@ -421,12 +449,13 @@ def _require_equal_shares(config: TrainConfig, count: int) -> None:
         )
 
 
-def _order(config: TrainConfig, step: int) -> int | None:
-    """The solver's order for this step, drawn anew each time where the generator has a dial."""
+def _order(config: TrainConfig, phase: str, step: int) -> int | None:
+    """The solver's order for this step, drawn by the phase's odds; None for a generator that runs at one order only."""
     orders = config.generator.orders
     if not orders:
         return None
-    odds = np.array(config.order_odds or [1.0] * len(orders))
+    of_phase = config.gan.order_odds if config.gan is not None and phase == "adversarial" else ()
+    odds = np.array(of_phase or config.order_odds or [1.0] * len(orders))
     return int(np.random.default_rng([config.seed, step, 1]).choice(orders, p=odds / odds.sum()))
 
 
@@ -460,6 +489,8 @@ def _provenance(config: TrainConfig, pictures: Pictures, device: torch.device, h
         "training": training,
         "pictures": len(pictures.pixels),
         "data": pictures.fingerprint,
+        **({"pairs": True} if pictures.low is not None else {}),
+        **({"teacher": pictures.teacher} if pictures.teacher is not None else {}),
         "hardware": f"{hardware(device)}, {'bf16' if half else 'fp32'}",
         "torch": torch.__version__,
     }

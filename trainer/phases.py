@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from dagan_cli.model.generator import Generator
 from trainer.adversarial import accuracy, adversarial
-from trainer.config import GanConfig, TrainConfig
+from trainer.config import GanConfig, TrainConfig, value_at
 from trainer.discriminators import discriminator
 from trainer.ema import Average
 from trainer.graph import graphed
 from trainer.losses import PIXEL, colour, fft_l1, grid, ldl, moved, total_variation
+from trainer.muon import optimiser
 from trainer.processes import average_gradients
 
 Eyes = Callable[[Tensor, Tensor], Tensor]  # fake and real in [0, 1] -> how unlike they look
@@ -36,12 +37,13 @@ class Phase(Protocol):
     budget: float | None  # seconds
 
     def set_rate(self, steps: int, done: float, scale: float) -> float:
-        """Settle the learning rate after `steps`, at the share `done` of the phase; returns the generator's."""
+        """Settle what changes over the phase after `steps`, at its share `done`; returns the generator's rate."""
         ...
 
     def step(self, lr: Tensor, hr: Tensor, order: int | None, steps: int, number: int) -> Terms | None:
         """One update by a batch, after `steps` of the phase, the run's `number`-th from 1.
 
+        hr: (N, 3, H, W), or (N, 6, H, W) with a teacher's target in the last three channels.
         None if something was not finite, and so nothing was changed.
         """
         ...
@@ -52,18 +54,20 @@ class Phase(Protocol):
 
 
 class PixelPhase:
-    """Adam on one pixel loss."""
+    """Adam, or Muon, on one pixel loss: to the original, and to the teacher's target where there is one."""
 
     name = "pixel"
 
     def __init__(self, generator: Generator, average: Average, config: TrainConfig, half: bool) -> None:
         self.iterations, self.budget = config.iterations, config.budget
         self._generator, self._average, self._config, self._half = generator, average, config, half
-        self._optimiser = adam(generator, config.lr, config.beta2)
+        self._optimiser = optimiser(generator, config.optimiser, config.lr, config.beta2)
+        self._target_weight = torch.zeros((), device=next(generator.parameters()).device)  # where a CUDA graph reads it
         self._graphed = graphed(self._gradients, generator.parameters()) if config.cuda_graph else None
 
     def set_rate(self, steps: int, done: float, scale: float) -> float:
         config = self._config
+        self._target_weight.fill_(value_at(config.target_weight, done))
         if config.schedule == "cooldown":
             share = 1 - sqrt(done)
         else:
@@ -87,7 +91,11 @@ class PixelPhase:
         for small, large in _parts(lr, hr, config.accumulate):
             with _autocast(lr.device, self._half):
                 fake = self._generator(small, order)
-            part = PIXEL[config.loss](fake.float(), large) / config.accumulate
+            original, *target = large.split(3, dim=1)
+            part = PIXEL[config.loss](fake.float(), original)
+            if target:
+                part = part.lerp(PIXEL[config.loss](fake.float(), *target), self._target_weight)
+            part = part / config.accumulate
             part.backward()
             loss += part.detach()
         return {"loss": loss, "norm": _gathered_norm(self._generator.parameters(), config.clip)}
@@ -122,25 +130,30 @@ class AdversarialPhase:
             device, memory_format=torch.channels_last
         )  # type: ignore[call-overload]
         self._loss = adversarial(gan.loss)
-        self._optimiser = adam(generator, gan.lr, gan.beta2)
-        self._optimiser_d = adam(self.discriminator, gan.lr_discriminator, gan.beta2)
+        self._optimiser = optimiser(generator, config.optimiser, gan.lr, gan.beta2)
+        self._optimiser_d = optimiser(self.discriminator, "adam", gan.lr_discriminator, gan.beta2)
+        self._target_weight = 0.0
+        self._is_adversarial = gan.adversarial_weight > 0  # else nothing is asked of the discriminator
         self._offset = torch.zeros(2, dtype=torch.int64, device=device)  # where a CUDA graph reads it
         both = (*generator.parameters(), *self.discriminator.parameters())
         self._graphed = graphed(self._gradients, both) if config.cuda_graph else None
 
     def set_rate(self, steps: int, done: float, scale: float) -> float:
+        self._target_weight = value_at(self._gan.target_weight, done)
         share = scale * 0.5 ** bisect(self._gan.halve_at, done)
         _set(self._optimiser_d, self._gan.lr_discriminator * share)
         return _set(self._optimiser, self._gan.lr * share)
 
     def step(self, lr: Tensor, hr: Tensor, order: int | None, steps: int, number: int) -> Terms | None:
-        alone = steps < self._gan.warmup
+        alone = steps < self._gan.warmup and self._is_adversarial
         if self._graphed is None:
             self._optimiser.zero_grad(set_to_none=True)
             self._optimiser_d.zero_grad(set_to_none=True)
         if self._gan.perceptual_shift:
             random = np.random.default_rng([self._config.seed, number, 2])
             self._offset.copy_(torch.from_numpy(random.integers(self._gan.perceptual_shift + 1, size=2)))
+        if hr.shape[1] > 3:
+            hr = self._reference(hr, number)
         terms = (self._graphed or self._gradients)(lr, hr, order, alone)
         if not torch.isfinite(terms["norm"] + terms["norm_d"]):
             return None
@@ -149,6 +162,15 @@ class AdversarialPhase:
             self._average.update(self._generator, number)
         self._optimiser_d.step()
         return terms
+
+    def _reference(self, hr: Tensor, number: int) -> Tensor:
+        """Draw for each crop of (N, 6, H, W) whether all terms compare with its original or with its target.
+
+        Two references at once would ask the perceptual network and the discriminator for twice the work.
+        """
+        drawn = np.random.default_rng([self._config.seed, number, 3]).random(len(hr)) < self._target_weight
+        original, target = hr.split(3, dim=1)
+        return torch.where(torch.from_numpy(drawn).to(hr.device)[:, None, None, None], target, original)
 
     def _gradients(self, lr: Tensor, hr: Tensor, order: int | None, alone: bool) -> Terms:
         """Of both networks, by one batch; the generator's are left out while the discriminator learns alone."""
@@ -165,6 +187,8 @@ class AdversarialPhase:
         norm = torch.zeros((), device=lr.device)
         if not alone:
             norm = _gathered_norm(self._generator.parameters(), self._gan.clip)
+        if not self._is_adversarial:
+            return terms | {"norm": norm, "norm_d": torch.zeros_like(norm)}
         for fake, (_, large) in zip(fakes, parts, strict=True):
             self._add(terms, self._discriminator_terms(fake, large))
         return terms | {"norm": norm, "norm_d": _gathered_norm(self.discriminator.parameters(), float("inf"))}
@@ -173,14 +197,16 @@ class AdversarialPhase:
         """Weighted terms of a part of the batch; their gradients go to the generator."""
         gan, fp32 = self._gan, fake.float()
         terms = {"pixel": gan.pixel_weight * PIXEL[gan.pixel](fp32, hr)}
-        with _autocast(fake.device, self._half):
-            of_fake = self.discriminator(fake)
-            with torch.no_grad():
-                of_real = self.discriminator(hr)
-            if self._perceptual is not None:
+        if self._perceptual is not None:
+            with _autocast(fake.device, self._half):
                 seen = (moved(x, self._offset, gan.perceptual_shift) for x in (fp32, hr))
                 terms["perceptual"] = gan.perceptual_weight * self._perceptual(*seen)
-        terms["adversarial"] = gan.adversarial_weight * self._loss.generator(of_real.float(), of_fake.float())
+        if self._is_adversarial:
+            with _autocast(fake.device, self._half):
+                of_fake = self.discriminator(fake)
+                with torch.no_grad():
+                    of_real = self.discriminator(hr)
+            terms["adversarial"] = gan.adversarial_weight * self._loss.generator(of_real.float(), of_fake.float())
         if gan.tv_weight:
             terms["tv"] = gan.tv_weight * total_variation(fp32)
         if gan.fft_weight:
@@ -236,11 +262,6 @@ def _parts(lr: Tensor, hr: Tensor, count: int) -> Iterable[tuple[Tensor, Tensor]
 
 def _autocast(device: torch.device, half: bool) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=half)
-
-
-def adam(network: nn.Module, rate: float, beta2: float) -> torch.optim.Adam:
-    parameters = list(network.parameters())
-    return torch.optim.Adam(parameters, lr=rate, betas=(0.9, beta2), fused=parameters[0].is_cuda)
 
 
 def _set(optimiser: torch.optim.Optimizer, rate: float) -> float:

@@ -21,9 +21,9 @@ from dagan_cli.model.checkpoint import load_generator, save_model
 from dagan_cli.model.config import Window
 from dagan_cli.model.generator import Generator
 from dagan_cli.protocol import PROTOCOL
+from trainer.config import Inputs
 from trainer.data import load_pictures, validation_pairs
-from trainer.degradations import SPOILT, spoil
-from trainer.degradations.fixed import Spoilt
+from trainer.degradations import SPOILT
 from trainer.evaluate import Pairs, scores
 from trainer.loop import MODEL, hardware
 from trainer.speed import seconds_per_pixel, work_clock
@@ -71,7 +71,8 @@ def release(
     model = load_generator(source / MODEL if source.is_dir() else source)
     start = load_generator(started_from) if started_from is not None else None
     trained = blend(start.generator, model.generator, mix) if start is not None else model.generator
-    spoilt = model.provenance.get("training", {}).get("degradation", "none") != "none"
+    degradation = model.provenance.get("training", {}).get("degradation", "none")
+    spoilt = degradation != "none" or "pairs" in model.provenance
     window = window or ("local" if spoilt else "global")
     generator = Generator(replace(model.generator.config, default_order=order, default_window=window)).eval()
     generator.load_state_dict(trained.half().state_dict())
@@ -84,7 +85,7 @@ def release(
     held_out = _pairs(val, generator.scale, _CENTRE)
     sets = {f"val (centre {_CENTRE})": held_out}
     if spoilt:
-        sets |= {f"val, spoilt as {kind}": _spoilt(held_out, kind) for kind in SPOILT}
+        sets |= {f"val, spoilt as {kind}": _pairs(val, generator.scale, _CENTRE, kind) for kind in SPOILT}
     sets |= {path.name: _pairs(path, generator.scale, _WHOLE) for path in reports}
     for name, pairs in sets.items():
         found = {_order(o): scores(generator, pairs, o, judge) for o in generator.config.orders or (None,)}
@@ -123,12 +124,8 @@ def _dial(fidelity: Generator, perceptual: Generator, pairs: Pairs, judge: Lpips
     return found
 
 
-def _pairs(folder: Path, scale: int, largest: int) -> Pairs:
-    return list(validation_pairs(load_pictures([folder], smallest=8 * scale), scale, largest))
-
-
-def _spoilt(pairs: Pairs, kind: Spoilt) -> Pairs:
-    return [(spoil((lr / 255).float(), kind).to(lr) * 255, hr) for lr, hr in pairs]
+def _pairs(folder: Path, scale: int, largest: int, inputs: Inputs = "clean") -> Pairs:
+    return list(validation_pairs(load_pictures([folder], smallest=8 * scale), scale, largest, inputs))
 
 
 def _order(order: int | None) -> str:

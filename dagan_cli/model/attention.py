@@ -24,16 +24,18 @@ class SpatialAttention(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         c = config.channels
+        e = config.embedding or c // 2
         self.embedded = config.pairwise == "embedded"
         self.scale = 1.0 / config.temperature
+        self.sharpness = nn.Parameter(torch.zeros(())) if config.learned_temperature else None  # log of a factor
         self.window = config.window
         self.pool = config.pool
         self.local: int | None = None  # side of overlapping windows that stand in for global attention
         if self.embedded:
-            self.theta = nn.Conv2d(c, c // 2, 1)
-            self.phi = nn.Conv2d(c, c // 2, 1)
-        self.g = nn.Conv2d(c, c // 2, 1)
-        self.w = nn.Conv2d(c // 2, c, 1)
+            self.theta = nn.Conv2d(c, e, 1)
+            self.phi = nn.Conv2d(c, e, 1)
+        self.g = nn.Conv2d(c, e, 1)
+        self.w = nn.Conv2d(e, c, 1)
         if config.identity_start:
             nn.init.zeros_(self.w.weight)
             nn.init.zeros_(_bias(self.w))
@@ -55,6 +57,8 @@ class SpatialAttention(nn.Module):
         q, k, v = x, pooled, pooled
         if self.embedded:
             q, k, v = pointwise(self.theta, x), pointwise(self.phi, pooled), pointwise(self.g, pooled)
+        if self.sharpness is not None:
+            q = q * self.sharpness.exp()
         if self.window is None:
             y = attend(_rows(q), _rows(k), _rows(v), self.scale)  # (N, H*W, D)
             return y.unflatten(1, (h, w)).permute(0, 3, 1, 2)
@@ -67,7 +71,7 @@ class SpatialAttention(nn.Module):
     def _overlapping(self, x: Tensor, side: int) -> Tensor:
         """Evenly spaced overlapping windows, averaged where they overlap (TLC, Chu et al., ECCV 2022)."""
         n, c, h, w = x.shape
-        out = x.new_zeros(n, c // 2 if self.embedded else c, h, w)
+        out = x.new_zeros(n, self.g.out_channels if self.embedded else c, h, w)
         count = x.new_zeros(1, 1, h, w)
         for ys, xs in product(_even_spans(h, side), _even_spans(w, side)):
             out[..., ys, xs] += self._attend(x[..., ys, xs])
@@ -81,7 +85,8 @@ class ChannelAttention(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         c, waist = config.channels, config.channels // config.reduction
-        self.squeeze = nn.Linear(c, waist, bias=False)
+        self.spread = config.squeeze == "mean-deviation"
+        self.squeeze = nn.Linear(2 * c if self.spread else c, waist, bias=False)
         self.excite = nn.Linear(waist, c, bias=False)
         self.gain = 1.0  # sigmoid(0) = 1/2, so a gate that starts at 1 needs twice that
         self.local: int | None = None  # side of the sliding mean that stands in for the global one
@@ -92,11 +97,16 @@ class ChannelAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> same shape."""
         if self.local is not None and max(x.shape[-2:]) > self.local:
+            if self.spread:
+                raise NotImplementedError
             # The mean of the squeezed is the squeezed mean, and has fewer channels to slide over.
             waist = sliding_mean(self.squeeze(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), self.local)
             waist = waist.permute(0, 2, 3, 1)
         else:
-            waist = self.squeeze(x.mean((2, 3), keepdim=True).permute(0, 2, 3, 1))
+            mean = x.mean((2, 3), keepdim=True)
+            if self.spread:
+                mean = torch.cat((mean, x.var((2, 3), keepdim=True, correction=0).add(1e-6).sqrt()), 1)
+            waist = self.squeeze(mean.permute(0, 2, 3, 1))
         gate = self.excite(F.relu(waist)).sigmoid_().permute(0, 3, 1, 2)
         return torch.addcmul(x.new_zeros(()), x, gate, value=self.gain)
 

@@ -13,6 +13,7 @@ Pairwise = Literal["gaussian", "embedded"]
 Solver = Literal["euler", "heun", "midpoint", "rk3", "rk4", "tied-euler"]
 Upsampler = Literal["steps", "direct"]
 Window = Literal["global", "local"]
+Squeeze = Literal["mean", "mean-deviation"]
 
 ORDER_SOLVERS: dict[int, Solver] = {1: "euler", 2: "heun", 4: "rk4"}
 """The solver behind each position of the order dial (`--order`)."""
@@ -34,11 +35,15 @@ class GeneratorConfig:
     layers: int = 4  # dense layers per block, C_l
 
     attention: Attention = "spatial-channel"  # inside f, in this order
+    attended: tuple[int, ...] | None = None  # numbers, from 1, of the blocks whose f has it; None = all
     pairwise: Pairwise = "gaussian"  # softmax over x_i.x_j, or over theta(x_i).phi(x_j)
     temperature: float = 1.0  # the logits are divided by it
+    learned_temperature: bool = False  # it is where the training starts
+    embedding: int | None = None  # channels of theta, phi and g; None = half of the features'
     window: int | None = None  # attention within windows of this side, in input pixels; None = everywhere
     pool: int = 1  # keys and values are max-pooled by this factor (the non-local paper's sub-sampling)
     reduction: int = 8  # squeeze-excitation: width of its waist is channels / reduction
+    squeeze: Squeeze = "mean"  # what of each channel its gate is made from: the mean, or mean and deviation
 
     solver: Solver = "heun"
     stages: int = 2  # repetitions of the tied-Euler control, which spends compute but not order
@@ -62,6 +67,15 @@ class GeneratorConfig:
         _require(self.channels % 2 == 0, f"{self.channels} channels", "use an even number: attention halves it")
         _require(self.channels >= self.reduction, f"a reduction of {self.reduction}", "keep it within the channels")
         _require(0 < self.temperature < 1e6, f"a temperature of {self.temperature}", "use a number above 0")
+        if self.attended is not None:
+            rising = all(a < b for a, b in zip(self.attended, self.attended[1:], strict=False))
+            good = bool(self.attended) and rising and self.attended[0] >= 1 and self.attended[-1] <= self.blocks
+            _require(good, f"attended = {self.attended}", f"list blocks between 1 and {self.blocks}, rising")
+        _require(
+            self.embedding is None or 1 <= self.embedding <= 4096,
+            f"embedding = {self.embedding}",
+            "use a whole number above 0",
+        )
         if self.window is not None:
             good = 1 <= self.window <= 4096 and self.window % self.pool == 0
             _require(good, f"a window of {self.window}", f"use a multiple of the pooling factor, {self.pool}")
@@ -78,16 +92,22 @@ class GeneratorConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """A plain JSON-able mapping; `from_dict` is its inverse."""
-        return asdict(self) | {"orders": list(self.orders)}
+        attended = None if self.attended is None else list(self.attended)
+        return asdict(self) | {"orders": list(self.orders), "attended": attended}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> GeneratorConfig:
         """Build from a mapping. Raises BadOption for a key or value that is not known."""
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         _require(not unknown, f"no setting {', '.join(map(repr, unknown))}", "check the names, or update dagan")
-        orders: Any = values.get("orders", ())
-        _require(isinstance(orders, (list, tuple)), f"orders = {orders!r}", "use a list of whole numbers")
-        known: dict[str, Any] = {**values, "orders": tuple(orders)}
+        known: dict[str, Any] = dict(values)
+        for name in ("orders", "attended"):
+            given: Any = values.get(name)
+            if given is None and name == "attended":
+                continue
+            given = () if name not in values else given
+            _require(isinstance(given, (list, tuple)), f"{name} = {given!r}", "use a list of whole numbers")
+            known[name] = tuple(given)
         return cls(**known)
 
 
@@ -99,12 +119,12 @@ def _require(good: bool, what: str, hint: str) -> None:
 def _check_type(name: str, value: object, hint: Any) -> None:
     """Values come from files: a string where a number belongs must not reach the arithmetic."""
     choices = get_args(hint)
-    if name == "orders":
-        good = isinstance(value, tuple) and all(type(order) is int for order in value)
-        _require(good, f"orders = {value!r}", "use a list of whole numbers")
+    if name == "orders" or (name == "attended" and value is not None):
+        good = isinstance(value, tuple) and all(type(number) is int for number in value)
+        _require(good, f"{name} = {value!r}", "use a list of whole numbers")
     elif choices and all(isinstance(choice, str) for choice in choices):
         _require(value in choices, f"{name} = {value!r}", f"choose one of {', '.join(choices)}")
-    elif name in ("window", "default_order"):
+    elif name in ("window", "default_order", "embedding", "attended"):
         _require(value is None or type(value) is int, f"{name} = {value!r}", "use a whole number or none")
     elif hint is float:
         _require(type(value) in (int, float), f"{name} = {value!r}", "use a number")

@@ -49,8 +49,8 @@ class Residual(nn.Module):
         return self.last(F.relu(self.first(y), inplace=True))
 
 
-def block_function(config: GeneratorConfig) -> nn.Sequential:
-    """f(y): the convolutions, then the attention in the configured order."""
+def block_function(config: GeneratorConfig, *, attended: bool = True) -> nn.Sequential:
+    """f(y): the convolutions, then, in a block that is attended, the attention in the configured order."""
     convolutions = Dense(config) if config.block == "dense" else Residual(config)
     if config.identity_start:  # so that every block starts as y -> y, however deep the network
         last = convolutions.fusion if isinstance(convolutions, Dense) else convolutions.last
@@ -58,7 +58,7 @@ def block_function(config: GeneratorConfig) -> nn.Sequential:
         if last.bias is not None:
             nn.init.zeros_(last.bias)
     kinds = {"spatial": SpatialAttention, "channel": ChannelAttention}
-    wanted = [] if config.attention == "none" else config.attention.split("-")
+    wanted = config.attention.split("-") if attended and config.attention != "none" else []
     return nn.Sequential(convolutions, *(kinds[kind](config) for kind in wanted))
 
 
@@ -78,14 +78,15 @@ class Generator(nn.Module):
 
         solvers = tuple(ORDER_SOLVERS[order] for order in config.orders) or (config.solver,)
         own = 1 if config.shared_weights else evaluations(config, config.solver)
+        attended = config.attended or range(1, config.blocks + 1)
         self.blocks = nn.ModuleList(
             RungeKutta(
-                [block_function(config) for _ in range(own)],
+                [block_function(config, attended=number in attended) for _ in range(own)],
                 solvers,
                 learned=config.learned_constants,
                 stages=config.stages,
             )
-            for _ in range(config.blocks)
+            for number in range(1, config.blocks + 1)
         )
         self.fusion1 = nn.Conv2d(config.blocks * c, c, 1)
         self.fusion2 = nn.Conv2d(c, c, 3, padding=1)
@@ -172,17 +173,19 @@ class Generator(nn.Module):
         """How far one output pixel sees, in input pixels to each side; None = everywhere."""
         config = self.config
         kinds = set() if config.attention == "none" else set(config.attention.split("-"))
-        f = config.layers if config.block == "dense" else 2
+        convolutions = config.blocks * (config.layers if config.block == "dense" else 2)
+        attention = 0
         if "spatial" in kinds:
             if config.window is None:  # the windows of `local` are spread over the whole input, so they depend on it
                 return None
-            f += config.window - 1
+            attention += config.window - 1
         if "channel" in kinds:
             if self.window == "global":
                 return None
-            f += ceil(1.5 * config.patch)
+            attention += ceil(1.5 * config.patch)
+        attention *= config.blocks if config.attended is None else len(config.attended)
         upsampler = 1 if config.upsampler == "direct" else 2 if config.scale in (2, 3) else 3
-        return 2 + config.blocks * evaluations(config, self.solver) * f + 1 + upsampler
+        return 2 + evaluations(config, self.solver) * (convolutions + attention) + 1 + upsampler
 
     def _solver_of(self, order: int) -> str:
         if order not in self.config.orders:

@@ -1,12 +1,12 @@
-"""Which network to train in earnest: candidates around the released one, each trained for the same time on the same
-pictures, then PSNR-Y against the time per pixel, at every order that a candidate runs at.
+"""Which network to train in earnest, and how: candidates, each trained for the same time on the same images, then
+PSNR-Y against the time per pixel, at every order that a candidate runs at.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,11 +20,13 @@ from trainer.config import TrainConfig
 from trainer.data import Pictures, load_pictures, validation_pairs
 from trainer.evaluate import Pairs, validate
 from trainer.experiments.summary import markdown
+from trainer.experiments.worth import Worth, worth
 from trainer.loop import MODEL, train
 from trainer.plot import COLOURS, drawing
 from trainer.presets import preset
 from trainer.speed import ROUNDS, SIDE, seconds_per_pixel, work_clock
 from trainer.state import NAME, load_state
+from trainer.teaching import with_targets
 
 LENGTHS = "lengths.json"
 _WARM, _TIMED = 2, 4  # steps by which a candidate's speed is told
@@ -32,16 +34,18 @@ _WARM, _TIMED = 2, 4  # steps by which a candidate's speed is told
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """The released network with some of its choices changed."""
+    """The first network of its group with some choices changed."""
 
     name: str
     about: str
-    changes: dict[str, Any]
+    changes: dict[str, Any]  # of the generator
     dial: bool = True  # trained with the order drawn at random
+    training: dict[str, Any] = field(default_factory=dict)  # choices of the training that are changed
+    taught: bool = False  # trained on a teacher's targets, too
 
 
 _EULER: dict[str, Any] = {"solver": "euler", "orders": ()}
-CANDIDATES = (
+NETWORKS = (
     Candidate("light", "the released one", {}),
     Candidate("euler-only", "the same, never trained at another order", _EULER, dial=False),
     Candidate("rk4-only", "the same, never trained at another order", {"orders": ()}, dial=False),
@@ -58,6 +62,41 @@ CANDIDATES = (
         "dense", "8 dense blocks, 3 layers of growth 16", {"block": "dense", "blocks": 8, "layers": 3, "growth": 16}
     ),
 )
+ATTENTIONS = (
+    Candidate("wide", "temperature 4, keys pooled by 4, windows of 16, 24 channels compared, gate from means", {}),
+    Candidate("sharp", "temperature 1", {"temperature": 1.0}),
+    Candidate("sharper", "temperature 0.25", {"temperature": 0.25}),
+    Candidate("learned", "a learned temperature, from 1", {"temperature": 1.0, "learned_temperature": True}),
+    Candidate("unpooled", "keys of every position, temperature 1", {"pool": 1, "temperature": 1.0}),
+    Candidate("broad", "48 channels compared, temperature 1", {"embedding": 48, "temperature": 1.0}),
+    Candidate("window-24", "windows of 24, temperature 1", {"window": 24, "temperature": 1.0}),
+    Candidate("spread", "gate from means and deviations", {"squeeze": "mean-deviation"}),
+    Candidate("unattended", "no attention", {"attention": "none", "attended": None}),
+)
+RECIPES = (
+    Candidate("original-adam", "L1 to the original, Adam", {}),
+    Candidate("original-muon", "L1 to the original, Muon", {}, training={"optimiser": "muon"}),
+    Candidate("teacher-adam", "0.75 L1 to the teacher + 0.25 to the original, Adam", {}, taught=True),
+    Candidate("teacher-muon", "the same, Muon", {}, training={"optimiser": "muon"}, taught=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Candidates that are compared with each other."""
+
+    title: str
+    preset: str  # without its scale
+    batch: int
+    candidates: tuple[Candidate, ...]
+    columns: tuple[str, ...] = ()  # "worth": what the attention of the trained weights is worth
+
+
+GROUPS: dict[str, Group] = {
+    "networks": Group("Which network to train in earnest", "psnr", 8, NETWORKS),
+    "attentions": Group("Which form of attention", "wide", 4, ATTENTIONS, ("worth",)),
+    "recipes": Group("Whether a teacher and Muon pay", "wide", 4, RECIPES, ("worth",)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +108,7 @@ class Result:
     steps: int
     seconds: dict[int | None, float]  # per input pixel, by order
     psnr: dict[int | None, float]  # PSNR-Y in dB, by order
+    worth: Worth | None = None  # at the first order
 
     def label(self, order: int | None) -> str:
         return self.candidate.name if order is None else f"{self.candidate.name}, order {order}"
@@ -81,6 +121,8 @@ def run_choice(
     *,
     scale: int,
     budget: float,
+    group: str = "networks",
+    targets: Path | None = None,
     part: tuple[int, int] = (1, 1),
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[str]:
@@ -89,50 +131,81 @@ def run_choice(
     How many steps that is gets measured once, by the first part, and noted in the folder. part: as in `run_paper`.
     Yields lines about what happens. Raises what `train` raises, and BadOption.
     """
-    base = replace(preset(f"psnr-x{scale}"), batch=8, warmup=60, iterations=1, budget=None, keep=1)
+    chosen = GROUPS[group]
+    base = replace(
+        preset(f"{chosen.preset}-x{scale}"), batch=chosen.batch, warmup=60, iterations=1, budget=None, keep=1
+    )
     pictures = load_pictures(data, smallest=2 * base.generator.patch * scale)
-    steps = _lengths(folder, base, pictures, budget, first=part[0] == 1)
-    for number, candidate in enumerate(CANDIDATES, start=1):
+    taught = _taught(chosen, pictures, targets)
+    steps = _lengths(folder, base, chosen, pictures, taught, budget, first=part[0] == 1)
+    for number, candidate in enumerate(chosen.candidates, start=1):
         config, run = replace(_config(base, candidate), iterations=steps[candidate.name]), folder / candidate.name
         if (number - part[0]) % part[1] or _is_finished(run, config):
             continue
-        yield f"[{number}/{len(CANDIDATES)}] {candidate.name}: {config.iterations} steps"
-        for _ in train(config, pictures, run, should_stop=should_stop):
+        yield f"[{number}/{len(chosen.candidates)}] {candidate.name}: {config.iterations} steps"
+        for _ in train(config, taught if candidate.taught else pictures, run, should_stop=should_stop):
             pass
         if should_stop():
             return
-    if not all(_is_finished(folder / c.name, replace(base, iterations=steps[c.name])) for c in CANDIDATES):
+    if not all(_is_finished(folder / c.name, replace(base, iterations=steps[c.name])) for c in chosen.candidates):
         yield "other parts are not finished yet: run the same command again for the table"
         return
     pairs = list(validation_pairs(load_pictures([val], smallest=8 * scale), scale, 512))
-    results = _measured(folder, steps, pairs)
+    results = _measured(folder, chosen, steps, pairs)
     _draw(results, folder / "figure.png", scale)
+    command = (
+        f"dagan train choose --group {group} --data DATA --val VAL --run RUN --scale {scale} --each {budget / 60:g}m"
+    )
+    if any(candidate.taught for candidate in chosen.candidates):
+        command += " --targets TARGETS"
     with whole_or_absent(folder / "README.md") as target:
-        target.write_text(_report(results, scale, budget, base, pictures))
+        target.write_text(_report(chosen, results, command, scale, budget, base, pictures))
     yield f"written: {folder / 'README.md'}"
+
+
+def _taught(group: Group, pictures: Pictures, targets: Path | None) -> Pictures:
+    """The images with a teacher's targets, for the candidates that need them."""
+    if not any(candidate.taught for candidate in group.candidates):
+        return pictures
+    if targets is None:
+        raise BadOption("some candidates have a teacher", hint="name the folder of its results with --targets")
+    return with_targets(pictures, targets)
 
 
 def _config(base: TrainConfig, candidate: Candidate) -> TrainConfig:
     generator = replace(base.generator, **candidate.changes)
-    return replace(base, generator=generator, order_odds=base.order_odds if candidate.dial else ())
+    odds = base.order_odds if candidate.dial else ()
+    return replace(base, generator=generator, order_odds=odds, **candidate.training)
 
 
 def _is_finished(run: Path, config: TrainConfig) -> bool:
     return (run / NAME).exists() and load_state(run)["step"] >= (config.iterations or 0)
 
 
-def _lengths(folder: Path, base: TrainConfig, pictures: Pictures, budget: float, *, first: bool) -> dict[str, int]:
+def _lengths(
+    folder: Path,
+    base: TrainConfig,
+    group: Group,
+    pictures: Pictures,
+    taught: Pictures,
+    budget: float,
+    *,
+    first: bool,
+) -> dict[str, int]:
     """Steps of each candidate, by name."""
     path = folder / LENGTHS
     if not path.exists():
         if not first:
             raise BadOption(f"{path} is not there yet", hint="start part 1 first: it measures how long a step takes")
-        seconds = {candidate.name: _seconds(_config(base, candidate), pictures) for candidate in CANDIDATES}
+        seconds = {
+            candidate.name: _seconds(_config(base, candidate), taught if candidate.taught else pictures)
+            for candidate in group.candidates
+        }
         with whole_or_absent(path) as target:
             target.write_text(json.dumps({name: int(budget / each) for name, each in seconds.items()}))
     try:
         noted = json.loads(path.read_text())
-        return {candidate.name: int(noted[candidate.name]) for candidate in CANDIDATES}
+        return {candidate.name: int(noted[candidate.name]) for candidate in group.candidates}
     except (ValueError, KeyError, TypeError) as error:
         raise BadOption(f"{path} cannot be read", hint="remove it, or use another --run folder") from error
 
@@ -152,12 +225,12 @@ def _seconds(config: TrainConfig, pictures: Pictures) -> float:
     return total
 
 
-def _measured(folder: Path, steps: dict[str, int], pairs: Pairs) -> list[Result]:
-    networks = [load_generator(folder / candidate.name / MODEL).generator for candidate in CANDIDATES]
+def _measured(folder: Path, group: Group, steps: dict[str, int], pairs: Pairs) -> list[Result]:
+    networks = [load_generator(folder / candidate.name / MODEL).generator for candidate in group.candidates]
     points = [(network, order) for network in networks for order in network.config.orders or (None,)]
     times = seconds_per_pixel(points, work_clock)
     results = []
-    for candidate, network in zip(CANDIDATES, networks, strict=True):
+    for candidate, network in zip(group.candidates, networks, strict=True):
         found = {order: time for (of, order), time in zip(points, times, strict=True) if of is network}
         results.append(
             Result(
@@ -166,6 +239,7 @@ def _measured(folder: Path, steps: dict[str, int], pairs: Pairs) -> list[Result]
                 steps[candidate.name],
                 found,
                 {order: validate(network, pairs, order) for order in found},
+                worth(network, pairs, next(iter(found))) if "worth" in group.columns else None,
             )
         )
     return results
@@ -193,7 +267,15 @@ def _draw(results: list[Result], target: Path, scale: int) -> None:
             figure.savefig(part, format="png", dpi=130)
 
 
-def _report(results: list[Result], scale: int, budget: float, base: TrainConfig, pictures: Pictures) -> str:
+def _report(
+    group: Group,
+    results: list[Result],
+    command: str,
+    scale: int,
+    budget: float,
+    base: TrainConfig,
+    pictures: Pictures,
+) -> str:
     """Markdown, the best first order by order."""
     first = results[0]
     unit = min(first.seconds.values())
@@ -210,26 +292,43 @@ def _report(results: list[Result], scale: int, budget: float, base: TrainConfig,
                     f"{psnr:.3f}",
                     f"{1e6 * seconds:.2f}",
                     f"{seconds / unit:.2f}",
+                    *_worth_cells(result, order),
                 ]
             )
     header = ["network", "what it is", "parameters", "steps", "PSNR-Y, dB", "µs per input pixel", "relative time"]
+    note = ""
+    if first.worth is not None:
+        header += ["spatial attention, dB", "channel attention, dB"]
+        note = """
+The last two columns are what the attention of the trained weights is worth at the first order: the PSNR-Y that is lost
+when the softmax is replaced by the plain mean of its window, and each gate by its mean over all held-out images.
+"""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "one CPU thread"
     trained = (
         f"Adam at {base.lr:g}, warm-up of {base.warmup} steps, cosine, batches of {base.batch} crops of "
         f"{base.generator.patch} px, {len(pictures.pixels)} pictures (fingerprint {pictures.fingerprint}), one seed"
     )
-    return f"""# Which network to train in earnest, x{scale}
+    return f"""# {group.title}, x{scale}
 
-Each candidate is the released network with one choice changed, and was trained for the same **{budget / 60:.3g} minutes
+Each candidate is the first one with one choice changed, and was trained for the same **{budget / 60:.3g} minutes
 of processor time** on {device}: {trained}.
 PSNR-Y is that of the averaged weights on the centre 512 px of each held-out picture. Times are of one forward pass over
 {SIDE} x {SIDE} input pixels, fp32, the median of {ROUNDS - 1} rounds in which the candidates took turns.
 
+{note}
 ```
-dagan train choose --data DATA --val VAL --run RUN --scale {scale} --each {budget / 60:g}m
+{command}
 ```
 
 ![PSNR against time per pixel](figure.png)
 
 {markdown(header, rows)}
 """
+
+
+def _worth_cells(result: Result, order: int | None) -> list[str]:
+    if result.worth is None:
+        return []
+    if order != next(iter(result.psnr)) or result.candidate.changes.get("attention") == "none":
+        return ["", ""]
+    return [f"{result.worth.spatial:+.3f}", f"{result.worth.channel:+.3f}"]

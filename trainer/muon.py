@@ -1,0 +1,118 @@
+"""Muon (Jordan et al., 2024) for convolution kernels, with Adam for all other parameters, as one optimiser.
+
+Muon replaces the momentum of a matrix by the nearest orthogonal matrix, so that a step moves all directions of a kernel
+equally far. The scale is that of Liu et al., "Muon is Scalable for LLM Training" (2025): the root mean square of an
+update is 0.2 of the learning rate, about that of Adam, so that both share one rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import sqrt
+from typing import Any, overload
+
+import torch
+from torch import Tensor, nn
+
+from dagan_cli.model.generator import Generator
+from trainer.baselines import Baseline
+
+MOMENTUM = 0.95
+RMS = 0.2  # of an update, as a share of the learning rate
+_STEPS = 5
+_QUINTIC = (3.4445, -4.7750, 2.0315)  # of the Newton-Schulz iteration; the reference implementation's
+
+
+class Muon(torch.optim.Optimizer):
+    """Nesterov momentum, orthogonalised, for `kernels` (out, in, h, w); `Adam` without weight decay for `others`.
+
+    `param_groups` holds both, so that one learning rate and one state serve them.
+    """
+
+    def __init__(
+        self, kernels: Iterable[nn.Parameter], others: Iterable[nn.Parameter], lr: float, beta2: float
+    ) -> None:
+        groups = [{"params": list(kernels), "muon": True}, {"params": list(others), "muon": False}]
+        super().__init__(groups, {"lr": lr, "betas": (0.9, beta2), "eps": 1e-8})
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Update every parameter that has a gradient."""
+        assert closure is None, "a closure is not supported"
+        for group in self.param_groups:
+            having = [p for p in group["params"] if p.grad is not None]
+            if group["muon"]:
+                self._muon(having, group["lr"])
+            else:
+                self._adam(having, group)
+
+    def _muon(self, parameters: list[Tensor], lr: float) -> None:
+        by_shape: dict[torch.Size, list[Tensor]] = {}
+        for parameter in parameters:
+            by_shape.setdefault(parameter.shape, []).append(parameter)
+        for shape, alike in by_shape.items():
+            moments = [self._moment(parameter, "momentum") for parameter in alike]
+            grads = [p.grad for p in alike if p.grad is not None]
+            torch._foreach_lerp_(moments, grads, 1 - MOMENTUM)  # type: ignore[attr-defined]
+            looking_ahead = torch._foreach_lerp(grads, moments, MOMENTUM)  # type: ignore[attr-defined]
+            updates = orthogonal(torch.stack([update.flatten(1) for update in looking_ahead]))  # (K, out, in*h*w)
+            scale = -lr * RMS * sqrt(max(updates.shape[1:]))
+            for parameter, update in zip(alike, updates, strict=True):
+                parameter.add_(update.view(shape), alpha=scale)
+
+    def _adam(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        if not parameters:
+            return
+        first, second, rate, eps = *group["betas"], group["lr"], group["eps"]
+        means = [self._moment(p, "exp_avg") for p in parameters]
+        squares = [self._moment(p, "exp_avg_sq") for p in parameters]
+        grads = [p.grad for p in parameters if p.grad is not None]
+        torch._foreach_lerp_(means, grads, 1 - first)  # type: ignore[attr-defined]
+        torch._foreach_mul_(squares, second)  # type: ignore[attr-defined]
+        torch._foreach_addcmul_(squares, grads, grads, 1 - second)  # type: ignore[attr-defined]
+        for parameter, mean, square in zip(parameters, means, squares, strict=True):
+            steps = self.state[parameter]["step"] = self.state[parameter].get("step", 0) + 1
+            deviation = square.sqrt().div_(sqrt(1 - second**steps)).add_(eps)
+            parameter.addcdiv_(mean, deviation, value=-rate / (1 - first**steps))
+
+    def _moment(self, parameter: Tensor, name: str) -> Tensor:
+        state = self.state[parameter]
+        if name not in state:
+            state[name] = torch.zeros_like(parameter)
+        return state[name]
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """(K, M, N) -> the same shape, fp32: singular values brought to about 1, between 0.7 and 1.2 (Newton-Schulz)."""
+    x = matrices.float()
+    turned = x.shape[1] > x.shape[2]
+    if turned:
+        x = x.mT
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-12)
+    a, b, c = _QUINTIC
+    for _ in range(_STEPS):
+        square = x @ x.mT
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.mT if turned else x
+
+
+def optimiser(network: Baseline, kind: str, lr: float, beta2: float) -> torch.optim.Optimizer:
+    """Adam, or Muon for the 3x3 kernels between features and Adam for all else, the first and the last layer too."""
+    parameters = list(network.parameters())
+    if kind == "adam":
+        return torch.optim.Adam(parameters, lr=lr, betas=(0.9, beta2), fused=parameters[0].is_cuda)
+    named = dict(network.named_parameters())
+    kernels = {name for name, p in named.items() if p.ndim == 4 and p.shape[-1] > 1 and not _is_at_an_end(network, p)}
+    return Muon([named[n] for n in named if n in kernels], [named[n] for n in named if n not in kernels], lr, beta2)
+
+
+def _is_at_an_end(network: Baseline, parameter: nn.Parameter) -> bool:
+    """True for the layers that read or make pixels."""
+    if isinstance(network, Generator):
+        ends = (network.sfe1, network.upsampler)
+        return any(parameter is own for layer in ends for own in layer.parameters())
+    return 3 in parameter.shape[:2]
