@@ -4,15 +4,20 @@
 >>> upscaler = Upscaler.load("dagan-x4-psnr")
 >>> big = upscaler(frames)  # (N, 3, H, W) in [0, 1] -> (N, 3, 4H, 4W)
 
-Importing this package imports nothing else: `--help` must not wait for torch.
+Importing this package imports nothing heavy: `--help` must not wait for torch. It is imported before torch is, so here
+is the place to say how torch's threads shall wait.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dagan_cli.waiting import wait_briefly
+
 if TYPE_CHECKING:
     from dagan_cli.upscaler import Upscaler as Upscaler
+
+wait_briefly()
 
 __version__ = "0.1.0"
 __all__ = ["Upscaler", "__version__"]

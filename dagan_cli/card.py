@@ -65,7 +65,7 @@ def _uses(facts: dict[str, Any]) -> str:
         kind = "fidelity: the highest PSNR, no invented detail"
     else:
         return "super-resolution"
-    spoilt = training.get("degradation", "none") != "none"
+    spoilt = _is_degraded(facts)
     return kind + (", for compressed, noisy and blurred sources" if spoilt else ", for clean sources")
 
 
@@ -128,7 +128,8 @@ def _training(facts: dict[str, Any], licence: str) -> list[tuple[str, str]]:
         ("batch", training.get("batch")),
         ("loss", training.get("loss")),
         ("adversarial phase", ", ".join(f"{key} {_plain(v)}" for key, v in gan.items() if v not in (None, {}, []))),
-        ("degradations", training.get("degradation")),
+        ("degradations", "those of given pairs" if facts.get("pairs") else training.get("degradation")),
+        ("teacher", _teacher(facts)),
         ("time of the last phase", _duration(facts.get("seconds"))),
         ("hardware", facts.get("hardware")),
         ("seed", training.get("seed")),
@@ -149,6 +150,18 @@ def _earlier(facts: dict[str, Any]) -> str:
         parts.append(" ".join(words) + (" of spoilt inputs" if spoilt else ""))
         parts += [str(one["note"])] if one.get("note") else []
     return "; ".join(parts)
+
+
+def _teacher(facts: dict[str, Any]) -> str:
+    """Who made the targets that it learnt from beside the originals."""
+    teacher = _mapping(facts.get("teacher"))
+    said = [(name, _plain(teacher[name])) for name in ("source", "licence", "sha256") if name in teacher]
+    return ", ".join([_plain(teacher.get("name", "")), *(f"{name} {value}" for name, value in said)]) if teacher else ""
+
+
+def _is_degraded(facts: dict[str, Any]) -> bool:
+    """True if it was trained on inputs that are more than reduced."""
+    return bool(facts.get("pairs")) or _mapping(facts.get("training")).get("degradation", "none") != "none"
 
 
 def _mixed(mix: Any) -> str:
@@ -205,7 +218,7 @@ def _failures(facts: dict[str, Any]) -> list[str]:
         lines.append("Detail is invented. Do not use it where a picture is evidence or a measurement.")
     else:
         lines.append("Grass, hair and other fine texture come out smooth: it shows the mean of what could have been.")
-    if training.get("degradation", "none") == "none":
+    if not _is_degraded(facts):
         lines.append("It has seen clean, bicubically reduced pictures alone: noise, blocks and halos are enlarged.")
     else:
         lines.append("Grain that is meant to be there may be taken for noise and removed.")

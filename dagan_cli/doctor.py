@@ -21,6 +21,7 @@ def examine() -> dict[str, Any]:
     from dagan_cli.engine.memory import free_host_memory
     from dagan_cli.engine.precision import choose
     from dagan_cli.media.video_encoder import can_encode
+    from dagan_cli.waiting import described
     from weights.catalog import CATALOG
 
     choice = choose()
@@ -40,6 +41,7 @@ def examine() -> dict[str, Any]:
             "why": choice.why,
         },
         "threads": torch.get_num_threads(),
+        "waiting": described(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "free_memory_gib": round(free_host_memory() / 2**30, 1),
         "encoders": [name for name in ENCODERS if can_encode(name)],

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+import dagan_cli  # noqa: F401, before torch: it says how torch's threads wait
+
+# isort: split
+import numpy as np
 import torch
 
 from dagan_cli.__main__ import with_verb
@@ -43,6 +49,7 @@ class Ran(NamedTuple):
 
 
 Cli = Callable[..., Ran]
+SEED = int(os.environ.get("DAGAN_TEST_SEED", "0"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -60,9 +67,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if not item.get_closest_marker("corpus")]
 
 
-@pytest.fixture(autouse=True)
-def _seeded() -> None:
-    torch.manual_seed(0)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    seed_all()  # for the fixtures that this test is the first to need
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    seed_all()  # whatever the fixtures drew
+
+
+def seed_all() -> None:
+    """Seed every generator that a test may draw from without one of its own; DAGAN_TEST_SEED chooses another seed."""
+    torch.manual_seed(SEED)
+    np.random.seed(SEED)
+    random.seed(SEED)
 
 
 @pytest.fixture(autouse=True)

@@ -81,6 +81,18 @@ def test_a_card_names_the_phases_that_came_before():
     assert "before them" not in made(earlier=[])
 
 
+def test_a_card_names_the_teacher_and_its_licence():
+    teacher = {"name": "SPAN", "source": "hongyuanyu/SPAN", "licence": "Apache-2.0", "sha256": "ca85"}
+    assert "| teacher | SPAN, source hongyuanyu/SPAN, licence Apache-2.0, sha256 ca85 |" in made(teacher=teacher)
+    assert "| teacher |" not in made()
+
+
+def test_a_model_of_given_pairs_is_for_degraded_sources():
+    text = made(pairs=True, training={"gan": None, "degradation": "none"}, phase="pixel")
+    assert "compressed, noisy" in text
+    assert "| degradations | those of given pairs |" in text
+
+
 def test_a_run_that_was_never_measured_says_so():
     assert "Not measured" in made(training={"gan": None}, phase="pixel")
     assert "30.12 dB" in made(training={"gan": None}, val_psnr_y=30.123)
@@ -116,7 +128,19 @@ def test_a_licence_that_the_hub_has_no_name_for_is_told_in_words(tmp_path):
 
 @pytest.mark.parametrize("value", [None, 7, "x", [], [1], {"a": 1}, {"a": {"b": {"c": None}}}, True, float("nan")])
 @pytest.mark.parametrize(
-    "key", ["training", "metrics", "lpips", "licence", "training_data", "seconds", "iterations", "earlier"]
+    "key",
+    [
+        "training",
+        "metrics",
+        "lpips",
+        "licence",
+        "training_data",
+        "seconds",
+        "iterations",
+        "earlier",
+        "teacher",
+        "pairs",
+    ],
 )
 def test_a_card_can_be_written_whatever_a_file_says(key, value, tmp_path):
     metadata(made(**{key: value}), tmp_path)

@@ -54,12 +54,13 @@ def test_the_published_file_is_half_precise_measured_and_signed(run, tmp_path, c
             assert facts["metrics"]["val"][f"order {order}"] == pytest.approx(measured, abs=2e-3)
 
 
-def test_a_model_for_real_sources_is_measured_on_spoilt_ones_and_along_the_dial(run, tmp_path, capsys):
+@pytest.mark.parametrize("facts", [{"training": {"degradation": "medium"}}, {"training": {}, "pairs": True}])
+def test_a_model_for_real_sources_is_measured_on_spoilt_ones_and_along_the_dial(run, tmp_path, capsys, facts):
     folder, val = run
     torch.manual_seed(3)
     start = tmp_path / "start.safetensors"
     start.write_bytes(save_model(Generator(SMALL), {"iterations": 5}))
-    facts = {"training": {"degradation": "medium"}, "phase": "adversarial"}
+    facts = facts | {"phase": "adversarial"}
     (folder / "model.safetensors").write_bytes(save_model(Generator(SMALL), facts))
     out = tmp_path / "out.safetensors"
     command = ["train", "release", str(folder), "-o", str(out), "--val", str(val)]

@@ -81,7 +81,12 @@ def _history(facts: dict[str, Any], scale: int) -> list[dict[str, Any]]:
     """What a file says of its training, phase by phase. It may say anything."""
     earlier, training = facts.get("earlier"), facts.get("training")
     degradation = training.get("degradation", "none") if isinstance(training, dict) else "none"
-    last = {name: facts[name] for name in ("phase", "iterations", "seconds", "note") if facts.get(name) is not None}
+    degradation = "pairs" if facts.get("pairs") else degradation
+    last = {
+        name: facts[name]
+        for name in ("phase", "iterations", "seconds", "note", "teacher")
+        if facts.get(name) is not None
+    }
     return [*(earlier if isinstance(earlier, list) else ()), {"scale": scale, "degradations": degradation, **last}]
 
 
