@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from dagan_cli.errors import BadOption
+from dagan_cli.model.generator import Generator
 from trainer.config import TrainConfig, read_config
 from trainer.presets import PRESETS, preset
 
@@ -133,6 +134,25 @@ def test_a_schedule_that_falls_needs_an_end(schedule):
     for end in ({"iterations": 10}, {"budget": 60.0}):
         assert TrainConfig.from_dict({"schedule": schedule} | end).schedule == schedule
     assert TrainConfig.from_dict(ENDLESS).iterations is None
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_the_networks_to_come_attend_in_few_blocks_and_the_fast_one_is_small(scale):
+    wide, fast = preset(f"wide-x{scale}").generator, preset(f"fast-x{scale}").generator
+    assert (wide.blocks, wide.channels, wide.attended) == (10, 48, (5, 10))
+    assert (fast.attention, len(fast.attended or ())) == ("spatial-channel", 1)
+    counts = [sum(parameter.numel() for parameter in Generator(config).parameters()) for config in (wide, fast)]
+    assert counts[1] < 100_000 < counts[0] < 520_000
+
+
+@pytest.mark.parametrize("name", ["target_weight", "gan.target_weight"])
+@pytest.mark.parametrize(
+    "ramp", [[], 0.5, [0.5], [[0, 2]], [[0, -1]], [[1, 0], [0, 1]], [[0, "1"]], [[0, 1, 2]], [[2, 0]]]
+)
+def test_a_ramp_that_makes_no_sense_is_refused(name, ramp):
+    values = {"target_weight": ramp} if "." not in name else {"gan": {"budget": 60.0, "target_weight": ramp}}
+    with pytest.raises(BadOption, match="target_weight"):
+        TrainConfig.from_dict({"budget": 60.0} | values)
 
 
 def test_the_released_models_are_dual_attention_fourth_order_with_a_dial():

@@ -11,6 +11,7 @@ import torch
 
 from dagan_cli.errors import BadOption
 from dagan_cli.model.checkpoint import load_generator
+from tests.test_trainer_adversarial_phase import log
 from tests.test_trainer_data import batch_of, levels, noise, places, write
 from tests.test_trainer_loop import CONFIG, equal, run
 from trainer.config import value_at
@@ -145,6 +146,8 @@ def test_a_run_with_a_teacher_and_muon_goes_on_to_the_bit_and_only_with_that_tea
     config = replace(CONFIG, optimiser="muon", iterations=6, target_weight=((0.0, 0.75), (1.0, 0.0)))
     given = {"targets": tmp_path / "targets"}
     run(config, tmp_path / "data", tmp_path / "whole", **given)
+    for line, share in zip(log(tmp_path / "whole"), (0.75, 0.625, 0.5, 0.375, 0.25, 0.125), strict=True):
+        assert line["loss"] == pytest.approx(share * line["target"] + (1 - share) * line["original"], rel=1e-5)
     run(config, tmp_path / "data", tmp_path / "parts", steps=3, **given)
     run(config, tmp_path / "data", tmp_path / "parts", **given)
     assert equal(load_state(tmp_path / "whole"), load_state(tmp_path / "parts"))

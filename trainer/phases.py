@@ -87,18 +87,20 @@ class PixelPhase:
 
     def _gradients(self, lr: Tensor, hr: Tensor, order: int | None, _: bool) -> Terms:
         config = self._config
-        loss = torch.zeros((), device=lr.device)
+        terms: Terms = {}
         for small, large in _parts(lr, hr, config.accumulate):
             with _autocast(lr.device, self._half):
                 fake = self._generator(small, order)
-            original, *target = large.split(3, dim=1)
-            part = PIXEL[config.loss](fake.float(), original)
-            if target:
-                part = part.lerp(PIXEL[config.loss](fake.float(), *target), self._target_weight)
-            part = part / config.accumulate
-            part.backward()
-            loss += part.detach()
-        return {"loss": loss, "norm": _gathered_norm(self._generator.parameters(), config.clip)}
+            references = dict(zip(("original", "target"), large.split(3, dim=1), strict=False))
+            apart = {name: PIXEL[config.loss](fake.float(), image) for name, image in references.items()}
+            loss = apart["original"]
+            if "target" in apart:
+                loss = loss.lerp(apart["target"], self._target_weight)
+            (loss / config.accumulate).backward()
+            for name, term in ({"loss": loss} | (apart if len(apart) > 1 else {})).items():
+                share = term.detach() / config.accumulate
+                terms[name] = terms[name] + share if name in terms else share
+        return terms | {"norm": _gathered_norm(self._generator.parameters(), config.clip)}
 
     def state(self) -> dict[str, Any]:
         return {"optimiser": self._optimiser.state_dict()}
