@@ -220,7 +220,10 @@ def choose(
     run: Annotated[Path, typer.Option("--run", help="Folder of all runs; what is finished there is not run again.")],
     group: Annotated[str, typer.Option("--group", help="networks, attentions or recipes.")] = "networks",
     targets: Annotated[
-        Path | None, typer.Option("--targets", help="A teacher's results for --data, for the recipes.")
+        Path | None, typer.Option("--targets", help="A teacher's results for --data, for the recipes or with --start.")
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option("--start", help="Model whose convolutions all candidates begin with.")
     ] = None,
     each: Annotated[str, typer.Option("--each", help="Processor time of each candidate, such as 20m.")] = "20m",
     scale: Annotated[int, typer.Option("--scale", help="2 or 4.")] = 4,
@@ -239,7 +242,7 @@ def choose(
         keep_freed_memory()
         with StopSignals().caught() as stop:
             shared = {"scale": scale, "budget": time_budget(each), "part": _part(part)}
-            shared |= {"group": group, "targets": targets}
+            shared |= {"group": group, "targets": targets, "start": start}
             for line in run_choice(data, val, run, **shared, should_stop=stop):
                 say(line)
         raise typer.Exit(stop.exit_code if stop() else 0)

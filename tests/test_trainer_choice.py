@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dagan_cli.errors import BadOption
@@ -74,6 +75,14 @@ def test_recipes_are_compared_with_a_teacher_beside_the_originals(pictures, monk
     assert float(rows["teacher"][4]) < float(rows["original"][4])  # PSNR
     assert "spatial attention, dB" in report
     assert "--targets TARGETS" in report
+    again = tmp_path / "again"
+    start = tmp_path / "run" / "original" / "model.safetensors"
+    list(run_choice([pictures], pictures, again, targets=targets, start=start, **run))
+    assert "--start MODEL --targets TARGETS" in (again / "README.md").read_text()
+    body = load_generator(again / "body.safetensors").generator
+    begun = load_generator(start).generator
+    assert body.config.attention == "none"
+    assert torch.equal(body.fusion1.weight, begun.fusion1.weight)
     taught = load_generator(tmp_path / "run" / "teacher" / "model.safetensors").provenance
     assert taught["teacher"] == {"name": "black", "source": "here", "licence": "CC0", "sha256": "00"}
     assert "teacher" not in load_generator(tmp_path / "run" / "original" / "model.safetensors").provenance

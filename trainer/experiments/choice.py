@@ -15,8 +15,9 @@ import torch
 
 from dagan_cli.errors import BadOption
 from dagan_cli.media.atomic import whole_or_absent
-from dagan_cli.model.checkpoint import load_generator
-from trainer.config import TrainConfig
+from dagan_cli.model.checkpoint import load_generator, save_model
+from dagan_cli.model.generator import Generator
+from trainer.config import Optimiser, TrainConfig
 from trainer.data import Pictures, load_pictures, validation_pairs
 from trainer.evaluate import Pairs, validate
 from trainer.experiments.summary import markdown
@@ -89,13 +90,14 @@ class Group:
     preset: str  # without its scale
     batch: int
     candidates: tuple[Candidate, ...]
+    optimiser: Optimiser = "adam"
     columns: tuple[str, ...] = ()  # "worth": what the attention of the trained weights is worth
 
 
 GROUPS: dict[str, Group] = {
     "networks": Group("Which network to train in earnest", "psnr", 8, NETWORKS),
-    "attentions": Group("Which form of attention", "wide", 4, ATTENTIONS, ("worth",)),
-    "recipes": Group("Whether a teacher and Muon pay", "wide", 4, RECIPES, ("worth",)),
+    "attentions": Group("Which form of attention", "wide", 4, ATTENTIONS, "muon", ("worth",)),
+    "recipes": Group("Whether a teacher and Muon pay", "wide", 4, RECIPES, columns=("worth",)),
 }
 
 
@@ -123,27 +125,39 @@ def run_choice(
     budget: float,
     group: str = "networks",
     targets: Path | None = None,
+    start: Path | None = None,
     part: tuple[int, int] = (1, 1),
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[str]:
     """Train every candidate for `budget` seconds of processor time, and write README.md and figure into `folder`.
 
+    targets: a teacher's results for the data, for candidates that have one, or, with `start`, for all. start: a model
+    whose weights all candidates begin with, but for those of its attention, which each form learns from nothing.
     How many steps that is gets measured once, by the first part, and noted in the folder. part: as in `run_paper`.
     Yields lines about what happens. Raises what `train` raises, and BadOption.
     """
     chosen = GROUPS[group]
     base = replace(
-        preset(f"{chosen.preset}-x{scale}"), batch=chosen.batch, warmup=60, iterations=1, budget=None, keep=1
+        preset(f"{chosen.preset}-x{scale}"),
+        batch=chosen.batch,
+        optimiser=chosen.optimiser,
+        warmup=60,
+        iterations=1,
+        budget=None,
+        keep=1,
     )
     pictures = load_pictures(data, smallest=2 * base.generator.patch * scale)
+    body = None if start is None else _body(start, folder)
     taught = _taught(chosen, pictures, targets)
+    if body is not None and targets is not None:
+        pictures = taught = with_targets(pictures, targets)
     steps = _lengths(folder, base, chosen, pictures, taught, budget, first=part[0] == 1)
     for number, candidate in enumerate(chosen.candidates, start=1):
         config, run = replace(_config(base, candidate), iterations=steps[candidate.name]), folder / candidate.name
         if (number - part[0]) % part[1] or _is_finished(run, config):
             continue
         yield f"[{number}/{len(chosen.candidates)}] {candidate.name}: {config.iterations} steps"
-        for _ in train(config, taught if candidate.taught else pictures, run, should_stop=should_stop):
+        for _ in train(config, taught if candidate.taught else pictures, run, start=body, should_stop=should_stop):
             pass
         if should_stop():
             return
@@ -158,9 +172,21 @@ def run_choice(
     )
     if any(candidate.taught for candidate in chosen.candidates):
         command += " --targets TARGETS"
+    if start is not None:
+        command += " --start MODEL" + (" --targets TARGETS" if targets is not None else "")
     with whole_or_absent(folder / "README.md") as target:
-        target.write_text(_report(chosen, results, command, scale, budget, base, pictures))
+        target.write_text(_report(chosen, results, command, start, scale, budget, base, pictures))
     yield f"written: {folder / 'README.md'}"
+
+
+def _body(start: Path, folder: Path) -> Path:
+    """The model without its attention, as a file in the folder. Raises BadModel."""
+    model = load_generator(start)
+    body = Generator(replace(model.generator.config, attention="none", attended=None))
+    body.load_state_dict({name: model.generator.state_dict()[name] for name in body.state_dict()})
+    with whole_or_absent(folder / "body.safetensors") as part:
+        part.write_bytes(save_model(body, model.provenance))
+    return folder / "body.safetensors"
 
 
 def _taught(group: Group, pictures: Pictures, targets: Path | None) -> Pictures:
@@ -271,6 +297,7 @@ def _report(
     group: Group,
     results: list[Result],
     command: str,
+    start: Path | None,
     scale: int,
     budget: float,
     base: TrainConfig,
@@ -304,10 +331,16 @@ The last two columns are what the attention of the trained weights is worth at t
 when the softmax is replaced by the plain mean of its window, and each gate by its mean over all held-out images.
 """
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "one CPU thread"
+    optimiser = base.optimiser.capitalize()
     trained = (
-        f"Adam at {base.lr:g}, warm-up of {base.warmup} steps, cosine, batches of {base.batch} crops of "
+        f"{optimiser} at {base.lr:g}, warm-up of {base.warmup} steps, cosine, batches of {base.batch} crops of "
         f"{base.generator.patch} px, {len(pictures.pixels)} pictures (fingerprint {pictures.fingerprint}), one seed"
     )
+    if start is not None:
+        steps = load_generator(start).provenance.get("iterations")
+        trained += f"; all began with the convolutions of one model after {steps:,} steps"
+    if pictures.teacher is not None:
+        trained += f"; {base.target_weight[0][1]:g} of the loss was to {pictures.teacher['name']}"
     return f"""# {group.title}, x{scale}
 
 Each candidate is the first one with one choice changed, and was trained for the same **{budget / 60:.3g} minutes
