@@ -69,19 +69,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    seed_all()  # for the fixtures that this test is the first to need
+    seed_all(SEED)  # for the fixtures that this test is the first to need
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call() -> None:
-    seed_all()  # whatever the fixtures drew
+    seed_all(SEED + 10_000)  # whatever the fixtures drew, and other numbers than theirs
 
 
-def seed_all() -> None:
+def seed_all(seed: int) -> None:
     """Seed every generator that a test may draw from without one of its own; DAGAN_TEST_SEED chooses another seed."""
-    torch.manual_seed(SEED)
-    np.random.seed(SEED)
-    random.seed(SEED)
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
 
 
 @pytest.fixture(autouse=True)

@@ -153,6 +153,39 @@ def test_local_channel_attention_gates_each_position_by_the_means_around_it():
     torch.testing.assert_close(block(x)[0, :, 1, 5], x[0, :, 1, 5] * gate_of(block, around))
 
 
+@pytest.mark.parametrize("local", [None, 5])
+def test_a_gate_may_see_the_deviation_of_each_channel_too(local):
+    config = GeneratorConfig(channels=CHANNELS, reduction=4, squeeze="mean-deviation")
+    block, x = ChannelAttention(config), features(6, 9) + 3
+    block.local = local
+    around = x[0, :, 0:5, 3:8] if local else x[0]  # the window of position (1, 5)
+    seen = torch.cat((around.mean((1, 2)), around.std((1, 2), correction=0)))
+    torch.testing.assert_close(block(x)[0, :, 1, 5], x[0, :, 1, 5] * gate_of(block, seen), rtol=1e-4, atol=1e-5)
+    flat = torch.full((1, CHANNELS, 4, 4), 2.0, requires_grad=True)
+    block(flat).sum().backward()
+    assert flat.grad is not None
+    assert flat.grad.isfinite().all()
+
+
+def test_a_learned_temperature_starts_at_the_one_given_and_gets_a_gradient():
+    given = {"pairwise": "embedded", "temperature": 0.25}
+    fixed, learned = spatial(**given), spatial(**given, learned_temperature=True)
+    learned.load_state_dict(fixed.state_dict(), strict=False)
+    x = features(6, 7)
+    torch.testing.assert_close(learned(x), fixed(x))
+    learned(x).square().sum().backward()
+    assert learned.sharpness is not None
+    assert learned.sharpness.grad is not None
+    assert learned.sharpness.grad.abs() > 0
+
+
+def test_an_embedding_can_be_of_any_width():
+    block = spatial(pairwise="embedded", embedding=3)
+    assert (block.theta.out_channels, block.phi.out_channels, block.g.out_channels) == (3, 3, 3)
+    block.local = 4
+    assert block(features(6, 7)).shape == (2, CHANNELS, 6, 7)
+
+
 @pytest.mark.parametrize("pairwise", ["gaussian", "embedded"])
 @pytest.mark.parametrize(("size", "pool"), [((11, 17), 1), ((20, 6), 1), ((11, 17), 2), ((4, 9), 1)])
 def test_local_attention_averages_evenly_spread_windows(pairwise, size, pool):

@@ -49,6 +49,10 @@ def test_a_configuration_cannot_be_changed_behind_its_checks():
         {"block": "wide"},
         {"attention": "spatial-spatial"},
         {"attention": ["spatial"]},
+        {"embedding": 0},
+        {"embedding": 2.0},
+        {"learned_temperature": 1},
+        {"squeeze": "maximum"},
         {"attended": ()},
         {"attended": (0, 3)},
         {"attended": (3, 9)},  # of eight blocks

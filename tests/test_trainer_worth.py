@@ -21,9 +21,10 @@ def pairs_of(generator: Generator) -> Pairs:
     return [(x, (generator(x / 255, 1) * 255).clamp(0, 255) + torch.randn(1, 3, 32, 32, generator=random)) for x in lr]
 
 
-def attentive(**changes: float) -> Generator:
-    """A generator with attention that counts, and looks at its input."""
-    generator = Generator(replace(TINY, **changes)).eval().requires_grad_(False)
+def attentive() -> Generator:
+    """A generator with attention that counts, and looks at its input; its waist is wide, so that no gate is closed."""
+    torch.manual_seed(0)
+    generator = Generator(replace(TINY, reduction=1)).eval().requires_grad_(False)
     for name, parameter in generator.named_parameters():
         if any(f".{layer}." in name for layer in ("theta", "phi", "g", "w", "excite", "squeeze")):
             parameter.mul_(8)

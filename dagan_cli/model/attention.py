@@ -80,13 +80,16 @@ class SpatialAttention(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Squeeze-excitation (Hu et al., CVPR 2018): each channel times a gate made from all channel means, no biases."""
+    """Squeeze-excitation (Hu et al., CVPR 2018): each channel times a gate made from all channel means, no biases.
+
+    The gate may see the standard deviation of each channel as well.
+    """
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         c, waist = config.channels, config.channels // config.reduction
-        self.spread = config.squeeze == "mean-deviation"
-        self.squeeze = nn.Linear(2 * c if self.spread else c, waist, bias=False)
+        self.sees_deviation = config.squeeze == "mean-deviation"
+        self.squeeze = nn.Linear(2 * c if self.sees_deviation else c, waist, bias=False)
         self.excite = nn.Linear(waist, c, bias=False)
         self.gain = 1.0  # sigmoid(0) = 1/2, so a gate that starts at 1 needs twice that
         self.local: int | None = None  # side of the sliding mean that stands in for the global one
@@ -96,19 +99,24 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> same shape."""
-        if self.local is not None and max(x.shape[-2:]) > self.local:
-            if self.spread:
-                raise NotImplementedError
-            # The mean of the squeezed is the squeezed mean, and has fewer channels to slide over.
-            waist = sliding_mean(self.squeeze(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), self.local)
-            waist = waist.permute(0, 2, 3, 1)
-        else:
-            mean = x.mean((2, 3), keepdim=True)
-            if self.spread:
-                mean = torch.cat((mean, x.var((2, 3), keepdim=True, correction=0).add(1e-6).sqrt()), 1)
-            waist = self.squeeze(mean.permute(0, 2, 3, 1))
+        local = self.local if self.local is not None and max(x.shape[-2:]) > self.local else None
+        if local is None or self.sees_deviation:
+            waist = self.squeeze(self._statistics(x, local).permute(0, 2, 3, 1))
+        else:  # the mean of the squeezed is the squeezed mean, and has fewer channels to slide over
+            waist = sliding_mean(self.squeeze(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), local).permute(0, 2, 3, 1)
         gate = self.excite(F.relu(waist)).sigmoid_().permute(0, 3, 1, 2)
         return torch.addcmul(x.new_zeros(()), x, gate, value=self.gain)
+
+    def _statistics(self, x: Tensor, local: int | None) -> Tensor:
+        """What the gate sees of each channel, (N, C or 2C, h, w): over the whole input, or over sliding windows."""
+        if not self.sees_deviation:
+            return x.mean((2, 3), keepdim=True)
+        wide = x.float()  # a difference of squares
+        mean, square = (
+            y.mean((2, 3), keepdim=True) if local is None else sliding_mean(y, local) for y in (wide, wide.square())
+        )
+        deviation = (square - mean.square()).clamp_min(0).add(1e-6).sqrt()  # the sum keeps the gradient finite
+        return torch.cat((mean, deviation), 1).to(x.dtype)
 
 
 def pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
