@@ -63,14 +63,15 @@ NETWORKS = (
         "dense", "8 dense blocks, 3 layers of growth 16", {"block": "dense", "blocks": 8, "layers": 3, "growth": 16}
     ),
 )
+_SHARP: dict[str, Any] = {"temperature": 0.03}
 ATTENTIONS = (
     Candidate("wide", "temperature 4, keys pooled by 4, windows of 16, 24 channels compared, gate from means", {}),
-    Candidate("sharp", "temperature 1", {"temperature": 1.0}),
-    Candidate("sharper", "temperature 0.25", {"temperature": 0.25}),
-    Candidate("learned", "a learned temperature, from 1", {"temperature": 1.0, "learned_temperature": True}),
-    Candidate("unpooled", "keys of every position, temperature 1", {"pool": 1, "temperature": 1.0}),
-    Candidate("broad", "48 channels compared, temperature 1", {"embedding": 48, "temperature": 1.0}),
-    Candidate("window-24", "windows of 24, temperature 1", {"window": 24, "temperature": 1.0}),
+    Candidate("sharp", "temperature 0.25", {"temperature": 0.25}),
+    Candidate("sharper", "temperature 0.03", _SHARP),
+    Candidate("learned", "a learned temperature, from 0.25", {"temperature": 0.25, "learned_temperature": True}),
+    Candidate("unpooled", "temperature 0.03, keys of every position", _SHARP | {"pool": 1}),
+    Candidate("broad", "temperature 0.03, 48 channels compared", _SHARP | {"embedding": 48}),
+    Candidate("window-24", "temperature 0.03, windows of 24", _SHARP | {"window": 24}),
     Candidate("spread", "gate from means and deviations", {"squeeze": "mean-deviation"}),
     Candidate("unattended", "no attention", {"attention": "none", "attended": None}),
 )
