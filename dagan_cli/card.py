@@ -60,7 +60,8 @@ def _uses(facts: dict[str, Any]) -> str:
     """What the model is for, in a few words."""
     training = _mapping(facts.get("training"))
     if _is_perceptual(facts):
-        kind = "perceptual: sharp, with detail that is likely rather than known (GAN)"
+        gan = _mapping(training.get("gan")).get("adversarial_weight") != 0
+        kind = "perceptual: sharp, with detail that is likely rather than known" + (" (GAN)" if gan else "")
     elif training:
         kind = "fidelity: the highest PSNR, no invented detail"
     else:
@@ -114,6 +115,9 @@ def _network(model: Model[Network]) -> str:
 def _training(facts: dict[str, Any], licence: str) -> list[tuple[str, str]]:
     training = _mapping(facts.get("training"))
     gan = _mapping(training.get("gan")) if _is_perceptual(facts) else {}
+    shares = training.get("target_weight") if facts.get("teacher") else None
+    if not facts.get("teacher"):
+        gan = {name: value for name, value in gan.items() if name != "target_weight"}
     rows = [
         ("licence of the weights", licence or "not stated"),
         ("data and their licences", facts.get("training_data") or "not stated"),
@@ -128,6 +132,7 @@ def _training(facts: dict[str, Any], licence: str) -> list[tuple[str, str]]:
         ("batch", training.get("batch")),
         ("loss", training.get("loss")),
         ("adversarial phase", ", ".join(f"{key} {_plain(v)}" for key, v in gan.items() if v not in (None, {}, []))),
+        ("share of the teacher, from a share of the phase on", None if gan else shares),
         ("degradations", "those of given pairs" if facts.get("pairs") else training.get("degradation")),
         ("teacher", _teacher(facts)),
         ("time of the last phase", _duration(facts.get("seconds"))),
@@ -147,7 +152,9 @@ def _earlier(facts: dict[str, Any]) -> str:
         count = one.get("iterations")
         words = [f"{count:,}" if isinstance(count, int) else "?", _plain(one.get("phase", "")), f"x{one.get('scale')}"]
         spoilt = one.get("degradations", "none") != "none"
-        parts.append(" ".join(words) + (" of spoilt inputs" if spoilt else ""))
+        teacher = _mapping(one.get("teacher")).get("name")
+        taught = f" with {_plain(teacher)} as teacher" if teacher else ""
+        parts.append(" ".join(words) + (" of spoilt inputs" if spoilt else "") + taught)
         parts += [str(one["note"])] if one.get("note") else []
     return "; ".join(parts)
 

@@ -50,6 +50,7 @@ def test_a_configuration_cannot_be_changed_behind_its_checks():
         {"attention": "spatial-spatial"},
         {"attention": ["spatial"]},
         {"embedding": 0},
+        {"embedding": 65},
         {"embedding": 2.0},
         {"learned_temperature": 1},
         {"squeeze": "maximum"},

@@ -85,6 +85,8 @@ def test_a_card_names_the_teacher_and_its_licence():
     teacher = {"name": "SPAN", "source": "hongyuanyu/SPAN", "licence": "Apache-2.0", "sha256": "ca85"}
     assert "| teacher | SPAN, source hongyuanyu/SPAN, licence Apache-2.0, sha256 ca85 |" in made(teacher=teacher)
     assert "| teacher |" not in made()
+    before = made(earlier=[{"scale": 2, "phase": "pixel", "iterations": 6, "teacher": teacher}])
+    assert "| before them | 6 pixel x2 with SPAN as teacher |" in before
 
 
 def test_a_model_of_given_pairs_is_for_degraded_sources():

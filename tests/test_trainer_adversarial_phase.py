@@ -276,6 +276,22 @@ def test_of_an_original_and_a_target_a_crop_is_compared_with_one_drawn_by_the_we
     assert pixel(0.7) == pytest.approx(0.7 * 0.25, abs=0.05)  # a draw of 64
 
 
+def test_processes_share_one_draw_of_references(monkeypatch):
+    config = replace(CONFIG, gan=replace(GAN, target_weight=((0.0, 0.5),)))
+    assert config.gan is not None
+    phase = AdversarialPhase(g := Generator(SMALL), Average(g, 0.9), config, config.gan, None, half=False)
+    phase.set_rate(0, 0.0, 1.0)
+    images = torch.arange(8.0).reshape(8, 1, 1, 1).expand(8, 6, 2, 2).clone()
+    images[:, 3:] += 100
+    whole = phase._reference(images, 5)
+    parts = []
+    for rank in (0, 1):
+        monkeypatch.setattr("trainer.phases.place", lambda rank=rank: (rank, 2))
+        parts.append(phase._reference(images.chunk(2)[rank], 5))
+    assert torch.equal(torch.cat(parts), whole)
+    assert set((whole[:, 0, 0, 0] // 100).tolist()) == {0.0, 1.0}
+
+
 def test_without_an_adversarial_weight_the_discriminator_is_left_alone(pictures, tmp_path):
     run(replace(CONFIG, gan=replace(GAN, adversarial_weight=0.0)), pictures, tmp_path)
     assert not {"loss_d", "adversarial", "d_real"} & set().union(*log(tmp_path))

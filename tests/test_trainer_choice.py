@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from dagan_cli.errors import BadOption
-from dagan_cli.model.checkpoint import load_generator
+from dagan_cli.model.checkpoint import load_generator, save_model
 from dagan_cli.model.generator import Generator
 from trainer.experiments import choice
 from trainer.experiments.choice import GROUPS, Candidate, run_choice
@@ -78,11 +78,17 @@ def test_recipes_are_compared_with_a_teacher_beside_the_originals(pictures, monk
     again = tmp_path / "again"
     start = tmp_path / "run" / "original" / "model.safetensors"
     list(run_choice([pictures], pictures, again, targets=targets, start=start, **run))
-    assert "--start MODEL --targets TARGETS" in (again / "README.md").read_text()
+    assert "--targets TARGETS --start MODEL" in (again / "README.md").read_text()
+    both = [load_generator(again / name / "model.safetensors").provenance for name in ("original", "teacher")]
+    assert ["teacher" in facts for facts in both] == [False, True]
     body = load_generator(again / "body.safetensors").generator
     begun = load_generator(start).generator
     assert body.config.attention == "none"
     assert torch.equal(body.fusion1.weight, begun.fusion1.weight)
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(save_model(Generator(replace(begun.config, channels=16)), {}))
+    with pytest.raises(BadOption, match="cannot begin with"):
+        list(run_choice([pictures], pictures, tmp_path / "no", targets=targets, start=other, **run))
     taught = load_generator(tmp_path / "run" / "teacher" / "model.safetensors").provenance
     assert taught["teacher"] == {"name": "black", "source": "here", "licence": "CC0", "sha256": "00"}
     assert "teacher" not in load_generator(tmp_path / "run" / "original" / "model.safetensors").provenance

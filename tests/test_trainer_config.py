@@ -10,6 +10,7 @@ import pytest
 from dagan_cli.errors import BadOption
 from dagan_cli.model.generator import Generator
 from trainer.config import TrainConfig, read_config
+from trainer.config_text import with_values
 from trainer.presets import PRESETS, preset
 
 ENDLESS = {"schedule": "constant"}
@@ -162,3 +163,11 @@ def test_the_released_models_are_dual_attention_fourth_order_with_a_dial():
         assert generator.attention == "spatial-channel"
         paper = preset(f"paper-x{scale}").generator
         assert paper == replace(paper, scale=scale, blocks=8, layers=4, growth=32, channels=64, solver="heun")
+
+
+def test_none_is_a_choice_where_there_is_one_and_else_leaves_open():
+    config = with_values(preset("real-x4"), ["degradation=none", "gan.perceptual=none", "generator.attention=none"])
+    assert config.degradation == "none"
+    assert config.gan is not None
+    assert (config.gan.perceptual, config.generator.attention) == ("none", "none")
+    assert with_values(preset("smoke"), ["patience=none"]).patience is None

@@ -51,6 +51,14 @@ def run(config: TrainConfig, data: Path, folder: Path, steps: int | None = None,
     return list(train(config, [data], folder, should_stop=stop, report_every=0.0, **how))
 
 
+def test_a_run_cannot_go_on_with_another_optimiser(pictures, tmp_path):
+    run(replace(CONFIG, optimiser="muon"), pictures, tmp_path, steps=2)
+    with pytest.raises(BadOption, match="trained by muon, not by adam"):
+        run(CONFIG, pictures, tmp_path)
+    with pytest.raises(BadOption, match="trained by muon, not by adam"):
+        run(CONFIG, pictures, tmp_path / "branch", branch=tmp_path)
+
+
 def logged(folder: Path, key: str) -> list[float]:
     return [json.loads(line)[key] for line in (folder / "log.jsonl").read_text().splitlines()]
 

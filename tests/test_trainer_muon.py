@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import cast
 
 import pytest
 import torch
@@ -58,6 +59,15 @@ def test_all_but_kernels_between_features_are_adams():
     }
     assert all(name.endswith("weight") and dict(ours.named_parameters())[name].shape[-1] == 3 for name in kernels)
     assert same
+
+
+def test_a_compiled_network_has_the_same_kernels():
+    network = Generator(TINY)
+    groups = [
+        optimiser(of, "muon", 1e-3, 0.99).param_groups for of in (network, cast(Generator, torch.compile(network)))
+    ]
+    assert [len(group["params"]) for group in groups[0]] == [len(group["params"]) for group in groups[1]]
+    assert all(a is b for a, b in zip(groups[0][0]["params"], groups[1][0]["params"], strict=True))
 
 
 def test_its_state_goes_on_to_the_bit():

@@ -81,12 +81,22 @@ def test_pairs_need_no_target(tmp_path):
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (lambda f: (f / "targets" / "deep" / "0.bmp").unlink(), "1 images have no target .*: deep/0"),
-        (lambda f: write(f / "targets" / "deep" / "0.bmp", noise(48, 40)), "another size: deep/0 .40x48 for 40x50."),
+        (lambda f: (f / "targets" / "deep" / "0.bmp").unlink(), "no readable target .* for 1 image: deep/0"),
+        (
+            lambda f: write(f / "targets" / "deep" / "0.bmp", noise(48, 40)),
+            "target of another size for 1 image: deep/0 .40x48 for 40x50.",
+        ),
         (lambda f: (f / "targets" / TEACHER).unlink(), "does not say who made its targets"),
         (lambda f: (f / "targets" / TEACHER).write_text('name = "SPAN"'), "lacks source, licence, sha256"),
         (lambda f: (f / "targets" / TEACHER).write_text("name = "), "cannot read"),
         (lambda f: (f / "targets" / TEACHER).write_bytes(b"\xff\xfe"), "cannot read"),
+        (lambda f: (f / "targets").rename(f / "other"), "there is no folder"),
+        (lambda f: (f / "targets" / "deep" / "0.bmp").write_bytes(b"no image"), "no readable target"),
+        (lambda f: write(f / "targets" / "deep" / "0.png", noise(50, 40)), "the same name twice in .*targets"),
+        (
+            lambda f: write(f / "data" / "deep" / "0.bmp", noise(50, 40)),
+            "the same name twice in the images to train on",
+        ),
     ],
 )
 def test_targets_that_do_not_fit_are_refused_before_training(tmp_path, harm, message):
@@ -99,9 +109,12 @@ def test_targets_that_do_not_fit_are_refused_before_training(tmp_path, harm, mes
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (lambda f: (f / "lr" / "0.png").rename(f / "lr" / "other.png"), "1 images have no lr image"),
-        (lambda f: write(f / "lr" / "0.png", noise(20, 23)), "another size than 1/2: 0 .23x20 for 48x40."),
-        (lambda f: (f / "target" / "0.png").unlink(), "1 images have no target"),
+        (
+            lambda f: (f / "lr" / "0.png").rename(f / "lr" / "other.png"),
+            "no readable low-resolution image in .* for 1 image: 0",
+        ),
+        (lambda f: write(f / "lr" / "0.png", noise(20, 23)), "image of another size for 1 image: 0 .23x20 for 48x40."),
+        (lambda f: (f / "target" / "0.png").unlink(), "no readable target"),
         (lambda f: (f / "lr").rename(f / "small"), "has no folder lr"),
     ],
 )

@@ -74,7 +74,9 @@ class GanConfig:
         _check_ramp("target_weight", self.target_weight)
         ends = self.iterations is not None or self.budget is not None
         _require(ends, "an adversarial phase without an end", "give it a budget or iterations")
-        rising = all(0 < a < 1 for a in self.halve_at) and list(self.halve_at) == sorted(self.halve_at)
+        rising = all(type(a) in (int, float) and 0 < a < 1 for a in self.halve_at) and list(self.halve_at) == sorted(
+            self.halve_at
+        )
         _require(rising, f"halve_at = {self.halve_at}", "use rising shares between 0 and 1")
 
 
@@ -136,7 +138,7 @@ class TrainConfig:
         good = self.patience is None or (type(self.patience) is int and self.patience > 0)
         _require(good, f"patience = {self.patience!r}", "use a whole number above 0")
         for share, patch in self.patch_schedule:
-            good = type(patch) is int and patch > 0 and 0 <= share < 1
+            good = type(patch) is int and patch > 0 and type(share) in (int, float) and 0 <= share < 1
             _require(good, f"patch_schedule = {self.patch_schedule}", "use pairs such as [[0, 32], [0.5, 48]]")
         _require(self.iterations != 0 or self.gan is not None, "a run of no steps", "give it iterations")
         endless = self.gan is not None and self.schedule == "constant" and self.iterations is None
@@ -228,7 +230,8 @@ def _as_tuples(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]
         if name not in values:
             continue
         given = values[name]
-        _require(isinstance(given, (list, tuple)), f"{name} = {given!r}", "use a list of numbers")
+        how = f"pairs such as {_PAIRS[name]}" if name in _PAIRS else "a list of numbers"
+        _require(isinstance(given, (list, tuple)), f"{name} = {given!r}", f"use {how}")
         found[name] = tuple(tuple(item) if isinstance(item, list) else item for item in given)
         if name in _PAIRS:
             pairs = all(isinstance(item, tuple) and len(item) == 2 for item in found[name])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import tomllib
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from dagan_cli.errors import BadOption
-from trainer.config import TrainConfig
+from dagan_cli.model.config import GeneratorConfig
+from trainer.config import GanConfig, TrainConfig
+
+_KINDS: dict[str, type] = {"": TrainConfig, "generator": GeneratorConfig, "gan": GanConfig}
 
 
 def to_toml(config: TrainConfig) -> str:
@@ -16,7 +19,8 @@ def to_toml(config: TrainConfig) -> str:
 
 
 def with_values(config: TrainConfig, assignments: list[str]) -> TrainConfig:
-    """Replace choices: `lr=5e-4`, `generator.blocks=4`, `gan.loss=hinge`, `gan.layers.conv3_4=1.0`; `none` leaves open.
+    """Replace choices: `lr=5e-4`, `generator.blocks=4`, `gan.loss=hinge`, `gan.layers.conv3_4=1.0`; `none` leaves open
+    what is not a choice that has a `none`.
 
     Raises BadOption for what is not an assignment, or makes no sense.
     """
@@ -33,7 +37,8 @@ def with_values(config: TrainConfig, assignments: list[str]) -> TrainConfig:
             into = into[table]
             if not isinstance(into, dict):
                 raise BadOption(f"--set {assignment!r}: {table} is one value", hint="see `dagan train --print-config`")
-        into[key] = _value(text.strip())
+        is_a_choice = "none" in get_args(get_type_hints(_KINDS.get(".".join(tables), dict)).get(key))
+        into[key] = "none" if is_a_choice and text.strip().lower() == "none" else _value(text.strip())
     return TrainConfig.from_dict(plain)
 
 

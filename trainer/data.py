@@ -158,10 +158,6 @@ def _detailed_place(pixels: np.ndarray, side: int, scale: int, random: np.random
     return best
 
 
-def _inside(x: Tensor, edge: int) -> Tensor:
-    return x[..., edge : x.shape[-2] - edge, edge : x.shape[-1] - edge]
-
-
 def _turned(crop: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
     turned = np.rot90(crop, turns)
     return turned[:, ::-1] if mirrored else turned

@@ -369,7 +369,13 @@ class _Run:
             )
         if state["data"] != self.pictures.fingerprint:
             raise BadOption(
-                f"the pictures are not those of {source}", hint="give the same --data, or a new --run folder"
+                f"the pictures are not those of {source}, or their teacher is not",
+                hint="give the same --data, --targets or --pairs, or a new --run folder",
+            )
+        if before.optimiser != self.config.optimiser:
+            raise BadOption(
+                f"{source} was trained by {before.optimiser}, not by {self.config.optimiser}",
+                hint=f"use --set optimiser={before.optimiser}, or take its weights alone with --start",
             )
         if state.get("phase", "pixel") == "adversarial":
             kinds = [(gan.discriminator, gan.width) if gan else None for gan in (before.gan, self.config.gan)]

@@ -102,6 +102,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
 
 def optimiser(network: Baseline, kind: str, lr: float, beta2: float) -> torch.optim.Optimizer:
     """Adam, or Muon for the 3x3 kernels between features and Adam for all else, the first and the last layer too."""
+    network = getattr(network, "_orig_mod", network)  # of torch.compile
     parameters = list(network.parameters())
     if kind == "adam":
         return torch.optim.Adam(parameters, lr=lr, betas=(0.9, beta2), fused=parameters[0].is_cuda)

@@ -23,7 +23,7 @@ from trainer.ema import Average
 from trainer.graph import graphed
 from trainer.losses import PIXEL, colour, fft_l1, grid, ldl, moved, total_variation
 from trainer.muon import optimiser
-from trainer.processes import average_gradients
+from trainer.processes import average_gradients, place
 
 Eyes = Callable[[Tensor, Tensor], Tensor]  # fake and real in [0, 1] -> how unlike they look
 Terms = dict[str, Tensor]  # by name, detached; "loss" is what the generator went down
@@ -170,7 +170,9 @@ class AdversarialPhase:
 
         Two references at once would ask the perceptual network and the discriminator for twice the work.
         """
-        drawn = np.random.default_rng([self._config.seed, number, 3]).random(len(hr)) < self._target_weight
+        rank, count = place()  # the draw is for the whole batch, however many processes share it
+        drawn = np.random.default_rng([self._config.seed, number, 3]).random(len(hr) * count) < self._target_weight
+        drawn = drawn[rank * len(hr) : (rank + 1) * len(hr)]
         original, target = hr.split(3, dim=1)
         return torch.where(torch.from_numpy(drawn).to(hr.device)[:, None, None, None], target, original)
 

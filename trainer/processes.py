@@ -22,6 +22,11 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
+def place() -> tuple[int, int]:
+    """(the number of this process, how many there are)."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
 def share_of(batch: Tensor, rank: int, count: int) -> Tensor:
     """The part of a batch (N, ...) that process `rank` of `count` computes; the parts are equally large."""
     return batch.chunk(count)[rank] if count > 1 else batch

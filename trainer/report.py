@@ -214,8 +214,10 @@ def _use(run: Run) -> str:
     begun = next((event for event in reversed(run.events) if event["event"] in ("started", "resumed")), {})
     config = f"{folder}/{CONFIG}" if (run.folder / CONFIG).exists() else CONFIG  # which holds the choices told below
     words = ["dagan", "train", "--config", config, "--run", folder]
-    for flag, key in (("--data", "data"), ("--val", "val"), ("--vgg-weights", "perceptual"), ("--lpips", "lpips")):
-        given = begun.get(key, ["DATA"] if key == "data" else [])
+    flags = {"--targets": "targets", "--pairs": "pairs", "--val": "val"}
+    flags |= {"--vgg-weights": "perceptual", "--lpips": "lpips"}
+    for flag, key in {"--data": "data", **flags}.items():
+        given = begun.get(key, ["DATA"] if key == "data" and "pairs" not in begun else [])
         words += [word for value in (given if isinstance(given, list) else [given]) for word in (flag, str(value))]
     to = f" -s {scale}" if scale else ""
     use = f"dagan upscale{to} -n {shlex.quote(f'{folder}/{best}.safetensors')} picture.png"

@@ -6,6 +6,7 @@ Everything is checked before training starts: names, sizes, and who the teacher 
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,8 @@ def with_targets(pictures: Pictures, folder: Path) -> Pictures:
     A target has the name of its original, with any suffix, and its size. `teacher.toml` has name, source, licence and
     sha256 of the teacher. Raises BadOption, NoInput.
     """
+    if not folder.is_dir():
+        raise BadOption(f"there is no folder {folder}", hint="give --targets a folder of a teacher's results")
     teacher = read_teacher(folder)
     targets = _counterparts(pictures, folder, "target", 1)
     return replace(pictures, targets=targets, teacher=teacher)
@@ -43,8 +46,11 @@ def load_pairs(folder: Path, scale: int, smallest: int) -> Pictures:
             raise BadOption(
                 f"{folder} has no folder {name}", hint="--pairs takes a folder with lr, hr and maybe target"
             )
-    pictures = load_pictures([folder / "hr"], smallest)
-    pictures = replace(pictures, low=_counterparts(pictures, folder / "lr", "lr image", scale))
+    try:
+        pictures = load_pictures([folder / "hr"], smallest)
+    except NoInput as error:
+        raise NoInput(str(error), hint="give --pairs larger images, or use a smaller patch") from error
+    pictures = replace(pictures, low=_counterparts(pictures, folder / "lr", "low-resolution image", scale))
     return with_targets(pictures, folder / "target") if (folder / "target").is_dir() else pictures
 
 
@@ -68,21 +74,29 @@ def _counterparts(pictures: Pictures, folder: Path, what: str, divisor: int) -> 
     """For each picture the image of the same name in `folder`, whose sides are those of the picture / divisor."""
     try:
         found = load_pictures([folder], smallest=1)
-        by_path = dict(zip(found.paths, found.pixels, strict=True))
     except NoInput:
-        by_path = {}
-    _require_none([str(path) for path in pictures.paths if path not in by_path], f"have no {what} in {folder}")
-    wrong = []
+        found = Pictures([], [], [])
+    by_path = dict(zip(found.paths, found.pixels, strict=True))
+    _require_distinct(pictures.paths, "the images to train on")
+    _require_distinct(found.paths, str(folder))
+    missing = [str(path) for path in pictures.paths if path not in by_path]
+    _require_none(missing, f"no readable {what} in {folder} for", "every image needs one of the same name")
+    wrong, due = [], f"1/{divisor} of the size" if divisor > 1 else "the size"
     for path, pixels in zip(pictures.paths, pictures.pixels, strict=True):
         h, w = by_path[path].shape[:2]
         if (h * divisor, w * divisor) != pixels.shape[:2]:
             wrong.append(f"{path} ({w}x{h} for {pixels.shape[1]}x{pixels.shape[0]})")
-    _require_none(wrong, f"have a {what} of another size" + (f" than 1/{divisor}" if divisor > 1 else ""))
+    _require_none(wrong, f"a {what} of another size for", f"a {what} has {due} of its original")
     return [by_path[path] for path in pictures.paths]
 
 
-def _require_none(names: Iterable[str], what: str) -> None:
-    names = list(names)
+def _require_distinct(paths: Iterable[Path], where: str) -> None:
+    """Raise BadOption where two images could not be told apart by name."""
+    twice = [str(path) for path, count in Counter(paths).items() if count > 1]
+    _require_none(twice, f"the same name twice in {where} for", "rename them, or put them into different folders")
+
+
+def _require_none(names: list[str], what: str, hint: str) -> None:
     if names:
         shown = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
-        raise BadOption(f"{len(names)} images {what}: {shown}", hint="every image needs one of the same name")
+        raise BadOption(f"{what} {len(names)} image{'s' * (len(names) > 1)}: {shown}", hint=hint)

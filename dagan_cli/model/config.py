@@ -72,9 +72,9 @@ class GeneratorConfig:
             good = bool(self.attended) and rising and self.attended[0] >= 1 and self.attended[-1] <= self.blocks
             _require(good, f"attended = {self.attended}", f"list blocks between 1 and {self.blocks}, rising")
         _require(
-            self.embedding is None or 1 <= self.embedding <= 4096,
+            self.embedding is None or 1 <= self.embedding <= self.channels,
             f"embedding = {self.embedding}",
-            "use a whole number above 0",
+            f"use a whole number from 1 to the channels, {self.channels}",
         )
         if self.window is not None:
             good = 1 <= self.window <= 4096 and self.window % self.pool == 0

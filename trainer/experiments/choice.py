@@ -132,8 +132,8 @@ def run_choice(
 ) -> Iterator[str]:
     """Train every candidate for `budget` seconds of processor time, and write README.md and figure into `folder`.
 
-    targets: a teacher's results for the data, for candidates that have one, or, with `start`, for all. start: a model
-    whose weights all candidates begin with, but for those of its attention, which each form learns from nothing.
+    targets: a teacher's results for the data: for the candidates that are compared by it, or else for all. start: a
+    model whose weights all candidates begin with, but for those of its attention, which each form learns from nothing.
     How many steps that is gets measured once, by the first part, and noted in the folder. part: as in `run_paper`.
     Yields lines about what happens. Raises what `train` raises, and BadOption.
     """
@@ -150,7 +150,10 @@ def run_choice(
     pictures = load_pictures(data, smallest=2 * base.generator.patch * scale)
     body = None if start is None else _body(start, folder)
     taught = _taught(chosen, pictures, targets)
-    if body is not None and targets is not None:
+    if body is not None:
+        for candidate in chosen.candidates:
+            _require_fits(body, candidate, base)
+    if targets is not None and taught is pictures:
         pictures = taught = with_targets(pictures, targets)
     steps = _lengths(folder, base, chosen, pictures, taught, budget, first=part[0] == 1)
     for number, candidate in enumerate(chosen.candidates, start=1):
@@ -171,12 +174,12 @@ def run_choice(
     command = (
         f"dagan train choose --group {group} --data DATA --val VAL --run RUN --scale {scale} --each {budget / 60:g}m"
     )
-    if any(candidate.taught for candidate in chosen.candidates):
+    if targets is not None:
         command += " --targets TARGETS"
     if start is not None:
-        command += " --start MODEL" + (" --targets TARGETS" if targets is not None else "")
+        command += " --start MODEL"
     with whole_or_absent(folder / "README.md") as target:
-        target.write_text(_report(chosen, results, command, start, scale, budget, base, pictures))
+        target.write_text(_report(chosen, results, command, start, scale, budget, base, taught))
     yield f"written: {folder / 'README.md'}"
 
 
@@ -188,6 +191,17 @@ def _body(start: Path, folder: Path) -> Path:
     with whole_or_absent(folder / "body.safetensors") as part:
         part.write_bytes(save_model(body, model.provenance))
     return folder / "body.safetensors"
+
+
+def _require_fits(body: Path, candidate: Candidate, base: TrainConfig) -> None:
+    """Raise BadOption unless the candidate without its attention is the network of `body`."""
+    plain = replace(_config(base, candidate).generator, attention="none", attended=None)
+    ours, theirs = (
+        {name: tensor.shape for name, tensor in network.state_dict().items() if ".constants." not in name}
+        for network in (Generator(plain), load_generator(body).generator)
+    )
+    if ours != theirs:
+        raise BadOption(f"{candidate.name} cannot begin with the given model", hint="give a --start of the same shape")
 
 
 def _taught(group: Group, pictures: Pictures, targets: Path | None) -> Pictures:
@@ -339,12 +353,14 @@ when the softmax is replaced by the plain mean of its window, and each gate by i
     )
     if start is not None:
         steps = load_generator(start).provenance.get("iterations")
-        trained += f"; all began with the convolutions of one model after {steps:,} steps"
+        trained += "; all began with the convolutions of one model"
+        trained += f" after {steps:,} steps" if isinstance(steps, int) else ""
     if pictures.teacher is not None:
-        trained += f"; {base.target_weight[0][1]:g} of the loss was to {pictures.teacher['name']}"
+        whose = "of the candidates that have a teacher " if any(c.taught for c in group.candidates) else ""
+        trained += f"; {base.target_weight[0][1]:g} of the loss {whose}was to {pictures.teacher['name']}"
     return f"""# {group.title}, x{scale}
 
-Each candidate is the first one with one choice changed, and was trained for the same **{budget / 60:.3g} minutes
+Each candidate is the first one with some choices changed, and was trained for the same **{budget / 60:.3g} minutes
 of processor time** on {device}: {trained}.
 PSNR-Y is that of the averaged weights on the centre 512 px of each held-out picture. Times are of one forward pass over
 {SIDE} x {SIDE} input pixels, fp32, the median of {ROUNDS - 1} rounds in which the candidates took turns.
