@@ -346,10 +346,11 @@ The last two columns are what the attention of the trained weights is worth at t
 when the softmax is replaced by the plain mean of its window, and each gate by its mean over all held-out images.
 """
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "one CPU thread"
-    optimiser = base.optimiser.capitalize()
+    compared = any("optimiser" in candidate.training for candidate in group.candidates)
     trained = (
-        f"{optimiser} at {base.lr:g}, warm-up of {base.warmup} steps, cosine, batches of {base.batch} crops of "
-        f"{base.generator.patch} px, {len(pictures.pixels)} pictures (fingerprint {pictures.fingerprint}), one seed"
+        f"{'a rate of' if compared else base.optimiser.capitalize() + ' at'} {base.lr:g}, warm-up of {base.warmup} "
+        f"steps, cosine, batches of {base.batch} crops of {base.generator.patch} px, {len(pictures.pixels)} pictures "
+        f"(fingerprint {pictures.fingerprint}), one seed"
     )
     if start is not None:
         steps = load_generator(start).provenance.get("iterations")
