@@ -137,6 +137,9 @@ def test_pairs_are_trained_on_alone_and_as_they_are(tmp_path):
         run(replace(CONFIG, degradation="mild"), tmp_path / "data", tmp_path / "run", targets=folder / "target")
     list(train(CONFIG, [], tmp_path / "run", pairs=folder))
     facts = load_generator(tmp_path / "run" / "model.safetensors").provenance
+    again = (tmp_path / "run" / "report.html").read_text().partition("Go on with the run")[2].partition("</pre>")[0]
+    assert f"--pairs {folder}" in again
+    assert "--data" not in again
     assert facts["pairs"] is True
     assert facts["teacher"]["licence"] == "Apache-2.0"
 

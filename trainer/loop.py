@@ -21,7 +21,7 @@ from dagan_cli.model.generator import Generator
 from trainer import processes
 from trainer.ahead import Ahead, Batch
 from trainer.config import TrainConfig
-from trainer.data import Pictures, load_pictures, margin_for, sample_batch, validation_pairs
+from trainer.data import Pictures, load_pictures, sample_batch, validation_pairs
 from trainer.ema import Average
 from trainer.evaluate import scores
 from trainer.journal import Journal
@@ -30,7 +30,7 @@ from trainer.networks import network_bytes, new_network, start_from
 from trainer.perceptual import PerceptualLoss, load_features
 from trainer.phases import AdversarialPhase, Eyes, Phase, PixelPhase
 from trainer.state import NAME, load_state, save_state
-from trainer.teaching import load_pairs, with_targets
+from trainer.teaching import training_set
 
 MODEL = "model.safetensors"  # the average of the last save
 BEST = "best.safetensors"  # the average with the best validation score of the phase
@@ -118,7 +118,7 @@ class _Run:
         _require_equal_shares(config, self.count)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         scale = config.generator.scale
-        self.pictures = _training_set(config, data, targets, pairs)
+        self.pictures = training_set(config, data, targets, pairs)
         held_out = load_pictures([val], smallest=8 * scale) if val else None
         side, inputs = config.validate_side, config.validate_on
         self.pairs = list(validation_pairs(held_out, scale, side, inputs)) if held_out else []
@@ -416,35 +416,11 @@ class _Run:
         # The data is not gone back over: the same batches could do the same again.
 
 
-def _training_set(
-    config: TrainConfig, data: list[Path] | Pictures, targets: Path | None, pairs: Path | None
-) -> Pictures:
-    """Read and check all that is trained on. Raises NoInput, BadOption."""
-    patch, scale = _largest_patch(config), config.generator.scale
-    if pairs is not None:
-        if data or targets is not None:
-            raise BadOption("pairs hold all there is to train on", hint="leave out --data and --targets")
-        if config.degradation != "none":
-            raise BadOption("pairs cannot be degraded further", hint="use --set degradation=none")
-        return load_pairs(pairs, scale, smallest=patch * scale)
-    if targets is not None and config.degradation != "none":
-        raise BadOption(
-            "targets are of clean inputs, not of degraded ones", hint="make a pool of pairs, and give it with --pairs"
-        )
-    smallest = (patch + 2 * margin_for(config.degradation)) * scale
-    pictures = data if isinstance(data, Pictures) else load_pictures(data, smallest)
-    return with_targets(pictures, targets) if targets is not None else pictures
-
-
 def _batches(make: Callable[[int, int], Batch], config: TrainConfig, device: torch.device) -> Ahead:
     """Made ahead where processors are free; or, on the CPU itself, where codecs leave some of it unused."""
     if device.type == "cuda":
         return Ahead(make, threads=4, depth=8)
     return Ahead(make, threads=0 if config.degradation == "none" else 1, depth=1)
-
-
-def _largest_patch(config: TrainConfig) -> int:
-    return max(config.generator.patch, *(side for _, side in config.patch_schedule), 0)
 
 
 def _require_equal_shares(config: TrainConfig, count: int) -> None:

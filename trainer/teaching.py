@@ -15,10 +15,32 @@ from typing import Any
 import numpy as np
 
 from dagan_cli.errors import BadOption, NoInput
-from trainer.data import Pictures, load_pictures
+from trainer.config import TrainConfig
+from trainer.data import Pictures, load_pictures, margin_for
 
 TEACHER = "teacher.toml"
 _FACTS = ("name", "source", "licence", "sha256")
+
+
+def training_set(
+    config: TrainConfig, data: list[Path] | Pictures, targets: Path | None, pairs: Path | None
+) -> Pictures:
+    """Read and check all that is trained on. Raises NoInput, BadOption."""
+    scale = config.generator.scale
+    patch = max(config.generator.patch, *(side for _, side in config.patch_schedule), 0)
+    if pairs is not None:
+        if data or targets is not None:
+            raise BadOption("pairs hold all there is to train on", hint="leave out --data and --targets")
+        if config.degradation != "none":
+            raise BadOption("pairs cannot be degraded further", hint="use --set degradation=none")
+        return load_pairs(pairs, scale, smallest=patch * scale)
+    if targets is not None and config.degradation != "none":
+        raise BadOption(
+            "targets are of clean inputs, not of degraded ones", hint="make a pool of pairs, and give it with --pairs"
+        )
+    smallest = (patch + 2 * margin_for(config.degradation)) * scale
+    pictures = data if isinstance(data, Pictures) else load_pictures(data, smallest)
+    return with_targets(pictures, targets) if targets is not None else pictures
 
 
 def with_targets(pictures: Pictures, folder: Path) -> Pictures:
