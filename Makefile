@@ -11,8 +11,8 @@ demo: $(VENV)/.installed ## upscale a sample picture and a sample clip with the 
 	$(BIN)/dagan upscale demo/clip.mp4 -s 2 --device cpu -o demo/clip_x2.mp4 -y
 	@echo "look at demo/picture_x4.png and demo/clip_x2.mp4"
 
-test: $(VENV)/.installed-dev lint ## everything that must pass; the fast tests come first
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-dev lint ## everything that must pass, on all cores
+	$(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
