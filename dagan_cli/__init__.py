@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dagan_cli.version import __version__
 from dagan_cli.waiting import wait_briefly
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 wait_briefly()
 
-__version__ = "0.1.0"
 __all__ = ["Upscaler", "__version__"]
 
 

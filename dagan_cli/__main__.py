@@ -12,7 +12,7 @@ def main() -> None:
     """Run the command line; `dagan in.mp4 -s 4` means `dagan upscale in.mp4 -s 4`."""
     arguments = sys.argv[1:]
     if arguments in (["--version"], ["-V"]):
-        from dagan_cli import __version__
+        from dagan_cli.version import __version__
 
         print(f"dagan {__version__}")
         return

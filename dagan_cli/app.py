@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from dagan_cli import __version__
 from dagan_cli.arguments import (
     key_value,
     listed_inputs,
@@ -25,6 +24,7 @@ from dagan_cli.console import Reporter, fail, say, table
 from dagan_cli.errors import BadOption
 from dagan_cli.models_commands import models_app
 from dagan_cli.train_commands import train_app
+from dagan_cli.version import __version__
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # click's, which newer typers carry within themselves
 

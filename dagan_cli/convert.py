@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dagan_cli.atomic import whole_or_absent
 from dagan_cli.errors import BadOption
-from dagan_cli.media.atomic import whole_or_absent
 from dagan_cli.model.checkpoint import load_model, save_model
 from dagan_cli.model.foreign import read_pickle
 from dagan_cli.model.onnx_export import export_onnx, require_onnx

@@ -17,10 +17,10 @@ def examine() -> dict[str, Any]:
     """Facts as plain values, for a table or JSON."""
     import torch
 
-    from dagan_cli import __version__
     from dagan_cli.engine.memory import free_host_memory
     from dagan_cli.engine.precision import choose
     from dagan_cli.media.video_encoder import can_encode
+    from dagan_cli.version import __version__
     from dagan_cli.waiting import described
     from weights.catalog import CATALOG
 

@@ -157,8 +157,8 @@ def card(
     with friendly_errors(debug):
         name = fetched(model)
 
+        from dagan_cli.atomic import whole_or_absent
         from dagan_cli.card import card as card_
-        from dagan_cli.media.atomic import whole_or_absent
         from dagan_cli.model.checkpoint import load_model
         from weights.catalog import find_model, published
         from weights.reference import PREFIX, parse_reference

@@ -11,8 +11,6 @@ from typing import Any
 
 from PIL import Image, ImageCms
 
-from dagan_cli import __version__
-from dagan_cli.colour_names import in_words, said_of
 from dagan_cli.errors import DaganError, NoInput
 from dagan_cli.media import images
 from dagan_cli.media.glance import Glances
@@ -23,7 +21,9 @@ from dagan_cli.media.video import VideoSource, open_video
 from dagan_cli.media.video_codecs import Encoding, plan
 from dagan_cli.media.video_info import VideoInfo
 from dagan_cli.media.video_mux import default_suffix
+from dagan_cli.planes import in_words, said_of
 from dagan_cli.request import Goal
+from dagan_cli.version import __version__
 
 Facts = dict[str, Any]
 Tell = Callable[[int, int | None], None]

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dagan_cli import __version__
+from dagan_cli.atomic import whole_or_absent
 from dagan_cli.errors import BadInput, NoInput
-from dagan_cli.media.atomic import whole_or_absent
 from dagan_cli.request import Item
+from dagan_cli.version import __version__
 
 if TYPE_CHECKING:
     from dagan_cli.upscaler import Upscaler

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from dagan_cli.atomic import cannot_write
 from dagan_cli.media import images
-from dagan_cli.media.atomic import cannot_write
 from dagan_cli.request import Item
 from dagan_cli.samples import through
 from dagan_cli.work import STDOUT, Advance, Work

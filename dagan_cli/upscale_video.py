@@ -14,12 +14,12 @@ from torch import Tensor
 from dagan_cli.engine import colour
 from dagan_cli.engine.resample import resample
 from dagan_cli.engine.reuse import History
-from dagan_cli.media.prefetch import prefetch
 from dagan_cli.media.video import Frame, open_video
 from dagan_cli.media.video_writer import SEGMENT, create_video
 from dagan_cli.media.y4m import Y4mSource
 from dagan_cli.media.y4m_writer import create_y4m
 from dagan_cli.planes import PixelLayout
+from dagan_cli.prefetch import prefetch
 from dagan_cli.request import Item
 from dagan_cli.upscaler import Upscaler
 from dagan_cli.work import STDOUT, Advance, Work

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dagan_cli import __version__
 from dagan_cli.engine.options import EngineOptions
 from dagan_cli.engine.resample import Resize
 from dagan_cli.engine.upscaler import Upscaler as Engine
@@ -15,6 +14,7 @@ from dagan_cli.model.blend import blend
 from dagan_cli.model.checkpoint import Model, Network, load_generator, load_model
 from dagan_cli.model.config import Window
 from dagan_cli.request import Request
+from dagan_cli.version import __version__
 from weights.catalog import Fetching, default_model, find_model, pinned, twin_of
 from weights.reference import PREFIX
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dagan_cli import __version__
 from dagan_cli.checks import Check, Part
 from dagan_cli.errors import BadInput, BadOption, Mismatch, NoInput
 from dagan_cli.media.images import is_picture
 from dagan_cli.verify_picture import verify_picture
 from dagan_cli.verify_video import verify_video
+from dagan_cli.version import __version__
 
 
 @dataclass(frozen=True, slots=True)

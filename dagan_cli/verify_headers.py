@@ -8,10 +8,9 @@ from fractions import Fraction
 from itertools import zip_longest
 
 from dagan_cli.checks import Check, check, seconds
-from dagan_cli.colour_names import in_words, said_of
 from dagan_cli.media.inventory import Chapter, Contents
 from dagan_cli.media.video_info import HdrLight, VideoInfo
-from dagan_cli.planes import HALVINGS, ColourTags
+from dagan_cli.planes import HALVINGS, ColourTags, in_words, said_of
 
 _MP4_TAGS = {  # what mp4 and mov keep of a file's tags
     *("title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping"),

@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image
 
 from dagan_cli.checks import Check, Part, check, size_check
-from dagan_cli.colour_names import UNSAID
 from dagan_cli.media import images
 from dagan_cli.media.formats import BY_NAME, PictureFormat
 from dagan_cli.media.glance import Glance, Grid, coarse, grid_for
@@ -20,6 +19,7 @@ from dagan_cli.media.metadata import EXIF_IFD, GPS_IFD, profile_space
 from dagan_cli.media.picture import Picture, PictureInfo
 from dagan_cli.media.png import TEXTS
 from dagan_cli.media.quiet import heard
+from dagan_cli.planes import UNSAID
 from dagan_cli.verify_frames import FrameComparison, timed
 
 _BLOCKS = {"icc": "colour profile", "xmp": "XMP data", "iptc": "IPTC data", "comment": "comment"}

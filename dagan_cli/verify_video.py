@@ -10,9 +10,9 @@ from dagan_cli.checks import Check, Part, check, seconds, size_check
 from dagan_cli.errors import BadInput
 from dagan_cli.media.glance import Glances, grid_for
 from dagan_cli.media.inventory import Contents, contents, fates, read_packets
-from dagan_cli.media.prefetch import prefetch
 from dagan_cli.media.video import open_video
 from dagan_cli.media.video_info import VideoInfo
+from dagan_cli.prefetch import prefetch
 from dagan_cli.verify_frames import FrameComparison, timed
 from dagan_cli.verify_headers import chapters, colour_tags, geometry, hdr10, pixels, tags
 from dagan_cli.verify_streams import Beside, verify_streams

@@ -10,11 +10,11 @@ import sys
 
 import pytest
 
-from dagan_cli import __version__
 from dagan_cli.__main__ import COMMANDS, with_verb
 from dagan_cli.app import app
 from dagan_cli.protocol import bicubic, crop_to_multiple, psnr_y
 from dagan_cli.upscaler import BASELINES
+from dagan_cli.version import __version__
 from tests.tiny import picture, pixels
 
 

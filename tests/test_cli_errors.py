@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from dagan_cli import atomic
 from dagan_cli.engine.options import EngineOptions
-from dagan_cli.media import atomic
 from dagan_cli.upscaler import Upscaler
 from tests.conftest import Cli, Ran
 from tests.fakes import Blur, Limited, NotFinite

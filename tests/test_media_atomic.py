@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from dagan_cli.atomic import cannot_write, is_write_failure, part_of, whole_or_absent
 from dagan_cli.errors import CannotWrite
-from dagan_cli.media.atomic import cannot_write, is_write_failure, part_of, whole_or_absent
 
 
 def write_half(target: Path, error: BaseException) -> None:
@@ -51,7 +51,7 @@ def test_a_killed_process_leaves_nothing_under_the_name_and_the_next_run_cleans_
     script = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from dagan_cli.media.atomic import whole_or_absent\n"
+        "from dagan_cli.atomic import whole_or_absent\n"
         "with whole_or_absent(Path(sys.argv[1])) as part:\n"
         "    part.write_bytes(b'half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dagan_cli.media.prefetch import prefetch
+from dagan_cli.prefetch import prefetch
 
 
 @pytest.fixture(autouse=True)

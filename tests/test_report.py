@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from dagan_cli import __version__
 from dagan_cli.engine.options import EngineOptions
 from dagan_cli.errors import CannotWrite
 from dagan_cli.report import build_report, exit_code, write_report
 from dagan_cli.request import Item
 from dagan_cli.upscaler import Upscaler
+from dagan_cli.version import __version__
 
 
 def item(status, code: int = 0, **fields) -> Item:

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from dagan_cli.media.atomic import cannot_write, whole_or_absent
+from dagan_cli.atomic import cannot_write, whole_or_absent
 from trainer.board import Board
 from trainer.config import TrainConfig
 from trainer.config_text import to_toml

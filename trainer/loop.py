@@ -14,9 +14,9 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from dagan_cli.atomic import whole_or_absent
 from dagan_cli.errors import BadOption, DaganError
 from dagan_cli.lpips import Lpips
-from dagan_cli.media.atomic import whole_or_absent
 from dagan_cli.model.generator import Generator
 from trainer import processes
 from trainer.ahead import Ahead, Batch

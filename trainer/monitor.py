@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dagan_cli.media.atomic import whole_or_absent
+from dagan_cli.atomic import whole_or_absent
 from dagan_cli.model import attention
 from dagan_cli.protocol import bicubic
 from trainer.baselines import Baseline

@@ -8,8 +8,8 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from dagan_cli.atomic import whole_or_absent
 from dagan_cli.errors import BadOption, DaganError
-from dagan_cli.media.atomic import whole_or_absent
 from trainer.curves import Panel, axis, boundaries, number, panels, thin
 from trainer.run_folder import Run
 

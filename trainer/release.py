@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
+from dagan_cli.atomic import whole_or_absent
 from dagan_cli.errors import BadOption
 from dagan_cli.lpips import Lpips
-from dagan_cli.media.atomic import whole_or_absent
 from dagan_cli.model.blend import blend
 from dagan_cli.model.checkpoint import load_generator, save_model
 from dagan_cli.model.config import Window

@@ -14,9 +14,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from dagan_cli import __version__
+from dagan_cli.atomic import whole_or_absent
 from dagan_cli.errors import BadOption
-from dagan_cli.media.atomic import whole_or_absent
+from dagan_cli.version import __version__
 from trainer.config import TrainConfig
 from trainer.config_text import to_toml
 from trainer.curves import boundaries, panels

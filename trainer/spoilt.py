@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from dagan_cli.media.atomic import whole_or_absent
+from dagan_cli.atomic import whole_or_absent
 from dagan_cli.protocol import bicubic, crop_to_multiple
 from trainer.data import load_pictures
 from trainer.degradations.fixed import Spoilt, spoil

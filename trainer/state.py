@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from dagan_cli.atomic import whole_or_absent
 from dagan_cli.errors import BadModel
-from dagan_cli.media.atomic import whole_or_absent
 
 NAME = "state.pt"
 KEYS = {"config", "data", "step", "elapsed", "origin", "best", "generator", "average", "optimiser"}

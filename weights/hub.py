@@ -17,8 +17,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 
-from dagan_cli import __version__
 from dagan_cli.errors import BadModel, CannotWrite
+from dagan_cli.version import __version__
 from weights.cache import Cache, Fetched, matches, sha256_of
 from weights.reference import Reference, is_commit
 

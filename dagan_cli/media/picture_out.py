@@ -12,9 +12,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
+from dagan_cli.atomic import whole_or_absent
 from dagan_cli.errors import BadOption, CannotWrite
 from dagan_cli.media import gif, png, pnm, tiff, webp
-from dagan_cli.media.atomic import whole_or_absent
 from dagan_cli.media.formats import BY_NAME, PictureFormat, format_named, format_of_suffix
 from dagan_cli.media.metadata import corrected_exif, profile_space, software_exif
 from dagan_cli.media.picture import PictureInfo

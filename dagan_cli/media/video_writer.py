@@ -13,9 +13,9 @@ import numpy as np
 from av.error import FFmpegError
 from av.packet import Packet
 
+from dagan_cli.atomic import is_write_failure, whole_or_absent
 from dagan_cli.errors import BadInput, BadOption, CannotWrite
 from dagan_cli.media import packets
-from dagan_cli.media.atomic import is_write_failure, whole_or_absent
 from dagan_cli.media.video import Frame
 from dagan_cli.media.video_codecs import Encoding, Size, plan
 from dagan_cli.media.video_encoder import check_encoder

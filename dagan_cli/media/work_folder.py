@@ -17,8 +17,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from dagan_cli.atomic import cannot_write, is_write_failure, sync
 from dagan_cli.errors import BadOption, CannotWrite
-from dagan_cli.media.atomic import cannot_write, is_write_failure, sync
 
 try:
     import fcntl

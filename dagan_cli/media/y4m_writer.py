@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from dagan_cli.atomic import cannot_write
 from dagan_cli.errors import CannotWrite
-from dagan_cli.media.atomic import cannot_write
 from dagan_cli.media.video import Frame
 from dagan_cli.media.video_codecs import Size
 from dagan_cli.media.video_frames import LIMITED, completed, matrix_of

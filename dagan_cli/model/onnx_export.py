@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from dagan_cli import __version__
 from dagan_cli.errors import BadModel, DaganError
 from dagan_cli.model.checkpoint import Network
+from dagan_cli.version import __version__
 
 OPSET = 17
 TOLERANCE = 1e-4  # of values in [0, 1]; what is measured is below 2e-6

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
+from dagan_cli.atomic import whole_or_absent
 from dagan_cli.errors import BadOption
-from dagan_cli.media.atomic import whole_or_absent
 from dagan_cli.model.checkpoint import load_generator, save_model
 from dagan_cli.model.generator import Generator
 from trainer.config import Optimiser, TrainConfig

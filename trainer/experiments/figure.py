@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from dagan_cli.media.atomic import whole_or_absent
+from dagan_cli.atomic import whole_or_absent
 from trainer.experiments.runs import Arm
 from trainer.plot import COLOURS, drawing
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dagan_cli.media.atomic import whole_or_absent
+from dagan_cli.atomic import whole_or_absent
 from dagan_cli.protocol import bicubic, psnr_y
 from trainer.baselines import Baseline
 from trainer.data import load_pictures, validation_pairs

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from dagan_cli.media.atomic import whole_or_absent
+from dagan_cli.atomic import whole_or_absent
 from trainer.experiments.figure import draw
 from trainer.experiments.grid import draw_grid
 from trainer.experiments.runs import Arm, Setting

@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+from dagan_cli.atomic import whole_or_absent
 from dagan_cli.errors import BadOption
-from dagan_cli.media.atomic import whole_or_absent
 from trainer.config import TrainConfig
 from trainer.data import Pictures, validation_pairs
 from trainer.evaluate import scores
