@@ -17,7 +17,7 @@ def main() -> None:
         print(f"dagan {__version__}")
         return
     try:
-        from dagan_cli.app import run_command
+        from dagan_cli.commands.app import run_command
 
         sys.exit(run_command(with_verb(arguments) or ["--help"]))
     except KeyboardInterrupt:  # before anything was begun that would need to be left in order

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from dagan_cli.errors import BadInput, NoInput
-from dagan_cli.lpips import Lpips
 from dagan_cli.media.find import find_inputs
 from dagan_cli.media.images import open_picture
-from dagan_cli.protocol import bicubic, crop_to_multiple, psnr_y, ssim_y
+from dagan_cli.metrics.fidelity import bicubic, crop_to_multiple, psnr_y, ssim_y
+from dagan_cli.metrics.lpips import Lpips
 from dagan_cli.upscaler import Upscaler
 
 

@@ -1,64 +1,119 @@
-"""Models by name, ready to run: what the use cases and the Python door have in common."""
+"""Models by name, ready to run: the Python API, and what all commands load models with."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from dagan_cli.engine.options import EngineOptions
-from dagan_cli.engine.resample import Resize
-from dagan_cli.engine.upscaler import Upscaler as Engine
+from torch import Tensor
+
+from dagan_cli.engine.engine import Engine, Step
+from dagan_cli.engine.options import EngineOptions, Network
+from dagan_cli.engine.precision import Choice
+from dagan_cli.engine.resample import Resize, Target
+from dagan_cli.engine.reuse import History
 from dagan_cli.errors import BadModel, BadOption
 from dagan_cli.model.blend import blend
-from dagan_cli.model.checkpoint import Model, Network, load_generator, load_model
+from dagan_cli.model.checkpoint import load_generator, load_model
 from dagan_cli.model.config import Window
-from dagan_cli.request import Request
 from dagan_cli.version import __version__
-from weights.catalog import Fetching, default_model, find_model, pinned, twin_of
+from weights.catalog import Fetching, fidelity_model_of, find_model, pinned
 from weights.reference import PREFIX
 
 BASELINES = ("nearest", "bicubic", "lanczos")
 
 
-class Upscaler(Engine):
-    """The Python door: frames (N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W). See the engine's for all it does."""
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """A model, and how it shall run. Raises BadOption for what does not go together."""
 
-    name = ""
-    sha256: str | None = None  # of the model's file; None for a baseline
-    detail: float | None = None  # how far from the fidelity twin's weights to the file's own; None: these
+    name: str | None = None  # a published name, a file, hf://owner/repo or a baseline; None: the one for the scale
+    order: int | None = None  # order of the solver, for models trained with several; None: the model's default
+    detail: float | None = None  # from the fidelity model's weights, 0, to the perceptual model's own, 1
+    window: Window | None = None  # context of pooling and attention; None: what the model was measured with
+
+    def __post_init__(self) -> None:
+        if self.is_baseline and self.order is not None:
+            raise BadOption(f"--order does not apply to {self.name}, which has no solver", hint="leave it out")
+        if self.is_baseline and self.detail is not None:
+            raise BadOption(f"--detail does not apply to {self.name}", hint="leave it out")
+        if self.detail is not None and not 0 <= self.detail <= 1:
+            raise BadOption(
+                f"--detail {self.detail:g} is out of range",
+                hint="use a number from 0, faithful, to 1, all that the model adds",
+            )
 
     @property
     def is_baseline(self) -> bool:
-        return self.sha256 is None
+        """True for nearest, bicubic and lanczos."""
+        return self.name in BASELINES
 
-    @property
-    def signature(self) -> str:
-        """What the files made by it say of it."""
-        words = [f"dagan {__version__}: {self.name}"]
-        if self.sha256 is not None:
-            words += [f"sha256 {self.sha256[:16]}", f"x{self.scale}", str(self.choice.dtype).removeprefix("torch.")]
-            words += [] if self.order is None else [f"order {self.order}"]
-            words += [] if self.detail is None else [f"detail {self.detail:g}"]
-            words += ["local windows"] if self.window == "local" else []
-            words += ["ensemble"] if self.options.ensemble else []
-        return ", ".join(words)
+    def with_name(self, default: str) -> ModelChoice:
+        """The same choice, of the model `default` where none was named."""
+        return self if self.name is not None else replace(self, name=default)
 
-    @property
-    def order(self) -> int | None:
-        """Position of the model's order dial; None without one."""
-        return getattr(self._original, "order", None)
 
-    @property
-    def window(self) -> Window | None:
-        """What its pooling and global attention see; None where nothing pools or attends."""
-        return getattr(self._original, "window", None)
+class Loaded(NamedTuple):
+    """A network, and what identifies it."""
 
-    @property
-    def orders(self) -> tuple[int, ...]:
-        """Positions that the dial has."""
-        config = getattr(self._original, "config", None)
-        return () if config is None else config.orders
+    network: Network
+    name: str  # of a file without its folder, of a model on the Hub with its commit
+    sha256: str | None  # of the file; None for a baseline
+
+
+def load_network(choice: ModelChoice, fetching: Fetching | None = None, *, baseline_scale: int = 1) -> Loaded:
+    """Load the chosen network, downloading it first if needed.
+
+    `fetching` is called with the progress of a download. Raises BadModel, BadOption.
+    """
+    assert choice.name is not None
+    if choice.is_baseline:
+        return Loaded(Resize(choice.name, baseline_scale), choice.name, None)  # type: ignore[arg-type]
+    name = pinned(choice.name, fetching)
+    loaded = load_model(*find_model(name))
+    if choice.detail is not None:
+        fidelity = fidelity_model_of(name)
+        if fidelity is None:
+            raise BadModel(
+                f"--detail does not apply to {name}: it has no fidelity model to blend with",
+                hint="leave it out; published perceptual models have one, and runs of `dagan train` with two phases",
+            )
+        ends = [load_generator(*find_model(end)) for end in (fidelity, name)]
+        loaded = replace(ends[1], generator=blend(ends[0].generator, ends[1].generator, choice.detail))
+    if choice.window is not None:
+        loaded.generator.use_window(choice.window)
+    if choice.order is not None:
+        loaded.generator.order = choice.order
+    return Loaded(loaded.generator, name if name.startswith(PREFIX) else Path(name).name, loaded.sha256)
+
+
+class Upscaler:
+    """Python API: frames (N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W). `engine` runs the network.
+
+    upscaler(frames)                   the network's own factor
+    upscaler.upscale_to(frames, 2.5)   any factor, or an exact (width, height)
+    upscaler.steps(frames)             the same, tile by tile
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        options: EngineOptions | None = None,
+        *,
+        name: str = "",
+        sha256: str | None = None,
+        detail: float | None = None,
+    ) -> None:
+        self.engine = Engine(network, options)
+        self.name = name
+        self.sha256 = sha256  # of the model's file; None for a baseline
+        self.detail = detail  # see ModelChoice
+        self.order: int | None = getattr(network, "order", None)  # of the solver; None if the model has no choice
+        self.window: Window | None = getattr(network, "window", None)  # None where nothing pools or attends
+        config = getattr(network, "config", None)
+        self.orders: tuple[int, ...] = () if config is None else config.orders  # orders that can be chosen
 
     @classmethod
     def load(
@@ -72,69 +127,70 @@ class Upscaler(Engine):
         fetching: Fetching | None = None,
         **choices: Any,
     ) -> Upscaler:
-        """A published model by name, a .safetensors file by path, hf://owner/repo, or nearest, bicubic, lanczos.
+        """Load a published model by name, a .safetensors file by path, hf://owner/repo, or nearest, bicubic, lanczos.
 
-        order: of the solver, 1, 2 or 4, for models trained with the dial; detail: for perceptual models with a fidelity
-        twin, from 0, that one, to 1; window: what pooling and global attention see, by default what the model was
-        measured with; fetching: is told of a download. Other keywords are those of `EngineOptions`: device, precision,
-        tile, overlap, batch, ensemble. Raises BadModel, BadOption.
+        order, detail, window: see `ModelChoice`. fetching: called with the progress of a download. Other keywords are
+        those of `EngineOptions`: device, precision, tile, overlap, batch, ensemble. Raises BadModel, BadOption.
         """
-        options = options or EngineOptions(**choices)
-        if model in BASELINES:
-            if order is not None:
-                raise BadOption(f"{model} has no solver whose order could be chosen", hint="leave out --order")
-            if detail is not None:
-                raise BadOption(f"{model} has no detail to be chosen", hint="leave out --detail")
-            upscaler = cls(Resize(model), options)  # type: ignore[arg-type]
-        else:
-            model = pinned(model, fetching)
-            loaded = _between(model, detail) if detail is not None else load_model(*find_model(model))
-            if window is not None:
-                loaded.generator.use_window(window)
-            if order is not None:
-                loaded.generator.order = order
-            upscaler = cls(loaded.generator, options)
-            upscaler.sha256, upscaler.detail = loaded.sha256, detail
-        upscaler.name = model if model in BASELINES or model.startswith(PREFIX) else Path(model).name
-        return upscaler
-
-
-def _between(model: str, detail: float) -> Model[Network]:
-    """The model's weights, moved towards those of the fidelity twin it was trained on from."""
-    if not 0 <= detail <= 1:
-        raise BadOption(f"a detail of {detail:g}", hint="use a number from 0, faithful, to 1, all that the model adds")
-    twin = twin_of(model)
-    if twin is None:
-        raise BadModel(
-            f"{model} has no fidelity twin to go towards",
-            hint="leave out --detail; published perceptual models have one, and runs of `dagan train` with two phases",
+        return cls.of(
+            ModelChoice(model, order=order, detail=detail, window=window), options, fetching=fetching, **choices
         )
-    ends = [load_generator(*find_model(name)) for name in (twin, model)]
-    return replace(ends[1], generator=blend(ends[0].generator, ends[1].generator, detail))
 
+    @classmethod
+    def of(
+        cls,
+        choice: ModelChoice,
+        options: EngineOptions | None = None,
+        *,
+        fetching: Fetching | None = None,
+        **choices: Any,
+    ) -> Upscaler:
+        """Load the chosen model. Other keywords are those of `EngineOptions`. Raises BadModel, BadOption."""
+        network, name, sha256 = load_network(choice, fetching)
+        return cls(network, options or EngineOptions(**choices), name=name, sha256=sha256, detail=choice.detail)
 
-class Engines:
-    """One upscaler for each model that the inputs call for, loaded when first needed and kept."""
+    def __call__(self, frames: Tensor, progress: Callable[[int, int], None] | None = None) -> Tensor:
+        """Upscale by the network's own factor; see `Engine.__call__`."""
+        return self.engine(frames, progress)
 
-    def __init__(self, request: Request) -> None:
-        self._request = request
-        self._loaded: dict[str, Upscaler] = {}
-        self.fetching: Fetching | None = None  # is told of a model's download
+    def upscale_to(self, frames: Tensor, target: Target, progress: Callable[[int, int], None] | None = None) -> Tensor:
+        """Upscale to any factor or an exact (width, height); see `Engine.upscale_to`."""
+        return self.engine.upscale_to(frames, target, progress)
 
-    def for_factor(self, factor: float, *, video: bool = False) -> Upscaler:
-        # Only models for clean sources have a twin for --detail to go towards.
-        name = self._request.model or default_model(factor, video=video and self._request.detail is None)
-        if name not in self._loaded:
-            self._loaded[name] = Upscaler.load(
-                name,
-                order=self._request.order,
-                detail=self._request.detail,
-                window=self._request.window,
-                options=self._request.engine,
-                fetching=self.fetching,
-            )
-        return self._loaded[name]
+    def steps(
+        self, frames: Tensor, target: Target | None = None, history: History | None = None
+    ) -> Generator[Step, None, Tensor]:
+        """Upscale in steps that can be watched and abandoned; see `Engine.steps`."""
+        return self.engine.steps(frames, target, history)
 
     @property
-    def used(self) -> list[Upscaler]:
-        return list(self._loaded.values())
+    def scale(self) -> int:
+        """The network's own factor."""
+        return self.engine.scale
+
+    @property
+    def choice(self) -> Choice:
+        """Device and precision, and why these."""
+        return self.engine.choice
+
+    @property
+    def notices(self) -> list[str]:
+        """Messages about what did not go as planned."""
+        return self.engine.notices
+
+    @property
+    def is_baseline(self) -> bool:
+        """True where no network runs."""
+        return self.sha256 is None
+
+    @property
+    def signature(self) -> str:
+        """Text written into the metadata of every output."""
+        words = [f"dagan {__version__}: {self.name}"]
+        if self.sha256 is not None:
+            words += [f"sha256 {self.sha256[:16]}", f"x{self.scale}", str(self.choice.dtype).removeprefix("torch.")]
+            words += [] if self.order is None else [f"order {self.order}"]
+            words += [] if self.detail is None else [f"detail {self.detail:g}"]
+            words += ["local windows"] if self.window == "local" else []
+            words += ["ensemble"] if self.engine.options.ensemble else []
+        return ", ".join(words)

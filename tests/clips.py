@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from dagan_cli.engine.colour import from_alpha, from_rgb, to_alpha, to_rgb
-from dagan_cli.media.video import open_video
-from dagan_cli.media.video_codecs import Encoding
-from dagan_cli.media.video_writer import create_video
+from dagan_cli.media.video.recipe import Encoding
+from dagan_cli.media.video.source import open_video
+from dagan_cli.media.video.writer import create_video
 from dagan_cli.prefetch import prefetch
 
 LOSSLESS = Encoding(codec="ffv1")

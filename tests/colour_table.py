@@ -13,7 +13,7 @@ import imageio_ffmpeg
 import numpy as np
 import torch
 
-from dagan_cli.app import run_command
+from dagan_cli.commands.app import run_command
 from dagan_cli.engine.colour import from_alpha, from_rgb, to_alpha, to_rgb
 from dagan_cli.planes import Chroma, ColourTags, Matrix, PixelLayout, Siting
 from tests.clips import ffmpeg, pictures

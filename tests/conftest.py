@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from dagan_cli.__main__ import with_verb
-from dagan_cli.app import run_command
+from dagan_cli.commands.app import run_command
 from dagan_cli.model.checkpoint import save_model
 from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator

@@ -11,15 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dagan_cli.bench import _measure, _Pace
-from dagan_cli.bench_report import Candidate, StageBench, in_words, report
-from dagan_cli.bench_stages import VideoStages, make_clip
-from dagan_cli.console import table
+from dagan_cli.bench.pipeline import _measure, _Pace
+from dagan_cli.bench.result import Candidate, StageBench, in_words, report
+from dagan_cli.bench.stages import VideoStages, make_clip
+from dagan_cli.commands.console import table
 from dagan_cli.engine.options import EngineOptions
-from dagan_cli.media.video import open_video
-from dagan_cli.media.video_codecs import Encoding
-from dagan_cli.request import Goal, Request
-from dagan_cli.upscaler import Engines
+from dagan_cli.media.video.recipe import Encoding
+from dagan_cli.media.video.source import open_video
+from dagan_cli.upscale.request import Goal, Request
+from dagan_cli.upscale.work import Engines
+from dagan_cli.upscaler import ModelChoice
 from tests.tiny import clip, ffmpeg, frames_of, picture
 
 QUICK = ("--seconds", 0.1, "--rounds", 1)
@@ -97,7 +98,9 @@ def test_a_baseline_is_compared_with_nothing(cli, tmp_path):
 def test_no_more_frames_are_taken_than_asked_for(cli, tiny_model, tmp_path, monkeypatch):
     """By any stage, and by none of the ways from file to file."""
     asked = []
-    monkeypatch.setattr("dagan_cli.bench._Pace.take", lambda pace, frames: (asked.append(frames), take(pace, frames)))
+    monkeypatch.setattr(
+        "dagan_cli.bench.pipeline._Pace.take", lambda pace, frames: (asked.append(frames), take(pace, frames))
+    )
     found(cli, clip(tmp_path / "in.mp4"), "-n", tiny_model, "-s", 2, "--frames", 3)
     assert asked
     assert max(asked) <= 3
@@ -130,7 +133,7 @@ def test_the_stages_one_after_the_other_make_what_upscale_makes(cli, tiny_model,
         inputs=(str(source),),
         output=None,
         goal=Goal.of(3, None),
-        model=str(tiny_model),
+        model=ModelChoice(str(tiny_model)),
         engine=EngineOptions(),
         encoding=Encoding(codec="ffv1"),
     )

@@ -11,8 +11,8 @@ import sys
 import pytest
 
 from dagan_cli.__main__ import COMMANDS, with_verb
-from dagan_cli.app import app
-from dagan_cli.protocol import bicubic, crop_to_multiple, psnr_y
+from dagan_cli.commands.app import app
+from dagan_cli.metrics.fidelity import bicubic, crop_to_multiple, psnr_y
 from dagan_cli.upscaler import BASELINES
 from dagan_cli.version import __version__
 from tests.tiny import picture, pixels
@@ -157,14 +157,14 @@ def test_eval_measures_by_the_protocol_beside_bicubic(cli, tmp_path):
     assert mean["psnr"] == pytest.approx((scores[0]["psnr"] + scores[1]["psnr"]) / 2)
     table = cli("eval", tmp_path, "-n", "bicubic", "-s", 2).out
     assert f"{mean['psnr']:.2f}" in table
-    assert "bicubic x2, 2 pictures. Y of BT.601" in table
+    assert "bicubic x2, 2 images. Y of BT.601" in table
 
 
 def test_eval_tells_how_alike_pictures_look_where_it_is_given_a_judge(cli, tmp_path):
     import torch
     from safetensors.torch import save_file
 
-    from dagan_cli.lpips import Lpips
+    from dagan_cli.metrics.lpips import Lpips
 
     (tmp_path / "hr").mkdir()
     picture(tmp_path / "hr" / "1.png", (64, 64), seed=1)

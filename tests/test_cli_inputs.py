@@ -159,17 +159,17 @@ def test_names_that_are_no_text_or_look_like_flags_survive_in_a_real_process(tmp
 
 
 def test_the_bar_prints_names_as_they_are(tmp_path):
-    from dagan_cli.console import Reporter
-    from dagan_cli.request import Item
+    from dagan_cli.commands.progress import Reporter
+    from dagan_cli.upscale.events import Advance, Item, Start
 
     source = tmp_path / f"[bold]:smile:{'x' * 100}.png"
     stream = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stderr", stream)
         with Reporter("bar", quiet=False, verbose=False) as reporter:
-            reporter.start(0, 1, source.name)
-            reporter.advance(1, 2, "tiles")
-            reporter.item(Item(input=source, output=source, status="done"))
+            reporter.show(Start(0, 1, source))
+            reporter.show(Advance(1, 2, "tiles"))
+            reporter.show(Item(input=source, output=source, status="done"))
     assert str(source) in stream.getvalue()
 
 

@@ -94,14 +94,15 @@ def test_an_interruption_before_the_work_exits_with_130(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("sys.argv", ["dagan", "doctor"])
-    monkeypatch.setattr("dagan_cli.app.run_command", interrupted)
+    monkeypatch.setattr("dagan_cli.commands.app.run_command", interrupted)
     with pytest.raises(SystemExit) as ended:
         __main__.main()
     assert ended.value.code == 130
 
 
 def test_a_stop_between_two_inputs_keeps_what_is_done(cli, tmp_path, monkeypatch):
-    from dagan_cli.console import Reporter, StopSignals
+    from dagan_cli.commands.console import StopSignals
+    from dagan_cli.commands.progress import Reporter
 
     stops: list[StopSignals] = []
     before = StopSignals.__init__

@@ -16,7 +16,7 @@ from dagan_cli.model.blend import blend
 from dagan_cli.model.checkpoint import save_model
 from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator
-from weights.catalog import CATALOG, twin_of
+from weights.catalog import CATALOG, fidelity_model_of
 
 SMALL = GeneratorConfig(scale=2, blocks=2, channels=16, block="residual", upsampler="direct", patch=16)
 
@@ -82,4 +82,4 @@ def test_without_a_twin_it_is_refused(run, cli):
 def test_a_published_twin_goes_by_its_name():
     names = {model.name for model in CATALOG}
     for name in names:
-        assert twin_of(name) == (f"{name}-psnr" if f"{name}-psnr" in names else None)
+        assert fidelity_model_of(name) == (f"{name}-psnr" if f"{name}-psnr" in names else None)

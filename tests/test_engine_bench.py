@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from dagan_cli.engine.bench import bench
+from dagan_cli.bench.network import bench
 from dagan_cli.engine.options import EngineOptions
 from tests.fakes import Convolutions
 

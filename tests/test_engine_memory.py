@@ -3,9 +3,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dagan_cli.engine import memory
-from dagan_cli.engine.memory import Demand, Footprint, choose_tiling, free_host_memory, with_rim
+from dagan_cli.engine import memory, meter, tiles, tiling
+from dagan_cli.engine.memory import free_host_memory
+from dagan_cli.engine.meter import Footprint
 from dagan_cli.engine.tiles import plan
+from dagan_cli.engine.tiling import Demand, choose_tiling, with_rim
 from dagan_cli.errors import BadOption, CannotWrite, OutOfMemory
 from tests.fakes import Convolutions, Limited
 
@@ -102,7 +104,7 @@ def test_the_footprint_counts_what_is_alive_at_once():
         def forward(self, x):
             return self.c(self.b(self.a(x)))
 
-    seen = memory.measure(TwoLayers(), CPU, torch.float32, grid=1)
+    seen = meter.measure(TwoLayers(), CPU, torch.float32, grid=1)
     assert seen.flops_per_pixel == pytest.approx(2 * 9 * (3 * 16 + 16 * 16 + 16 * 3))
     assert seen.flops_per_pair == 0
     assert 32 * 4 <= seen.bytes_per_pixel <= (3 + 16 + 16 + 16) * 4  # two layers' results, and the input
@@ -114,7 +116,7 @@ def test_the_footprint_of_attention_over_the_whole_tile_grows_with_the_tile():
             q = x.flatten(2).transpose(1, 2)[:, None].repeat(1, 1, 1, 8)
             return F.scaled_dot_product_attention(q, q, q)
 
-    seen = memory.measure(Attention(), CPU, torch.float32, grid=1)
+    seen = meter.measure(Attention(), CPU, torch.float32, grid=1)
     assert seen.flops_per_pair == pytest.approx(4 * 24)
 
 
@@ -122,22 +124,22 @@ def test_measuring_leaves_the_random_numbers_alone():
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    memory.measure(Convolutions(), CPU, torch.float32, grid=1)
+    meter.measure(Convolutions(), CPU, torch.float32, grid=1)
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_a_network_that_does_not_even_fit_on_a_small_tile_takes_endlessly_much():
-    seen = memory.measure(Limited(Convolutions(), pixels=0), CPU, torch.float32, grid=1)
+    seen = meter.measure(Limited(Convolutions(), pixels=0), CPU, torch.float32, grid=1)
     assert seen.bytes_per_pixel == float("inf")
-    assert max(plan(500, 500, choose_tiling(500, 500, seen, demand(), fit=0)).sides) == memory.SMALLEST
+    assert max(plan(500, 500, choose_tiling(500, 500, seen, demand(), fit=0)).sides) == tiles.SMALLEST
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("fit", [16**2, 40**2, 100**2, 300**2, 1e12])
 @pytest.mark.parametrize("field", [0, 3, 50, None])
 def test_an_automatic_tile_fits_the_memory_and_the_grid(device, fit, field):
-    tiling = choose_tiling(1080, 1920, Footprint(1000.0), demand(device=device, receptive_field=field, grid=8), fit)
-    cut = plan(1080, 1920, tiling)
+    chosen = choose_tiling(1080, 1920, Footprint(1000.0), demand(device=device, receptive_field=field, grid=8), fit)
+    cut = plan(1080, 1920, chosen)
     assert cut.area <= fit
     assert not {span.start % 8 for span in (*cut.ys, *cut.xs)} - {0}
 
@@ -176,8 +178,8 @@ def test_attention_over_the_whole_tile_makes_tiles_small_but_not_tiny():
     ],
 )
 def test_the_rim_is_the_receptive_field_where_that_is_affordable(side, field, overlap, halo, fade):
-    tiling = with_rim(side, demand(receptive_field=field, overlap=overlap))
-    assert (tiling.halo, tiling.fade) == (halo, fade)
+    chosen = with_rim(side, demand(receptive_field=field, overlap=overlap))
+    assert (chosen.halo, chosen.fade) == (halo, fade)
 
 
 def test_a_rim_that_leaves_nothing_is_refused():
@@ -186,20 +188,20 @@ def test_a_rim_that_leaves_nothing_is_refused():
 
 
 def test_tiles_are_halved_down_to_the_smallest():
-    cut, sides = plan(300, 500, memory.uncut(300, 500, demand(grid=8))), []
-    while memory.can_be_smaller(cut, demand(grid=8)):
-        cut = plan(300, 500, memory.smaller(cut, demand(grid=8)))
+    cut, sides = plan(300, 500, tiling.uncut(300, 500, demand(grid=8))), []
+    while tiling.can_be_smaller(cut, demand(grid=8)):
+        cut = plan(300, 500, tiling.smaller(cut, demand(grid=8)))
         sides.append(max(cut.sides))
     assert sides == sorted(sides, reverse=True)
-    assert sides[-1] == memory.SMALLEST
+    assert sides[-1] == tiles.SMALLEST
     with pytest.raises(OutOfMemory) as caught:
-        memory.smaller(cut, demand(grid=8))
+        tiling.smaller(cut, demand(grid=8))
     assert caught.value.exit_code == 5
 
 
 def test_an_overlap_too_wide_for_the_halved_tile_gives_way():
     cut = plan(300, 300, with_rim(64, demand(overlap=24)))
-    assert memory.smaller(cut, demand(overlap=24)).size == 32
+    assert tiling.smaller(cut, demand(overlap=24)).size == 32
 
 
 def test_a_mapped_file_leaves_no_name_behind(tmp_path):

@@ -3,7 +3,7 @@ import platform
 import pytest
 import torch
 
-from dagan_cli.engine import precision
+from dagan_cli import device
 from dagan_cli.engine.precision import choose, cpu_has_fast_bf16
 from dagan_cli.errors import BadOption
 
@@ -41,13 +41,13 @@ def test_a_cpu_without_clear_flags_is_timed_once(fresh, monkeypatch, bf16_second
         return bf16_seconds if dtype == torch.bfloat16 else 1.0
 
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    monkeypatch.setattr(precision, "_convolution_seconds", seconds)
+    monkeypatch.setattr(device, "_convolution_seconds", seconds)
     assert [cpu_has_fast_bf16(), cpu_has_fast_bf16()] == [fast, fast]
     assert len(runs) == 2
 
 
 def test_the_timed_convolution_takes_time():
-    assert 0 < precision._convolution_seconds(torch.float32) < 10
+    assert 0 < device._convolution_seconds(torch.float32) < 10
 
 
 def test_a_precision_is_taken_as_asked_and_says_why():

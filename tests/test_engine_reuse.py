@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from dagan_cli.engine.engine import Engine
 from dagan_cli.engine.options import EngineOptions
 from dagan_cli.engine.reuse import History
-from dagan_cli.engine.upscaler import Upscaler
 from tests.fakes import Limited
 
 
@@ -30,16 +30,16 @@ class Counting(torch.nn.Module):
         return torch.nn.functional.pixel_shuffle(self.blur(x), 2)
 
 
-def upscaler(**options) -> Upscaler:
+def upscaler(**options) -> Engine:
     torch.manual_seed(0)  # all of them alike
-    return Upscaler(Counting(), EngineOptions(device="cpu", tile=32, **options))
+    return Engine(Counting(), EngineOptions(device="cpu", tile=32, **options))
 
 
-def calls(engine: Upscaler) -> int:
+def calls(engine: Engine) -> int:
     return int(getattr(engine.network(torch.float32), "tiles"))  # noqa: B009
 
 
-def run(engine: Upscaler, frames: Tensor, history: History | None = None) -> Tensor:
+def run(engine: Engine, frames: Tensor, history: History | None = None) -> Tensor:
     steps = engine.steps(frames, None, history)
     while True:
         try:
@@ -97,8 +97,8 @@ def test_another_size_is_computed_anew():
 def test_when_memory_runs_out_the_past_is_forgotten_and_the_picture_right():
     frames, history, network = video(2), History(), Counting()
     limited: Any = Limited(network, 40 * 40)
-    engine = Upscaler(limited, EngineOptions(device="cpu", tile=64))
-    expected = run(Upscaler(network, EngineOptions(device="cpu", tile=64)), frames)
+    engine = Engine(limited, EngineOptions(device="cpu", tile=64))
+    expected = run(Engine(network, EngineOptions(device="cpu", tile=64)), frames)
     torch.testing.assert_close(run(engine, frames, history), expected)
     assert "out of memory" in engine.notices[0]
     torch.testing.assert_close(run(engine, frames[1:], history), expected[1:])

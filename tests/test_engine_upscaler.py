@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dagan_cli.engine import memory
+from dagan_cli.engine import meter, tiling
+from dagan_cli.engine.engine import Engine
 from dagan_cli.engine.options import EngineOptions
 from dagan_cli.engine.resample import Resize, resample
-from dagan_cli.engine.upscaler import Upscaler
 from dagan_cli.errors import BadInput, BadModel, BadOption, OutOfMemory
 from tests.fakes import Blur, Convolutions, Limited, Mean, Mirror, NotFinite, Overflowing, Windows
 
@@ -25,8 +25,8 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def upscaler(network: nn.Module, **options) -> Upscaler:
-    return Upscaler(network, EngineOptions(**({"device": "cpu", "precision": "fp32"} | options)))  # pyright: ignore
+def upscaler(network: nn.Module, **options) -> Engine:
+    return Engine(network, EngineOptions(**({"device": "cpu", "precision": "fp32"} | options)))  # pyright: ignore
 
 
 def whole(network: nn.Module, x: Tensor) -> Tensor:
@@ -190,9 +190,9 @@ def test_a_tile_that_cannot_fit_by_estimate_is_not_tried():
 
 def test_the_network_is_measured_once_and_frames_of_one_size_share_a_plan(monkeypatch):
     measured, planned = [], []
-    measure, choose = memory.measure, memory.choose_tiling
-    monkeypatch.setattr(memory, "measure", lambda *args: measured.append(1) or measure(*args))
-    monkeypatch.setattr(memory, "choose_tiling", lambda *args: planned.append(1) or choose(*args))
+    measure, choose = meter.measure, tiling.choose_tiling
+    monkeypatch.setattr(meter, "measure", lambda *args: measured.append(1) or measure(*args))
+    monkeypatch.setattr(tiling, "choose_tiling", lambda *args: planned.append(1) or choose(*args))
     engine = upscaler(Convolutions(width=2))
     for _ in range(3):
         engine(torch.rand(1, 3, 260, 270))
@@ -376,7 +376,7 @@ def test_on_cuda_tiled_equals_whole_and_the_cpu(size):
 @cuda
 def test_on_cuda_half_is_close_to_fp32_and_frames_on_the_device_stay_there():
     x, network = torch.rand(1, 3, 200, 300), Convolutions()
-    engine = Upscaler(network)
+    engine = Engine(network)
     assert engine.choice.dtype == torch.float16
     got = engine(x.cuda())
     assert got.device.type == "cuda"

@@ -11,28 +11,72 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FACE = (
-    "dagan_cli.app",
-    "dagan_cli.command",
-    "dagan_cli.models_commands",
-    "dagan_cli.train_commands",
-    "dagan_cli.arguments",
-    "dagan_cli.console",
-    "typer",
-    "rich",
-)
+USE_CASES = ("dagan_cli.upscale", "dagan_cli.inspection", "dagan_cli.bench", "dagan_cli.exchange", "dagan_cli.evaluate")
+FLOORS = ("dagan_cli.media", "dagan_cli.engine", "dagan_cli.model", "dagan_cli.metrics", "dagan_cli.upscaler")
+FACE = ("dagan_cli.commands", "typer", "rich")
 NEVER = {  # a folder, and what no file in it may import
-    "dagan_cli/model": ("dagan_cli.upscale", "dagan_cli.engine", "dagan_cli.media", "weights", "trainer", "av", "PIL"),
-    "dagan_cli/engine": ("dagan_cli.upscale", "dagan_cli.media", "weights", "trainer", "av", "PIL"),
-    "dagan_cli/media": ("dagan_cli.upscale", "dagan_cli.engine", "dagan_cli.model", "weights", "trainer", "torch"),
-    "weights": ("dagan_cli.upscale", "dagan_cli.engine", "dagan_cli.media", "dagan_cli.model", "trainer", "torch"),
-    "trainer": ("dagan_cli.upscale", "dagan_cli.engine", "weights"),
+    "dagan_cli/inspection": ("dagan_cli.bench", "dagan_cli.exchange", "trainer", *FACE),
+    "dagan_cli/bench": ("dagan_cli.inspection", "dagan_cli.exchange", "trainer", *FACE),
+    "dagan_cli/exchange": ("dagan_cli.inspection", "dagan_cli.bench", "trainer", *FACE),
+    "dagan_cli/upscale": ("dagan_cli.inspection", "dagan_cli.bench", "dagan_cli.exchange", "trainer", *FACE),
+    "dagan_cli/media": (
+        *USE_CASES,
+        "dagan_cli.engine",
+        "dagan_cli.model",
+        "dagan_cli.upscaler",
+        "weights",
+        "trainer",
+        "torch",
+        *FACE,
+    ),
+    "dagan_cli/media/streams": ("dagan_cli.media.video",),
+    "dagan_cli/media/images": ("dagan_cli.media.video",),
+    "dagan_cli/engine": (*USE_CASES, "dagan_cli.media", "dagan_cli.upscaler", "weights", "trainer", "av", "PIL", *FACE),
+    "dagan_cli/model": (
+        *USE_CASES,
+        "dagan_cli.engine",
+        "dagan_cli.media",
+        "dagan_cli.upscaler",
+        "weights",
+        "trainer",
+        "av",
+        "PIL",
+        *FACE,
+    ),
+    "dagan_cli/metrics": (
+        *USE_CASES,
+        "dagan_cli.engine",
+        "dagan_cli.media",
+        "dagan_cli.upscaler",
+        "weights",
+        "trainer",
+        "av",
+        "PIL",
+        *FACE,
+    ),
+    "weights": (*USE_CASES, *FLOORS, "trainer", "torch", *FACE),
+    "trainer": (*USE_CASES, "dagan_cli.engine", "dagan_cli.media", "dagan_cli.upscaler", "weights", *FACE),
 }
+GROUND = {  # modules of the ground floor, and the only modules of ours that they may import
+    "dagan_cli/errors.py": set(),
+    "dagan_cli/version.py": set(),
+    "dagan_cli/planes.py": set(),
+    "dagan_cli/waiting.py": set(),
+    "dagan_cli/device.py": set(),
+    "dagan_cli/atomic.py": {"dagan_cli.errors"},
+    "dagan_cli/prefetch.py": {"dagan_cli.errors"},
+}
+OURS = ("dagan_cli", "weights", "trainer")
 HEAVY = ("torch", "av", "PIL", "numpy", "safetensors", "rich", "huggingface_hub")
 
 
 def modules(folder: str) -> list[Path]:
     return sorted((ROOT / folder).rglob("*.py"))
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def imports(path: Path, *, later: bool = True) -> set[str]:
@@ -77,27 +121,73 @@ def test_the_reader_of_imports_sees_every_form_of_them(tmp_path):
 def test_a_folder_imports_nothing_it_must_not_know_of(folder):
     files = modules(folder)
     assert files
-    broken = {str(file.relative_to(ROOT)): reaches(imports(file), (*NEVER[folder], *FACE)) for file in files}
+    broken = {str(file.relative_to(ROOT)): reaches(imports(file), NEVER[folder]) for file in files}
     assert {file: names for file, names in broken.items() if names} == {}
+
+
+@pytest.mark.parametrize("file", GROUND)
+def test_the_ground_floor_stands_on_nothing_of_ours_but_errors(file):
+    ours = {name for name in imports(ROOT / file) if name.split(".")[0] in ("dagan_cli", "trainer", "weights")}
+    assert {".".join(name.split(".")[:2]) for name in ours} <= GROUND[file]
+
+
+def test_metrics_know_of_the_model_only_how_weights_are_read():
+    ours = set().union(*(imports(file) for file in modules("dagan_cli/metrics")))
+    known = {name for name in ours if name.startswith("dagan_cli.") and not name.startswith("dagan_cli.metrics")}
+    assert {".".join(name.split(".")[:3]) for name in known if name.startswith("dagan_cli.model")} <= {
+        "dagan_cli.model",
+        "dagan_cli.model.tensors",
+    }
+
+
+def test_there_is_no_circle_of_imports():
+    """Counts what importing a module imports. A package that is only named on the way to its modules does not count."""
+    names = {module_name(file): file for folder in OURS for file in modules(folder)}
+    edges = {
+        name: {found for found in imports(file, later=False) if found in names and found != name}
+        for name, file in names.items()
+    }
+    edges = {
+        name: {one for one in found if not any(other.startswith(f"{one}.") for other in found)}
+        for name, found in edges.items()
+    }
+    finished: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, f"a circle: {' -> '.join((*path[path.index(name) :], name))}"
+        if name not in finished:
+            for found in edges[name]:
+                visit(found, (*path, name))
+            finished.add(name)
+
+    for name in names:
+        visit(name, ())
+
+
+def test_no_folder_is_a_hall():
+    assert len(list((ROOT / "dagan_cli").glob("*.py"))) <= 12
+    for folder in OURS:
+        for each in {file.parent for file in modules(folder)}:
+            assert len(list(each.glob("*.py"))) <= 15, each
 
 
 def test_only_the_train_command_knows_the_trainer_and_only_while_it_runs():
     knowing = [file for file in (*modules("dagan_cli"), *modules("weights")) if reaches(imports(file), ("trainer",))]
-    assert knowing == [ROOT / "dagan_cli/train_commands.py"]
-    assert reaches(imports(ROOT / "dagan_cli/train_commands.py", later=False), ("trainer",)) == []
+    assert knowing == [ROOT / "dagan_cli/commands/train.py"]
+    assert reaches(imports(ROOT / "dagan_cli/commands/train.py", later=False), ("trainer",)) == []
 
 
-def test_only_the_doors_of_the_program_import_the_command_line():
-    files = (*modules("dagan_cli"), *modules("weights"), *modules("trainer"))
-    knowing = {str(file.relative_to(ROOT)) for file in files if reaches(imports(file), ("dagan_cli.app",))}
+def test_only_the_door_of_the_program_imports_the_command_line():
+    files = [file for folder in OURS for file in modules(folder) if "commands" not in file.parts]
+    knowing = {str(file.relative_to(ROOT)) for file in files if reaches(imports(file), ("dagan_cli.commands",))}
     assert knowing == {"dagan_cli/__main__.py"}
 
 
-def test_only_media_the_doctor_and_the_video_degradation_know_pyav():
-    files = (*modules("dagan_cli"), *modules("weights"), *modules("trainer"))
+def test_only_media_what_inspects_it_and_the_video_degradation_know_pyav():
+    files = [file for folder in OURS for file in modules(folder)]
     knowing = {str(file.relative_to(ROOT)) for file in files if reaches(imports(file), ("av",))}
-    allowed = {"dagan_cli/doctor.py", "trainer/degradations/video.py"}
-    assert {name for name in knowing if not name.startswith("dagan_cli/media/")} <= allowed
+    allowed = ("dagan_cli/media/", "dagan_cli/inspection/", "trainer/degradations/video.py")
+    assert {name for name in knowing if not name.startswith(allowed)} == set()
 
 
 def test_only_what_reads_and_writes_networks_knows_safetensors():
@@ -114,7 +204,7 @@ def test_only_one_module_knows_the_hub_s_library_and_only_while_it_works():
     assert reaches(imports(ROOT / "weights/hub.py", later=False), ("huggingface_hub",)) == []
 
 
-@pytest.mark.parametrize("module", ["dagan_cli", "dagan_cli.app", "dagan_cli.__main__", "weights", "trainer"])
+@pytest.mark.parametrize("module", ["dagan_cli", "dagan_cli.commands.app", "dagan_cli.__main__", "weights", "trainer"])
 def test_importing_it_loads_no_heavy_library(module):
     code = f"import sys, {module}; print(*sorted(set(sys.modules) & {set(HEAVY)}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
@@ -122,6 +212,6 @@ def test_importing_it_loads_no_heavy_library(module):
 
 
 def test_the_rules_of_a_request_are_checked_without_torch():
-    code = "import sys, dagan_cli.request, weights.catalog; print('torch' in sys.modules, 'av' in sys.modules)"
+    code = "import sys, dagan_cli.upscale.request, weights.catalog; print('torch' in sys.modules, 'av' in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert loaded.split() == ["False", "False"]

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dagan_cli.errors import BadModel
-from dagan_cli.lpips import Lpips
-from dagan_cli.protocol import bicubic
+from dagan_cli.metrics.fidelity import bicubic
+from dagan_cli.metrics.lpips import Lpips
 
 NETS: tuple[Literal["alex", "squeeze"], ...] = ("alex", "squeeze")
 ALEX = {0: (64, 3, 11, 11), 3: (192, 64, 5, 5), 6: (384, 192, 3, 3), 8: (256, 384, 3, 3), 10: (256, 256, 3, 3)}

@@ -11,9 +11,9 @@ import av
 import numpy as np
 import pytest
 
-from dagan_cli.media.deinterlace import Deinterlacer
-from dagan_cli.media.video import Deinterlace, Frame, open_video
-from dagan_cli.media.video_frames import frame_of, layout_of, planes_of
+from dagan_cli.media.video.deinterlace import Deinterlacer
+from dagan_cli.media.video.frames import frame_of, layout_of, planes_of
+from dagan_cli.media.video.source import Deinterlace, Frame, open_video
 from dagan_cli.planes import ColourTags
 from tests.clips import clip, ffmpeg, pictures, times
 

@@ -19,17 +19,19 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image, ImageCms, PngImagePlugin
 
 from dagan_cli.errors import BadInput, BadOption, CannotWrite
-from dagan_cli.media import gif, png, tiff
-from dagan_cli.media.alpha import bleed
 from dagan_cli.media.images import (
     PictureInfo,
     encode_picture,
+    gif,
     is_picture,
     open_picture,
     output_suffix,
     plan_output,
+    png,
+    tiff,
     write_picture,
 )
+from dagan_cli.upscale.samples import bleed
 
 DATA = os.environ.get("DAGAN_TEST_DATA")
 SHAPES = {"grey": (9, 13, 1), "grey with alpha": (9, 13, 2), "RGB": (9, 13, 3), "RGBA": (9, 13, 4)}

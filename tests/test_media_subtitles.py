@@ -7,7 +7,17 @@ from itertools import pairwise
 
 import pytest
 
-from dagan_cli.media.subtitles import BOLD, ITALIC, LONGEST, READABLE, UNDERLINE, Cue, OneAtATime, read_cue, write_cue
+from dagan_cli.media.streams.subtitles import (
+    BOLD,
+    ITALIC,
+    LONGEST,
+    READABLE,
+    UNDERLINE,
+    Cue,
+    OneAtATime,
+    read_cue,
+    write_cue,
+)
 
 ASS = b"0,0,Default,,0,0,0,,"
 

@@ -12,8 +12,8 @@ import av
 import pytest
 from av.stream import Disposition
 
-from dagan_cli.media.tags import kept_metadata, later_timecode
-from dagan_cli.media.video_codecs import Encoding
+from dagan_cli.media.streams.tags import kept_metadata, later_timecode
+from dagan_cli.media.video.recipe import Encoding
 from tests.clips import FAST, clip, described, passed_through
 
 NTSC = Fraction(30000, 1001)

@@ -12,9 +12,9 @@ import av
 import pytest
 
 from dagan_cli.errors import BadInput
-from dagan_cli.media.tracks import _amr_blocks
-from dagan_cli.media.video_info import open_input
-from dagan_cli.media.video_streams import CopiedStreams, chapters_within, sort_streams
+from dagan_cli.media.container import open_input
+from dagan_cli.media.streams.copied import CopiedStreams, chapters_within, sort_streams
+from dagan_cli.media.streams.track import _amr_blocks
 from tests.clips import clip, ffmpeg, passed_through, payload, times
 
 FRAMES = [Fraction(number, 25) for number in range(25)]

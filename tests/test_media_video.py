@@ -13,10 +13,10 @@ import av
 import pytest
 
 from dagan_cli.errors import BadOption, CannotWrite
-from dagan_cli.media.video import open_video
-from dagan_cli.media.video_codecs import Encoding
-from dagan_cli.media.video_mux import default_suffix
-from dagan_cli.media.video_writer import create_video
+from dagan_cli.media.video.mux import default_suffix
+from dagan_cli.media.video.recipe import Encoding
+from dagan_cli.media.video.source import open_video
+from dagan_cli.media.video.writer import create_video
 from tests.clips import (
     FAST,
     LOSSLESS,

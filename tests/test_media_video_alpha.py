@@ -8,8 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from dagan_cli.media.video import open_video
-from dagan_cli.media.video_codecs import Encoding
+from dagan_cli.media.video.recipe import Encoding
+from dagan_cli.media.video.source import open_video
 from tests.clips import LOSSLESS, clip, described, ffmpeg, passed_through, pictures
 from tests.test_media_deinterlace import hashes
 

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from dagan_cli.media.video import open_video
+from dagan_cli.media.video.source import open_video
 from tests.clips import clip, ffmpeg, pictures, times
 from tests.test_media_deinterlace import hashes
 

@@ -11,10 +11,10 @@ import av
 import pytest
 
 from dagan_cli.errors import BadOption
-from dagan_cli.media.encoders import has_encoder
-from dagan_cli.media.video import open_video
-from dagan_cli.media.video_codecs import Encoding, Recipe, plan
-from dagan_cli.media.video_encoder import can_encode, check_encoder
+from dagan_cli.media.video.encoders import has_encoder
+from dagan_cli.media.video.preflight import can_encode, check_encoder
+from dagan_cli.media.video.recipe import Encoding, Recipe, plan
+from dagan_cli.media.video.source import open_video
 from tests.clips import LOSSLESS, clip, described, ffmpeg, passed_through, pictures
 
 NVENC = ("h264_nvenc", "hevc_nvenc", "av1_nvenc")

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from dagan_cli.errors import BadOption
-from dagan_cli.media.video import open_video
-from dagan_cli.media.video_codecs import Encoding
-from dagan_cli.media.video_frames import frame_of, layout_of, planes_of
+from dagan_cli.media.video.frames import frame_of, layout_of, planes_of
+from dagan_cli.media.video.recipe import Encoding
+from dagan_cli.media.video.source import open_video
 from tests.clips import SMPTE, clip, clip_with_times, described, ffmpeg, passed_through
 
 # --- colour, shape and place

@@ -8,7 +8,7 @@ import av
 import pytest
 
 from dagan_cli.errors import BadInput
-from dagan_cli.media.video import open_video
+from dagan_cli.media.video.source import open_video
 from tests.clips import SMPTE, clip, ffmpeg, passed_through, times
 
 # --- damage

@@ -13,10 +13,10 @@ import imageio_ffmpeg
 import pytest
 from av.stream import Disposition
 
-from dagan_cli.media.video import open_video
-from dagan_cli.media.video_codecs import Encoding
-from dagan_cli.media.video_mux import default_suffix, foreseen_losses
-from dagan_cli.media.video_streams import chapters_within
+from dagan_cli.media.streams.copied import chapters_within
+from dagan_cli.media.video.mux import default_suffix, foreseen_losses
+from dagan_cli.media.video.recipe import Encoding
+from dagan_cli.media.video.source import open_video
 from tests.clips import FAST, clip, clip_with_times, described, ffmpeg, passed_through, payload, times
 
 

@@ -12,7 +12,7 @@ import imageio_ffmpeg
 import pytest
 
 from dagan_cli.errors import BadInput
-from dagan_cli.media.video import open_video
+from dagan_cli.media.video.source import open_video
 from tests.clips import UNEVEN, clip, clip_with_times, ffmpeg, passed_through, times
 
 B_FRAMES = ("-c:v", "libx264", "-bf", "3", "-g", "12", "-c:a", "aac")

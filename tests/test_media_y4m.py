@@ -23,10 +23,10 @@ import torch
 
 from dagan_cli.engine.colour import from_rgb, to_rgb
 from dagan_cli.errors import BadInput, CannotWrite, DaganError
-from dagan_cli.media.video import open_video
-from dagan_cli.media.video_info import VideoInfo
-from dagan_cli.media.y4m import Y4mSource, is_y4m
-from dagan_cli.media.y4m_writer import Y4mWriter, create_y4m
+from dagan_cli.media.video.info import VideoInfo
+from dagan_cli.media.video.source import open_video
+from dagan_cli.media.y4m.reader import Y4mSource, is_y4m
+from dagan_cli.media.y4m.writer import Y4mWriter, create_y4m
 from tests.clips import UNEVEN, clip, clip_with_times, ffmpeg
 
 STDIN = Path("stdin")
@@ -218,7 +218,7 @@ def test_a_stream_that_comes_in_crumbs_is_put_together():
 def test_memory_does_not_grow_with_the_stream():
     """Two thousand frames of 0.8 MB through a process that may have 400 MB more than it started with."""
     program = (
-        "import resource, sys, numpy; from pathlib import Path; from dagan_cli.media.y4m import Y4mSource\n"
+        "import resource, sys, numpy; from pathlib import Path; from dagan_cli.media.y4m.reader import Y4mSource\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + (400 << 20),) * 2)\n"
         "print(sum(1 for frame in Y4mSource(sys.stdin.buffer, Path('stdin')).frames()))"

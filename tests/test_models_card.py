@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from dagan_cli.card import card
+from dagan_cli.exchange.card import card
 from dagan_cli.model.checkpoint import Model, load_model
 from dagan_cli.model.generator import Generator
 from tests.conftest import TINY, Cli
@@ -73,7 +73,7 @@ def test_a_card_tells_data_iterations_hardware_protocol_and_failures():
 def test_a_card_names_the_phases_that_came_before():
     first = {"scale": 2, "phase": "pixel", "iterations": 7000, "degradations": "none", "seconds": 3.0}
     second = {"scale": 4, "phase": "adversarial", "iterations": 90, "degradations": "medium", "note": "by hand"}
-    row = "| before them | 7,000 pixel x2; 90 adversarial x4 of spoilt inputs; by hand |"
+    row = "| before them | 7,000 pixel x2; 90 adversarial x4 of degraded inputs; by hand |"
     text = made(earlier=[first, second], iterations=10, training={"gan": {"lr": 0.1, "iterations": None}}, phase="gan")
     assert row in text
     assert "7,100 iterations in all" in text

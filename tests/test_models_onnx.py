@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from dagan_cli.errors import BadModel
-from dagan_cli.model import onnx_export
+from dagan_cli.exchange import onnx_export
 from dagan_cli.model.checkpoint import Network, load_model, save_model
 from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dagan_cli.protocol import bicubic, bicubic_weights, crop_to_multiple, luma, psnr_y, ssim_y
+from dagan_cli.metrics.fidelity import bicubic, bicubic_weights, crop_to_multiple, luma, psnr_y, ssim_y
 
 
 def picture(height: int, width: int, seed: int = 0) -> Tensor:

@@ -11,7 +11,7 @@ import pytest
 import typer.main
 
 from dagan_cli.__main__ import with_verb
-from dagan_cli.app import app
+from dagan_cli.commands.app import app
 from weights.catalog import CATALOG
 
 README = (Path(__file__).parent.parent / "README.md").read_text()

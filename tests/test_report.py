@@ -9,8 +9,8 @@ import pytest
 
 from dagan_cli.engine.options import EngineOptions
 from dagan_cli.errors import CannotWrite
-from dagan_cli.report import build_report, exit_code, write_report
-from dagan_cli.request import Item
+from dagan_cli.upscale.events import Item
+from dagan_cli.upscale.report import build_report, exit_code, write_report
 from dagan_cli.upscaler import Upscaler
 from dagan_cli.version import __version__
 

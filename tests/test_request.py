@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from dagan_cli.arguments import listed_inputs, result_folder, tile_side, time_budget
+from dagan_cli.commands.options import listed_inputs, result_folder, tile_side, time_budget
 from dagan_cli.engine.options import EngineOptions
 from dagan_cli.errors import BadOption
-from dagan_cli.media.video_codecs import Encoding
-from dagan_cli.request import Goal, Item, Request
+from dagan_cli.media.video.recipe import Encoding
+from dagan_cli.upscale.events import Item
+from dagan_cli.upscale.request import Goal, Part, Request
+from dagan_cli.upscaler import ModelChoice
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def request(**choices: object) -> Request:
     fields = {
         "output": None,
         "goal": Goal.of(2, None),
-        "model": None,
+        "model": ModelChoice(),
         "engine": EngineOptions(),
         "encoding": Encoding(),
     }
@@ -89,11 +91,11 @@ def request(**choices: object) -> Request:
     [
         {"quality": 0},
         {"quality": 101},
-        {"start": -1.0},
-        {"start": float("nan")},
-        {"end": float("inf")},
-        {"end": 0.0},
-        {"start": 3.0, "end": 3.0},
+        {"part": {"start": -1.0}},
+        {"part": {"start": float("nan")}},
+        {"part": {"end": float("inf")}},
+        {"part": {"end": 0.0}},
+        {"part": {"start": 3.0, "end": 3.0}},
         {"encoding": Encoding(crf=float("nan"))},
         {"encoding": Encoding(crf=-1)},
         {"encoding": Encoding(crf=64)},
@@ -101,7 +103,7 @@ def request(**choices: object) -> Request:
 )
 def test_a_request_that_makes_no_sense_is_refused(choices):
     with pytest.raises(BadOption):
-        request(**choices)
+        request(**(choices | ({"part": Part(**choices["part"])} if "part" in choices else {})))
     request()
 
 
@@ -113,10 +115,10 @@ def test_tiles_are_said_in_words_or_pixels():
 
 
 def test_times_are_said_in_seconds_minutes_or_hours():
-    assert [time_budget(text) for text in ("90", "90s", "1.5m", "3h")] == [90, 90, 90, 10800]
+    assert [time_budget("--budget", text) for text in ("90", "90s", "1.5m", "3h")] == [90, 90, 90, 10800]
     for text in ("", "0m", "-5m", "nan", "inf", "m", "20 minutes"):
         with pytest.raises(BadOption):
-            time_budget(text)
+            time_budget("--budget", text)
 
 
 def test_large_results_wait_on_the_disk_they_will_be_written_to(tmp_path, monkeypatch):

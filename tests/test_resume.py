@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from dagan_cli.errors import BadOption, CannotWrite
-from dagan_cli.media.packets import decoding_times
-from dagan_cli.media.work_folder import folder_of, work_folder
+from dagan_cli.media.video.packets import decoding_times
+from dagan_cli.media.video.segments import folder_of, work_folder
 from tests.tiny import MOVING, clip, command, frames_of, left_over, sound_of
 
 SETTINGS = {"model": "one", "size": [2, 2]}

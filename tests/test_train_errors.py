@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dagan_cli.app import run_command
+from dagan_cli.commands.app import run_command
 from trainer.state import load_state
 
 SMOKE = ["train", "--preset", "smoke", "--set", "iterations=4", "--set", "validate_every=2"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.adversarial import Kind, accuracy, adversarial
+from trainer.losses.adversarial import Kind, accuracy, adversarial
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 REAL = torch.tensor([[2.0], [0.0]])

@@ -24,7 +24,7 @@ from trainer import loop
 from trainer.config import GanConfig, TrainConfig
 from trainer.ema import Average
 from trainer.loop import Diverged, Progress, train
-from trainer.perceptual import Features, PerceptualLoss
+from trainer.losses.perceptual import Features, PerceptualLoss
 from trainer.phases import AdversarialPhase, PixelPhase
 from trainer.state import load_state
 
@@ -248,7 +248,7 @@ def test_two_processes_train_as_one_with_the_whole_batch(pictures, tmp_path):
 
 
 def test_a_batch_that_has_no_equal_parts_is_refused(pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr("trainer.processes.join", lambda: (0, 3))
+    monkeypatch.setattr("trainer.machine.distributed.join", lambda: (0, 3))
     with pytest.raises(BadOption, match="no equal parts"):
         run(CONFIG, pictures, tmp_path)
 

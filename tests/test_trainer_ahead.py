@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from trainer.ahead import Ahead
+from trainer.data.batches import Ahead
 
 
 def pair(step: int, patch: int) -> tuple[torch.Tensor, torch.Tensor]:

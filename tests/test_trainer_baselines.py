@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dagan_cli.engine.engine import Engine
 from dagan_cli.engine.options import EngineOptions
-from dagan_cli.engine.upscaler import Upscaler
 from dagan_cli.errors import BadOption
 from dagan_cli.model.attention import SpatialAttention
 from dagan_cli.model.config import GeneratorConfig
@@ -30,7 +30,7 @@ from trainer.baselines.srcnn import srcnn
 from trainer.baselines.srresnet import SrResNet
 from trainer.baselines.vdsr import vdsr
 from trainer.ema import Average
-from trainer.evaluate import validate
+from trainer.validate import validate
 
 COUNTS: dict[str, dict[int, int]] = {  # as published, or as the authors' code has them
     "srcnn-915": {2: 8_129, 3: 8_129, 4: 8_129},
@@ -530,7 +530,7 @@ def test_channel_attention_sees_everywhere():
 @pytest.mark.parametrize("kind", ["srcnn-955", "vdsr", "edsr", "oisr-rk3", "srresnet", "mdsr"])
 def test_the_engine_cuts_a_baseline_into_tiles_that_fit_together(kind):
     network, x = FINITE[kind](3).eval(), torch.rand(1, 3, 70, 50)
-    engine = Upscaler(network, EngineOptions(device="cpu", precision="fp32", tile=64))
+    engine = Engine(network, EngineOptions(device="cpu", precision="fp32", tile=64))
     assert engine.plan(70, 50).count > 1
     torch.testing.assert_close(engine(x), network(x), rtol=0, atol=1e-5)
 
@@ -543,7 +543,7 @@ def rms(x: Tensor) -> float:
 @pytest.mark.parametrize("name", [name for name in SMALL if not name.startswith("rdn")])
 def test_the_engine_runs_every_small_baseline_in_half_precision_too(name):
     network, x = baseline(name, 2).eval(), torch.rand(1, 3, 9, 12)
-    half, exact = Upscaler(network, EngineOptions(device="cpu", precision="bf16"))(x), network(x)
+    half, exact = Engine(network, EngineOptions(device="cpu", precision="bf16"))(x), network(x)
     depth = sum(isinstance(module, nn.Conv2d | nn.Linear) for module in network.modules())
     rounded = torch.finfo(torch.bfloat16).eps / 2 * (2 * depth) ** 0.5  # weights and results, each rounded once a layer
     assert rms(half - exact) < 2 * rounded * rms(exact)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dagan_cli.app import run_command
+from dagan_cli.commands.app import run_command
 
 
 def test_it_measures_both_and_leaves_nothing_behind(tmp_path, capsys, monkeypatch):

@@ -9,8 +9,8 @@ import pytest
 
 from dagan_cli.errors import BadOption
 from dagan_cli.model.generator import Generator
-from trainer.config import TrainConfig, read_config
-from trainer.config_text import with_values
+from trainer.config import TrainConfig
+from trainer.config_toml import read_config, with_values
 from trainer.presets import PRESETS, preset
 
 ENDLESS = {"schedule": "constant"}

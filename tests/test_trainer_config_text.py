@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from dagan_cli.app import run_command
+from dagan_cli.commands.app import run_command
 from dagan_cli.errors import BadOption
-from trainer.config import GanConfig, TrainConfig, read_config
-from trainer.config_text import to_toml, with_values
+from trainer.config import GanConfig, TrainConfig
+from trainer.config_toml import read_config, to_toml, with_values
 from trainer.presets import PRESETS, preset
 
 

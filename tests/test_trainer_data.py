@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from dagan_cli.errors import NoInput
-from dagan_cli.protocol import bicubic
-from trainer.data import Pictures, load_pictures, sample_batch, validation_pairs
+from dagan_cli.metrics.fidelity import bicubic
+from trainer.data.samples import Pictures, load_pictures, sample_batch, validation_pairs
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:

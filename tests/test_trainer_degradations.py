@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dagan_cli.protocol import bicubic
+from dagan_cli.metrics.fidelity import bicubic
 from tests.drawn import drawn, psnr
 from trainer.degradations import MARGIN, STRENGTHS, degrade
 from trainer.degradations.blur import Blur

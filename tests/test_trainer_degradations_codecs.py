@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dagan_cli.errors import DaganError
 from tests.drawn import drawn, psnr
-from trainer.degradations import SPOILT, fixed, spoil
+from trainer.degradations import FIXED, degrade_fixed, fixed
 from trainer.degradations.chroma import Siting, from_planes, to_planes
 from trainer.degradations.recipe import draw_recipe
 from trainer.degradations.still import Still, through_still
@@ -231,14 +231,14 @@ def test_codecs_are_drawn_as_often_as_they_are_meant_to_be():
     assert {c.siting for c in clips} == set(get_args(Siting))
 
 
-@pytest.mark.parametrize("kind", SPOILT)
+@pytest.mark.parametrize("kind", FIXED)
 @pytest.mark.parametrize("size", [(64, 64), (45, 53)])
 def test_the_two_fixed_ways_never_change_and_keep_the_size(kind, size):
     picture = drawn(8, 64)[None, :, : size[0], : size[1]]
     torch.manual_seed(1)
-    first = spoil(picture, kind)
+    first = degrade_fixed(picture, kind)
     torch.manual_seed(2)
-    assert torch.equal(spoil(picture, kind), first)
+    assert torch.equal(degrade_fixed(picture, kind), first)
     assert first.shape == picture.shape
     assert torch.equal(first.mul(255).round().div(255), first)
     assert 18 < psnr(first, picture) < 35
@@ -254,24 +254,24 @@ def test_the_fixed_video_is_an_inter_frame_of_x264_at_crf_28():
 def test_the_fixed_video_is_refused_where_its_encoder_is_missing(monkeypatch):
     monkeypatch.setattr(fixed, "present_encoders", lambda: frozenset({"mpeg4"}))
     with pytest.raises(DaganError, match="libx264") as caught:
-        spoil(drawn(8, 32)[None], "video")
+        degrade_fixed(drawn(8, 32)[None], "video")
     assert "pip install" in caught.value.hint
-    spoil(drawn(8, 32)[None], "web")
+    degrade_fixed(drawn(8, 32)[None], "web")
 
 
 def test_a_spoilt_folder_is_what_eval_starts_from(tmp_path, capsys):
-    from dagan_cli.app import run_command
-    from dagan_cli.protocol import bicubic
+    from dagan_cli.commands.app import run_command
+    from dagan_cli.metrics.fidelity import bicubic
 
     (tmp_path / "hr").mkdir()
     pixels = (drawn(70, 90)[:, :70] * 255).round().byte().permute(1, 2, 0).numpy()
     Image.fromarray(pixels).save(tmp_path / "hr" / "a.webp", lossless=True)
     folders = [str(tmp_path / "hr"), "-o", str(tmp_path / "web")]
-    assert run_command(["train", "spoil", *folders, "--kind", "web", "-s", "4"]) == 0
+    assert run_command(["train", "degrade", *folders, "--kind", "web", "-s", "4"]) == 0
     low = bicubic(torch.from_numpy(pixels[:68, :88].copy()).permute(2, 0, 1)[None].double(), 17, 22) / 255
-    expected = spoil(low.float(), "web")[0].mul(255).round().byte().permute(1, 2, 0).numpy()
+    expected = degrade_fixed(low.float(), "web")[0].mul(255).round().byte().permute(1, 2, 0).numpy()
     assert np.array_equal(np.asarray(Image.open(tmp_path / "web" / "a.png")), expected)
     flags = ["--inputs", str(tmp_path / "web"), "-n", "bicubic", "-s", "4"]
     assert run_command(["eval", str(tmp_path / "hr"), *flags]) == 0
-    assert run_command(["train", "spoil", *folders, "--kind", "fax"]) == 2
+    assert run_command(["train", "degrade", *folders, "--kind", "fax"]) == 2
     assert "use one of web, video" in capsys.readouterr().err

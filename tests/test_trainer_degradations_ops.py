@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dagan_cli.protocol import bicubic_weights
+from dagan_cli.metrics.fidelity import bicubic_weights
 from tests.drawn import drawn
 from trainer.degradations.blur import LARGEST, Blur, blurred, kernel
 from trainer.degradations.noise import Noise, noisy

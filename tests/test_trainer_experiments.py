@@ -15,16 +15,24 @@ from torch import nn
 
 from dagan_cli.errors import BadModel, BadOption
 from trainer.config import TrainConfig
-from trainer.data import load_pictures, sample_batch
+from trainer.data.samples import load_pictures, sample_batch
 from trainer.experiments import table
-from trainer.experiments.arms import BLIND, DISTILLED, VGG16, config_of, eyes_of, generator_of, multiply_adds
+from trainer.experiments.arms import (
+    DISTILLED,
+    NO_PERCEPTUAL,
+    VGG16,
+    config_of,
+    generator_of,
+    multiply_adds,
+    perceptual_of,
+)
 from trainer.experiments.figure import curve
 from trainer.experiments.paper import run_paper
 from trainer.experiments.runs import Arm, steps_within
 from trainer.experiments.summary import arms_table, differences, pairs_table, spread, told
 from trainer.experiments.table import EXPERIMENTS, SIZES, experiment
 from trainer.networks import new_network
-from trainer.run_folder import Row, read_run
+from trainer.record.folder import Row, read_run
 from trainer.state import load_state
 
 GENERATED = {  # by hand, from the list of experiments
@@ -42,7 +50,7 @@ GENERATED = {  # by hand, from the list of experiments
 
 
 def config(arm: str, size: str = "full", scale: int = 2, **how: Any) -> TrainConfig:
-    given: dict[str, Any] = {"seed": 0, "iterations": 26_100, "eyes": VGG16} | how
+    given: dict[str, Any] = {"seed": 0, "iterations": 26_100, "perceptual": VGG16} | how
     return config_of(arm, SIZES[size], scale, "gan", **given)
 
 
@@ -193,16 +201,16 @@ def test_the_perceptual_network_is_told_by_its_file(tmp_path, monkeypatch):
     from safetensors.torch import save_file
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    assert eyes_of(None) == BLIND
-    for name, eyes in (("conv11.weight", DISTILLED), ("features.0.weight", VGG16)):
+    assert perceptual_of(None) == NO_PERCEPTUAL
+    for name, perceptual in (("conv11.weight", DISTILLED), ("features.0.weight", VGG16)):
         path = tmp_path / f"{name}.safetensors"
         save_file({name: torch.zeros(1)}, path)
-        assert eyes_of(path) == replace(eyes, path=path)
+        assert perceptual_of(path) == replace(perceptual, path=path)
     with pytest.raises(BadModel):
-        eyes_of(tmp_path / "none.safetensors")
+        perceptual_of(tmp_path / "none.safetensors")
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     (tmp_path / "hub" / "checkpoints" / "vgg16-397923af.pth").touch()
-    assert eyes_of(None).backbone == "vgg16"
+    assert perceptual_of(None).backbone == "vgg16"
 
 
 @pytest.fixture(scope="module")

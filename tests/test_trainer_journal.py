@@ -15,10 +15,11 @@ from PIL import Image
 
 from dagan_cli.errors import NoInput
 from dagan_cli.model.config import GeneratorConfig
-from trainer.config import GanConfig, TrainConfig, read_config
-from trainer.journal import Journal
+from trainer.config import GanConfig, TrainConfig
+from trainer.config_toml import read_config
 from trainer.loop import train
-from trainer.run_folder import read_run
+from trainer.record.folder import read_run
+from trainer.record.journal import Journal
 
 SMALL = GeneratorConfig(
     scale=2, blocks=1, channels=8, block="residual", reduction=4, image_skip=True, upsampler="direct", patch=8

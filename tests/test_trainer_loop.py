@@ -19,13 +19,13 @@ from dagan_cli.errors import BadModel, BadOption, CannotWrite, NoInput
 from dagan_cli.model.checkpoint import load_generator, save_model
 from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator
-from trainer import losses
 from trainer.config import TrainConfig
-from trainer.data import load_pictures, validation_pairs
-from trainer.evaluate import validate
+from trainer.data.samples import load_pictures, validation_pairs
 from trainer.loop import Progress, train
+from trainer.losses import terms
 from trainer.presets import preset
 from trainer.state import NAME, load_state
+from trainer.validate import validate
 
 SMALL = GeneratorConfig(
     scale=2, blocks=1, channels=8, block="residual", reduction=4, image_skip=True, upsampler="direct", patch=8
@@ -172,7 +172,7 @@ def test_a_budget_ends_the_run_by_the_clock(pictures, tmp_path):
 def test_a_step_that_is_not_finite_changes_nothing(pictures, tmp_path, monkeypatch):
     run(ENDLESS, pictures, tmp_path / "good", steps=2)
     run(ENDLESS, pictures, tmp_path / "bad", steps=2)
-    monkeypatch.setitem(losses.PIXEL, "l1", lambda fake, real: (fake - real).mean() * float("nan"))
+    monkeypatch.setitem(terms.PIXEL, "l1", lambda fake, real: (fake - real).mean() * float("nan"))
     run(ENDLESS, pictures, tmp_path / "bad", steps=1)
     good, bad = load_state(tmp_path / "good"), load_state(tmp_path / "bad")
     assert (good["step"], bad["step"]) == (2, 3)

@@ -10,7 +10,19 @@ from torch import Tensor, nn
 from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator
 from trainer.ema import Average
-from trainer.losses import PIXEL, artifact_map, charbonnier, colour, fft_l1, grid, l1, ldl, moved, mse, total_variation
+from trainer.losses.terms import (
+    PIXEL,
+    artifact_map,
+    charbonnier,
+    colour,
+    fft_l1,
+    grid,
+    l1,
+    ldl,
+    moved,
+    mse,
+    total_variation,
+)
 
 REAL = torch.zeros(1, 1, 1, 4)
 FAKE = torch.tensor([0.0, 0.5, -0.25, 1.0]).view(1, 1, 1, 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainer.monitor import Means
+from trainer.record.monitor import Means
 
 
 def test_each_term_is_averaged_over_the_steps_that_had_it():

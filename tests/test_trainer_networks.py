@@ -17,16 +17,16 @@ from torch import nn
 from dagan_cli.errors import BadModel, BadOption
 from dagan_cli.model.checkpoint import load_model
 from dagan_cli.model.config import GeneratorConfig
-from trainer import losses
 from trainer.baselines import baseline
 from trainer.config import GanConfig, TrainConfig
-from trainer.data import load_pictures, validation_pairs
+from trainer.data.samples import load_pictures, validation_pairs
 from trainer.ema import Average
-from trainer.evaluate import scores, validate
 from trainer.loop import BEST, MODEL, train
+from trainer.losses import terms
 from trainer.networks import load_network, network_bytes
 from trainer.presets import RECIPES, preset
 from trainer.state import load_state
+from trainer.validate import scores, validate
 
 CONFIG = TrainConfig(
     generator=GeneratorConfig(scale=2, patch=8),
@@ -126,7 +126,7 @@ def test_statistics_of_norms_are_averaged_as_weights_are():
 def test_a_step_that_is_not_finite_leaves_the_statistics_alone_too(pictures, tmp_path, monkeypatch):
     run(CONFIG, pictures, tmp_path, steps=2)
     good = load_state(tmp_path)
-    monkeypatch.setitem(losses.PIXEL, "mse", lambda fake, real: (fake - real).mean() * float("nan"))
+    monkeypatch.setitem(terms.PIXEL, "mse", lambda fake, real: (fake - real).mean() * float("nan"))
     run(CONFIG, pictures, tmp_path, steps=1)
     bad = load_state(tmp_path)
     assert (bad["step"], bad["skipped"]) == (3, 1)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dagan_cli.errors import BadModel, BadOption
-from trainer.perceptual import LAYERS, Features, PerceptualLoss, load_features
+from trainer.losses.perceptual import LAYERS, Features, PerceptualLoss, load_features
 
 # torchvision's `features`: numbers are convolutions of that many channels followed by a ReLU, M is a max-pooling
 VGG19 = [64, 64, "M", 128, 128, "M", 256, 256, 256, 256, "M", 512, 512, 512, 512, "M", 512, 512, 512, 512, "M"]

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dagan_cli.console import draw_training
+from dagan_cli.commands.train import draw_training
 from dagan_cli.errors import BadOption
-from trainer.curves import Line, Panel, axis, boundaries, nice, number, panels, smoothed, thin
 from trainer.loop import Progress
-from trainer.plot import COLOURS, plot
-from trainer.run_folder import read_run
-from trainer.sketch import HEIGHT, WIDTH, sketch
+from trainer.record.curves import Line, Panel, axis, boundaries, nice, number, panels, smoothed, thin
+from trainer.record.folder import read_run
+from trainer.record.plot import COLOURS, plot
+from trainer.record.svg import HEIGHT, WIDTH, sketch
 
 
 def run_of(folder: Path, *lines: dict[str, object]) -> Path:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dagan_cli.app import run_command
+from dagan_cli.commands.app import run_command
 from dagan_cli.model.checkpoint import load_model
 from trainer.loop import train
 from trainer.presets import preset

@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from dagan_cli.app import run_command
+from dagan_cli.commands.app import run_command
 from dagan_cli.model.checkpoint import load_generator, save_model
 from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator
-from trainer.data import load_pictures, validation_pairs
-from trainer.evaluate import scores, validate
+from trainer.data.samples import load_pictures, validation_pairs
+from trainer.validate import scores, validate
 
 SMALL = GeneratorConfig(
     scale=2, blocks=1, channels=16, block="residual", solver="rk4", orders=(1, 2, 4), upsampler="direct", patch=16
@@ -69,7 +69,7 @@ def test_a_model_for_real_sources_is_measured_on_spoilt_ones_and_along_the_dial(
     model = load_generator(out)
     found = model.provenance
     assert model.generator.window == "local"
-    assert list(found["metrics"]) == ["val (centre 512)", "val, spoilt as video", "val, spoilt as web"]
+    assert list(found["metrics"]) == ["val (centre 512)", "val, degraded as video", "val, degraded as web"]
     clean, video, web = (found["metrics"][name]["order 4"] for name in found["metrics"])
     assert len({clean, video, web}) == 3
     assert list(found["detail"]) == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
@@ -83,7 +83,7 @@ def test_a_model_for_real_sources_is_measured_on_spoilt_ones_and_along_the_dial(
     capsys.readouterr()
     assert run_command(["models", "card", str(out)]) == 0
     card = capsys.readouterr().out
-    assert f"| val, spoilt as web | {found['metrics']['val, spoilt as web']['order 1']:g} |" in card
+    assert f"| val, degraded as web | {found['metrics']['val, degraded as web']['order 1']:g} |" in card
     assert f"| `--detail` | PSNR-Y |\n| --- | --- |\n| 0 | {found['detail']['0']['psnr_y']:.6g} |" in card
     assert "µs for each input pixel" in card
     assert f"| started from | iterations 5, sha256 {found['started_from']['sha256']} |" in card

@@ -19,9 +19,9 @@ from dagan_cli.model.checkpoint import save_model
 from dagan_cli.model.generator import Generator
 from tests.conftest import TINY
 from trainer.config import GanConfig, TrainConfig
-from trainer.config_text import to_toml
-from trainer.report import LARGEST, page, write_report
-from trainer.run_folder import read_run
+from trainer.config_toml import to_toml
+from trainer.record.folder import read_run
+from trainer.record.page import LARGEST, page, write_report
 
 
 class Page(HTMLParser):

@@ -15,9 +15,9 @@ from tests.test_trainer_adversarial_phase import log
 from tests.test_trainer_data import batch_of, levels, noise, places, write
 from tests.test_trainer_loop import CONFIG, equal, run
 from trainer.config import value_at
-from trainer.data import load_pictures
+from trainer.data.samples import load_pictures
+from trainer.data.teaching import TEACHER, load_pairs, with_targets
 from trainer.state import load_state
-from trainer.teaching import TEACHER, load_pairs, with_targets
 
 SAID = 'name = "SPAN"\nsource = "its authors"\nlicence = "Apache-2.0"\nsha256 = "12ab"\n'
 

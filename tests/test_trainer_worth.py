@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dagan_cli.model.generator import Generator
 from tests.conftest import TINY
-from trainer.evaluate import Pairs
 from trainer.experiments.worth import worth
+from trainer.validate import Pairs
 
 
 def pairs_of(generator: Generator) -> Pairs:

@@ -195,7 +195,7 @@ def screen_recording(path: Path) -> Path:
 
 
 def test_a_screen_recording_costs_what_moves_in_it(cli, tmp_path, tiny_model, monkeypatch):
-    from dagan_cli.engine.upscaler import Upscaler as Engine
+    from dagan_cli.engine.engine import Engine
 
     source, computed, apply = screen_recording(tmp_path / "in.mp4"), [0], Engine._apply
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from dagan_cli.app import run_command
-from dagan_cli.checks import Check
-from dagan_cli.media.inventory import contents, fates, read_packets
-from dagan_cli.verify import Verification, verify
+from dagan_cli.commands.app import run_command
+from dagan_cli.inspection.checks import Check
+from dagan_cli.inspection.inventory import contents, fates, read_packets
+from dagan_cli.inspection.verify import Verification, verify
 from tests.clips import UNEVEN, clip, clip_with_times, ffmpeg, pictures
 
 FFV1 = ("-c:v", "ffv1", "-c:a", "copy", "-c:s", "copy")  # new pictures without loss, all else as it is

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dagan_cli.evaluate import evaluate, mean
-from dagan_cli.lpips import Lpips
+from dagan_cli.metrics.lpips import Lpips
 from dagan_cli.model.checkpoint import load_generator, load_model
 from dagan_cli.upscaler import Upscaler
 from weights.catalog import CATALOG

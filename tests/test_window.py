@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dagan_cli.card import card
+from dagan_cli.exchange.card import card
 from dagan_cli.model.checkpoint import Model, save_model
 from dagan_cli.model.config import Window
 from dagan_cli.model.generator import Generator

@@ -1,23 +1,28 @@
-"""What the training loop costs: its steps a second against bare steps of the same network on one batch in memory."""
+"""Speed: steps per second of the training loop against bare steps, and seconds per pixel of networks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import torch
 
+from trainer.baselines import Baseline
 from trainer.config import TrainConfig
-from trainer.data import load_pictures, margin_for, sample_batch
-from trainer.loop import train, use_bf16
-from trainer.losses import PIXEL
+from trainer.data.samples import load_pictures, margin_for, sample_batch
+from trainer.loop import train
+from trainer.losses.terms import PIXEL
+from trainer.machine.device import use_bf16
 from trainer.muon import optimiser
 from trainer.networks import new_network
+
+SIDE = 128  # input pixels of the picture that is timed
+ROUNDS = 7  # the first one is not counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +123,34 @@ class _Bare:
         loss.backward()
         self._optimiser.step()
         loss.item()  # a device works on while Python goes on
+
+
+@torch.inference_mode()
+def seconds_per_pixel(
+    points: Sequence[tuple[Baseline, int | None]], clock: Callable[[], float] = perf_counter
+) -> list[float]:
+    """Median seconds per input pixel of each (network, order), fp32, one tile, in interleaved rounds.
+
+    The rounds take turns, so that load affects all networks alike. clock: `perf_counter` for the time that a user
+    waits, `work_clock` for the cost on a busy machine.
+    """
+    times: list[list[float]] = [[] for _ in points]
+    for _ in range(ROUNDS):
+        for (network, order), each in zip(points, times, strict=True):
+            device = next(network.parameters()).device
+            picture = torch.rand(1, 3, SIDE, SIDE, device=device).to(memory_format=torch.channels_last)
+            began = _now(clock)
+            network(picture, order)
+            each.append(_now(clock) - began)
+    return [median(each[1:]) / SIDE**2 for each in times]
+
+
+def work_clock() -> float:
+    """Processor time of this process in seconds; the wall clock where a GPU does the work."""
+    return _now(perf_counter if torch.cuda.is_available() else process_time)
+
+
+def _now(clock: Callable[[], float]) -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return clock()

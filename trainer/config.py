@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from math import inf
-from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from dagan_cli.errors import BadOption
@@ -181,18 +179,6 @@ class TrainConfig:
         lists = _as_tuples(values, ("order_odds", "patch_schedule", "target_weight"))
         built: dict[str, Any] = {**values, **lists, "generator": GeneratorConfig.from_dict(generator), "gan": gan}
         return cls(**built)
-
-
-def read_config(path: Path) -> TrainConfig:
-    """A TOML file -> TrainConfig. Raises BadOption for a file that is not TOML, or has unknown or wrong values."""
-    try:
-        return TrainConfig.from_dict(tomllib.loads(path.read_text()))
-    except OSError as error:
-        raise BadOption(f"cannot read {path}: {error.strerror}", hint="check the path given to --config") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadOption(
-            f"{path} is not TOML: {error}", hint="see `dagan train --print-config` for an example"
-        ) from error
 
 
 def _known(values: dict[str, Any], kind: type, prefix: str) -> None:

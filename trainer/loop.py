@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
@@ -16,31 +15,27 @@ import torch
 
 from dagan_cli.atomic import whole_or_absent
 from dagan_cli.errors import BadOption, DaganError
-from dagan_cli.lpips import Lpips
+from dagan_cli.metrics.lpips import Lpips
 from dagan_cli.model.generator import Generator
-from trainer import processes
-from trainer.ahead import Ahead, Batch
 from trainer.config import TrainConfig
-from trainer.data import Pictures, load_pictures, sample_batch, validation_pairs
+from trainer.data.batches import Ahead, Batch
+from trainer.data.samples import Pictures, load_pictures, sample_batch, validation_pairs
+from trainer.data.teaching import training_set
 from trainer.ema import Average
-from trainer.evaluate import scores
-from trainer.journal import Journal
-from trainer.monitor import Means, attention_entropy, constants, write_strip
+from trainer.losses.perceptual import perceptual_loss
+from trainer.machine import distributed
+from trainer.machine.device import hardware, use_bf16
 from trainer.networks import network_bytes, new_network, start_from
-from trainer.perceptual import PerceptualLoss, load_features
-from trainer.phases import AdversarialPhase, Eyes, Phase, PixelPhase
-from trainer.state import NAME, load_state, save_state
-from trainer.teaching import training_set
+from trainer.phases import AdversarialPhase, Phase, PixelPhase
+from trainer.record.journal import Journal
+from trainer.record.monitor import Means, attention_entropy, constants, write_strip
+from trainer.state import NAME, Standing, load_state, save_state
+from trainer.validate import scores
 
 MODEL = "model.safetensors"  # the average of the last save
 BEST = "best.safetensors"  # the average with the best validation score of the phase
 PIXEL = "pixel.safetensors"  # the average at the end of the pixel phase: the fidelity twin of an adversarial run
 
-USUAL_LAYERS = {  # SRGAN's and ESRGAN's; the paper's baseline; what the small encoder has
-    "vgg19": {"conv5_4": 1.0},
-    "vgg16": {"pool5": 1.0},
-    "vgg19-distilled": {"conv3_4": 1.0},
-}
 BAD_STEPS = 10  # not finite, one after the other: then the run goes back to its last state, at half the rate
 ROLL_BACKS = 3  # of one run
 
@@ -94,7 +89,7 @@ def train(
         with closing(begun.batches):
             yield from begun.train(should_stop, report_every)
     finally:
-        processes.leave()
+        distributed.leave()
 
 
 class _Run:
@@ -114,7 +109,7 @@ class _Run:
         pairs: Path | None,
     ) -> None:
         self.config, self.folder = config, run
-        self.rank, self.count = processes.join()
+        self.rank, self.count = distributed.join()
         _require_equal_shares(config, self.count)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         scale = config.generator.scale
@@ -127,7 +122,7 @@ class _Run:
         if config.metric == "lpips" and (self.judge is None or not self.pairs):
             raise BadOption("the best weights are to be told by LPIPS", hint="give --lpips WEIGHTS and --val FOLDER")
         self.half = use_bf16(config, self.device)
-        self.eyes = self._load_perceptual(perceptual)
+        self.perceptual = perceptual_loss(config.gan, perceptual, self.device)
 
         torch.manual_seed(config.seed)
         self.generator = new_network(config).to(self.device)
@@ -137,19 +132,14 @@ class _Run:
         compiled = torch.compile(self.generator) if config.compile else self.generator
         self.compiled = cast(Generator, compiled)
         self.phase: Phase = self._pixel_phase()
-        self.step = self.origin = 0  # steps done; of which before this phase, or this branch
-        self.elapsed = 0.0  # seconds of training in this phase
-        self.best = float("-inf")
+        self.at = Standing()
         self.scored: tuple[int, dict[str, float]] = (-1, {})  # the last validation, and after which step it was
-        self.stale = 0  # validations since the best one
-        self.scale = 1.0  # of the learning rate: halved when the run is rolled back
-        self.skipped, self.roll_backs = 0, 0
         source = run if (run / NAME).exists() else branch
         if source is not None:
             self._restore(load_state(source), source, is_branch=source is branch)
         self.journal = Journal(run if self.rank == 0 else None)
         self.provenance = _provenance(config, self.pictures, self.device, self.half)
-        if self.eyes is not None and perceptual is not None:
+        if self.perceptual is not None and perceptual is not None:
             self.provenance["perceptual_sha256"] = sha256(perceptual.read_bytes()).hexdigest()
         if self.earlier:
             self.provenance["earlier"] = self.earlier
@@ -157,33 +147,33 @@ class _Run:
         given = {"val": val, "start": start, "branch": branch, "perceptual": perceptual, "lpips": lpips}
         given |= {"targets": targets, "pairs": pairs}
         roots = None if isinstance(data, Pictures) else [str(root) for root in data]
-        self.journal.begin("resumed" if source == run else "started", config, self.step, data=roots, **given)
+        self.journal.begin("resumed" if source == run else "started", config, self.at.step, data=roots, **given)
 
     @property
     def fraction(self) -> float:
         """How much of the phase is behind us: by steps, or by the clock; never 1 for one without an end."""
         if self.phase.iterations is not None:
-            return (self.step - self.origin) / self.phase.iterations if self.phase.iterations else 1.0
-        return self.elapsed / self.phase.budget if self.phase.budget is not None else 0.0
+            return (self.at.step - self.at.origin) / self.phase.iterations if self.phase.iterations else 1.0
+        return self.at.elapsed / self.phase.budget if self.phase.budget is not None else 0.0
 
     def train(self, should_stop: Callable[[], bool], report_every: float) -> Iterator[Progress]:
         config, told, in_a_row = self.config, Means(), 0
         started = reported = saved = time.monotonic()
         while True:
-            done, stop, self.elapsed = processes.agree((self.fraction, float(should_stop()), self.elapsed))
+            done, stop, self.at.elapsed = distributed.agree((self.fraction, float(should_stop()), self.at.elapsed))
             if stop or (done >= 1 and not self._next_phase()):
                 break
             done = min(done, self.fraction)
             lr, hr = self._batch(done)
-            rate = self.phase.set_rate(self.step - self.origin, done, self.scale)
+            rate = self.phase.set_rate(self.at.step - self.at.origin, done, self.at.scale)
             statistics = [buffer.clone() for buffer in self.generator.buffers()]  # of batch norms
-            order = _order(config, self.phase.name, self.step)
-            terms = self.phase.step(lr, hr, order, self.step - self.origin, self.step + 1)
-            self.step += 1
+            order = _order(config, self.phase.name, self.at.step)
+            terms = self.phase.step(lr, hr, order, self.at.step - self.at.origin, self.at.step + 1)
+            self.at.step += 1
             if terms is None:  # one bad step must not spoil all that went before
                 for buffer, before in zip(self.generator.buffers(), statistics, strict=True):
                     buffer.copy_(before)
-                self.skipped += 1
+                self.at.skipped += 1
                 in_a_row += 1
                 if in_a_row == BAD_STEPS:
                     self._roll_back()
@@ -194,8 +184,8 @@ class _Run:
                 told.add(terms)
 
             now = time.monotonic()
-            self.elapsed, started = self.elapsed + now - started, now
-            wanted = bool(self.pairs) and self.step % config.validate_every == 0
+            self.at.elapsed, started = self.at.elapsed + now - started, now
+            wanted = bool(self.pairs) and self.at.step % config.validate_every == 0
             scores = self._validate() if wanted else {}
             if now - reported >= report_every or wanted:
                 speed = told.steps / max(1e-9, now - reported)
@@ -207,7 +197,7 @@ class _Run:
             if now - saved >= config.save_every or wanted:
                 self._save(scores)
                 saved = time.monotonic()
-            if config.patience is not None and self.stale >= config.patience:
+            if config.patience is not None and self.at.stale >= config.patience:
                 stop, done = 0.0, 1.0
                 break
             started = time.monotonic()  # reporting, validating and saving are not training
@@ -216,7 +206,7 @@ class _Run:
         scores = self._validate() if finished and self.pairs else {}
         self._save(scores)
         message = "done" if finished else "stopped"
-        self.journal.note(message, self.step, phase=self.phase.name, **scores)
+        self.journal.note(message, self.at.step, phase=self.phase.name, **scores)
         self.journal.tell(last=True)
         last = self._progress(float("nan"), 0.0, scores.get("psnr_y"), message)
         yield replace(last, remaining=0.0, lpips=scores.get("lpips"))
@@ -225,7 +215,7 @@ class _Run:
         """What this process has to train on in this step, on the device."""
         config = self.config
         patch = next((side for share, side in reversed(config.patch_schedule) if done >= share), config.generator.patch)
-        lr, hr = (processes.share_of(part, self.rank, self.count) for part in self.batches.get(self.step, patch))
+        lr, hr = (distributed.share_of(part, self.rank, self.count) for part in self.batches.get(self.at.step, patch))
         return (
             lr.to(self.device, memory_format=torch.channels_last),
             hr.to(self.device, memory_format=torch.channels_last),
@@ -251,10 +241,10 @@ class _Run:
         scores = self._validate() if self.pairs else {}
         self._save(scores)
         self._publish(PIXEL, self._weights(scores))
-        self.journal.note("the pixel phase ended", self.step, phase=self.phase.name, **scores)
+        self.journal.note("the pixel phase ended", self.at.step, phase=self.phase.name, **scores)
         self.generator.load_state_dict(self.average.network.state_dict())
         self.phase = self._adversarial_phase()
-        self.origin, self.elapsed, self.best, self.stale, self.scale = self.step, 0.0, float("-inf"), 0, 1.0
+        self.at = self.at.next_phase()
         return True
 
     def _pixel_phase(self) -> Phase:
@@ -264,50 +254,37 @@ class _Run:
         assert self.config.gan is not None
         self.average.decay = self.config.gan.ema
         torch.manual_seed(self.config.seed + 1)  # the discriminator's start depends on nothing before
-        return AdversarialPhase(self.compiled, self.average, self.config, self.config.gan, self.eyes, self.half)
-
-    def _load_perceptual(self, path: Path | None) -> Eyes | None:
-        gan = self.config.gan
-        if gan is None or gan.perceptual == "none" or not gan.perceptual_weight:
-            return None
-        if gan.perceptual == "lpips-squeeze":
-            if path is None:
-                raise BadOption("LPIPS has no weights to judge by", hint="name its file with --vgg-weights")
-            lpips = Lpips.load(path).to(self.device)
-            return lambda fake, real: lpips(fake, real).mean()
-        layers = gan.layers or USUAL_LAYERS[gan.perceptual]
-        features = load_features(gan.perceptual, layers, path, normalise=gan.perceptual != "vgg16").to(self.device)
-        return PerceptualLoss(features, layers, "mse" if gan.perceptual == "vgg16" else "l1")
+        return AdversarialPhase(self.compiled, self.average, self.config, self.config.gan, self.perceptual, self.half)
 
     def _validate(self) -> dict[str, float]:
         """Scores of the average on the held-out pictures, and a strip of samples to look at."""
-        if self.scored[0] != self.step:
+        if self.scored[0] != self.at.step:
             network, order = self.average.network, _default_order(self.config)
-            self.scored = self.step, scores(network, self.pairs, order, self.judge)
+            self.scored = self.at.step, scores(network, self.pairs, order, self.judge)
             if self.rank == 0:
-                write_strip(self.folder / "samples" / f"{self.step:08d}.png", network, self.pairs, order)
+                write_strip(self.folder / "samples" / f"{self.at.step:08d}.png", network, self.pairs, order)
         return self.scored[1]
 
     def _progress(self, loss: float, speed: float, psnr: float | None = None, message: str = "") -> Progress:
         left, phase = None, self.phase
         if phase.iterations is not None:
-            left = (phase.iterations - self.step + self.origin) / speed if speed else None
+            left = (phase.iterations - self.at.step + self.at.origin) / speed if speed else None
         elif phase.budget is not None:
-            left = max(0.0, phase.budget - self.elapsed)
-        return Progress(self.step, min(1.0, self.fraction), loss, speed, left, psnr, message, phase.name)
+            left = max(0.0, phase.budget - self.at.elapsed)
+        return Progress(self.at.step, min(1.0, self.fraction), loss, speed, left, psnr, message, phase.name)
 
     def _log(self, means: dict[str, float], rate: float, scores: dict[str, float]) -> None:
         if self.rank:
             return
-        facts: dict[str, Any] = {"step": self.step, "phase": self.phase.name, "seconds": round(self.elapsed, 1)}
-        facts |= {"lr": rate, "skipped": self.skipped, **means, **scores}
+        facts: dict[str, Any] = {"step": self.at.step, "phase": self.phase.name, "seconds": round(self.at.elapsed, 1)}
+        facts |= {"lr": rate, "skipped": self.at.skipped, **means, **scores}
         if scores:
             facts["constants"] = constants(self.generator)
             facts["attention_entropy"] = attention_entropy(self.average.network, self.pairs[0][0].to(self.device) / 255)
         self.journal.log(facts)
 
     def _weights(self, scores: dict[str, float]) -> bytes:
-        facts = {"iterations": self.step, "phase": self.phase.name, "seconds": round(self.elapsed)}
+        facts = {"iterations": self.at.step, "phase": self.phase.name, "seconds": round(self.at.elapsed)}
         facts |= {"val_psnr_y": scores.get("psnr_y"), **({"val_lpips": scores["lpips"]} if "lpips" in scores else {})}
         return network_bytes(self.average.network, self.config, self.provenance | facts)
 
@@ -319,9 +296,9 @@ class _Run:
         self._publish(MODEL, weights)
         if scores:
             score = -scores["lpips"] if self.config.metric == "lpips" else scores["psnr_y"]
-            self.stale = 0 if score > self.best else self.stale + 1
-            if score > self.best:
-                self.best = score
+            self.at.stale = 0 if score > self.at.best else self.at.stale + 1
+            if score > self.at.best:
+                self.at.best = score
                 self._publish(BEST, weights)
             self._keep(weights)
         save_state(
@@ -330,14 +307,7 @@ class _Run:
                 "config": self.config.to_dict(),
                 "data": self.pictures.fingerprint,
                 "phase": self.phase.name,
-                "step": self.step,
-                "elapsed": self.elapsed,
-                "origin": self.origin,
-                "best": self.best,
-                "stale": self.stale,
-                "scale": self.scale,
-                "skipped": self.skipped,
-                "roll_backs": self.roll_backs,
+                **asdict(self.at),
                 "earlier": self.earlier,
                 "generator": self.generator.state_dict(),
                 "average": self.average.network.state_dict(),
@@ -350,7 +320,7 @@ class _Run:
         """The averages of the last few validations: what looks best is not always what scores best."""
         folder = self.folder / "checkpoints"
         folder.mkdir(exist_ok=True)
-        self._publish(f"checkpoints/{self.step:08d}.safetensors", weights)
+        self._publish(f"checkpoints/{self.at.step:08d}.safetensors", weights)
         for old in sorted(folder.glob("*.safetensors"))[: -self.config.keep]:
             old.unlink()
 
@@ -387,13 +357,9 @@ class _Run:
             self.phase = self._adversarial_phase()
         self._take(state)
         self.earlier = state.get("earlier", self.earlier)
-        self.step = state["step"]
-        if is_branch:  # its own clock starts here; the data goes on where the trunk stands
-            self.origin, self.elapsed = self.step, 0.0
-            return
-        self.elapsed, self.origin, self.best = state["elapsed"], state["origin"], state["best"]
-        self.stale, self.scale = state.get("stale", 0), state.get("scale", 1.0)
-        self.skipped, self.roll_backs = state.get("skipped", 0), state.get("roll_backs", 0)
+        self.at = Standing.of(state)
+        if is_branch:  # its own clock starts here; the data continues where the trunk stands
+            self.at = Standing(step=self.at.step, origin=self.at.step)
 
     def _take(self, state: dict[str, Any]) -> None:
         self.generator.load_state_dict(state["generator"])
@@ -403,16 +369,16 @@ class _Run:
     def _roll_back(self) -> None:
         """Go back to the last saved state, with half the learning rate. Raises Diverged when that is no help."""
         state = load_state(self.folder) if (self.folder / NAME).exists() else {}
-        if self.roll_backs == ROLL_BACKS or state.get("phase") != self.phase.name:
-            self.journal.note("diverged", self.step, phase=self.phase.name)
+        if self.at.roll_backs == ROLL_BACKS or state.get("phase") != self.phase.name:
+            self.journal.note("diverged", self.at.step, phase=self.phase.name)
             raise Diverged(
-                f"the {self.phase.name} phase in {self.folder} does not stay finite at step {self.step}",
+                f"the {self.phase.name} phase in {self.folder} does not stay finite at step {self.at.step}",
                 hint="use a lower lr, fp32, or a smaller weight of the adversarial term",
             )
         self._take(state)
-        self.roll_backs += 1
-        self.scale *= 0.5
-        self.journal.note("rolled back", self.step, phase=self.phase.name, rate=f"x {self.scale:g}")
+        self.at.roll_backs += 1
+        self.at.scale *= 0.5
+        self.journal.note("rolled back", self.at.step, phase=self.phase.name, rate=f"x {self.at.scale:g}")
         # The data is not gone back over: the same batches could do the same again.
 
 
@@ -444,24 +410,6 @@ def _order(config: TrainConfig, phase: str, step: int) -> int | None:
 def _default_order(config: TrainConfig) -> int | None:
     """Validation runs at the dial's cheapest order; `dagan eval` measures the others."""
     return config.generator.orders[0] if config.generator.orders else None
-
-
-def use_bf16(config: TrainConfig, device: torch.device) -> bool:
-    """Whether a run computes under bf16 autocast: as it is told, or where the hardware is fast at it."""
-    if config.precision != "auto":
-        return config.precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-
-
-def hardware(device: torch.device | None = None) -> str:
-    """What computes here, for the record."""
-    if device is None:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    threads = torch.get_num_threads()
-    name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {threads} thread{'s' * (threads > 1)}"
-    return f"{name} ({platform.machine()})"
 
 
 def _provenance(config: TrainConfig, pictures: Pictures, device: torch.device, half: bool) -> dict[str, Any]:

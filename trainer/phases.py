@@ -16,16 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from dagan_cli.model.generator import Generator
-from trainer.adversarial import accuracy, adversarial
 from trainer.config import GanConfig, TrainConfig, value_at
 from trainer.discriminators import discriminator
 from trainer.ema import Average
-from trainer.graph import graphed
-from trainer.losses import PIXEL, colour, fft_l1, grid, ldl, moved, total_variation
+from trainer.losses.adversarial import accuracy, adversarial
+from trainer.losses.terms import PIXEL, colour, fft_l1, grid, ldl, moved, total_variation
+from trainer.machine.cuda_graph import graphed
+from trainer.machine.distributed import average_gradients, place
 from trainer.muon import optimiser
-from trainer.processes import average_gradients, place
 
-Eyes = Callable[[Tensor, Tensor], Tensor]  # fake and real in [0, 1] -> how unlike they look
+Perceptual = Callable[[Tensor, Tensor], Tensor]  # fake and real in [0, 1] -> how unlike they look
 Terms = dict[str, Tensor]  # by name, detached; "loss" is what the generator went down
 
 
@@ -120,7 +120,7 @@ class AdversarialPhase:
         average: Average,
         config: TrainConfig,
         gan: GanConfig,
-        perceptual: Eyes | None,
+        perceptual: Perceptual | None,
         half: bool,
     ) -> None:
         self.iterations, self.budget = gan.iterations, gan.budget

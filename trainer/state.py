@@ -1,7 +1,8 @@
-"""Save and resume everything a run needs to go on as if it had never stopped."""
+"""Save and resume everything that a run needs to continue as if it had never stopped."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,29 @@ from dagan_cli.errors import BadModel
 
 NAME = "state.pt"
 KEYS = {"config", "data", "step", "elapsed", "origin", "best", "generator", "average", "optimiser"}
+
+
+@dataclass(slots=True)
+class Standing:
+    """The counters of a run."""
+
+    step: int = 0  # steps done
+    origin: int = 0  # steps done before this phase, or before this branch
+    elapsed: float = 0.0  # seconds of training in this phase
+    best: float = float("-inf")  # best validation score of this phase
+    stale: int = 0  # validations since the best one
+    scale: float = 1.0  # factor of the learning rate: halved when the run is rolled back
+    skipped: int = 0  # steps that were not finite
+    roll_backs: int = 0
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> Standing:
+        """Read the counters from a saved state; counters that older runs did not have start at their defaults."""
+        return cls(**{each.name: state[each.name] for each in fields(cls) if each.name in state})
+
+    def next_phase(self) -> Standing:
+        """The counters at the start of the next phase."""
+        return Standing(step=self.step, origin=self.step, skipped=self.skipped, roll_backs=self.roll_backs)
 
 
 def save_state(run: Path, state: dict[str, Any]) -> None:

@@ -170,13 +170,13 @@ def published(name: str) -> Published | None:
     return next((model for model in CATALOG if model.name == name), None)
 
 
-def twin_of(name: str) -> str | None:
+def fidelity_model_of(name: str) -> str | None:
     """The fidelity model that a perceptual one was trained on from: `dagan-x4` has `dagan-x4-psnr`, and the file of an
     adversarial run has `pixel.safetensors` beside it. None where there is none.
     """
     if published(name):
-        twin = f"{name}-psnr"
-        return twin if published(twin) else None
+        named = f"{name}-psnr"
+        return named if published(named) else None
     beside = Path(name).with_name("pixel.safetensors")
     return str(beside) if not name.startswith(PREFIX) and beside.is_file() and beside.name != Path(name).name else None
 
@@ -184,9 +184,9 @@ def twin_of(name: str) -> str | None:
 def default_model(factor: float, *, video: bool = False) -> str:
     """The model for a final factor: the smallest published scale that reaches it.
 
-    Perceptual goes before fidelity; for video, which is compressed, the one for spoilt sources goes before both, and it
-    is never taken for pictures unless named. Those that come with the package go before those that would have to be
-    fetched. Raises BadModel when there is none.
+    Perceptual goes before fidelity. For video, which is compressed, the model for degraded sources goes before both;
+    it is never taken for images unless named. Models in the package go before those that would have to be
+    downloaded. Raises BadModel when there is none.
     """
 
     def rank(model: Published) -> tuple[bool, bool, int, bool, int]:

@@ -8,8 +8,7 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
-from dagan_cli.engine.memory import SMALLEST
-from dagan_cli.engine.tiles import Tiling
+from dagan_cli.engine.tiles import SMALLEST, Tiling
 from dagan_cli.errors import BadOption
 
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from dagan_cli.errors import BadOption
 
+SMALLEST = 16  # side of the smallest tile worth running, in pixels
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tiling:

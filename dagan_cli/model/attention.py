@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import product
 from math import ceil
 
@@ -31,6 +33,7 @@ class SpatialAttention(nn.Module):
         self.window = config.window
         self.pool = config.pool
         self.local: int | None = None  # side of overlapping windows that stand in for global attention
+        self.attend: Attend = attend  # another function where a tool watches or replaces it
         if self.embedded:
             self.theta = nn.Conv2d(c, e, 1)
             self.phi = nn.Conv2d(c, e, 1)
@@ -60,10 +63,10 @@ class SpatialAttention(nn.Module):
         if self.sharpness is not None:
             q = q * self.sharpness.exp()
         if self.window is None:
-            y = attend(_rows(q), _rows(k), _rows(v), self.scale)  # (N, H*W, D)
+            y = self.attend(_rows(q), _rows(k), _rows(v), self.scale)  # (N, H*W, D)
             return y.unflatten(1, (h, w)).permute(0, 3, 1, 2)
         small = self.window // self.pool
-        y = attend(
+        y = self.attend(
             _windows(q, self.window), _windows(k, small), _windows(v, small), self.scale
         )  # (N * windows, side^2, D)
         return _join(y, h, w, self.window)
@@ -122,6 +125,20 @@ class ChannelAttention(nn.Module):
 def pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
     """A 1x1 convolution as the matrix product it is: without copies where channels lie last in memory."""
     return F.linear(x.permute(0, 2, 3, 1), layer.weight.flatten(1), layer.bias).permute(0, 3, 1, 2)
+
+
+Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]  # q, k, v, scale -> what is attended to
+
+
+@contextmanager
+def attending_by(network: nn.Module, attend: Attend) -> Iterator[None]:
+    """Let the spatial attention of this network compute by another function: to watch it, or to replace it."""
+    with ExitStack() as stack:
+        for module in network.modules():
+            if isinstance(module, SpatialAttention):
+                stack.callback(partial(setattr, module, "attend", module.attend))
+                module.attend = attend
+        yield
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:

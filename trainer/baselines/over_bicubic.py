@@ -7,7 +7,7 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
-from dagan_cli.protocol import bicubic_weights, luma
+from dagan_cli.metrics.fidelity import bicubic_weights, luma
 
 
 class OverBicubic(nn.Module):

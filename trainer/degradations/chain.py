@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dagan_cli.protocol import bicubic
+from dagan_cli.metrics.fidelity import bicubic
 from trainer.degradations.blur import blurred
 from trainer.degradations.noise import noisy
 from trainer.degradations.recipe import Recipe, draw_recipe

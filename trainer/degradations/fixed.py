@@ -13,8 +13,8 @@ from trainer.degradations.noise import Noise, noisy
 from trainer.degradations.still import Still, through_still
 from trainer.degradations.video import Clip, moved, present_encoders, through_video
 
-Spoilt = Literal["web", "video"]
-SPOILT: tuple[Spoilt, ...] = get_args(Spoilt)
+Fixed = Literal["web", "video"]
+FIXED: tuple[Fixed, ...] = get_args(Fixed)
 
 # "web": slightly out of focus, some noise, saved as a JPEG.
 WEB_BLUR = Blur(kind="gaussian", sigma=(0.6, 0.6))
@@ -35,7 +35,7 @@ VIDEO_CLIP = Clip(
 )
 
 
-def spoil(picture: Tensor, kind: Spoilt) -> Tensor:
+def degrade_fixed(picture: Tensor, kind: Fixed) -> Tensor:
     """(1, 3, h, w) in [0, 1], an LR picture of any size from 11 x 11 -> the same shape, whole levels of 255.
 
     The same every time. Raises DaganError for "video" where FFmpeg lacks x264: another encoder would give other

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dagan_cli.protocol import bicubic_weights
+from dagan_cli.metrics.fidelity import bicubic_weights
 
 Kernel = Literal["area", "bilinear", "bicubic"]
 

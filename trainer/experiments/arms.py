@@ -21,7 +21,7 @@ from trainer.presets import PARITY
 
 
 @dataclass(frozen=True, slots=True)
-class Eyes:
+class Perceptual:
     """What the perceptual term looks with."""
 
     backbone: Backbone
@@ -31,23 +31,23 @@ class Eyes:
     said: str  # for the record
 
 
-VGG16 = Eyes("vgg16", None, 6e-3, {}, "VGG16 up to pool5, as in the paper's baseline")
+VGG16 = Perceptual("vgg16", None, 6e-3, {}, "VGG16 up to pool5, as in the paper's baseline")
 # The encoder's features are larger than VGG16's pool5: with this weight their term has about the same share.
-DISTILLED = Eyes(
+DISTILLED = Perceptual(
     "vgg19-distilled",
     None,
     1e-3,
     {"relu5_1": 1.0},
     "a 16 times smaller encoder distilled from VGG19, relu5_1, L1, weight 1e-3: not the paper's VGG16",
 )
-BLIND = Eyes("none", None, 0.0, {}, "none: no weights were given, so the perceptual term is missing")
+NO_PERCEPTUAL = Perceptual("none", None, 0.0, {}, "none: no weights were given, so the perceptual term is missing")
 
 
-def eyes_of(path: Path | None) -> Eyes:
+def perceptual_of(path: Path | None) -> Perceptual:
     """What a file of weights is, told by the names of its tensors; without one, torchvision's VGG16 if torch has it."""
     if path is None:
         cached = sorted(Path(torch.hub.get_dir(), "checkpoints").glob("vgg16-*.pth"))
-        return replace(VGG16, path=cached[0]) if cached else BLIND
+        return replace(VGG16, path=cached[0]) if cached else NO_PERCEPTUAL
     distilled = "conv11.weight" in read_weights(path, "give weights of VGG16, or of the distilled encoder")
     return replace(DISTILLED if distilled else VGG16, path=path)
 
@@ -67,7 +67,7 @@ def generator_of(arm: str, size: Size, scale: int) -> GeneratorConfig:
 
 
 def config_of(
-    arm: str, size: Size, scale: int, protocol: Protocol, *, seed: int, iterations: int, eyes: Eyes
+    arm: str, size: Size, scale: int, protocol: Protocol, *, seed: int, iterations: int, perceptual: Perceptual
 ) -> TrainConfig:
     """gan: the protocol of the paper's baseline, from scratch. pixel: L1 alone, as RCAN was trained."""
     common: dict[str, Any] = {
@@ -87,9 +87,9 @@ def config_of(
         PARITY,
         width=size.discriminator,
         iterations=iterations,
-        perceptual=eyes.backbone,
-        perceptual_weight=eyes.weight,
-        layers=eyes.layers,
+        perceptual=perceptual.backbone,
+        perceptual_weight=perceptual.weight,
+        layers=perceptual.layers,
     )
     return TrainConfig(**common, iterations=0, gan=gan)
 

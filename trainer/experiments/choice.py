@@ -17,17 +17,17 @@ from dagan_cli.atomic import whole_or_absent
 from dagan_cli.errors import BadOption
 from dagan_cli.model.checkpoint import load_generator, save_model
 from dagan_cli.model.generator import Generator
+from trainer.bench import ROUNDS, SIDE, seconds_per_pixel, work_clock
 from trainer.config import Optimiser, TrainConfig
-from trainer.data import Pictures, load_pictures, validation_pairs
-from trainer.evaluate import Pairs, validate
+from trainer.data.samples import Pictures, load_pictures, validation_pairs
+from trainer.data.teaching import with_targets
 from trainer.experiments.summary import markdown
 from trainer.experiments.worth import Worth, worth
 from trainer.loop import MODEL, train
-from trainer.plot import COLOURS, drawing
 from trainer.presets import preset
-from trainer.speed import ROUNDS, SIDE, seconds_per_pixel, work_clock
+from trainer.record.plot import COLOURS, drawing
 from trainer.state import NAME, load_state
-from trainer.teaching import with_targets
+from trainer.validate import Pairs, validate
 
 LENGTHS = "lengths.json"
 _WARM, _TIMED = 2, 4  # steps by which a candidate's speed is told

@@ -9,7 +9,7 @@ from typing import Any
 
 from dagan_cli.atomic import whole_or_absent
 from trainer.experiments.runs import Arm
-from trainer.plot import COLOURS, drawing
+from trainer.record.plot import COLOURS, drawing
 
 PANELS = (  # key of the log, title, logarithmic
     ("loss", "G loss", True),

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dagan_cli.atomic import whole_or_absent
-from dagan_cli.protocol import bicubic, psnr_y
+from dagan_cli.metrics.fidelity import bicubic, psnr_y
 from trainer.baselines import Baseline
-from trainer.data import load_pictures, validation_pairs
+from trainer.data.samples import load_pictures, validation_pairs
 
 SIDE = 160  # HR pixels of a crop
 ROWS = 5

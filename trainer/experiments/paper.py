@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from dagan_cli.errors import BadOption
-from trainer.data import MARGIN, load_pictures
-from trainer.experiments.arms import eyes_of
+from trainer.data.samples import MARGIN, load_pictures
+from trainer.experiments.arms import perceptual_of
 from trainer.experiments.report import write_report
 from trainer.experiments.runs import (
     Setting,
@@ -59,7 +59,7 @@ def run_paper(
         size=SIZES[size],
         scale=scale,
         protocol=chosen[0].protocol,
-        eyes=eyes_of(perceptual),
+        perceptual=perceptual_of(perceptual),
         lpips=lpips,
     )
     arms = list(dict.fromkeys(arm for one in chosen for arm in one.arms))
@@ -112,4 +112,4 @@ def _introduction(setting: Setting, arms: list[str], seeds: int, full: int) -> I
     trained = f"batches of {size.batch} crops of {size.crop} px; discriminator of width {size.discriminator}"
     yield f"size {size.name}: {network}; {trained}"
     share = setting.iterations / full
-    yield f"{setting.iterations} steps each, {share:.2%} of the paper's {full}; perceptual term: {setting.eyes.said}"
+    yield f"{setting.iterations} steps each, {share:.2%} of the paper's {full}; perceptual: {setting.perceptual.said}"

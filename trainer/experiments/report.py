@@ -52,7 +52,7 @@ def _header(experiment: Experiment, setting: Setting, seeds: int) -> str:
     if setting.protocol == "gan":
         lines.append(
             "The protocol of the paper's baseline: no pixel phase, Adam at 1e-3 for both networks and no schedule, "
-            f"MSE + 1e-3 adversarial + perceptual + 2e-8 TV. Perceptual term: {setting.eyes.said}."
+            f"MSE + 1e-3 adversarial + perceptual + 2e-8 TV. Perceptual term: {setting.perceptual.said}."
         )
     else:
         lines.append("Trained by L1 alone, Adam at 1e-4 and no schedule.")
@@ -96,8 +96,8 @@ def _command(experiment: Experiment, setting: Setting, seeds: int) -> str:
     if setting.scale != experiment.scales[0]:
         words.append(f"--scale {setting.scale}")
     words.append(f"--size {setting.size.name} --iterations {setting.iterations} --seeds {seeds}")
-    if setting.protocol == "gan" and setting.eyes.path is not None:
-        words.append(f"--vgg-weights {setting.eyes.path.name}")
+    if setting.protocol == "gan" and setting.perceptual.path is not None:
+        words.append(f"--vgg-weights {setting.perceptual.path.name}")
     if setting.lpips is not None:
         words.append(f"--lpips {setting.lpips.name}")
     return " ".join(words)

@@ -16,14 +16,14 @@ from tempfile import TemporaryDirectory
 from dagan_cli.atomic import whole_or_absent
 from dagan_cli.errors import BadOption
 from trainer.config import TrainConfig
-from trainer.data import Pictures, validation_pairs
-from trainer.evaluate import scores
-from trainer.experiments.arms import Eyes, config_of, multiply_adds
+from trainer.data.samples import Pictures, validation_pairs
+from trainer.experiments.arms import Perceptual, config_of, multiply_adds
 from trainer.experiments.table import Protocol, Size
 from trainer.loop import Progress, train
 from trainer.networks import new_network
-from trainer.run_folder import Row, read_run
+from trainer.record.folder import Row, read_run
 from trainer.state import NAME, load_state
+from trainer.validate import scores
 
 LENGTHS = "lengths.json"  # of what a folder's runs were given: all arms must have the same
 
@@ -38,12 +38,12 @@ class Setting:
     size: Size
     scale: int
     protocol: Protocol
-    eyes: Eyes
+    perceptual: Perceptual
     lpips: Path | None
     iterations: int = 0
 
     def config(self, arm: str, seed: int) -> TrainConfig:
-        given = {"seed": seed, "iterations": self.iterations, "eyes": self.eyes}
+        given = {"seed": seed, "iterations": self.iterations, "perceptual": self.perceptual}
         return config_of(arm, self.size, self.scale, self.protocol, **given)
 
     def run(self, arm: str, seed: int) -> Path:
@@ -88,13 +88,13 @@ def is_finished(setting: Setting, arm: str, seed: int) -> bool:
 
 def train_arm(setting: Setting, arm: str, seed: int, should_stop: Callable[[], bool]) -> Iterator[Progress]:
     """A run like any other: it goes on where it was cut."""
-    eyes = setting.eyes.path if setting.protocol == "gan" else None
+    perceptual = setting.perceptual.path if setting.protocol == "gan" else None
     yield from train(
         setting.config(arm, seed),
         setting.pictures,
         setting.run(arm, seed),
         val=setting.val,
-        perceptual=eyes,
+        perceptual=perceptual,
         lpips=setting.lpips,
         should_stop=should_stop,
         report_every=inf,  # so that every line is the mean of one interval
@@ -156,11 +156,13 @@ def steps_within(budget: float, seeds: int, step_seconds: list[float], check_sec
 
 def measure(setting: Setting, arm: str, held_out: Pictures, steps: int = 6) -> tuple[float, float]:
     """Seconds of a step and of a validation, by trying both."""
-    eyes = setting.eyes.path if setting.protocol == "gan" else None
-    config = config_of(arm, setting.size, setting.scale, setting.protocol, seed=0, iterations=steps, eyes=setting.eyes)
+    perceptual = setting.perceptual.path if setting.protocol == "gan" else None
+    config = config_of(
+        arm, setting.size, setting.scale, setting.protocol, seed=0, iterations=steps, perceptual=setting.perceptual
+    )
     times = []
     with TemporaryDirectory() as folder:
-        for _ in train(config, setting.pictures, Path(folder), perceptual=eyes, report_every=0.0):
+        for _ in train(config, setting.pictures, Path(folder), perceptual=perceptual, report_every=0.0):
             times.append(time.perf_counter())
     pairs = list(validation_pairs(held_out, setting.scale, setting.size.validate_side))
     began = time.perf_counter()

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dagan_cli.model import attention
-from dagan_cli.model.attention import ChannelAttention
+from dagan_cli.model.attention import ChannelAttention, attending_by
 from dagan_cli.model.generator import Generator
-from trainer.evaluate import Pairs, validate
+from trainer.validate import Pairs, validate
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ def worth(generator: Generator, pairs: Pairs, order: int | None) -> Worth:
     constant = {module: torch.cat(seen).mean(0).logit() for module, seen in gates.items()}
     with _hooked(generator, lambda module, logits: constant[module].expand_as(logits).clone()):
         ungated = validate(generator, pairs, order)
-    with _even():
+    with attending_by(generator, _even):
         even = validate(generator, pairs, order)
     return Worth(spatial=whole - even, channel=whole - ungated)
 
@@ -54,11 +53,6 @@ def _hooked(generator: Generator, see: Callable[[nn.Module, Tensor], Tensor | No
         yield
 
 
-@contextmanager
-def _even() -> Iterator[None]:
-    before = attention.attend
-    attention.attend = lambda q, k, v, scale: v.mean(1, keepdim=True).expand(-1, q.shape[1], -1)
-    try:
-        yield
-    finally:
-        attention.attend = before
+def _even(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """Attention in which every position counts alike."""
+    return v.mean(1, keepdim=True).expand(-1, q.shape[1], -1)

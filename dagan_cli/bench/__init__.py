@@ -1,0 +1,1 @@
+"""How fast the stages of upscaling are on this machine."""

@@ -1,0 +1,60 @@
+"""The command line: registers the commands, parses, and turns wrong usage into a two-line error."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from dagan_cli.commands.bench import bench
+from dagan_cli.commands.console import fail
+from dagan_cli.commands.doctor import doctor
+from dagan_cli.commands.evaluate import evaluate
+from dagan_cli.commands.models import models_app
+from dagan_cli.commands.options import SETTINGS, GroupedCommand, GroupedCommands
+from dagan_cli.commands.probe import probe
+from dagan_cli.commands.train import train_app
+from dagan_cli.commands.upscale import upscale
+from dagan_cli.commands.verify import verify
+from dagan_cli.errors import BadOption
+from dagan_cli.version import __version__
+
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # click's; newer typers carry a copy of click
+
+app = typer.Typer(
+    name="dagan",
+    help="Upscale images and video with a dual-attention Runge-Kutta GAN, and train new weights for it.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich would take longer to load than everything else
+    context_settings=SETTINGS,
+)
+for name, command in {
+    "upscale": upscale,
+    "eval": evaluate,
+    "verify": verify,
+    "probe": probe,
+    "bench": bench,
+    "doctor": doctor,
+}.items():
+    app.command(name, cls=GroupedCommand)(command)
+app.add_typer(models_app, name="models")
+app.add_typer(train_app, name="train", cls=GroupedCommands)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("-V", "--version", help="Show the version.")] = False) -> None:
+    if version:
+        typer.echo(f"dagan {__version__}")
+        raise typer.Exit
+
+
+def run_command(arguments: list[str]) -> int:
+    """Parse the arguments and run the command; return the exit code. Wrong usage is a two-line error."""
+    try:
+        return app(arguments, prog_name="dagan", standalone_mode=False) or 0
+    except UsageError as error:
+        usage: Any = error
+        what = " ".join(usage.format_message().split()).rstrip(".")
+        return fail(BadOption(what, hint=f"{usage.ctx.command_path if usage.ctx else 'dagan'} --help"))
+    except typer.Abort:
+        return 130

@@ -1,0 +1,126 @@
+"""`dagan bench`: measure the network, the engine, and every stage of upscaling a file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dagan_cli.commands.console import say, table
+from dagan_cli.commands.options import (
+    SIZE,
+    AsJson,
+    Codec,
+    Debug,
+    Device,
+    EncoderPreset,
+    Model,
+    Order,
+    Precision,
+    Tile,
+    fetched,
+    friendly_errors,
+    tile_side,
+)
+from dagan_cli.errors import BadOption
+
+if TYPE_CHECKING:
+    from dagan_cli.engine.options import EngineOptions
+    from dagan_cli.upscaler import ModelChoice
+
+
+def bench(
+    input: Annotated[
+        Path | None, typer.Argument(metavar="[INPUT]", help="A video or image whose stages are measured.")
+    ] = None,
+    stages: Annotated[
+        bool, typer.Option("--stages", help="Measure the stages on a synthetic video of --size.")
+    ] = False,
+    model: Model = None,
+    scale: Annotated[
+        float | None, typer.Option("-s", "--scale", help="Scale for INPUT; default: 4.", rich_help_panel=SIZE)
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option("--size", metavar="WxH", help="Size of the frame; default: 960x540.", rich_help_panel=SIZE),
+    ] = None,
+    order: Order = None,
+    tile: Tile = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    codec: Codec = None,
+    preset: EncoderPreset = None,
+    frames: Annotated[
+        int | None, typer.Option("--frames", min=2, metavar="N", help="Use at most N frames of INPUT.")
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Time for each stage.")] = 10,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds; the fastest counts.")] = 3,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Measure the stages of upscaling INPUT and predict its time; without INPUT, the network and the engine."""
+    with friendly_errors(debug):
+        from dagan_cli.engine.options import EngineOptions
+        from dagan_cli.upscale.request import Goal
+        from dagan_cli.upscaler import ModelChoice
+
+        box = Goal.of(None, size or "960x540").box
+        if box is None:
+            raise BadOption(f"invalid --size {size!r}", hint="use WxH, such as 960x540")
+        if input is not None and (stages or size):
+            raise BadOption("INPUT was given with --stages or --size", hint="leave them out: INPUT has its own frames")
+        options = EngineOptions(device=device, precision=precision, tile=tile_side(tile))
+        choice = ModelChoice(model and fetched(model), order=order)
+        if input is None and not stages:
+            if {scale, codec, preset, frames} != {None}:
+                raise BadOption(
+                    "--scale, --codec, --preset and --frames need a video", hint="name one, or add --stages"
+                )
+            _measure_network(choice, options, box, rounds, as_json)
+            return
+
+        from contextlib import ExitStack
+        from tempfile import TemporaryDirectory
+
+        from dagan_cli.bench.pipeline import bench as measure
+        from dagan_cli.bench.result import report
+        from dagan_cli.bench.stages import make_clip
+        from dagan_cli.media.video.recipe import Encoding
+        from dagan_cli.upscale.request import Part, Request
+
+        with ExitStack() as stack:
+            path = input or make_clip(Path(stack.enter_context(TemporaryDirectory(prefix="dagan-bench-"))), box)
+            request = Request(
+                inputs=(str(path),),
+                output=None,
+                goal=Goal.of(scale, None),
+                model=choice,
+                engine=options,
+                encoding=Encoding(codec=codec, preset=preset),
+                part=Part(frames=frames),
+            )
+            note = say if sys.stderr.isatty() else lambda _: None
+            found = measure(request, shown=None if input else "INPUT", seconds=seconds, rounds=rounds, note=note)
+        typer.echo(json.dumps(found.to_dict()) if as_json else report(found, table))
+
+
+def _measure_network(
+    choice: ModelChoice, options: EngineOptions, box: tuple[int, int], rounds: int, as_json: bool
+) -> None:
+    """Measure network and engine on one frame."""
+    from dagan_cli.bench.network import bench as measure
+    from dagan_cli.upscaler import load_network
+    from weights.catalog import default_model
+
+    network = load_network(choice.with_name(default_model(4)), baseline_scale=4).network
+    facts: dict[str, Any] = measure(network, options, width=box[0], height=box[1], rounds=rounds).to_dict()
+    facts["order"] = getattr(network, "order", None)
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        typer.echo(f"{name.replace('_', ' ') + ':':24} {shown}")

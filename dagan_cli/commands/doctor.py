@@ -1,0 +1,86 @@
+"""`dagan doctor`: devices, codecs, versions and models of this machine, and what they mean for speed."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import typer
+
+from dagan_cli.commands.options import AsJson
+
+PACKAGES = ("torch", "av", "pillow", "numpy", "typer", "rich", "imageio", "imageio-ffmpeg", "tifffile", "safetensors")
+ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks")
+ENCODERS += ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Show the devices, codecs, versions and models of this machine."""
+    facts = examine()
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {item}" for key, item in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(map(str, value))
+        typer.echo(f"{name + ':':18} {value}")
+
+
+def examine() -> dict[str, Any]:
+    """Return the facts as plain values, for a table or JSON."""
+    import torch
+
+    from dagan_cli.engine.memory import free_host_memory
+    from dagan_cli.engine.precision import choose
+    from dagan_cli.media.video.preflight import can_encode
+    from dagan_cli.version import __version__
+    from dagan_cli.waiting import described
+    from weights.catalog import CATALOG
+
+    choice = choose()
+    devices = ["cpu"]
+    devices += [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    return {
+        "dagan": __version__,
+        "python": sys.version.split()[0],
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "packages": {name: _version(name) for name in PACKAGES},
+        "devices": devices,
+        "chosen": {
+            "device": str(choice.device),
+            "precision": str(choice.dtype).removeprefix("torch."),
+            "why": choice.why,
+        },
+        "threads": torch.get_num_threads(),
+        "waiting": described(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "free_memory_gib": round(free_host_memory() / 2**30, 1),
+        "encoders": [name for name in ENCODERS if can_encode(name)],
+        "models": {model.name: _state(model.name, model.sha256) for model in CATALOG},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _state(name: str, expected: str) -> str:
+    """Of a published model's file, in the package or in the cache; no request is made."""
+    from weights.catalog import local_model
+
+    path = local_model(name)
+    if path is None:
+        return f"not here: `dagan models pull {name}`"
+    whole = sha256(path.read_bytes()).hexdigest() == expected
+    return "ok" if whole else "damaged: reinstall dagan"

@@ -1,0 +1,122 @@
+"""`dagan eval`: PSNR, SSIM and LPIPS of a model, or of any program's results, over a folder of originals."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dagan_cli.commands.console import say, table
+from dagan_cli.commands.options import (
+    SIZE,
+    AsJson,
+    Debug,
+    Detail,
+    Device,
+    Ensemble,
+    Lpips,
+    Model,
+    Order,
+    Precision,
+    Tile,
+    Window,
+    fetched,
+    friendly_errors,
+    tile_side,
+)
+from dagan_cli.errors import BadOption
+
+if TYPE_CHECKING:
+    from dagan_cli.evaluate import Score
+
+
+def evaluate(
+    dataset: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of high-resolution images.")],
+    model: Model = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            "--results", metavar="FOLDER", help="Upscaled images of any program, to score instead of a model."
+        ),
+    ] = None,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(
+            "--inputs", metavar="FOLDER", help="Low-resolution inputs to use instead of downscaled originals."
+        ),
+    ] = None,
+    scale: Annotated[
+        int | None, typer.Option("-s", "--scale", min=2, help="Scale; default: the model's own.", rich_help_panel=SIZE)
+    ] = None,
+    order: Order = None,
+    detail: Detail = None,
+    tile: Tile = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    window: Window = None,
+    ensemble: Ensemble = False,
+    lpips: Lpips = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Report PSNR-Y and SSIM-Y of a model on a folder of originals, next to bicubic; with --lpips, LPIPS too."""
+    with friendly_errors(debug):
+        if (model is None) == (results is None):
+            raise BadOption("eval needs a model or results to score", hint="give either -n MODEL or --results FOLDER")
+
+        from dagan_cli.evaluate import evaluate as scores_of
+        from dagan_cli.evaluate import mean
+        from dagan_cli.metrics import lpips as lpips_
+        from dagan_cli.metrics.fidelity import PROTOCOL
+        from dagan_cli.upscaler import ModelChoice, Upscaler
+
+        upscaler = None
+        if model is not None:
+            model = fetched(model)
+            choice = ModelChoice(model, order=order, detail=detail, window=window)
+            upscaler = Upscaler.of(choice, device=device, precision=precision, tile=tile_side(tile), ensemble=ensemble)
+        factor = scale or (4 if upscaler is None or upscaler.is_baseline else upscaler.scale)
+        metric = lpips_.Lpips.load(lpips) if lpips is not None else None
+        scored = upscaler or results
+        assert scored is not None
+        scores = []
+        for score in scores_of(dataset, scored, factor, metric, inputs):
+            scores.append(score)
+            if sys.stderr.isatty():
+                say(f"{len(scores)}: {score.name}")
+        scores.append(mean(scores))
+        if as_json:
+            facts = {"model": model, "sha256": upscaler and upscaler.sha256, "scale": factor}
+            facts |= {"order": upscaler and upscaler.order, "detail": detail}
+            facts |= {name: path and str(path) for name, path in (("results", results), ("inputs", inputs))}
+            facts["lpips_net"] = metric.net if metric else None
+            rows = [score.to_json() for score in scores]
+            typer.echo(json.dumps(facts | {"dataset": str(dataset), "protocol": PROTOCOL, "scores": rows}))
+            return
+        typer.echo(_table(scores, lpips=metric is not None, timed=upscaler is not None))
+        choices = "" if upscaler is None or upscaler.order is None else f", order {upscaler.order}"
+        choices += "" if detail is None else f", detail {detail:g}"
+        choices += "" if inputs is None else f", from {inputs}"
+        seen = f"; LPIPS v0.1 ({metric.net}) of whole RGB images" if metric else ""
+        columns = "Colour: offset of the mean in 8-bit steps" + ("; µs: per input pixel" if upscaler else "")
+        count = len(scores) - 1
+        typer.echo(f"\n{model or results} x{factor}{choices}, {count} images. {PROTOCOL}{seen}. {columns}.")
+
+
+def _table(scores: list[Score], *, lpips: bool, timed: bool) -> str:
+    header = ["image", "PSNR-Y", "SSIM-Y", "bicubic PSNR", "SSIM", "colour"]
+    header += ["LPIPS", "bicubic"] if lpips else []
+    header += ["µs"] if timed else []
+    rows = [
+        [
+            *(s.name, f"{s.psnr:.2f}", f"{s.ssim:.4f}", f"{s.bicubic_psnr:.2f}", f"{s.bicubic_ssim:.4f}"),
+            f"{s.rgb_offset:.2f}",
+            *(f"{distance:.4f}" for distance in (s.lpips, s.bicubic_lpips) if distance is not None),
+            *([] if s.microseconds is None else [f"{s.microseconds:.1f}"]),
+        ]
+        for s in scores
+    ]
+    return table(header, rows)

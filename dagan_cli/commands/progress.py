@@ -1,0 +1,126 @@
+"""Progress of work on inputs, on stderr: a bar, lines or JSON lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any, Literal
+
+from dagan_cli.commands.console import in_bytes, printable, say
+from dagan_cli.upscale.events import Advance, Event, Fetch, Item, Start
+
+ProgressMode = Literal["auto", "bar", "json", "none"]
+
+
+class Reporter:
+    """Shows the events of a run as a bar, lines, JSON lines, or not at all."""
+
+    def __init__(self, mode: ProgressMode, *, quiet: bool, verbose: bool) -> None:
+        if mode == "auto":
+            mode = "none" if quiet else "bar" if sys.stderr.isatty() else "auto"
+        self._mode = mode  # "auto" now means one line per file
+        self._quiet = quiet
+        self._verbose = verbose
+        self._bar: Any = None
+        self._task: Any = None
+        self._started = 0.0
+        self._fetching = ""
+
+    def __enter__(self) -> Reporter:
+        if self._mode == "bar":
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, event: Event) -> None:
+        """Show what has happened."""
+        match event:
+            case Start(index, total, path):
+                self._start(index, total, path.name)
+            case Advance(done, total, unit, resumed):
+                self._advance(done, total, unit, resumed)
+            case Fetch(name, done, total):
+                self._fetch(name, done, total)
+            case Item():
+                self._item(event)
+
+    def stopped(self) -> None:
+        """Show that the work has stopped because the user asked for it."""
+        if self._mode == "json":
+            say(json.dumps({"event": "stopped"}))
+        else:
+            self._line("stopped: no half-written file is left; run the same command again to continue")
+
+    def note(self, text: str) -> None:
+        """Show a remark that only -v asks for."""
+        if self._verbose and self._mode != "json":
+            self._line(text)
+
+    def _start(self, index: int, total: int, name: str) -> None:
+        self._started = time.monotonic()
+        if self._mode == "json":
+            say(json.dumps({"event": "start", "index": index, "inputs": total, "input": name}))
+        elif self._bar is not None:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            label = name if total == 1 else f"[{index + 1}/{total}] {name}"
+            self._task = self._bar.add_task(printable(label), total=None, rate="")
+
+    def _advance(self, done: int, total: int | None, unit: str, resumed: int = 0) -> None:
+        rate = (done - resumed) / max(1e-9, time.monotonic() - self._started)
+        if self._mode == "json":
+            remaining = (total - done) / rate if total else None
+            say(json.dumps({"event": "progress", "done": done, "total": total, "unit": unit, "remaining": remaining}))
+        elif self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total, rate=f"{rate:.2f} {unit}/s")
+
+    def _fetch(self, name: str, done: int, total: int | None) -> None:
+        if self._mode == "json":
+            say(json.dumps({"event": "fetch", "model": name, "done": done, "total": total}))
+            return
+        if name != self._fetching:
+            self._fetching = name
+            self._start(0, 1, f"fetching {name}")
+            if self._mode == "auto" and not self._quiet:
+                self._line(f"fetching {name}" + (f", {in_bytes(total)}" if total else ""))
+        self._advance(done // 1000, total and max(1, total // 1000), "kB")
+
+    def _item(self, item: Item) -> None:
+        if self._mode == "json":
+            say(json.dumps({"event": "item", **item.to_json()}))
+            return
+        if item.status == "failed":
+            self._line(f"error: {item.reason}")
+            self._line(f"  try: {item.hint}")
+            return
+        for warning in item.warnings:
+            self._line(f"warning: {item.input.name}: {warning}")
+        if item.status == "partial":
+            self._line(f"error: {item.output} is incomplete: {item.reason}")
+            self._line("  try: repair the input: ffmpeg -i IN -c copy OUT.mkv")
+        elif item.status != "planned" and not self._quiet and self._mode != "none":
+            size = f" {item.out_size[0]}x{item.out_size[1]}" if item.out_size else ""
+            tail = f"skipped: {item.reason}" if item.status == "skipped" else f"{size.strip()}, {item.seconds:.1f} s"
+            self._line(f"{item.output} ({tail})")
+
+    def _line(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(printable(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
+        else:
+            say(text)

@@ -1,0 +1,319 @@
+"""`dagan upscale`: build the request, run it, draw its progress, and report however it ends."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from dagan_cli.commands.console import StopSignals, in_bytes, in_time, table
+from dagan_cli.commands.options import (
+    BATCH,
+    IMAGES,
+    IN_OUT,
+    SIZE,
+    SPEED,
+    VIDEO,
+    AsJson,
+    Audio,
+    Codec,
+    Debug,
+    Detail,
+    Device,
+    EncoderPreset,
+    Ensemble,
+    Format,
+    Model,
+    Order,
+    Precision,
+    Size,
+    Tile,
+    Window,
+    friendly_errors,
+    key_value,
+    listed_inputs,
+    moment,
+    result_folder,
+    tile_side,
+    whole_number,
+)
+from dagan_cli.commands.progress import ProgressMode, Reporter
+from dagan_cli.errors import BadOption, CannotWrite, DaganError
+from dagan_cli.upscale.events import Abandoned, Event, Item, Stopped
+
+if TYPE_CHECKING:
+    from dagan_cli.upscale.request import Request
+
+
+def upscale(
+    inputs: Annotated[
+        list[str] | None, typer.Argument(metavar="INPUT", help="Files, folders or patterns; - is stdin.")
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o", "--output", metavar="OUT", help="File for one input, else a folder.", rich_help_panel=IN_OUT
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("-y", "--overwrite", help="Replace existing outputs.", rich_help_panel=IN_OUT)
+    ] = False,
+    skip_existing: Annotated[
+        bool,
+        typer.Option("--skip-existing", help="Skip existing outputs; this is the default.", rich_help_panel=IN_OUT),
+    ] = False,
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            "-s", "--scale", "--outscale", help="Final scale, such as 2 or 1.5; default: 4.", rich_help_panel=SIZE
+        ),
+    ] = None,
+    size: Size = None,
+    model: Model = None,
+    order: Order = None,
+    detail: Detail = None,
+    window: Window = None,
+    ensemble: Ensemble = False,
+    tile: Tile = "auto",
+    overlap: Annotated[
+        int | None,
+        typer.Option(
+            "--overlap", help="Tile overlap in input pixels; default: what the model needs.", rich_help_panel=SPEED
+        ),
+    ] = None,
+    batch: Annotated[
+        str,
+        typer.Option("--batch", metavar="N", help="Tiles computed together: auto, or a number.", rich_help_panel=SPEED),
+    ] = "auto",
+    device: Device = "auto",
+    gpu: Annotated[
+        int | None, typer.Option("-g", "--gpu", metavar="N", help="Same as --device cuda:N.", rich_help_panel=SPEED)
+    ] = None,
+    precision: Precision = "auto",
+    fp32: Annotated[bool, typer.Option("--fp32", help="Same as --precision fp32.", rich_help_panel=SPEED)] = False,
+    reuse: Annotated[
+        bool,
+        typer.Option(
+            "--reuse/--no-reuse",
+            help="Reuse tiles that did not change since the previous frame (lossless).",
+            rich_help_panel=SPEED,
+        ),
+    ] = True,
+    format: Format = None,
+    quality: Annotated[
+        int, typer.Option("-q", "--quality", help="Quality of lossy images, 1 to 100.", rich_help_panel=IMAGES)
+    ] = 95,
+    lossless: Annotated[
+        bool, typer.Option("--lossless", help="Write images without loss.", rich_help_panel=IMAGES)
+    ] = False,
+    codec: Codec = None,
+    crf: Annotated[
+        float | None,
+        typer.Option("--crf", help="Quality of the video; lower is better; default: 17.", rich_help_panel=VIDEO),
+    ] = None,
+    preset: EncoderPreset = None,
+    pix_fmt: Annotated[
+        str | None,
+        typer.Option(
+            "--pix-fmt", metavar="FMT", help="Pixel format of the video, such as yuv444p10le.", rich_help_panel=VIDEO
+        ),
+    ] = None,
+    encoder_option: Annotated[
+        list[str] | None,
+        typer.Option("-e", metavar="KEY=VALUE", help="Option for the encoder; repeatable.", rich_help_panel=VIDEO),
+    ] = None,
+    audio: Audio = "copy",
+    streams: Annotated[
+        Literal["all", "video"],
+        typer.Option("--streams", help="video: drop audio, subtitles and attachments.", rich_help_panel=VIDEO),
+    ] = "all",
+    start: Annotated[
+        str | None,
+        typer.Option("--start", metavar="TIME", help="Start at this time: 12.5 or 1:02:03.", rich_help_panel=VIDEO),
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option("--end", metavar="TIME", help="Stop at this time: 12.5 or 1:02:03.", rich_help_panel=VIDEO),
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option("--frames", min=1, metavar="N", help="Stop after N frames.", rich_help_panel=VIDEO)
+    ] = None,
+    deinterlace: Annotated[
+        Literal["auto", "off", "on"],
+        typer.Option(
+            "--deinterlace", help="Deinterlace the source; auto: where it is interlaced.", rich_help_panel=VIDEO
+        ),
+    ] = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Resume an interrupted video.", rich_help_panel=VIDEO)
+    ] = True,
+    recursive: Annotated[
+        bool, typer.Option("-r", "--recursive", help="Search folders inside folders.", rich_help_panel=BATCH)
+    ] = False,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--include", metavar="PATTERN", help="Take only these names, such as *.jpg.", rich_help_panel=BATCH
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", metavar="PATTERN", help="Leave out these names.", rich_help_panel=BATCH),
+    ] = None,
+    files_from: Annotated[
+        str | None,
+        typer.Option(
+            "--files-from", metavar="LIST", help="Read input paths from LIST, one per line.", rich_help_panel=BATCH
+        ),
+    ] = None,
+    nul: Annotated[
+        bool, typer.Option("-0", "--null", help="Paths in LIST are separated by NUL bytes.", rich_help_panel=BATCH)
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and its cost; write nothing.", rich_help_panel=BATCH)
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Write a JSON report to FILE.", rich_help_panel=BATCH),
+    ] = None,
+    as_json: AsJson = False,
+    progress: Annotated[
+        ProgressMode, typer.Option("--progress", help="How progress is shown, on stderr.", rich_help_panel=BATCH)
+    ] = "auto",
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Print more details.", rich_help_panel=BATCH)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Print errors and warnings only.", rich_help_panel=BATCH)
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Upscale images and videos. Each result is written next to its input, or to OUT."""
+    with friendly_errors(debug):
+        names = [*(inputs or []), *listed_inputs(files_from, nul)]
+        if not names:
+            raise BadOption("no input was given", hint="dagan upscale picture.jpg -s 4")
+        if overwrite and skip_existing:
+            raise BadOption("both --overwrite and --skip-existing were given", hint="give one of them")
+        if output == "-" and as_json:
+            raise BadOption("both -o - and --json would write to stdout", hint="use --report FILE instead of --json")
+
+        from dagan_cli.engine.options import EngineOptions
+        from dagan_cli.media.video.recipe import Encoding
+        from dagan_cli.upscale.request import Goal, Part, Request
+        from dagan_cli.upscaler import ModelChoice
+
+        request = Request(
+            inputs=tuple(names),
+            output=output,
+            goal=Goal.of(scale, size),
+            model=ModelChoice(model, order=order, detail=detail, window=window),
+            engine=EngineOptions(
+                device=device if gpu is None else f"cuda:{gpu}",
+                precision="fp32" if fp32 else precision,
+                tile=tile_side(tile),
+                overlap=overlap,
+                batch="auto" if batch == "auto" else whole_number("--batch", batch),
+                ensemble=ensemble,
+                folder=result_folder(output, names),
+            ),
+            recursive=recursive,
+            include=tuple(include or ()),
+            exclude=tuple(exclude or ()),
+            overwrite=overwrite,
+            format=format,
+            quality=quality,
+            lossless=lossless,
+            encoding=Encoding(
+                codec=codec,
+                crf=crf,
+                preset=preset,
+                pix_fmt=pix_fmt,
+                options=dict(key_value(option) for option in encoder_option or ()),
+                audio=audio,
+                streams=streams,
+            ),
+            part=Part(moment("--start", start), moment("--end", end), frames),
+            deinterlace=deinterlace,
+            dry_run=dry_run,
+            resume=resume,
+            reuse=reuse,
+        )
+        raise typer.Exit(run_and_report(request, report, as_json, progress, verbose=verbose, quiet=quiet))
+
+
+def run_and_report(
+    request: Request, report: Path | None, as_json: bool, mode: ProgressMode, *, verbose: bool, quiet: bool
+) -> int:
+    """Run the request; return the exit code.
+
+    Raises what concerns all inputs, once the report is written, or CannotWrite for the report.
+    """
+    from dagan_cli.upscale.batch import run
+    from dagan_cli.upscale.report import build_report, exit_code, write_report
+    from dagan_cli.upscale.work import Engines
+
+    items: list[Item] = []
+    started = time.monotonic()
+    with StopSignals().caught() as stop, Reporter(mode, quiet=quiet, verbose=verbose) as reporter:
+
+        def tell(event: Event) -> None:
+            if isinstance(event, Item):
+                items.append(event)
+            reporter.show(event)
+
+        engines = Engines(request, tell)
+
+        def account() -> None:
+            document = build_report(items, engines.used, time.monotonic() - started)
+            if as_json:
+                typer.echo(json.dumps(document))
+            elif planned := [item for item in items if item.forecast]:
+                typer.echo(forecast_table(planned))
+            if report is not None:
+                write_report(report, document)
+
+        try:
+            run(request, engines, tell, stop)
+            code = exit_code(items)
+        except Stopped:
+            reporter.stopped()
+            code = stop.exit_code
+        except Abandoned:
+            code = CannotWrite.exit_code
+        except BaseException:
+            with suppress(DaganError):  # the first error is the one to report
+                account()
+            raise
+        for used in engines.used:
+            reporter.note(f"{used.name}: {used.choice.why}")
+    account()
+    return code
+
+
+def forecast_table(items: list[Item]) -> str:
+    """The plan of a dry run: one line per input, and the sum."""
+    rows, total = [], 0.0
+    for item in items:
+        plan = item.forecast
+        assert plan is not None
+        (w, h), (big_w, big_h) = item.in_size or (0, 0), item.out_size or (0, 0)
+        total += plan.seconds
+        rows.append(
+            [
+                f"{item.input} -> {item.output}",
+                str(item.frames),
+                f"{w}x{h} -> {big_w}x{big_h}",
+                plan.model,
+                f"{plan.tiles} of {plan.tile[0]}x{plan.tile[1]}",
+                in_bytes(plan.memory),
+                in_bytes(plan.disk),
+                in_time(plan.seconds),
+            ]
+        )
+    header = ["plan", "frames", "size", "model", "tiles", "memory", "disk", "time"]
+    return f"{table(header, rows)}\n\n{len(rows)} inputs, about {in_time(total)}; nothing was written"

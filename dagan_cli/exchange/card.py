@@ -1,0 +1,280 @@
+"""The model card, README.md of a repository on the Hub: written from what the model's own file says of itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from dagan_cli.model.checkpoint import Model, Network
+from weights.reference import PREFIX
+
+_TAGS = ("super-resolution", "image-upscaling", "video-upscaling", "runge-kutta", "attention", "safetensors")
+_LICENCES = {"mit": "mit", "apache-2.0": "apache-2.0", "cc0": "cc0-1.0", "cc0-1.0": "cc0-1.0", "cc-by-4.0": "cc-by-4.0"}
+_SHORT = 100_000  # iterations below which a network of this family is far from what it could be
+_MEASURES = (  # key in the provenance, type on the Hub, name, unit
+    ("metrics", "psnr", "PSNR-Y", "dB, higher is better"),
+    ("lpips", "lpips", "LPIPS", "lower is better"),
+)
+
+
+def card(
+    name: str, model: Model[Network], use: str, *, licence: str | None = None, pictures: Sequence[str] = ()
+) -> str:
+    """Markdown with a metadata block.
+
+    use: what goes after -n to use the model; licence: for one that states none; pictures: files beside the card.
+    """
+    facts, config = model.provenance, model.generator.config
+    licence = str(facts.get("licence") or licence or "")
+    uses = _uses(facts)
+    parts = [
+        _metadata(name, config.scale, licence, facts, model.generator.order),
+        f"# {name}",
+        f"{uses[0].upper()}{uses[1:]}, x{config.scale}. Weights for dagan, an upscaler for pictures and videos on the "
+        "command line: one file, safetensors, which is read without running any code.",
+        "## How to use",
+        f"```\ndagan upscale photo.jpg -s {config.scale} -n {use}\n```",
+        "```python\n"
+        "from dagan_cli import Upscaler\n\n"
+        f'upscaler = Upscaler.load("{use}")\n'
+        f"big = upscaler(frames)  # (N, 3, H, W) in [0, 1] -> (N, 3, {config.scale}H, {config.scale}W)\n```",
+        (f"`-n {use}@COMMIT` names one version for ever. " if use.startswith(PREFIX) else "")
+        + f"The file's sha256 is `{model.sha256}`.",
+        "## The network",
+        _network(model),
+        "## Training",
+        _table(_training(facts, licence)),
+        "## Results",
+        _results(facts),
+        "## Known failures",
+        "\n".join(f"- {line}" for line in _failures(facts)),
+    ]
+    if pictures:
+        parts += ["## Pictures", "\n\n".join(f"![{_caption(picture)}]({picture})" for picture in pictures)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _uses(facts: dict[str, Any]) -> str:
+    """What the model is for, in a few words."""
+    training = _mapping(facts.get("training"))
+    if _is_perceptual(facts):
+        gan = _mapping(training.get("gan")).get("adversarial_weight") != 0
+        kind = "perceptual: sharp, with detail that is likely rather than known" + (" (GAN)" if gan else "")
+    elif training:
+        kind = "fidelity: the highest PSNR, no invented detail"
+    else:
+        return "super-resolution"
+    degraded = _is_degraded(facts)
+    return kind + (", for compressed, noisy and blurred sources" if degraded else ", for clean sources")
+
+
+def _metadata(name: str, scale: int, licence: str, facts: dict[str, Any], order: int | None) -> str:
+    """The YAML block that the Hub reads. A string in JSON's quotes is one in YAML's too."""
+    known = _LICENCES.get(licence.lower())
+    lines = [f"license: {known or 'other'}"]
+    lines += [] if known else [f"license_name: {json.dumps(licence or 'not stated')}"]
+    lines += ["library_name: dagan", "pipeline_tag: image-to-image", "tags:", *(f"- {tag}" for tag in _TAGS)]
+    results: dict[str, list[str]] = {}
+    for key, kind, label, _ in _MEASURES:
+        for data, row in _scores(facts, key).items():
+            value = row.get(f"order {order}", row.get(kind, row.get("psnr_y")))
+            if not data.startswith("val") and isinstance(value, int | float):  # the weights were chosen by those
+                results.setdefault(data, []).append(f"{{type: {kind}, name: {label}, value: {value}}}")
+    if results:
+        lines += ["model-index:", f"- name: {json.dumps(name)}", "  results:"]
+        for data, metrics in results.items():
+            lines += [
+                f"  - task: {{type: image-to-image, name: Super-resolution x{scale}}}",
+                f"    dataset: {{type: {json.dumps(data)}, name: {json.dumps(data)}}}",
+                f"    metrics: [{', '.join(metrics)}]",
+            ]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _network(model: Model[Network]) -> str:
+    config = model.generator.config.to_dict()
+    count = sum(parameter.numel() for parameter in model.generator.parameters())
+    orders = model.generator.config.orders
+    shown = {name: value for name, value in config.items() if value not in (None, [], ())}
+    dial = ""
+    if orders:
+        dial = (
+            f"\n\nIts solver runs at order {', '.join(map(str, orders[:-1]))} or {orders[-1]} (`--order`), with the "
+            f"same weights: the lowest is the fastest. Unless told otherwise it runs at {model.generator.order}."
+        )
+    if config.get("default_window") == "local":
+        dial += (
+            "\n\nUnless told otherwise (`--window global`) it pools over windows of 1.5 times its training patch, and "
+            "not over all it is shown, so that the size of the tiles does not change the result."
+        )
+    return f"{count:,} parameters. {', '.join(f'{name} {_plain(value)}' for name, value in shown.items())}.{dial}"
+
+
+def _training(facts: dict[str, Any], licence: str) -> list[tuple[str, str]]:
+    training = _mapping(facts.get("training"))
+    gan = _mapping(training.get("gan")) if _is_perceptual(facts) else {}
+    shares = training.get("target_weight") if facts.get("teacher") else None
+    if not facts.get("teacher"):
+        gan = {name: value for name, value in gan.items() if name != "target_weight"}
+    rows = [
+        ("licence of the weights", licence or "not stated"),
+        ("data and their licences", facts.get("training_data") or "not stated"),
+        ("pictures", facts.get("pictures")),
+        ("iterations", facts.get("iterations")),
+        ("before them", _earlier(facts)),
+        *(
+            (label, ", ".join(f"{key} {_plain(value)}" for key, value in _mapping(facts.get(name)).items()))
+            for label, name in (
+                ("started from", "started_from"),
+                ("its fidelity model", "fidelity_model"),
+                ("its fidelity model", "twin"),  # older files call it so
+            )
+        ),
+        ("mixed with its start", _mixed(facts.get("mix"))),
+        ("batch", training.get("batch")),
+        ("loss", training.get("loss")),
+        ("adversarial phase", ", ".join(f"{key} {_plain(v)}" for key, v in gan.items() if v not in (None, {}, []))),
+        ("share of the teacher, from a share of the phase on", None if gan else shares),
+        ("degradations", "those of given pairs" if facts.get("pairs") else training.get("degradation")),
+        ("teacher", _teacher(facts)),
+        ("time of the last phase", _duration(facts.get("seconds"))),
+        ("hardware", facts.get("hardware")),
+        ("seed", training.get("seed")),
+        ("PyTorch", facts.get("torch")),
+        ("converted from", facts.get("converted_from")),
+    ]
+    return [(name, _plain(value)) for name, value in rows if value not in (None, "", {}, [])]
+
+
+def _earlier(facts: dict[str, Any]) -> str:
+    """The phases that the weights had been through: "12,230 pixel x4, 1,153 adversarial x4 (medium)"."""
+    phases = facts.get("earlier")
+    parts = []
+    for one in map(_mapping, phases if isinstance(phases, list) else ()):
+        count = one.get("iterations")
+        words = [f"{count:,}" if isinstance(count, int) else "?", _plain(one.get("phase", "")), f"x{one.get('scale')}"]
+        degraded = one.get("degradations", "none") != "none"
+        teacher = _mapping(one.get("teacher")).get("name")
+        taught = f" with {_plain(teacher)} as teacher" if teacher else ""
+        parts.append(" ".join(words) + (" of degraded inputs" if degraded else "") + taught)
+        parts += [str(one["note"])] if one.get("note") else []
+    return "; ".join(parts)
+
+
+def _teacher(facts: dict[str, Any]) -> str:
+    """Who made the targets that it learnt from beside the originals."""
+    teacher = _mapping(facts.get("teacher"))
+    said = [(name, _plain(teacher[name])) for name in ("source", "licence", "sha256") if name in teacher]
+    return ", ".join([_plain(teacher.get("name", "")), *(f"{name} {value}" for name, value in said)]) if teacher else ""
+
+
+def _is_degraded(facts: dict[str, Any]) -> bool:
+    """True if it was trained on inputs that are more than reduced."""
+    return bool(facts.get("pairs")) or _mapping(facts.get("training")).get("degradation", "none") != "none"
+
+
+def _mixed(mix: Any) -> str:
+    if not isinstance(mix, float) or not 0 <= mix <= 1:
+        return ""
+    return f"{mix:.0%} of the way from the weights it started from to those that training ended with"
+
+
+def _results(facts: dict[str, Any]) -> str:
+    """A table for each measure, with a column for each order of the solver."""
+    parts = []
+    for key, _, label, unit in _MEASURES:
+        if rows := _scores(facts, key):
+            columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+            cells = [[_plain(data), *(_plain(row.get(column, "")) for column in columns)] for data, row in rows.items()]
+            header = [f"{label}, {unit}", *(label if column == "psnr_y" else _plain(column) for column in columns)]
+            parts.append(_table(cells, header))
+    if not parts:
+        score = facts.get("val_psnr_y")
+        if isinstance(score, int | float):
+            return f"PSNR-Y on the held-out pictures of the training run: {score:.2f} dB. Nothing else was measured."
+        return "Not measured. `dagan eval FOLDER -n MODEL` measures it on pictures of yours."
+    if times := _mapping(facts.get("microseconds")):
+        cells = [[_plain(facts.get("measured_on", "")), *map(_plain, times.values())]]
+        parts.append(_table(cells, ["µs for each input pixel", *map(_plain, times)]))
+    if rows := {str(at): row for at, row in _mapping(facts.get("detail")).items() if _mapping(row)}:
+        keys = [
+            (key, label)
+            for key, label in (("psnr_y", "PSNR-Y"), ("lpips", "LPIPS"))
+            if any(key in r for r in rows.values())
+        ]
+        cells = [[_plain(at), *(_plain(row.get(key, "")) for key, _ in keys)] for at, row in rows.items()]
+        named = facts.get("fidelity_model") or facts.get("twin")
+        other = "its fidelity model" if named else "the model it started from"
+        parts.append(
+            f"Between {other} (0) and this one (1), on the held-out pictures:\n\n"
+            + _table(cells, ["`--detail`", *(label for _, label in keys)])
+        )
+    if facts.get("protocol"):
+        parts.append(f"Protocol: {_plain(facts['protocol'])}.")
+    return "\n\n".join(parts)
+
+
+def _scores(facts: dict[str, Any], key: str) -> dict[str, dict[str, Any]]:
+    """By the set of pictures, then by the order: {"Set5": {"order 1": 31.37}}."""
+    return {str(data): row for data, row in _mapping(facts.get(key)).items() if _mapping(row)}
+
+
+def _failures(facts: dict[str, Any]) -> list[str]:
+    training = _mapping(facts.get("training"))
+    lines = ["Text, faces and patterns finer than about two pixels of the source are not brought back."]
+    if not training:
+        return [*lines, "Nothing is known of its training, and so of what else it cannot do."]
+    if _is_perceptual(facts):
+        lines.append("Detail is invented. Do not use it where a picture is evidence or a measurement.")
+    else:
+        lines.append("Grass, hair and other fine texture come out smooth: it shows the mean of what could have been.")
+    if not _is_degraded(facts):
+        lines.append("It has seen clean, bicubically reduced pictures alone: noise, blocks and halos are enlarged.")
+    else:
+        lines.append("Grain that is meant to be there may be taken for noise and removed.")
+    phases = facts.get("earlier")
+    counts = [one.get("iterations") for one in map(_mapping, phases if isinstance(phases, list) else ())]
+    counts = [count for count in (*counts, facts.get("iterations")) if isinstance(count, int)]
+    if counts and sum(counts) < _SHORT:
+        lines.append(f"The training was short, {sum(counts):,} iterations in all: longer training scores higher.")
+    return lines
+
+
+def _is_perceptual(facts: dict[str, Any]) -> bool:
+    """It has been through an adversarial phase, which a run that has one may have ahead of it."""
+    return bool(_mapping(facts.get("training")).get("gan")) and facts.get("phase") != "pixel"
+
+
+def _duration(seconds: Any) -> str | None:
+    if not isinstance(seconds, int | float):
+        return None
+    return f"{seconds / 3600:.1f} h" if seconds >= 7200 else f"{seconds / 60:.0f} min"
+
+
+def _table(rows: Sequence[Sequence[str]], header: Sequence[str] = ("", "")) -> str:
+    lines = [f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows]]
+    return "\n".join(lines)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _plain(value: Any) -> str:
+    """A value of any file in one cell: what Markdown or HTML would make of it is taken away."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{_plain(key)} {_plain(item)}" for key, item in value.items())
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return " ".join(re.sub(r"[\x00-\x1f\x7f|<>\[\]`]+", " ", text).split())
+
+
+def _caption(picture: str) -> str:
+    if picture.startswith("curves"):
+        return "curves of the training"
+    return "before, after and the original, in training" if picture.startswith("samples") else "before and after"

@@ -1,0 +1,59 @@
+"""`dagan models convert`: weights of PyTorch pickles -> a model's file; a model of either kind -> an ONNX file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dagan_cli.atomic import whole_or_absent
+from dagan_cli.errors import BadOption
+from dagan_cli.exchange.foreign import read_pickle
+from dagan_cli.exchange.onnx_export import export_onnx, require_onnx
+from dagan_cli.model.checkpoint import load_model, save_model
+from weights.catalog import CATALOG, find_model
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What was written; `difference`: of the ONNX file's results from PyTorch's, the largest, in values of [0, 1]."""
+
+    target: Path
+    difference: float | None = None
+
+
+def convert(source: str, target: Path | None = None, *, order: int | None = None) -> Converted:
+    """source: a published name, a .safetensors file, or a pickle by any other name; target: .safetensors or .onnx.
+
+    Without a target, a .safetensors file beside the source. `order` is the one an ONNX file is fixed to.
+    Raises BadModel, BadOption, CannotWrite, and DaganError where a library is missing.
+    """
+    path, expected = find_model(source)
+    ours = path.suffix.lower() == ".safetensors"
+    target = target or path.with_suffix(".safetensors")
+    kind = target.suffix.lower()
+    if kind not in (".safetensors", ".onnx"):
+        raise BadOption(f"{target} names no kind of model", hint="end it in .safetensors or .onnx")
+    if ours and kind == ".safetensors":
+        raise BadOption(f"{source} is a dagan model already", hint="use it as it is, or name an .onnx file with -o")
+    if order is not None and kind == ".safetensors":
+        raise BadOption("--order is for ONNX files; a model keeps all its orders", hint="choose one when upscaling")
+    if target.exists():
+        raise BadOption(f"{target} exists", hint="name another file with -o")
+    if kind == ".onnx":
+        require_onnx()
+
+    if ours:
+        model = load_model(path, expected)
+        network, provenance, digest = model.generator, model.provenance, model.sha256
+    else:
+        (network, provenance), digest = read_pickle(path), ""
+    if order is not None:
+        network.order = order
+    with whole_or_absent(target) as part:
+        if kind == ".safetensors":
+            part.write_bytes(save_model(network, provenance))
+            return Converted(target)
+        published = next((model for model in CATALOG if model.name == source), None)
+        licence = published.licence if published else str(provenance.get("licence", "not stated in the model"))
+        facts = {"name": path.stem, "licence": licence, "model_sha256": digest}
+        return Converted(target, export_onnx(network, part, {name: value for name, value in facts.items() if value}))

@@ -1,0 +1,70 @@
+"""`dagan models push`: a run or a model's file -> what goes into its repository on the Hub."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from dagan_cli.errors import BadModel
+from dagan_cli.exchange.card import card
+from dagan_cli.model.checkpoint import load_model
+from weights.catalog import find_model, published
+from weights.reference import FILE, PREFIX, is_repository
+
+_LARGEST_PICTURE = 20_000_000  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Files by their name in the repository, and what the commit says."""
+
+    files: dict[str, bytes]
+    message: str
+
+    @property
+    def card(self) -> str:
+        return self.files["README.md"].decode()
+
+
+def publication(source: str, repository: str, *, licence: str | None = None) -> Publication:
+    """The files for a repository, of a run's folder, a model's file or a published name; no network is used.
+
+    The model is read and checked as a whole first: nothing broken is published. Of a run go along the curves, if
+    `dagan train plot` has drawn them, and its last strip of samples; of a published model its picture. Raises BadModel.
+    """
+    if not is_repository(repository):
+        raise BadModel(f"{repository!r} is no name of a repository", hint="write owner/name, such as me/dagan-x4-anime")
+    folder = Path(source)
+    is_run = folder.is_dir()
+    path, expected = (_of_run(folder), None) if is_run else find_model(source)
+    model = load_model(path, expected)
+    known = published(source)
+    name = known.name if known else repository.partition("/")[2]
+    pictures = _pictures(folder) if is_run else {}
+    if known and known.picture.is_file():
+        pictures = {known.picture.name: known.picture.read_bytes()}
+    config = {"library_name": "dagan", "model_type": "dagan", "file": FILE} | model.generator.config.to_dict()
+    files = {
+        FILE: path.read_bytes(),
+        "config.json": (json.dumps(config, indent=2, sort_keys=True) + "\n").encode(),
+        "README.md": card(name, model, PREFIX + repository, licence=licence, pictures=list(pictures)).encode(),
+    }
+    return Publication(files | pictures, f"{name}, sha256 {model.sha256[:16]}")
+
+
+def _of_run(folder: Path) -> Path:
+    for name in ("best.safetensors", "model.safetensors"):
+        if (folder / name).is_file():
+            return folder / name
+    raise BadModel(f"{folder} holds no model", hint="name the folder of a `dagan train` run, or a .safetensors file")
+
+
+def _pictures(folder: Path) -> dict[str, bytes]:
+    samples = sorted((folder / "samples").glob("*.png"))[-1:]
+    found = {"curves.png": folder / "curves.png"} | {f"samples/{strip.name}": strip for strip in samples}
+    return {
+        name: path.read_bytes()
+        for name, path in found.items()
+        if path.is_file() and path.stat().st_size <= _LARGEST_PICTURE
+    }

@@ -1,0 +1,186 @@
+"""Pictures at a glance: when each frame of a video is shown, and its brightness over a coarse grid.
+
+This is how results are checked: it decodes by itself, and shares no loop with the reader whose work it judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from av.codec.context import CodecContext
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Discard
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from dagan_cli.media.container import open_input
+from dagan_cli.media.video.frames import layout_of, planes_of
+from dagan_cli.planes import ColourTags, Matrix
+
+Grid = tuple[int, int]  # cells down and across
+
+_FINEST: Grid = (9, 16)
+_CELL = 8  # pixels of the smaller picture that a cell spans at least: fewer may change on the way
+_BAD_PACKETS_IN_A_ROW = 500  # by then nothing more will come
+_BT709 = (0.2126, 0.7152, 0.0722)
+_LUMA: dict[Matrix, tuple[float, ...]] = {  # of red, green and blue, where pictures are stored so
+    "bt601": (0.299, 0.587, 0.114),
+    "bt2020": (0.2627, 0.678, 0.0593),
+    "smpte240m": (0.212, 0.701, 0.087),
+    "fcc": (0.3, 0.59, 0.11),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Means over the cells of a grid, each (down, across) float32 from 0 (black, clear) to 255 (white, solid)."""
+
+    luma: np.ndarray
+    visible: np.ndarray | None = None  # luma times alpha, as what hides under transparency may change
+    alpha: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """One decoded frame of a video."""
+
+    time: Fraction | None  # seconds, as the container counts them; None where it says nothing
+    duration: Fraction  # seconds; 0 where it says nothing
+    size: tuple[int, int]  # (width, height) as stored
+    said: ColourTags  # by the stream itself: range 0, and the others 2, where it says nothing
+    cells: Cells
+    fields: tuple[Cells, ...] = ()  # of an interlaced frame: its upper lines alone and its lower lines alone
+
+
+class Glances:
+    """The frames of a video stream in the order they are shown, one in memory at a time; to be read once."""
+
+    def __init__(self, path: Path, stream: int, grid: Grid, matrix: Matrix = "bt709") -> None:
+        """`matrix` tells what luma is where frames are stored as RGB. Reading raises BadInput."""
+        self.damaged_packets = 0  # that no frame could be made of, so far
+        self.concealed = 0  # frames that the decoder had to make up in part, so far
+        self._path = path
+        self._stream = stream
+        self._grid = grid
+        self._luma = _LUMA.get(matrix, _BT709)
+
+    def __iter__(self) -> Iterator[Glance]:
+        with open_input(self._path) as container:
+            stream = cast(VideoStream, container.streams[self._stream])
+            for other in container.streams:
+                if other is not stream:
+                    other.discard = Discard.all  # a damaged sound track would end the pictures early
+            decoder = _decoder(stream)
+            in_a_row = 0
+            for packet in self._packets(container.demux(stream)):
+                try:
+                    frames = decoder.decode(packet)
+                    in_a_row = 0
+                except FFmpegError:
+                    self.damaged_packets += 1
+                    in_a_row += 1
+                    if in_a_row == _BAD_PACKETS_IN_A_ROW:
+                        return
+                    continue
+                for frame in frames:
+                    self.concealed += frame.is_corrupt
+                    yield self._glance(frame, stream)
+
+    def _packets(self, packets: Iterator[Packet]) -> Iterator[Packet | None]:
+        """After an error of the file None, which empties the decoder as the end of the file does."""
+        try:
+            yield from packets
+        except FFmpegError:
+            self.damaged_packets += 1
+            yield None
+
+    def _glance(self, frame: VideoFrame, stream: VideoStream) -> Glance:
+        layout = layout_of(frame, stream.codec_context.name)
+        planes = planes_of(frame, layout)
+        colours = planes[: layout.planes - layout.alpha]
+        alpha = planes[-1] / np.float32(2**layout.depth - 1) if layout.alpha else None
+        step = 2.0 ** (layout.depth - 8)
+        zero, white = (0.0, 2.0**layout.depth - 1) if layout.full_range else (16 * step, 235 * step)
+        luma = self._luma if layout.chroma == "rgb" else (1.0,)
+
+        def cells(lines: slice) -> Cells:
+            seen = None if alpha is None else alpha[lines]
+            return coarse([plane[lines] for plane in colours[: len(luma)]], self._grid, luma, zero, white, seen)
+
+        tick = Fraction(frame.time_base or stream.time_base or 0)
+        return Glance(
+            time=None if frame.pts is None else frame.pts * tick,
+            duration=(frame.duration or 0) * tick,
+            size=(frame.width, frame.height),
+            said=ColourTags(
+                range=int(frame.color_range),
+                matrix=int(frame.colorspace),
+                primaries=int(frame.color_primaries),
+                transfer=int(frame.color_trc),
+            ),
+            cells=cells(slice(None)),
+            fields=(cells(slice(0, None, 2)), cells(slice(1, None, 2))) if frame.interlaced_frame else (),
+        )
+
+
+def grid_for(width: int, height: int) -> Grid:
+    """The cells to compare pictures by, of which the smaller one is of that size."""
+    return min(_FINEST[0], max(1, height // _CELL)), min(_FINEST[1], max(1, width // _CELL))
+
+
+def coarse(
+    planes: Sequence[np.ndarray],
+    grid: Grid,
+    luma: Sequence[float] = _BT709,
+    zero: float = 0,
+    white: float = 255,
+    alpha: np.ndarray | None = None,
+) -> Cells:
+    """The cells of a picture whose luma is the sum of its planes, (H, W) each, in the shares `luma`.
+
+    `zero` and `white` are the values of black and white. `alpha` is (H, W), from 0 clear to 1 solid.
+    """
+    gain = np.float32(255 / (white - zero))
+    if alpha is None:
+        means = [_means(plane, grid) for plane in planes]  # quicker than those of the luma of each pixel
+        return Cells((_weighted(means, luma) - np.float32(zero)) * gain)
+    whole = (_weighted(planes, luma) - np.float32(zero)) * gain
+    return Cells(_means(whole, grid), _means(whole * alpha, grid), _means(alpha, grid) * 255)
+
+
+def _weighted(parts: Sequence[np.ndarray], shares: Sequence[float]) -> np.ndarray:
+    total = np.zeros(parts[0].shape, np.float32)
+    for part, share in zip(parts, shares, strict=True):
+        total += part * np.float32(share)
+    return total
+
+
+def _means(plane: np.ndarray, grid: Grid) -> np.ndarray:
+    """(H, W) of any numbers  ->  `grid` float32: exact means, a pixel that two cells share counting in both."""
+    down, across = (_shares(length, cells) for length, cells in zip(plane.shape, grid, strict=True))
+    return down @ (plane.astype(np.float32, copy=False) @ across.T)
+
+
+@lru_cache(maxsize=8)
+def _shares(length: int, cells: int) -> np.ndarray:
+    """(cells, length) float32: the part of each cell that each pixel covers; rows sum to 1."""
+    edges = np.arange(cells + 1)[:, None] * (length / cells)
+    covered = np.clip(edges - np.arange(length), 0, 1)  # of each pixel, up to each edge
+    return (np.diff(covered, axis=0) * (cells / length)).astype(np.float32)
+
+
+def _decoder(stream: VideoStream) -> VideoCodecContext:
+    """The stream's own decoder, but for VP9 with transparency, which only libvpx hands out."""
+    decoder = stream.codec_context
+    if decoder.codec.canonical_name == "vp9" and stream.metadata.get("alpha_mode") == "1":
+        decoder = cast(VideoCodecContext, CodecContext.create("libvpx-vp9", "r"))
+    decoder.thread_type = "AUTO"
+    return decoder

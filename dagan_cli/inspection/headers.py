@@ -1,0 +1,170 @@
+"""What the headers of a video output promise beside what those of its input do: shape, colour, tags, chapters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from itertools import zip_longest
+
+from dagan_cli.inspection.checks import Check, check, seconds
+from dagan_cli.inspection.inventory import Chapter, Contents
+from dagan_cli.media.video.info import HdrLight, VideoInfo
+from dagan_cli.planes import HALVINGS, ColourTags, in_words, said_of
+
+_MP4_TAGS = {  # what mp4 and mov keep of a file's tags
+    *("title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping"),
+    *("lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords", "track", "disc"),
+    *("creation_time", "timecode"),
+}
+_NEVER = "1970-01-01T00:00:00"  # a creation time that nobody set
+_NUMBER = re.compile(r"[+-]\d+(?:\.\d+)?")
+_CHAPTER = Fraction(1, 500)  # seconds: chapters are counted in milliseconds at least
+_LIGHT = Fraction(1, 10000)  # of a chromaticity, and of cd/m2: encoders count in steps
+
+
+def geometry(before: VideoInfo, after: VideoInfo, factor: float, there: Contents) -> Iterator[Check]:
+    """How players shape the stored picture: stretch, turn, mirror, shift."""
+    ratios = [info.sample_aspect_ratio or Fraction(1) for info in (before, after)]
+    fine = abs(ratios[0] - ratios[1]) <= ratios[0] / 1000  # encoders keep it in numbers of 16 bits
+    yield check("sample aspect ratio", *ratios, fine=fine)
+    matrices = [info.display_matrix for info in (before, after)]
+    turns = [_turn(matrix) for matrix in matrices]
+    yield check("turned and mirrored", *map(_turn_in_words, turns), fine=turns[0] == turns[1])
+    if matrices[0] and matrices[1] and "matroska" not in there.container:
+        offsets = [[value / 65536 for value in matrix[6:8]] for matrix in matrices if matrix]
+        fine = all(abs(a * factor - b) <= 1 for a, b in zip(*offsets, strict=True))
+        yield check("offset of the turned picture", *(f"{x:g}, {y:g}" for x, y in offsets), fine=fine)
+
+
+def _turn(matrix: tuple[int, ...] | None) -> tuple[int, ...]:
+    """How a display matrix turns, mirrors and stretches, in hundredths."""
+    return tuple(round(matrix[i] / 655.36) for i in (0, 1, 3, 4)) if matrix else (100, 0, 0, 100)
+
+
+def _turn_in_words(turn: tuple[int, ...]) -> str:
+    known: dict[tuple[int, ...], str] = {
+        (100, 0, 0, 100): "not at all",
+        (0, 100, -100, 0): "by 90 degrees",
+        (-100, 0, 0, -100): "by 180 degrees",
+        (0, -100, 100, 0): "by 270 degrees",
+        (-100, 0, 0, 100): "left to right",
+        (100, 0, 0, -100): "upside down",
+    }
+    return known.get(turn, " ".join(f"{value / 100:g}" for value in turn))
+
+
+def pixels(before: VideoInfo, after: VideoInfo) -> Check:
+    """Depth and resolution of colour; transparency is looked for in the frames themselves."""
+    halved = [HALVINGS[info.layout.chroma] for info in (before, after)]
+    coarser = any(b > a for a, b in zip(*halved, strict=True)) or after.layout.chroma == "gray"
+    coarser = coarser and before.layout.chroma != "gray"
+    deep = after.layout.depth >= min(before.layout.depth, 12)
+    expected = f"{before.pix_fmt}, or finer"
+    if coarser and deep and before.layout.chroma in ("411", "410"):
+        return Check("pixel format", expected, after.pix_fmt, "note", "encoders take no such colour resolution")
+    return check("pixel format", expected, after.pix_fmt, fine=deep and not coarser)
+
+
+def colour_tags(before: VideoInfo, after: VideoInfo, was: ColourTags, now: ColourTags) -> Check:
+    """`was` and `now` are what the first frames say of themselves. Where the input says nothing, the guess is fine."""
+    guessed = before.layout.tags
+    if before.layout.chroma != "rgb" and after.layout.chroma == "rgb":
+        guessed = ColourTags(range=2, matrix=0, primaries=guessed.primaries, transfer=guessed.transfer)
+    due, said, read = in_words(guessed), said_of(was), in_words(after.layout.tags)
+    if before.layout.chroma == "rgb" and after.layout.chroma != "rgb":  # any matrix will do, if it is told
+        due |= {name: read[name] for name in ("matrix", "range")}
+        due |= {name: read[name] for name in ("primaries", "transfer") if name not in said}
+    if before.layout.chroma == "gray" and "range" not in said:
+        due["range"] = read["range"]
+    unsaid = [name for name in due if name not in said_of(now)]
+    wrong = [name for name in due if read[name] != due[name] or (name in said and name in unsaid)]
+    expected = " ".join(due.values())
+    found = " ".join(f"{value} (unsaid)" if name in unsaid else value for name, value in read.items())
+    guesses = ", ".join(name for name in due if name not in said)
+    remark = f"the input does not say: {guesses}" if guesses else ""
+    what = "colour: range, matrix, primaries, transfer"
+    if wrong == ["range"] and "range" not in unsaid:  # were it wrong, the pictures would differ
+        return Check(what, expected, found, "note", "the range was converted")
+    return check(what, expected, found, fine=not wrong, remark=remark)
+
+
+def hdr10(before: VideoInfo, after: VideoInfo, codec: str) -> Iterator[Check]:
+    """Mastering display and light level; `codec` is the output's."""
+    if before.hdr is None and after.hdr is None:
+        return
+    due, found = _light_in_words(before.hdr), _light_in_words(after.hdr)
+    if after.hdr is None:
+        held = codec in ("h264", "hevc", "av1")
+        yield Check("HDR10 metadata", due, found, "lost" if held else "note", "" if held else f"{codec} cannot hold it")
+    else:
+        yield check("HDR10 metadata", due, found, fine=before.hdr is not None and _alike(before.hdr, after.hdr))
+
+
+def _alike(a: HdrLight, b: HdrLight) -> bool:
+    if a.content != b.content or (a.mastering is None) != (b.mastering is None):
+        return False
+    pairs = zip(a.mastering or (), b.mastering or (), strict=True)
+    return all(abs(x - y) <= _LIGHT * max(1, x / 100) for x, y in pairs)
+
+
+def _light_in_words(hdr: HdrLight | None) -> str:
+    if hdr is None:
+        return "none"
+    words = []
+    if hdr.mastering:
+        *points, low, high = map(float, hdr.mastering)
+        words.append(f"{low:g} to {high:g} cd/m2, {' '.join(f'{point:.4g}' for point in points)}")
+    if hdr.content:
+        words.append(f"MaxCLL {hdr.content[0]}, MaxFALL {hdr.content[1]}")
+    return "; ".join(words)
+
+
+def chapters(held: Contents, there: Contents, shift: Fraction, end: Fraction, trimmed: bool) -> Iterator[Check]:
+    """Starts and titles; the ends are what containers keep least."""
+    due = [Chapter(c.start + shift, c.end + shift, c.title) for c in held.chapters]
+    if trimmed:
+        due = [Chapter(max(c.start, Fraction(0)), min(c.end, end), c.title) for c in due if c.end > 0 and c.start < end]
+        if due and not there.chapters:
+            yield Check("chapters", str(len(due)), "0", "note", "they are not kept of a part of a video")
+            return
+    if not due and not there.chapters:
+        return
+    for number, (a, b) in enumerate(zip_longest(due, there.chapters), 1):
+        if a is None or b is None or a.title != b.title or abs(a.start - b.start) > _CHAPTER:
+            words = (f"{number}: {seconds(c.start)} {c.title}" if c else f"no {number}" for c in (a, b))
+            yield check("chapters", *words, fine=False)
+            return
+    if any(abs(a.end - b.end) > _CHAPTER for a, b in zip(due, there.chapters, strict=True)):
+        yield Check("chapters", str(len(due)), str(len(due)), "note", "starts and titles are the same, ends differ")
+    else:
+        yield check("chapters", len(due), len(there.chapters))
+
+
+def tags(held: Contents, there: Contents) -> Iterator[Check]:
+    """The tags of the files; new ones may be added."""
+    found = _folded(there.tags)
+    wrong, limited = [], []
+    for name, value in _folded(held.tags).items():
+        if _is_kept(name, value, found.get(name)):
+            continue
+        free = "mp4" in there.container and name not in found and name not in _MP4_TAGS
+        (limited if free else wrong).append(f"{name}: {found.get(name, 'missing')}")
+    expected = f"{len(held.tags)} kept"
+    if wrong:
+        yield Check("tags of the file", expected, "; ".join(wrong), "differs")
+    elif limited:
+        yield Check("tags of the file", expected, "; ".join(limited), "note", "the container has no place for them")
+    elif held.tags:
+        yield check("tags of the file", expected, expected)
+
+
+def _is_kept(name: str, value: str, found: str | None) -> bool:
+    if name.startswith("location") and found:  # mp4 counts degrees and metres in steps of 1/65536
+        pairs = zip_longest(*(map(float, _NUMBER.findall(place)) for place in (value, found)), fillvalue=1e9)
+        return all(abs(a - b) < 1 / 65000 for a, b in pairs)
+    return found == value or (name == "creation_time" and value.startswith(_NEVER))
+
+
+def _folded(tags: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in tags.items()}

@@ -1,0 +1,161 @@
+"""A picture output beside its input: size, frames and their times, metadata, transparency, and what can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from math import isclose
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dagan_cli.inspection.checks import Check, check, size_check
+from dagan_cli.inspection.frames import FrameComparison, timed
+from dagan_cli.inspection.glance import Glance, Grid, coarse, grid_for
+from dagan_cli.media import images
+from dagan_cli.media.images.decoder_warnings import heard
+from dagan_cli.media.images.formats import BY_NAME, PictureFormat
+from dagan_cli.media.images.info import Picture, PictureInfo
+from dagan_cli.media.images.metadata import EXIF_IFD, GPS_IFD, profile_space
+from dagan_cli.media.images.png import TEXTS
+from dagan_cli.planes import UNSAID
+from dagan_cli.upscale.request import Part
+
+_BLOCKS = {"icc": "colour profile", "xmp": "XMP data", "iptc": "IPTC data", "comment": "comment"}
+_OF_THE_FILE = {  # tags of EXIF that must change with the pixels, are kept elsewhere, or say where things lie
+    *(0x0100, 0x0101, 0x0103, 0x0112, 0xA002, 0xA003),  # sizes, compression, orientation
+    *(0x0111, 0x0117, 0x0201, 0x0202, EXIF_IFD, GPS_IFD, 0xA005),
+    *(0x011A, 0x011B, 0x0128, 0x0131),  # resolution, software
+}
+_SECOND = Fraction(1)
+
+
+def verify_picture(source: Path, output: Path, tell: Callable[[int, int | None], None]) -> tuple[list[Check], float]:
+    """The rows, and the factor between the sizes. Raises BadInput for files that cannot be read."""
+    with images.open_picture(source) as before, images.open_picture(output) as after:
+        was, now = before.info, after.info
+        form = BY_NAME[now.format]
+        sizes, factor = size_check((was.width, was.height), (now.width, now.height), slack=1)
+        rows = [sizes, *_samples(was, now, form), *_frames(before, after, form, tell)]
+        rows += [*_blocks(was, now, form), *_exif(was, now, form)]
+        rows += [Check("the input", "", "", "note", warning) for warning in was.warnings]
+    return rows, factor
+
+
+def _samples(was: PictureInfo, now: PictureInfo, form: PictureFormat) -> Iterator[Check]:
+    depth = min(was.depth, form.widest(was.depth))
+    if depth < was.depth == now.depth + was.depth - depth:
+        yield Check("bits of a sample", str(was.depth), str(now.depth), "note", f"{form.name} holds no more")
+    else:
+        yield check("bits of a sample", f"{was.depth} or more", now.depth, fine=now.depth >= was.depth)
+    if was.channels >= 3 > now.channels:
+        yield Check("colour", "kept", "grey", "lost")
+
+
+def _frames(
+    before: Picture, after: Picture, form: PictureFormat, tell: Callable[[int, int | None], None]
+) -> Iterator[Check]:
+    was, now = before.info, after.info
+    one = was.frames > 1 and (not form.many or (form.many == "animation" and not was.durations))
+    if one:
+        kind = "frames" if was.durations else "pages"
+        yield Check(kind, str(was.frames), "1", "note" if now.frames == 1 else "differs", f"{form.name} holds one")
+    untimed = one or not was.durations or form.many == "pages"
+    if was.durations and not one and untimed:
+        yield Check("times of frames", "kept", "missing", "note", f"{form.name} holds pages, not animations")
+    comparison = FrameComparison(
+        trimmed=False,
+        origins=Fraction(0),
+        tolerance=Fraction(10 if form.name == "GIF" else 1, 1000),  # as they are counted
+        size=(now.width, now.height),
+    )
+    grid = grid_for(min(was.width, now.width), min(was.height, now.height))
+    expected = timed(_glances(before, grid, untimed), Part(frames=1 if one else None), Fraction(0), _SECOND)
+    comparison.run(expected, _glances(after, grid, untimed), lambda done: tell(done, was.frames))
+    rows = comparison.checks()
+    yield from rows if was.frames > 1 and not one else (rows[0], rows[-1])
+    if was.has_alpha and not now.has_alpha and not comparison.is_seen_through:
+        yield check("transparency", "solid throughout", "left out", fine=True)
+    elif was.has_alpha:
+        yield Check("transparency", "kept", *(("kept", "ok") if now.has_alpha else ("missing", "lost")))
+    if was.durations and now.durations and was.plays != now.plays:
+        forever = form.name == "AVIF"
+        yield Check(
+            "how often it plays",
+            str(was.plays or "for ever"),
+            str(now.plays or "for ever"),
+            "note" if forever else "differs",
+            "AVIF repeats for ever" if forever else "",
+        )
+
+
+def _glances(picture: Picture, grid: Grid, untimed: bool) -> Iterator[Glance]:
+    """The frames, each a second long where they have no times."""
+    info = picture.info
+    at = Fraction(0)
+    for index, samples in enumerate(picture.frames):
+        white = 1.0 if samples.dtype.kind == "f" else float(np.iinfo(samples.dtype).max)
+        colours = [samples[..., c] for c in range(3 if info.channels >= 3 else 1)]
+        alpha = samples[..., -1] / np.float32(white) if info.has_alpha else None
+        cells = coarse(colours, grid, (0.299, 0.587, 0.114) if len(colours) == 3 else (1.0,), 0, white, alpha)
+        duration = _SECOND if untimed or not info.durations else Fraction(info.durations[index]) / 1000
+        yield Glance(at, duration, samples.shape[1::-1], UNSAID, cells)
+        at += duration
+
+
+def _blocks(was: PictureInfo, now: PictureInfo, form: PictureFormat) -> Iterator[Check]:
+    """What is kept as it is, byte by byte, and the resolution."""
+    for field, what in _BLOCKS.items():
+        due, found = getattr(was, field), getattr(now, field)
+        if due:
+            if field == "comment" and any(kind in TEXTS and data.endswith(_utf8(due)) for kind, data in now.chunks):
+                found = due  # PNG has it as one text of many
+            grey = field == "icc" and profile_space(due) == "GRAY" and not form.grey
+            held = field in form.keeps and not grey
+            yield _block(what, f"{len(due)} bytes", found and f"{len(found)} other bytes", due == found, held, form)
+    if was.dpi:
+        due, found = ("x".join(f"{x:.4g}" for x in info.dpi) if info.dpi else "" for info in (was, now))
+        fine = bool(now.dpi) and all(isclose(a, b, rel_tol=0.01) for a, b in zip(was.dpi, now.dpi or (), strict=True))
+        yield _block("dots per inch", due, found, fine, "dpi" in form.keeps, form)
+    if chunks := [chunk for chunk in was.chunks if chunk[0] != b"pHYs"]:
+        missing = [kind.decode("latin-1") for kind, data in chunks if (kind, data) not in now.chunks]
+        found = f"without {' '.join(missing)}" if now.chunks else ""
+        yield _block("PNG chunks", f"{len(chunks)} kept", found, not missing, "chunks" in form.keeps, form)
+
+
+def _utf8(comment: bytes) -> bytes:
+    return b"\0" + comment.decode("utf-8", "replace").encode()
+
+
+def _block(what: str, due: str, found: str | None, same: bool, held: bool, form: PictureFormat) -> Check:
+    if same:
+        return check(what, due, due)
+    if found:
+        return check(what, due, found, fine=False)
+    return Check(what, due, "missing", "lost" if held else "note", "" if held else f"{form.name} is written without")
+
+
+def _exif(was: PictureInfo, now: PictureInfo, form: PictureFormat) -> Iterator[Check]:
+    """Tag by tag, but for those that must change."""
+    if not was.exif:
+        return
+    due, found = (_tags(info.exif) for info in (was, now))
+    if not due:
+        return
+    wrong = [f"{tag:#06x}" for tag, value in due.items() if found.get(tag) != value]
+    listed = f"without {' '.join(wrong[:5])}{' ...' if len(wrong) > 5 else ''}" if found else ""
+    yield _block("EXIF tags", f"{len(due)} kept", listed, not wrong, "exif" in form.keeps, form)
+
+
+def _tags(exif: bytes | None) -> dict[int, Any]:
+    """Every tag of the picture, of its making and of its place; maker notes as they are."""
+    read = Image.Exif()
+    try:
+        with heard():
+            read.load(b"Exif\0\0" + (exif or b""))
+            parts = [dict(read), read.get_ifd(EXIF_IFD), read.get_ifd(GPS_IFD)]
+    except Exception:  # damaged blocks make Pillow raise almost anything
+        return {}
+    return {tag: value for part in parts for tag, value in part.items() if tag not in _OF_THE_FILE}

@@ -1,0 +1,279 @@
+"""Sound, subtitles, covers and fonts of an output beside those of its input: which are there, whole, and in time."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise, zip_longest
+from pathlib import Path
+
+import numpy as np
+
+from dagan_cli.inspection.checks import Check, check, milliseconds, seconds
+from dagan_cli.inspection.cues import Cue
+from dagan_cli.inspection.inventory import Contents, Packets, StreamContents, sound_span
+from dagan_cli.media.streams.tags import mac_language
+
+_EAR = Fraction(1, 1000)  # seconds: no ear tells less
+_CUE = Fraction(1, 100)  # seconds: how exactly subtitles are timed in the formats that count least finely
+_BEGIN = Fraction(1, 50)  # seconds by which sound encoded anew may begin otherwise: less than anyone sees
+_END = Fraction(1, 10)  # and end: it is filled up to whole packets
+_REBUILT = ("bin_data", "tmcd", "unknown")  # data streams that a container makes of chapters and time codes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What is compared, and how the times of the two files belong together."""
+
+    paths: tuple[Path, Path]  # the input, the output
+    before: Contents
+    after: Contents
+    pictures: tuple[int, int]  # the streams that are compared frame by frame
+    before_packets: dict[int, Packets]  # by stream, the pictures' own left out
+    after_packets: dict[int, Packets]
+    shift: Fraction  # seconds that are added to the input's times
+    begin: Fraction  # when the pictures begin and end, in seconds of the input
+    end: Fraction
+    trimmed: bool  # only what lies beside the pictures is kept
+    tolerance: Fraction  # seconds, of the pictures' times
+
+
+def verify_streams(beside: Beside, kept_out: frozenset[str], not_held: frozenset[int]) -> list[Check]:
+    """A row for each stream of the input, and one for what streams say of themselves.
+
+    `kept_out` are kinds of streams that were left out by choice, `not_held` the indices of streams of the input that
+    the output's container holds in no form.
+    """
+    sources = [s for s in beside.before.streams if s.index in beside.before_packets and s.kind not in kept_out]
+    sources = [s for s in sources if not (s.kind == "data" and s.codec in _REBUILT)]
+    pairs = _paired(sources, beside)
+    rows = []
+    for source in sources:
+        found = pairs.get(source.index)
+        what = f"stream {source.index}, {source}"
+        if found is None:
+            rows.append(_missing(what, source, not_held, beside.trimmed))
+        else:
+            rows += _compare(what, source, found, beside)
+    order = [pairs[s.index].index for s in sources if s.index in pairs and s.kind in ("audio", "subtitle")]
+    if any(a > b for a, b in pairwise(order)):
+        rows.append(check("order of streams", "as in the input", ", ".join(map(str, order)), fine=False))
+    same = [(beside.before.streams[beside.pictures[0]], beside.after.streams[beside.pictures[1]])]
+    same += [(source, pairs[source.index]) for source in sources if source.index in pairs]
+    rows.append(_labels(same, beside.after.container))
+    return rows
+
+
+def _paired(sources: Sequence[StreamContents], beside: Beside) -> dict[int, StreamContents]:
+    """The output's stream for each of the input's: by content, then by codec and language, then by kind alone."""
+    before, after = beside.before_packets, beside.after_packets
+    same: tuple[Callable[[StreamContents, StreamContents], bool], ...] = (
+        lambda a, b: before[a.index].sha256 == after[b.index].sha256,
+        lambda a, b: a.is_text and _words(before[a.index]) == _words(after[b.index]),
+        lambda a, b: (a.codec, a.language, a.title) == (b.codec, b.language, b.title),
+        lambda a, b: (a.codec, a.language) == (b.codec, b.language),
+        lambda a, b: a.language == b.language,
+        lambda a, b: a.codec == b.codec,
+    )
+    left = [stream for stream in beside.after.streams if stream.index in after]
+    pairs: dict[int, StreamContents] = {}
+    for is_same in same:
+        for source in sources:
+            if source.index not in pairs:
+                match = next((other for other in left if other.kind == source.kind and is_same(source, other)), None)
+                if match is not None:
+                    pairs[source.index] = match
+                    left.remove(match)
+    return pairs
+
+
+def _words(packets: Packets) -> list[tuple[str, ...]]:
+    return [cue.lines for cue in packets.cues or ()]
+
+
+def _missing(what: str, source: StreamContents, not_held: frozenset[int], trimmed: bool) -> Check:
+    if source.kind == "video" and trimmed:
+        return Check(what, "kept", "missing", "note", "a part without a key frame cannot be copied")
+    if source.kind == "data":
+        return Check(what, "left out", "left out", "note", "neither sound, picture nor words")
+    if source.index in not_held:
+        return Check(what, "kept", "missing", "note", "the output's container cannot hold it")
+    return Check(what, "kept", "missing", "lost")
+
+
+def _compare(what: str, source: StreamContents, found: StreamContents, beside: Beside) -> list[Check]:
+    before, after = beside.before_packets[source.index], beside.after_packets[found.index]
+    if source.is_text and found.is_text:
+        return [_compare_cues(what, source, found, beside)]
+    if source.codec != found.codec:
+        return [_compare_lengths(what, source, found, beside)]
+    if source.kind in ("cover", "attachment"):
+        return [check(what, f"sha256 {before.sha256[:8]}", f"sha256 {after.sha256[:8]}")]
+    tolerance = max(before.tick, after.tick, _EAR) + beside.tolerance
+    expected = f"{_packets(len(before))}, sha256 {before.sha256[:8]}"
+    at = _find(after.digests, before.digests)
+    if at is None:
+        if before.sha256 != after.sha256 and beside.trimmed and source.codec.startswith("pcm"):
+            return [_compare_lengths(what, source, found, beside)]  # samples have no packets of their own
+        if before.sha256 != after.sha256:
+            return [check(what, expected, f"{_packets(len(after))}, {_difference(before, after)}")]
+        ends = [(before.starts[0], after.starts[0]), (before.ends[-1], after.ends[-1])]
+        offsets = [float(b * after.tick - a * before.tick - beside.shift) for a, b in ends]
+        row = check(what, expected, "the same bytes", fine=True, remark="cut into other packets")
+        return [row, _in_time(what, np.array(offsets), tolerance)]
+    missing = len(before) - len(after)
+    found_words = f"the same {_packets(len(after))}"
+    from_a_key_frame = source.kind == "video" and beside.trimmed  # wherever one is
+    if not from_a_key_frame and (problem := _wrong_span(before, at, at + len(after), beside, tolerance)):
+        return [check(what, expected, f"{_packets(len(after))}: {problem}", fine=False)]
+    hidden = f"{missing} that lie outside of the pictures are left out" if missing else ""
+    starts = _seconds_of(before.starts, before.tick)[at : at + len(after)] + float(beside.shift)
+    offsets = _seconds_of(after.starts, after.tick) - starts
+    return [check(what, expected, found_words, fine=True, remark=hidden), _in_time(what, offsets, tolerance)]
+
+
+def _find(part: array[int], whole: array[int]) -> int | None:
+    """Where the items of `part` lie in `whole`, one after the other; None if they do not."""
+    if not part:
+        return 0
+    needle, hay, at = part.tobytes(), whole.tobytes(), -1
+    while (at := hay.find(needle, at + 1)) >= 0:
+        if at % part.itemsize == 0:
+            return at // part.itemsize
+    return None
+
+
+def _difference(before: Packets, after: Packets) -> str:
+    pairs = zip_longest(before.digests, after.digests)
+    index = next((i for i, (a, b) in enumerate(pairs) if a != b), 0)
+    if index >= len(after):
+        return f"the last {len(before) - index} are missing"
+    return f"different from packet {index} on"
+
+
+def _wrong_span(before: Packets, first: int, last: int, beside: Beside, tolerance: Fraction) -> str:
+    """Why the output may not hold just the packets from `first` to before `last` of the input, or nothing."""
+    begin = beside.begin if beside.trimmed else -beside.shift  # seconds of the input; 0 of the output
+    tick = before.tick
+    early = [i for i in range(first) if before.ends[i] * tick > begin + tolerance]
+    if beside.trimmed:  # one that lies across the cut may be on either side of it
+        early = [i for i in early if before.starts[i] * tick > begin + tolerance]
+    if early:
+        return f"{len(early)} are missing at the beginning"
+    due = [i for i in range(last, len(before)) if before.ends[i] * tick < beside.end - tolerance]
+    late = due if beside.trimmed else range(last, len(before))
+    if late:
+        return f"{len(late)} are missing at the end"
+    if beside.trimmed and last > first:
+        over = before.starts[last - 1] * tick - beside.end
+        under = begin - before.ends[first] * tick
+        if max(over, under) > tolerance:
+            return f"{seconds(max(over, under))} beyond the pictures"
+    return ""
+
+
+def _in_time(what: str, offsets: np.ndarray, tolerance: Fraction) -> Check:
+    """`offsets` (packets,): seconds by which each comes late."""
+    worst = int(np.abs(offsets).argmax()) if len(offsets) else 0
+    off = float(offsets[worst]) if len(offsets) else 0.0
+    fine = abs(off) <= tolerance
+    found = f"{milliseconds(abs(off))} off at most"
+    if not fine:
+        first = int((np.abs(offsets) > float(tolerance)).argmax())
+        found = f"{milliseconds(abs(off))} {'late' if off > 0 else 'early'}, from packet {first} on"
+    return check(f"{what}: times", f"within {milliseconds(tolerance)}", found, fine=fine)
+
+
+def _compare_cues(what: str, source: StreamContents, found: StreamContents, beside: Beside) -> Check:
+    before, after = beside.before_packets[source.index], beside.after_packets[found.index]
+    due = [_moved(cue, beside.shift) for cue in before.cues or ()]
+    there = list(after.cues or ())
+    if beside.trimmed:  # those that lie across a cut are cut too
+        begin, end = beside.begin + beside.shift, beside.end + beside.shift
+        due = [Cue(max(c.start, begin), min(c.end, end), c.lines) for c in due if c.end > begin and c.start < end]
+    converted = f"converted from {source.codec} to {found.codec}: the words are kept, styling may be lost"
+    remark = converted if source.codec != found.codec else ""
+    expected = f"{len(due)} cues"
+    for number, (a, b) in enumerate(zip_longest(due, there), 1):
+        if a is None or b is None:
+            return check(what, expected, f"{len(there)} cues", remark=remark)
+        if a.lines != b.lines:
+            shown = " / ".join(b.lines)
+            return check(what, " / ".join(a.lines), f"cue {number}: {shown}", remark=remark)
+        if max(abs(a.start - b.start), abs(a.end - b.end)) > _CUE:
+            due_at, there_at = (f"cue {number} from {seconds(c.start)} to {seconds(c.end)}" for c in (a, b))
+            return check(what, due_at, there_at, fine=False, remark=remark)
+    return check(what, expected, expected, remark=remark)
+
+
+def _moved(cue: Cue, shift: Fraction) -> Cue:
+    return Cue(cue.start + shift, cue.end + shift, cue.lines)
+
+
+def _compare_lengths(what: str, source: StreamContents, found: StreamContents, beside: Beside) -> Check:
+    """Of a stream that was encoded anew, of which beginning and end can be told."""
+    spans = []
+    for path, stream, packets in (
+        (beside.paths[0], source, beside.before_packets[source.index]),
+        (beside.paths[1], found, beside.after_packets[found.index]),
+    ):
+        whole = (min(packets.starts) * packets.tick, max(packets.ends) * packets.tick) if len(packets) else None
+        spans.append(sound_span(path, stream.index) if stream.kind == "audio" else whole)
+    due, there = spans
+    same = "cut into other packets, of which only the times were compared"
+    remark = same if source.codec == found.codec else f"encoded anew: {source.codec} as {found.codec}"
+    if due is None or there is None:
+        words = ("nothing" if span is None else "something" for span in spans)
+        return check(what, *words, remark=remark)
+    begin, end = due
+    if beside.trimmed:
+        begin, end = max(begin, beside.begin), min(end, beside.end)
+    begin, end = max(begin + beside.shift, Fraction(0)), end + beside.shift
+    start = max(there[0], Fraction(0))
+    fine = abs(begin - start) <= _BEGIN and abs(end - there[1]) <= _END
+    expected, words = (f"from {seconds(a)} to {seconds(b)}" for a, b in ((begin, end), (start, there[1])))
+    return Check(what, expected, words, "note" if fine else "differs", remark)
+
+
+def _labels(pairs: list[tuple[StreamContents, StreamContents]], container: str) -> Check:
+    """Languages, titles and dispositions, all in one row."""
+    wrong, limited = [], []
+    in_mp4 = "mp4" in container
+    for source, found in pairs:
+        expected, there = (_label(stream) for stream in (source, found))
+        for name in expected:
+            if expected[name] == there[name]:
+                continue
+            if in_mp4 and name == "language" and mac_language(expected[name]) == mac_language(there[name]):
+                continue
+            if in_mp4 and name == "disposition" and {*found.disposition} == {*source.disposition, "default"}:
+                continue  # every track that mp4 does not hide is one
+            words = f"stream {source.index} {name}: {there[name] or 'none'} instead of {expected[name] or 'none'}"
+            free = in_mp4 and (name == "disposition" or (name == "language" and len(source.language or "") != 3))
+            (limited if free or (name == "title" and source.kind in ("attachment", "cover")) else wrong).append(words)
+    what = "languages, titles and dispositions"
+    if wrong:
+        return Check(what, f"of {len(pairs)} streams", "; ".join(wrong), "differs")
+    if limited:
+        return Check(
+            what, f"of {len(pairs)} streams", "; ".join(limited), "note", "the container keeps not all of them"
+        )
+    return check(what, f"of {len(pairs)} streams", f"of {len(pairs)} streams")
+
+
+def _label(stream: StreamContents) -> dict[str, str]:
+    return {
+        "language": stream.language or "",
+        "title": stream.title or "",
+        "disposition": " ".join(stream.disposition),
+    }
+
+
+def _seconds_of(ticks: array[int], tick: Fraction) -> np.ndarray:
+    return np.frombuffer(ticks, np.int64) * float(tick) if ticks else np.zeros(0)
+
+
+def _packets(count: int) -> str:
+    return f"{count} packet{'' if count == 1 else 's'}"

@@ -1,0 +1,88 @@
+"""`dagan verify`: does an output keep what its input holds? Rows of what was looked at, for pictures and video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dagan_cli.errors import BadInput, BadOption, Mismatch, NoInput
+from dagan_cli.inspection.checks import Check
+from dagan_cli.inspection.picture import verify_picture
+from dagan_cli.inspection.video import verify_video
+from dagan_cli.media.images import is_picture
+from dagan_cli.upscale.request import Part
+from dagan_cli.version import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """All rows of a comparison, and the factor between the sizes."""
+
+    input: Path
+    output: Path
+    checks: tuple[Check, ...]
+    factor: float
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        return tuple(row for row in self.checks if row.failed)
+
+    def to_json(self) -> dict[str, Any]:
+        names = [str(path).encode("utf-8", "backslashreplace").decode() for path in (self.input, self.output)]
+        return {
+            "dagan": __version__,
+            "input": names[0],
+            "output": names[1],
+            "ok": not self.failed,
+            "scale": round(self.factor, 6),
+            "checks": [row.to_json() for row in self.checks],
+        }
+
+    def complaint(self) -> Mismatch | None:
+        """The error to end with, if anything differs or is lost."""
+        if not self.failed:
+            return None
+        names = list(dict.fromkeys(row.what.split(",")[0] for row in self.failed))
+        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        return Mismatch(
+            f"{self.output} does not keep all of {self.input}: {', '.join(names[:4])}{more}",
+            hint="make it again: dagan upscale -y; if that does not help, please report it",
+        )
+
+
+def verify(
+    source: Path,
+    output: Path,
+    part: Part | None = None,
+    *,
+    sound: bool = True,
+    tell: Callable[[int, int | None], None] = lambda done, total: None,
+) -> Verification:
+    """Compare an output with what it was made of. `part` is what was upscaled of a video; without `sound` the output
+    need hold none; `tell` is told how many frames are done, and of how many.
+
+    Raises NoInput for what is not there, BadInput for what cannot be read, BadOption for a part of a picture.
+    """
+    part = part or Part()
+    for path in (source, output):
+        if path.is_dir():
+            raise NoInput(f"{path} is a folder", hint="name one file and its result: dagan verify in.mp4 in_x4.mp4")
+        if not path.exists():
+            raise NoInput(f"there is no file {path}", hint="dagan verify INPUT OUTPUT")
+    if output.samefile(source):
+        raise BadOption("input and output are the same file", hint="dagan verify INPUT OUTPUT")
+    pictures = [is_picture(path) for path in (source, output)]
+    if pictures[0] != pictures[1]:
+        kinds = ["a picture" if picture else "a video" for picture in pictures]
+        raise BadInput(f"{source} is {kinds[0]}, {output} is {kinds[1]}", hint="name a file and its own result")
+    if not pictures[0]:
+        rows, factor = verify_video(source, output, part, sound=sound, tell=tell)
+    elif part.is_whole:
+        rows, factor = verify_picture(source, output, tell)
+    else:
+        raise BadOption(
+            f"{source} is a picture, of which there are no parts", hint="leave out --start, --end, --frames"
+        )
+    return Verification(source, output, tuple(rows), factor)

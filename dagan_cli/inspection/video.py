@@ -1,0 +1,138 @@
+"""A video output beside its input: first what the headers promise, then every frame, then every other packet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+from dagan_cli.errors import BadInput
+from dagan_cli.inspection.checks import Check, check, seconds, size_check
+from dagan_cli.inspection.frames import FrameComparison, timed
+from dagan_cli.inspection.glance import Glances, grid_for
+from dagan_cli.inspection.headers import chapters, colour_tags, geometry, hdr10, pixels, tags
+from dagan_cli.inspection.inventory import Contents, contents, fates, read_packets
+from dagan_cli.inspection.streams import Beside, verify_streams
+from dagan_cli.media.container import CONTAINERS
+from dagan_cli.media.video.info import VideoInfo
+from dagan_cli.media.video.source import open_video
+from dagan_cli.prefetch import prefetch
+from dagan_cli.upscale.request import Part
+
+Tell = Callable[[int, int | None], None]  # frames done, and how many there are as far as is known
+
+_HALF_MILLISECOND = Fraction(1, 2000) + Fraction(1, 10**6)  # by which Matroska rounds, and room for arithmetic
+_HEADER = Fraction(1, 10)  # seconds by which a header may round the duration
+
+
+def verify_video(source: Path, output: Path, part: Part, *, sound: bool, tell: Tell) -> tuple[list[Check], float]:
+    """The rows, and the factor between the sizes; without `sound` the output need hold none.
+
+    Raises BadInput for files that cannot be read.
+    """
+    before, after = _info(source), _info(output)
+    held, there = contents(source), contents(output)
+    sizes, factor = size_check((before.width, before.height), (after.width, after.height), slack=1)
+    rows = [sizes, *geometry(before, after, factor, there), pixels(before, after)]
+
+    tolerance = max(before.time_base, after.time_base)
+    if "matroska" in there.container:
+        tolerance = min(tolerance, _HALF_MILLISECOND)
+    frames = FrameComparison(
+        trimmed=not part.is_whole,
+        origins=there.start - held.start,
+        tolerance=tolerance,
+        size=(after.width, after.height),
+    )
+    matrix = after.layout.matrix if before.layout.chroma == "rgb" else before.layout.matrix
+    grid = grid_for(min(before.width, after.width), min(before.height, after.height))
+    left, right = Glances(source, before.stream, grid, matrix), Glances(output, after.stream, grid, matrix)
+    total = part.frames or (before.frames if part.is_whole else None)
+    with prefetch(right) as found:
+        due = timed(left, part, held.start, 1 / before.rate, stands_still=before.stands_still)
+        frames.run(due, found, lambda done: tell(done, total))
+    if frames.first is None or frames.last is None:
+        raise BadInput(f"{source} holds no frame in that part", hint="check --start and --end")
+    if frames.out_first is not None:
+        rows.append(colour_tags(before, after, frames.first.glance.said, frames.out_first.said))
+    rows += hdr10(before, after, there.streams[after.stream].codec)
+    rows += [*_transparency(frames, output), *frames.checks(), *_damage(left, right)]
+
+    beside = Beside(
+        paths=(source, output),
+        before=held,
+        after=there,
+        pictures=(before.stream, after.stream),
+        before_packets=read_packets(source, _others(held, before.stream)),
+        after_packets=read_packets(output, _others(there, after.stream)),
+        shift=frames.shift,
+        begin=frames.first.time,
+        end=frames.ends[0] or frames.last.time + 1 / before.rate,
+        trimmed=frames.trimmed,
+        tolerance=tolerance,
+    )
+    kept_out = frozenset() if sound else frozenset({"audio"})
+    lost = frozenset(index for index, fate in fates(source, output.suffix).items() if fate == "left out")
+    rows += verify_streams(beside, kept_out, lost)
+    rows += chapters(held, there, frames.shift, beside.end + frames.shift, frames.trimmed)
+    rows += [*tags(held, there), *_duration(beside, frames)]
+    rows += [Check("the input", "", "", "note", warning) for warning in before.warnings]
+    return rows, factor
+
+
+def _info(path: Path) -> VideoInfo:
+    with open_video(path) as video:
+        return video.info
+
+
+def _others(held: Contents, pictures: int) -> list[int]:
+    return [stream.index for stream in held.streams if stream.index != pictures]
+
+
+def _transparency(frames: FrameComparison, output: Path) -> Iterator[Check]:
+    if frames.first is None or frames.out_first is None or frames.first.glance.cells.alpha is None:
+        return
+    if frames.out_first.cells.alpha is not None:
+        yield check("transparency", "kept", "kept")
+    elif not frames.is_seen_through:
+        yield check("transparency", "solid throughout", "left out", fine=True)
+    elif CONTAINERS.get(output.suffix.lower()) == "mp4":
+        yield Check("transparency", "kept", "missing", "note", "no codec that mp4 holds has it")
+    else:
+        yield Check("transparency", "kept", "missing", "lost")
+
+
+def _damage(source: Glances, output: Glances) -> Iterator[Check]:
+    if source.damaged_packets or source.concealed:
+        words = f"{source.damaged_packets} packets gave no picture, {source.concealed} pictures are made up in part"
+        yield Check("damage of the input", "none", words, "note", "only what can be decoded was compared")
+    words = f"{output.damaged_packets} packets gave no picture, {output.concealed} pictures are made up in part"
+    fine = not output.damaged_packets and not output.concealed
+    yield check("damage of the output", "none", "none" if fine else words)
+
+
+def _duration(beside: Beside, frames: FrameComparison) -> Iterator[Check]:
+    """What the output's header says beside what there is in the file; players show the header."""
+    there = beside.after
+    begins, ends = _span(beside, frames, ("audio",))
+    everything = _span(beside, frames, ("audio", "subtitle"))
+    if there.duration is None:
+        yield Check("duration in the header", seconds(ends), "none", "differs")
+        return
+    due = {ends, everything[1], ends - begins, everything[1] - everything[0]}  # formats count from 0 or from the first
+    fine = any(abs(there.duration - length) <= _HEADER for length in due)
+    yield check("duration in the header", seconds(ends), seconds(there.duration), fine=fine)
+
+
+def _span(beside: Beside, frames: FrameComparison, kinds: tuple[str, ...]) -> tuple[Fraction, Fraction]:
+    """When the first stream of the output begins and the last one ends: the pictures, and those of these kinds."""
+    first = frames.out_first.time if frames.out_first else None
+    last = frames.out_last.time if frames.out_last else None
+    end = frames.ends[1] or last
+    begins, ends = [first or Fraction(0)], [end or Fraction(0)]
+    for stream in beside.after.streams:
+        packets = beside.after_packets.get(stream.index)
+        if packets and len(packets) and stream.kind in kinds:
+            begins.append(min(packets.starts) * packets.tick)
+            ends.append(max(packets.ends) * packets.tick)
+    return min(begins), max(ends)

@@ -1,0 +1,46 @@
+"""Containers: open a media file safely, and which suffix names which container."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+
+from dagan_cli.errors import BadInput, BadOption
+
+# Suffix of each file that we write -> FFmpeg's name of its container. The first suffix of a container is its usual one.
+CONTAINERS = {".mkv": "matroska", ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".webm": "webm"}
+SUFFIXES = {form: next(s for s, f in CONTAINERS.items() if f == form) for form in CONTAINERS.values()}
+# The demuxers for files that people have; image, playlist and device readers are not wanted here.
+_FORMATS = (
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,h264,hevc,vvc,m4v,ivf,obu,av1,yuv4mpegpipe,mxf,dv,nut,"
+    "wtv,rm,swf,mjpeg,vc1,h263,dirac,dnxhd,bink,smk,flic,film_cpk,4xm,roq,ea,gxf,lxf,nsv,nuv,pva,r3d,avs,cavsvideo"
+)
+ADVICE = "check that it plays; a damaged file can often be repaired with: ffmpeg -i IN -c copy OUT.mkv"
+
+
+def container_of(target: Path) -> str:
+    """FFmpeg's name of the container for a file of that name. Raises BadOption."""
+    suffix = target.suffix.lower()
+    if suffix not in CONTAINERS:
+        raise BadOption(
+            f"{target}: no video is written as {suffix or 'a file without a suffix'}", hint="use .mkv or .mp4"
+        )
+    return CONTAINERS[suffix]
+
+
+def open_input(path: Path) -> InputContainer:
+    """Open a media file, and nothing but a file, for reading. Raises BadInput."""
+    try:
+        return av.open(
+            os.path.abspath(path),  # a relative name such as "a:b.mp4" would be taken for a protocol
+            options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"},
+            metadata_errors="surrogateescape",
+        )
+    except OSError as error:
+        raise BadInput(f"{path} cannot be opened: {(error.strerror or str(error)).lower()}", hint=ADVICE) from error
+    except (FFmpegError, ValueError) as error:
+        raise BadInput(f"{path} is not a video that can be read", hint=ADVICE) from error

@@ -1,0 +1,19 @@
+"""Pictures in and out; the modules beside this one do it: `picture_in`, `picture_out`, and one for each odd format."""
+
+from dagan_cli.media.images.info import Picture, PictureInfo
+from dagan_cli.media.images.read import LIMIT_PIXELS, open_picture
+from dagan_cli.media.images.write import PictureOutput, encode_picture, output_suffix, plan_output, write_picture
+from dagan_cli.media.sniff import is_picture
+
+__all__ = [
+    "LIMIT_PIXELS",
+    "Picture",
+    "PictureInfo",
+    "PictureOutput",
+    "encode_picture",
+    "is_picture",
+    "open_picture",
+    "output_suffix",
+    "plan_output",
+    "write_picture",
+]

@@ -1,0 +1,135 @@
+"""EXIF, XMP, IPTC, profile and resolution of a picture: read once, made true for upright pixels and a new size."""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import replace
+from typing import Any
+
+from PIL import Image
+
+from dagan_cli.media.images.info import PictureInfo
+
+EXIF_IFD, GPS_IFD = 0x8769, 0x8825
+_WIDTH, _HEIGHT, _ORIENTATION = 0x0100, 0x0101, 0x0112
+_EXIF_WIDTH, _EXIF_HEIGHT = 0xA002, 0xA003
+_TIFF_XMP, _TIFF_IPTC, _TIFF_ICC = 700, 33723, 34675
+TIFF_TEXTS = (270, 271, 272, 305, 306, 315, 33432)  # description, make, model, software, date, artist, copyright
+_IPTC_RESOURCE = 0x0404  # where Photoshop's block of a JPEG keeps the IPTC records
+_SOFTWARE = 305
+_LONG = 4
+_HIGHEST_DPI = 65535  # of JPEG; what is above is damage
+_XMP_ORIENTATION = re.compile(rb"""tiff:Orientation=["'][1-8]["']|<tiff:Orientation>[1-8]</tiff:Orientation>""")
+
+
+def with_metadata(info: PictureInfo, image: Image.Image, notes: list[str]) -> PictureInfo:
+    """`info` with all that Pillow's opened `image` carries besides pixels; what is damaged is left out and noted."""
+    found = image.info
+    info = replace(info, comment=_bytes(found.get("comment")) or None, dpi=_dpi(found.get("dpi")))
+    resources = found.get("photoshop")
+    if isinstance(resources, dict):
+        info = replace(info, iptc=_bytes(resources.get(_IPTC_RESOURCE)) or None)
+    exif = found.get("exif") or _exif_in_text(found.get("Raw profile type exif"))
+    xmp = _bytes(found.get("xmp") or found.get("XML:com.adobe.xmp"))
+    return _checked(info, notes, icc=_bytes(found.get("icc_profile")), exif=_bytes(exif), xmp=xmp)
+
+
+def with_tiff_metadata(info: PictureInfo, tags: dict[int, Any], notes: list[str]) -> PictureInfo:
+    """`info` with what the first directory of a TIFF says; only tags that speak of the picture, not of the file."""
+    exif = Image.Exif()
+    for tag in TIFF_TEXTS:
+        if tag in tags:
+            exif[tag] = tags[tag]
+    for tag in (EXIF_IFD, GPS_IFD):
+        if values := tags.get(tag):
+            exif[tag] = values
+    unit = {2: 1.0, 3: 2.54}.get(tags.get(296, 2))
+    dpi = (tags.get(282, 0) * unit, tags.get(283, 0) * unit) if unit else None
+    info = replace(info, dpi=_dpi(dpi), iptc=_bytes(tags.get(_TIFF_IPTC)) or None)
+    blob = exif.tobytes() if len(exif) else b""
+    return _checked(info, notes, icc=_bytes(tags.get(_TIFF_ICC)), exif=blob, xmp=_bytes(tags.get(_TIFF_XMP)))
+
+
+def corrected_exif(exif: bytes, width: int, height: int) -> bytes | None:
+    """`exif` for an upright picture of this size: orientation 1, sizes where it states them, its thumbnail unlinked.
+
+    Values are changed in place, so maker notes, which point into the block, stay readable. None if it is damaged.
+    """
+    data = bytearray(exif)
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    if order is None:
+        return None
+    try:
+        (first,) = struct.unpack_from(f"{order}L", data, 4)
+        end, inner = _set_longs(data, order, first, {_ORIENTATION: 1, _WIDTH: width, _HEIGHT: height})
+        struct.pack_into(f"{order}L", data, end, 0)  # the next directory would be the old thumbnail
+        if inner is not None:
+            _set_longs(data, order, inner, {_EXIF_WIDTH: width, _EXIF_HEIGHT: height})
+    except struct.error:
+        return None
+    return bytes(data)
+
+
+def software_exif(name: str) -> bytes:
+    """EXIF data that says nothing but which software made the picture."""
+    exif = Image.Exif()
+    exif[_SOFTWARE] = name
+    return exif.tobytes().removeprefix(b"Exif\0\0")
+
+
+def profile_space(icc: bytes) -> str:
+    """The colour space a profile is for: "RGB", "GRAY", "CMYK", ..., or "" if the profile is damaged."""
+    return icc[16:20].decode("ascii", "replace").strip() if icc[36:40] == b"acsp" else ""
+
+
+def _checked(info: PictureInfo, notes: list[str], *, icc: bytes, exif: bytes, xmp: bytes) -> PictureInfo:
+    if icc:
+        space = profile_space(icc)
+        fits = space == "RGB" or (space == "GRAY" and info.channels <= 2)
+        if not fits and space != "CMYK":  # a CMYK profile was used up by the conversion
+            notes.append("its colour profile is damaged or of another kind of picture and was left out")
+        icc = icc if fits else b""
+    if exif:
+        exif = exif.removeprefix(b"Exif\0\0")
+        upright = corrected_exif(exif, info.width, info.height)
+        if upright is None:
+            notes.append("its EXIF data is damaged and was left out")
+        exif = upright or b""
+    xmp = _XMP_ORIENTATION.sub(b"", xmp)
+    return replace(info, icc=icc or None, exif=exif or None, xmp=xmp or None)
+
+
+def _set_longs(data: bytearray, order: str, at: int, values: dict[int, int]) -> tuple[int, int | None]:
+    """Set tags of the directory at `at` that exist; return where its link to the next is, and its Exif directory."""
+    inner = None
+    (count,) = struct.unpack_from(f"{order}H", data, at)
+    for entry in range(at + 2, at + 2 + 12 * count, 12):
+        tag, _, _, value = struct.unpack_from(f"{order}HHLL", data, entry)
+        if tag in values:
+            struct.pack_into(f"{order}HHLL", data, entry, tag, _LONG, 1, values[tag])
+        elif tag == EXIF_IFD:
+            inner = value
+    return at + 2 + 12 * count, inner
+
+
+def _exif_in_text(text: Any) -> bytes:
+    """EXIF as ImageMagick writes it into a PNG text: three lines of heading, then hexadecimal digits."""
+    try:
+        return bytes.fromhex("".join(str(text).split("\n")[3:])) if text else b""
+    except ValueError:
+        return b"damaged"
+
+
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape")
+    return bytes(value) if isinstance(value, bytes | bytearray) else b""
+
+
+def _dpi(value: Any) -> tuple[float, float] | None:
+    try:
+        across, down = (float(part) for part in value)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return (across, down) if all(0 < part <= _HIGHEST_DPI for part in (across, down)) else None

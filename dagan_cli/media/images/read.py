@@ -1,0 +1,355 @@
+"""Reading pictures: any supported file to upright samples, with everything needed to write it back."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+from dagan_cli.errors import BadInput, DaganError
+from dagan_cli.media.images import png, pnm, tiff
+from dagan_cli.media.images.decoder_warnings import heard
+from dagan_cli.media.images.info import Depth, Picture, PictureInfo
+from dagan_cli.media.images.metadata import profile_space, with_metadata, with_tiff_metadata
+from dagan_cli.media.sniff import HEAD, picture_format
+
+LIMIT_PIXELS = 1 << 28  # of one frame; a file that claims more is a trap, or more than memory can be counted on to hold
+
+_ANIMATED = {"GIF", "WEBP", "PNG", "AVIF"}
+_CHANNELS = {"L": 1, "I;16": 1, "F": 1, "LA": 2, "RGB": 3, "RGBA": 4}  # modes that samples are taken in
+_DEPTHS: dict[str, Depth] = {"I;16": 16, "F": 32}  # the others have 8 bits
+_NOT_READ = {
+    "HEIC": "convert it to JPEG or PNG first, or have the camera save JPEG",
+    "JPEG XL": "convert it to PNG first (djxl in.jxl out.png)",
+    "PSD": "export it as PNG or TIFF first",
+    "EXR": "convert it to a float TIFF first",
+    "camera raw": "develop it to a 16-bit TIFF or PNG first",
+}
+_TOO_LARGE = "leave it out; if it is not a trap, cut it into parts first"
+
+
+def open_picture(source: Path | BinaryIO | bytes, *, limit_pixels: int = LIMIT_PIXELS) -> Picture:
+    """Open a picture by its content. A still is decoded when `frames` is read; an animation is looked through now.
+
+    Raises BadInput for what is missing, damaged, not a picture, of an unsupported kind, or above `limit_pixels`.
+    """
+    file = _File(*_opened(source), limit_pixels)
+    try:
+        with file.decoding():
+            head = file.stream.read(HEAD)
+        file.format = picture_format(head, file.name) or ""
+        if not head:
+            raise BadInput(f"{file.name} is empty", hint="get it anew, or leave it out")
+        if not file.format:
+            raise BadInput(f"{file.name} is not a picture", hint="PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF, PPM are read")
+        if file.format in _NOT_READ:
+            raise file.not_read(file.format)
+        if file.format == "TIFF":
+            return _read_tiff(file)
+        if file.format == "PPM":
+            return _read_pnm(file)
+        return _read_through_pillow(file)
+    except BaseException:
+        file.stream.close()
+        raise
+
+
+@dataclass(slots=True)
+class _File:
+    """An input while it is being opened."""
+
+    name: str
+    stream: BinaryIO
+    limit_pixels: int
+    format: str = ""
+    notes: list[str] = field(default_factory=list)  # become the picture's warnings
+
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """Around a library reading the file's bytes: whatever it raises is BadInput, whatever it warns of is noted.
+
+        Damaged files make decoders raise almost anything, SyntaxError and MemoryError included.
+        """
+        warned: list[str] = []
+        try:
+            with heard() as warned:
+                yield
+        except DaganError:
+            raise
+        except Exception as error:
+            raise self.unreadable(error) from error
+        finally:
+            self.notes += [f"reading: {warning}" for warning in warned]
+
+    def unreadable(self, error: Exception) -> BadInput:
+        reason = (str(getattr(error, "strerror", None) or error).splitlines() or [""])[0]
+        hint = "it is damaged, cut short, or not what it claims to be: get it anew, or leave it out"
+        if isinstance(error, UnidentifiedImageError):
+            reason = f"its {self.format} header is damaged"
+        elif isinstance(error, Image.DecompressionBombError):
+            hint = _TOO_LARGE
+        elif isinstance(error, tiff.NotReadable):
+            hint = "save it with 8 or 16 bits, or as 32-bit float, with Deflate or no compression"
+        elif isinstance(error, OSError) and error.errno is not None and not isinstance(error, ValueError):
+            hint = "check the path and its permissions"
+        elif not any(letter.isalpha() for letter in reason):
+            reason = f"{type(error).__name__} {reason}"
+        return BadInput(f"cannot read {self.name}: {reason}", hint=hint)
+
+    def check_size(self, width: int, height: int) -> None:
+        if width < 1 or height < 1:
+            raise BadInput(f"{self.name} has no pixels", hint="leave it out")
+        if width * height > self.limit_pixels:
+            raise BadInput(
+                f"{self.name} claims {width}x{height} pixels, above the limit of {self.limit_pixels / 1e6:.0f} million",
+                hint=_TOO_LARGE,
+            )
+
+    def not_read(self, kind: str) -> BadInput:
+        return BadInput(f"{self.name} is a {kind} file, which is not read", hint=_NOT_READ[kind])
+
+    def picture(self, info: PictureInfo, frames: Iterator[np.ndarray]) -> Picture:
+        return Picture(replace(info, warnings=tuple(dict.fromkeys(self.notes))), frames, self.stream.close)
+
+    def still(self, info: PictureInfo, decode: Callable[[], np.ndarray]) -> Picture:
+        return self.picture(info, self.decoded([decode]))
+
+    def decoded(self, steps: list[Callable[[], np.ndarray]]) -> Iterator[np.ndarray]:
+        """One frame a step, each read only when it is asked for."""
+        for step in steps:
+            with self.decoding():
+                samples = np.ascontiguousarray(step())
+            yield samples
+
+
+def _opened(source: Path | BinaryIO | bytes) -> tuple[str, BinaryIO]:
+    if isinstance(source, Path):
+        try:
+            return str(source), source.open("rb")
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise BadInput(f"cannot read {source}: {reason}", hint="check the path and its permissions") from error
+    if isinstance(source, bytes):
+        return "the input", io.BytesIO(source)
+    return str(getattr(source, "name", "the input")), io.BytesIO(source.read())  # stdin cannot seek
+
+
+def _read_tiff(file: _File) -> Picture:
+    with file.decoding():
+        tags = tiff.read_tags(file.stream)
+        raw, deep = tiff.is_camera_raw(tags), tiff.is_deep(tags)
+    if raw:
+        raise file.not_read("camera raw")
+    if not deep:
+        if tiff.sample_bits(tags) > 8:
+            file.notes.append("it was read with 8 bits a sample")
+        return _read_through_pillow(file, tags)
+    with file.decoding():
+        pages = tiff.deep_pages(file.stream)
+        height, width, channels, depth = tiff.page_shape(pages[0])
+        alike = [page for page in pages if tiff.same_kind(page, pages[0])]
+        lost = tiff.lost_channels(pages[0])
+    file.check_size(width, height)
+    _note_lost_pages(file, len(pages), len(alike))
+    if lost:
+        file.notes.append(f"{lost} extra channels, neither colour nor alpha, were left out")
+    info = PictureInfo(format="TIFF", width=width, height=height, channels=channels, depth=depth, frames=len(alike))
+    with file.decoding():
+        info = with_tiff_metadata(info, tags, file.notes)
+    return file.picture(info, file.decoded([lambda page=page: tiff.decode_page(file.stream, page) for page in alike]))
+
+
+def _read_pnm(file: _File) -> Picture:
+    with file.decoding():
+        shape = pnm.shape_16_bit(file.stream)
+    if shape is None:
+        return _read_through_pillow(file)
+    height, width, channels = shape
+    file.check_size(width, height)
+    info = PictureInfo(format="PPM", width=width, height=height, channels=channels, depth=16)
+    return file.still(info, lambda: pnm.decode_16_bit(file.stream))
+
+
+def _read_through_pillow(file: _File, tags: tiff.Tags | None = None) -> Picture:
+    """Everything else; `tags` are those of a TIFF."""
+    with file.decoding():
+        file.stream.seek(0)
+        Image.MAX_IMAGE_PIXELS = file.limit_pixels  # the one Pillow applies while it opens
+        image = Image.open(file.stream, formats=[file.format])
+    file.check_size(*image.size)
+    with file.decoding():
+        count = getattr(image, "n_frames", 1)
+        orientation = 1 if file.format == "TIFF" else _orientation(image)  # Pillow turns a TIFF itself
+        mode = _mode(image)
+        lossless = _is_lossless(file)
+        deep_channels = png.deep_channels(file.stream) if file.format == "PNG" else 0
+        chunks = png.kept_chunks(file.stream) if file.format == "PNG" else ()
+    width, height = image.size[::-1] if orientation >= 5 else image.size
+    info = PictureInfo(
+        format=file.format,
+        width=width,
+        height=height,
+        channels=_CHANNELS[mode],
+        depth=_DEPTHS.get(mode, 8),
+        lossless=lossless,
+        chunks=chunks,
+    )
+    with file.decoding():
+        if tags is None:
+            info = with_metadata(info, image, file.notes)
+        else:
+            info = with_tiff_metadata(info, tags, file.notes)
+    if image.mode == "CMYK":
+        through = "through its profile" if _cmyk_profile(image) else "without a profile, colours are approximate"
+        file.notes.append(f"CMYK was converted to sRGB {through}")
+    if file.format == "AVIF" and _is_deep_avif(file):
+        file.notes.append("it was read with 8 bits a sample")
+    if image.format == "MPO":
+        file.notes.append(f"only the first of its {count} pictures was read")
+    if count > 1 and file.format in _ANIMATED:
+        if deep_channels:
+            file.notes.append("it was read with 8 bits a sample")
+        return _read_animation(file, image, info, orientation, count)
+    if count > 1 and file.format == "TIFF":
+        return _read_pages(file, image, info, mode, count)
+    if deep_channels:
+        info = replace(info, channels=deep_channels, depth=16)
+        return file.still(info, lambda: tiff.upright(png.decode_16_bit(file.stream), orientation))
+    return file.still(info, lambda: tiff.upright(_samples(image, mode), orientation))
+
+
+def _read_animation(file: _File, image: Image.Image, info: PictureInfo, orientation: int, count: int) -> Picture:
+    """Frames as they are seen, whole; all are decoded once beforehand, for their times, transparency and damage."""
+    first = 1 if image.info.get("default_image") else 0
+    if first:
+        file.notes.append("the still that stands for the animation in old viewers was left out")
+    width, height = image.size  # Pillow enlarges a GIF whose frames reach over its edge; viewers cut them off
+    plays = _plays(image)
+    durations = []
+    seen_through = False
+    for index in range(first, count):
+        with file.decoding():
+            frame = _frame(image, index, "RGBA")
+            durations.append(float(image.info.get("duration") or 0))
+            seen_through = seen_through or bool((frame[..., 3] < 255).any())
+    mode = "RGBA" if seen_through else "RGB"
+    info = replace(
+        info,
+        channels=_CHANNELS[mode],
+        depth=8,
+        frames=len(durations),
+        durations=tuple(durations) if len(durations) > 1 else (),
+        plays=plays,
+    )
+
+    def step(index: int) -> np.ndarray:
+        return tiff.upright(_frame(image, index, mode)[:height, :width], orientation)
+
+    steps = [partial(step, index) for index in range(first, count)]
+    return file.picture(info, file.decoded(steps))
+
+
+def _read_pages(file: _File, image: Image.Image, info: PictureInfo, mode: str, count: int) -> Picture:
+    size = image.size
+    alike = []
+    for index in range(count):
+        with file.decoding():
+            image.seek(index)
+            if image.size == size and _mode(image) == mode:
+                alike.append(index)
+    _note_lost_pages(file, count, len(alike))
+    steps = [lambda index=index: _frame(image, index, mode) for index in alike]
+    return file.picture(replace(info, frames=len(alike)), file.decoded(steps))
+
+
+def _note_lost_pages(file: _File, count: int, kept: int) -> None:
+    if kept < count:
+        file.notes.append(f"{count - kept} of {count} pages differ in size or kind from the first and were left out")
+
+
+def _frame(image: Image.Image, index: int, mode: str) -> np.ndarray:
+    image.seek(index)
+    return _samples(image, mode)
+
+
+def _mode(image: Image.Image) -> str:
+    """The mode of `_CHANNELS` that holds all of `image`. Raises ValueError for 32-bit integers."""
+    if image.mode in ("1", "L", "LA", "La"):
+        return "LA" if image.has_transparency_data else "L"
+    if image.mode.startswith("I;16"):
+        return "I;16"
+    if image.mode == "I":
+        raise ValueError("samples of 32-bit integers are not read")
+    if image.mode == "F":
+        return "F"
+    return "RGBA" if image.has_transparency_data else "RGB"
+
+
+def _samples(image: Image.Image, mode: str) -> np.ndarray:
+    """(H, W, C) in one of the modes of `_CHANNELS`."""
+    image.load()
+    if mode in ("I;16", "F"):
+        samples = np.asarray(image)
+        return samples.astype(np.uint16 if mode == "I;16" else np.float32)[..., None]
+    if image.mode in ("CMYK", "LAB"):
+        image = _through_profile(image)
+    samples = np.asarray(image if image.mode == mode else image.convert(mode))
+    return samples[..., None] if samples.ndim == 2 else samples
+
+
+def _through_profile(image: Image.Image) -> Image.Image:
+    srgb = ImageCms.createProfile("sRGB")
+    if image.mode == "LAB":
+        source = ImageCms.createProfile("LAB")
+    elif profile := _cmyk_profile(image):
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    else:
+        return image.convert("RGB")
+    converted = ImageCms.profileToProfile(image, source, srgb, ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB")
+    assert converted is not None, "it is None only when converting in place"
+    return converted
+
+
+def _cmyk_profile(image: Image.Image) -> bytes | None:
+    profile = image.info.get("icc_profile") or b""
+    return profile if profile_space(profile) == "CMYK" else None
+
+
+def _orientation(image: Image.Image) -> int:
+    value = image.getexif().get(0x0112, 1)
+    return value if value in range(1, 9) else 1
+
+
+def _plays(image: Image.Image) -> int:
+    """How often an animation is shown, 0 for ever; GIF counts the repetitions after the first."""
+    loop = image.info.get("loop")
+    if image.format == "GIF":
+        return 1 if loop is None else loop + 1 if loop else 0
+    return loop or 0
+
+
+def _is_lossless(file: _File) -> bool:
+    """Whether the format, or for WebP its first picture, is compressed without loss."""
+    if file.format != "WEBP":
+        return file.format not in ("JPEG", "AVIF", "JPEG2000")
+    file.stream.seek(12)
+    while len(head := file.stream.read(8)) == 8:
+        if head[:4] in (b"VP8 ", b"VP8L"):
+            return head[:4] == b"VP8L"
+        size = int.from_bytes(head[4:], "little")
+        file.stream.seek(16 if head[:4] == b"ANMF" else size + size % 2, io.SEEK_CUR)  # a frame holds chunks again
+    return False
+
+
+def _is_deep_avif(file: _File) -> bool:
+    """Whether the codec's configuration says more than 8 bits, which Pillow reduces."""
+    file.stream.seek(0)
+    _, found, box = file.stream.read(1 << 16).partition(b"av1C")
+    return bool(found) and len(box) > 2 and bool(box[2] & 0x40)

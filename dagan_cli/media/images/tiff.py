@@ -1,0 +1,291 @@
+"""TIFF: samples of 16 bits and float, which Pillow cuts to 8 bits or refuses, and writing of every kind.
+
+Tags: TIFF 6.0, https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from PIL import Image, TiffImagePlugin
+
+from dagan_cli.media.images.decoder_warnings import heard
+from dagan_cli.media.images.info import Depth
+from dagan_cli.media.images.metadata import EXIF_IFD, GPS_IFD, TIFF_TEXTS
+from dagan_cli.media.images.png import packed_samples
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
+
+_BITS, _SUBFILE, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SUB_IFDS, _DNG = 258, 254, 259, 262, 274, 330, 50706
+_INTEROP_IFD, _IPTC, _XMP = 0xA005, 33723, 700
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
+_PREMULTIPLIED, _UNPREMULTIPLIED = 1, 2  # what ExtraSamples calls alpha
+_BYTE, _ASCII, _LONG, _UNDEFINED, _LONG8 = 1, 2, 4, 7, 16
+_CLASSIC_LIMIT = 4_000_000_000  # offsets have 32 bits; some room for tags
+
+Tags = dict[int, Any]
+
+
+class NotReadable(Exception):
+    """A kind of TIFF that is not read; the text says which."""
+
+
+def read_tags(stream: BinaryIO) -> Tags:
+    """The tags of the first directory; its EXIF and GPS directories as dictionaries."""
+    stream.seek(0)
+    head = stream.read(8)
+    head += stream.read(8) if 43 in head[2:4] else b""  # BigTIFF
+    first = TiffImagePlugin.ImageFileDirectory_v2(head)
+    stream.seek(first.next)
+    tags = _loaded(first, stream)
+    for tag in (EXIF_IFD, GPS_IFD):
+        if isinstance(at := tags.pop(tag, None), int):
+            stream.seek(at)
+            tags[tag] = _loaded(TiffImagePlugin.ImageFileDirectory_v2(head, group=tag), stream)
+    return tags
+
+
+def _loaded(directory: TiffImagePlugin.ImageFileDirectory_v2, stream: BinaryIO) -> Tags:
+    directory.load(stream)
+    tags = {}
+    for tag in directory:
+        with suppress(Exception):  # one damaged tag, which may raise anything, is not the whole picture
+            value = directory[tag]
+            tags[tag] = value[0] if isinstance(value, tuple) and len(value) == 1 else value
+    return tags
+
+
+def is_camera_raw(tags: Tags) -> bool:
+    """DNG, NEF, ARW, CR2 and the like are TIFFs whose first picture is only a preview."""
+    return _DNG in tags or (_SUB_IFDS in tags and tags.get(_SUBFILE, 0) & 1 == 1)
+
+
+def is_deep(tags: Tags) -> bool:
+    """Whether this is grey or RGB with more than 8 bits."""
+    return sample_bits(tags) > 8 and tags.get(_PHOTOMETRIC) in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
+
+
+def sample_bits(tags: Tags) -> int:
+    bits = tags.get(_BITS, 1)
+    return max(bits) if isinstance(bits, tuple) else bits
+
+
+def deep_pages(stream: BinaryIO) -> list[TiffPage]:
+    """The pages, for `page_shape` and `decode_page`."""
+    import tifffile
+
+    stream.seek(0)
+    return [page.aspage() for page in tifffile.TiffFile(stream).pages]
+
+
+def page_shape(page: TiffPage) -> tuple[int, int, int, Depth]:
+    """(H, W, C, bits) that `decode_page` gives, upright. Raises NotReadable."""
+    if page.axes not in ("YX", "YXS", "SYX") or page.dtype is None:
+        raise NotReadable("volumes and other stacks of more than one picture a page are not read")
+    kind, bits = page.dtype.kind, page.bitspersample
+    if not (kind == "f" or (kind == "u" and bits == 16)):
+        raise NotReadable(f"samples of {bits} bits ({'signed' if kind == 'i' else 'unsigned'}) are not read")
+    channels = _colours(page) + (_alpha_at(page) is not None)
+    height, width = page.imagelength, page.imagewidth
+    if not (isinstance(height, int) and isinstance(width, int)) or lost_channels(page) < 0:
+        raise ValueError("its size or number of channels is damaged")
+    if _orientation(page) >= 5:
+        height, width = width, height
+    return height, width, channels, 16 if kind == "u" else 32
+
+
+def same_kind(page: TiffPage, other: TiffPage) -> bool:
+    return (page.shape, page.dtype, page.photometric) == (other.shape, other.dtype, other.photometric)
+
+
+def lost_channels(page: TiffPage) -> int:
+    """How many extra channels, neither colour nor alpha, are not read."""
+    return page.samplesperpixel - _colours(page) - (_alpha_at(page) is not None)
+
+
+def decode_page(stream: BinaryIO, page: TiffPage) -> np.ndarray:
+    """The samples of a page, upright, (H, W, C) uint16 or float32; alpha not premultiplied. Raises NotReadable."""
+    colours, alpha_at = _colours(page), _alpha_at(page)
+    samples = _decode(stream, page)
+    colour = samples[..., :colours]
+    if page.photometric == _WHITE_IS_ZERO:
+        colour = (65535 if colour.dtype.kind == "u" else 1) - colour
+    if alpha_at is not None:
+        alpha = samples[..., alpha_at : alpha_at + 1]
+        if page.extrasamples[alpha_at - colours] == _PREMULTIPLIED:
+            colour = _divided_by(colour, alpha)
+        colour = np.concatenate([colour, alpha], axis=2)
+    if colour.dtype.kind == "f":
+        colour = colour.astype(np.float32)
+    return np.ascontiguousarray(upright(colour, _orientation(page)))
+
+
+def upright(samples: np.ndarray, orientation: int) -> np.ndarray:
+    """(H, W, C) as stored -> as seen, for an EXIF orientation of 1 to 8."""
+    if orientation >= 5:
+        samples = samples.swapaxes(0, 1)
+    rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
+    columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
+    return samples[rows, columns]
+
+
+def write_tiff(
+    file: BinaryIO,
+    frames: Iterable[np.ndarray],
+    *,
+    expected_bytes: int,
+    icc: bytes | None,
+    exif: bytes | None,
+    xmp: bytes | None,
+    iptc: bytes | None,
+    dpi: tuple[float, float] | None,
+) -> None:
+    """Write frames (H, W, C) uint8, uint16 or float32 as pages, deflated; `file` is open for reading too.
+
+    `expected_bytes` of all samples decide on 64-bit offsets.
+    """
+    import tifffile
+
+    texts, directories = _taken_apart(exif)
+    big = expected_bytes > _CLASSIC_LIMIT
+    extra: list[tuple] = [(tag, _ASCII, len(text) + 1, text, True) for tag, text in texts.items()]
+    # tifffile refuses these two: they go under the free numbers below theirs and are set once they are written
+    extra += [(tag - 1, _LONG8 if big else _LONG, 1, 0, True) for tag in directories]
+    extra += [
+        (tag, kind, len(data), data, True)
+        for tag, kind, data in ((_XMP, _BYTE, xmp), (_IPTC, _UNDEFINED, iptc))
+        if data
+    ]
+    with tifffile.TiffWriter(file, bigtiff=big, byteorder="<") as writer:
+        for frame in frames:
+            channels = frame.shape[2]
+            writer.write(
+                frame if channels > 1 else frame[..., 0],
+                photometric="rgb" if channels >= 3 else "minisblack",
+                planarconfig="contig" if channels > 1 else None,
+                extrasamples=["unassalpha"] if channels in (2, 4) else None,
+                compression="zlib",
+                predictor=frame.dtype.kind == "u",
+                iccprofile=icc,
+                resolution=dpi,
+                resolutionunit="inch" if dpi else None,
+                software=False,
+                extratags=extra,
+                metadata=None,
+                contiguous=False,
+            )
+    if directories:
+        _append_directories(file, directories, big)
+
+
+def can_hold(exif: bytes) -> bool:
+    """Whether EXIF data can be taken apart into the directories of a TIFF; damaged values cannot."""
+    with heard() as warned:
+        try:
+            _, directories = _taken_apart(exif)
+            for tag, values in directories.items():
+                _directory(tag, values, big=False).tobytes(8)
+        except Exception:  # Pillow raises almost anything over damaged values
+            return False
+    return not warned
+
+
+def _taken_apart(exif: bytes | None) -> tuple[dict[int, bytes], dict[int, Tags]]:
+    """EXIF data as the texts and the EXIF and GPS directories it consists of."""
+    tags = Image.Exif()
+    if exif:
+        tags.load(exif)
+    texts = {tag: _text(tags[tag]) for tag in TIFF_TEXTS if tag in tags}
+    directories = {tag: dict(values) for tag in (EXIF_IFD, GPS_IFD) if (values := tags.get_ifd(tag))}
+    for values in directories.values():
+        values.pop(_INTEROP_IFD, None)  # a directory again, of no use outside of the file it describes
+    return texts, directories
+
+
+def _directory(tag: int, values: Tags, *, big: bool) -> TiffImagePlugin.ImageFileDirectory_v2:
+    head = b"II+\0\x08\0\0\0" + b"\x10" + bytes(7) if big else b"II*\0\x08\0\0\0"
+    directory = TiffImagePlugin.ImageFileDirectory_v2(ifh=head, group=tag)
+    directory.update(values)
+    return directory
+
+
+def _append_directories(file: BinaryIO, directories: dict[int, Tags], big: bool) -> None:
+    """Write EXIF and GPS behind everything else, and link them where `write_tiff` left room for it."""
+    import tifffile
+
+    file.seek(0)
+    tags = tifffile.TiffFile(file).pages[0].aspage().tags
+    links = {tag: tags[tag - 1] for tag in directories}
+    for tag, values in directories.items():
+        at = file.seek(0, io.SEEK_END)
+        at += file.write(bytes(at % 2))
+        file.write(_directory(tag, values, big=big).tobytes(at))
+        file.seek(links[tag].offset)
+        file.write(struct.pack("<H", tag))
+        file.seek(links[tag].valueoffset)
+        file.write(struct.pack("<Q" if big else "<I", at))
+
+
+def _decode(stream: BinaryIO, page: TiffPage) -> np.ndarray:
+    """(H, W, S) as stored; by FFmpeg where tifffile lacks a codec of its own, as for LZW."""
+    try:
+        samples = page.asarray()
+    except (KeyError, ValueError) as error:
+        if "imagecodecs" not in str(error):
+            raise
+        if page.dtype != np.uint16:
+            raise NotReadable(f"float samples with {_compression(page)} compression are not read") from error
+        return _decode_with_ffmpeg(stream, page)
+    if page.axes == "SYX":
+        samples = np.moveaxis(samples, 0, 2)
+    return samples.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
+
+
+def _decode_with_ffmpeg(stream: BinaryIO, page: TiffPage) -> np.ndarray:
+    import av
+
+    stream.seek(0)
+    decoder = av.CodecContext.create("tiff", "r")
+    decoder.options = {"page": str(page.index + 1)}
+    (frame,) = decoder.decode(av.Packet(stream.read()))  # type: ignore[attr-defined]
+    depths = {component.bits for component in frame.format.components}
+    if depths != {16} or len(frame.planes) != 1 or len(frame.format.components) != page.samplesperpixel:
+        raise NotReadable(f"{_compression(page)} compression of this layout is not read")
+    return packed_samples(frame, ">u2" if frame.format.is_big_endian else "<u2")
+
+
+def _compression(page: TiffPage) -> str:
+    return getattr(page.compression, "name", str(page.compression))
+
+
+def _colours(page: TiffPage) -> int:
+    return 3 if page.photometric == _RGB else 1
+
+
+def _alpha_at(page: TiffPage) -> int | None:
+    for at, kind in enumerate(page.extrasamples, _colours(page)):
+        if kind in (_PREMULTIPLIED, _UNPREMULTIPLIED):
+            return at
+    return None
+
+
+def _orientation(page: TiffPage) -> int:
+    value = page.tags.valueof(_ORIENTATION, 1)
+    return value if value in range(1, 9) else 1
+
+
+def _divided_by(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Undo premultiplication; what is fully transparent stays 0."""
+    most = 65535 if colour.dtype.kind == "u" else 1
+    divided = np.divide(colour * float(most), alpha, out=np.zeros(colour.shape), where=alpha > 0)
+    return np.rint(np.minimum(divided, most)).astype(colour.dtype) if colour.dtype.kind == "u" else divided
+
+
+def _text(value: object) -> bytes:
+    return str(value).rstrip("\0").encode("utf-8", "surrogateescape")

@@ -1,0 +1,353 @@
+"""Writing pictures: what a format can hold is settled before the work starts, then frames go to a file one by one."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from dagan_cli.atomic import whole_or_absent
+from dagan_cli.errors import BadOption, CannotWrite
+from dagan_cli.media.images import gif, png, pnm, tiff, webp
+from dagan_cli.media.images.formats import BY_NAME, PictureFormat, format_named, format_of_suffix
+from dagan_cli.media.images.info import PictureInfo
+from dagan_cli.media.images.metadata import corrected_exif, profile_space, software_exif
+
+_JPEG_MARKER = 65533  # bytes one marker can hold
+_XMP_HEADING = len(b"http://ns.adobe.com/xap/1.0/\0")
+_SRGB_GAMMA = (45455).to_bytes(4, "big")
+_SCREEN_DPI = (72, 96)  # what programs write when they know nothing
+_NAMES = {
+    "icc": "colour profiles",
+    "exif": "EXIF data",
+    "xmp": "XMP data",
+    "iptc": "IPTC data",
+    "dpi": "a resolution",
+    "comment": "comments",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureOutput:
+    """How a picture will be written; made by `plan_output`."""
+
+    info: PictureInfo  # as written: format, size, channels, depth, frames and all metadata of the output
+    quality: int  # 1..100, for lossy formats
+    warnings: tuple[str, ...]  # what the format cannot hold of the input
+
+    @property
+    def format(self) -> str:
+        return self.info.format
+
+
+def output_suffix(
+    info: PictureInfo,
+    size: tuple[int, int] | None = None,
+    *,
+    format: str | None = None,
+    lossless: bool = False,
+    kept: str = "",
+) -> str:
+    """The suffix for a result of `info` at `size` (W, H): ".png".
+
+    Without `format`, the input's format if it can hold the result, else PNG, or TIFF for float. `kept` is the input's
+    own suffix, which stays if it means that format (".jpeg", ".JPG").
+    """
+    form = format_named(format) if format else _default(info, size or (info.width, info.height), lossless)
+    if format_of_suffix(kept) is form:
+        return kept
+    if form.name == "PPM" and info.channels == 1:
+        return ".pgm"
+    return form.suffixes[0]
+
+
+def plan_output(
+    info: PictureInfo,
+    target: Path | None,
+    size: tuple[int, int],
+    *,
+    format: str | None = None,
+    quality: int = 95,
+    lossless: bool = False,
+    made_by: str = "",
+) -> PictureOutput:
+    """Settle how frames of `info` upscaled to `size` (W, H) are written to `target` (None: a stream).
+
+    The format is `format`, else what the suffix of `target` says, else as in `output_suffix`. `made_by` is kept in the
+    file as its software, where nothing of the source is in the way. Raises BadOption if it
+    cannot hold the result: alpha, too large a side, lossless when it never is, or a suffix that says otherwise.
+    """
+    if not 1 <= quality <= 100:
+        raise BadOption(f"a quality of {quality} is outside of 1 to 100", hint="95 is hardly told from the original")
+    suffix = target.suffix if target else ""
+    form = format_named(format or suffix) if format or suffix else _default(info, size, lossless)
+    if suffix and format_of_suffix(suffix) is not form:
+        raise BadOption(
+            f"{target} ends in {suffix}, but the format is {form.name}", hint="leave out --format, or rename"
+        )
+    if obstacle := _obstacle(form, info, size, lossless):
+        raise BadOption(obstacle, hint=f"write {_advice(info, size, lossless)} instead")
+    lossless = lossless or (form.name == info.format == "WEBP" and info.lossless)
+    result = replace(
+        info, format=form.name, width=size[0], height=size[1], depth=form.widest(info.depth), lossless=lossless
+    )
+    warnings = [*_lost_pixels(form, info), *_lost_metadata(form, info)]
+    result = _signed(form, _without_what_is_not_held(form, result), made_by)
+    if result.exif:
+        result = replace(result, exif=corrected_exif(result.exif, *size))
+    if form.name == "TIFF" and result.exif and not tiff.can_hold(result.exif):
+        result = replace(result, exif=None)
+        warnings.append("its EXIF data is damaged and is left out")
+    if form.name == "JPEG":
+        result, dropped = _within_markers(result)
+        warnings += dropped
+    return PictureOutput(info=replace(result, warnings=()), quality=quality, warnings=tuple(warnings))
+
+
+def write_picture(target: Path, output: PictureOutput, frames: Iterable[np.ndarray]) -> None:
+    """Write the frames to `target`, which appears whole or not at all; see `encode_picture`. Raises CannotWrite."""
+    with whole_or_absent(target) as part, part.open("w+b") as file:
+        encode_picture(file, output, frames)
+
+
+def encode_picture(file: BinaryIO, output: PictureOutput, frames: Iterable[np.ndarray]) -> None:
+    """Write the frames to an open file, one in memory at a time; for TIFF and animated WebP it must seek and be read.
+
+    Frames are (H, W, C) with the size and channels of `output.info`: uint8 or uint16, or float in [0, 1] (unbounded
+    for float TIFF), which is rounded here, once, half to even. `output.info.frames` are taken. Raises CannotWrite if
+    an encoder gives up.
+    """
+    info = output.info
+    fitted = _fitted(info, frames)
+    if info.format == "PNG":
+        fields = {name: getattr(info, name) for name in ("icc", "exif", "xmp", "comment")}
+        dpi = None if any(kind == b"pHYs" for kind, _ in info.chunks) else info.dpi
+        chunks = [*info.chunks, *png.metadata_chunks(**fields, dpi=dpi)]
+        png.write_png(file, fitted, chunks, info.durations, info.plays)
+    elif info.format == "TIFF":
+        expected = info.width * info.height * info.channels * info.depth // 8 * info.frames
+        fields = {name: getattr(info, name) for name in ("icc", "exif", "xmp", "iptc", "dpi")}
+        tiff.write_tiff(file, fitted, expected_bytes=expected, **fields)
+    elif info.format == "GIF":
+        gif.write_gif(file, fitted, info.durations, info.plays, info.comment)
+    elif info.format == "WEBP" and info.durations:
+        fields = {name: getattr(info, name) for name in ("icc", "exif", "xmp")}
+        webp.write_webp_animation(file, fitted, info.durations, info.plays, **fields, options=_compression(output))
+    elif info.format == "PPM":
+        pnm.write_pnm(file, next(fitted))
+    else:
+        file.write(_through_pillow(output, fitted))
+
+
+def _default(info: PictureInfo, size: tuple[int, int], lossless: bool) -> PictureFormat:
+    own = BY_NAME.get(info.format)
+    if own and info.depth in own.depths and not _obstacle(own, info, size, lossless):
+        return own
+    return BY_NAME["TIFF" if info.depth == 32 else "PNG"]
+
+
+def _obstacle(form: PictureFormat, info: PictureInfo, size: tuple[int, int], lossless: bool) -> str | None:
+    """Why `form` cannot hold the result at all, or None."""
+    if info.has_alpha and not form.alpha:
+        return f"{form.name} cannot hold transparency"
+    if max(size) > form.longest_side:
+        return f"{size[0]}x{size[1]} is too large for {form.name}, which ends at {form.longest_side} pixels a side"
+    if lossless and not form.lossless:
+        return f"{form.name} is never lossless"
+    return None
+
+
+def _advice(info: PictureInfo, size: tuple[int, int], lossless: bool) -> str:
+    able = [BY_NAME[name] for name in ("PNG", "WEBP", "TIFF")]
+    return " or ".join(form.name for form in able if not _obstacle(form, info, size, lossless))
+
+
+def _lost_pixels(form: PictureFormat, info: PictureInfo) -> Iterator[str]:
+    depth = form.widest(info.depth)
+    if info.depth == 32 and depth < 32:
+        yield f"{form.name} holds {depth} bits: float samples are rounded, and clipped to 0..1"
+    elif depth < info.depth:
+        yield f"{form.name} holds {depth} bits: {info.depth}-bit samples are rounded"
+    if form.name == "GIF" and info.format != "GIF":
+        yield "GIF holds 256 colours a frame"
+        if info.has_alpha:
+            yield "GIF holds no partial transparency"
+    if info.frames > 1:
+        kind = "frames" if info.durations else "pages"
+        if not form.many or (form.many == "animation" and not info.durations):
+            yield f"{form.name} holds one picture: the first of {info.frames} {kind} is written"
+        elif form.many == "pages" and info.durations:
+            yield f"{form.name} holds pages, not animations: the times of the frames are lost"
+        elif form.name == "AVIF" and info.plays:
+            yield f"AVIF repeats for ever: {info.plays} plays are not kept"
+        elif form.name == "GIF" and any(duration % 10 for duration in info.durations):
+            yield "GIF counts in 10 ms: times of frames are rounded, their sum is kept"
+
+
+def _lost_metadata(form: PictureFormat, info: PictureInfo) -> Iterator[str]:
+    for name, words in _NAMES.items():
+        if getattr(info, name) and name not in form.keeps:
+            if name == "dpi" and info.dpi and round(info.dpi[0]) in _SCREEN_DPI:
+                continue
+            yield f"{form.name} files are written without {words}"
+    if info.icc and not form.grey and profile_space(info.icc) == "GRAY":
+        yield f"{form.name} is written in colour: the grey colour profile is left out"
+    if "chunks" not in form.keeps:
+        if texts := [data.split(b"\0")[0].decode("latin-1") for kind, data in info.chunks if kind in png.TEXTS]:
+            more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
+            yield f"{form.name} files are written without PNG texts ({', '.join(texts[:3])}{more})"
+        tags = {kind: data for kind, data in info.chunks if kind in png.COLOUR_TAGS}
+        if b"cICP" in tags or (not info.icc and b"sRGB" not in tags and tags.get(b"gAMA", _SRGB_GAMMA) != _SRGB_GAMMA):
+            yield f"{form.name} files are written without PNG colour tags: the picture may look different"
+
+
+def _without_what_is_not_held(form: PictureFormat, info: PictureInfo) -> PictureInfo:
+    info = replace(info, **{name: None for name in _NAMES if name not in form.keeps})
+    if "chunks" not in form.keeps:
+        info = replace(info, chunks=())
+    if info.icc and not form.grey and profile_space(info.icc) == "GRAY":
+        info = replace(info, icc=None)
+    if form.many == "animation" and info.durations:
+        return info
+    return replace(info, durations=(), frames=info.frames if form.many == "pages" else 1)
+
+
+def _signed(form: PictureFormat, info: PictureInfo, made_by: str) -> PictureInfo:
+    """`info` with the software that made the picture: as text of a PNG, in EXIF that is new, or as a comment."""
+    if not made_by:
+        return info
+    if form.name == "PNG":
+        taken = any(kind in png.TEXTS and data.startswith(b"Software\0") for kind, data in info.chunks)
+        text = (b"Processing software" if taken else b"Software") + b"\0" + made_by.encode("latin-1", "replace")
+        return replace(info, chunks=(*info.chunks, (b"tEXt", text)))
+    if "exif" in form.keeps and not info.exif:
+        return replace(info, exif=software_exif(made_by))
+    if "comment" in form.keeps and not info.comment:
+        return replace(info, comment=made_by.encode())
+    return info
+
+
+def _within_markers(info: PictureInfo) -> tuple[PictureInfo, list[str]]:
+    """`info` without what is too long for a marker of a JPEG, and what that was."""
+    room = {
+        "exif": _JPEG_MARKER - 6,
+        "xmp": _JPEG_MARKER - _XMP_HEADING,
+        "iptc": _JPEG_MARKER - 30,
+        "comment": _JPEG_MARKER,
+    }
+    long = [name for name, most in room.items() if len(getattr(info, name) or b"") > most]
+    warnings = [f"its {_NAMES[name]} are too long for JPEG and are left out" for name in long]
+    return replace(info, **dict.fromkeys(long)), warnings
+
+
+def _fitted(info: PictureInfo, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Exactly the frames to write, with the output's depth, and in colour if it cannot be grey."""
+    count = 0
+    for frame in islice(frames, info.frames):
+        count += 1
+        if frame.shape != (info.height, info.width, info.channels):
+            raise ValueError(f"a frame of {frame.shape} where {info.height, info.width, info.channels} was planned")
+        frame = _rounded(frame, info.depth)
+        if info.channels <= 2 and not BY_NAME[info.format].grey:
+            frame = frame[..., [0, 0, 0, 1][: info.channels + 2]]
+        yield np.ascontiguousarray(frame)
+    if count < info.frames:
+        raise ValueError(f"{count} frames where {info.frames} were planned")
+
+
+def _rounded(frame: np.ndarray, depth: int) -> np.ndarray:
+    """Samples as `depth` bits; integers of another depth are scaled, 255 <-> 65535."""
+    if depth == 32:
+        scale = np.float32(1 if frame.dtype.kind == "f" else np.iinfo(frame.dtype).max)
+        return frame.astype(np.float32) / scale
+    if frame.dtype.kind == "f":
+        most = np.float32(2**depth - 1)
+        return np.rint(np.clip(frame, 0, 1) * most).astype(f"u{depth // 8}")
+    if frame.dtype == np.uint8 and depth == 16:
+        return frame * np.uint16(257)
+    if frame.dtype == np.uint16 and depth == 8:
+        return ((frame + np.uint32(128)) // 257).astype(np.uint8)
+    return frame
+
+
+def _through_pillow(output: PictureOutput, frames: Iterator[np.ndarray]) -> memoryview:
+    """The whole file, compressed; in memory because Pillow loses the reason when it meets a full disk itself."""
+    info = output.info
+    reel = _Reel(frames, info.frames)
+    buffer = io.BytesIO()
+    try:
+        reel.save(buffer, info.format, save_all=info.frames > 1, **_options(output))
+    except (OSError, ValueError, RuntimeError) as error:
+        if reel.broken:
+            raise
+        what = f"the {info.format} encoder failed: {error}"
+        raise CannotWrite(what, hint="choose another format with --format, png for example") from error
+    return buffer.getbuffer()
+
+
+def _options(output: PictureOutput) -> dict[str, Any]:
+    """What Pillow is told."""
+    info = output.info
+    held = {"icc_profile": info.icc, "exif": info.exif, "xmp": info.xmp, "dpi": info.dpi, "comment": info.comment}
+    options = {name: value for name, value in held.items() if value} | _compression(output)
+    if info.format == "JPEG":
+        if info.exif:
+            options["exif"] = b"Exif\0\0" + info.exif
+        if info.iptc:
+            options["extra"] = _photoshop_marker(info.iptc)
+    if info.durations:
+        options["duration"] = [round(duration) for duration in info.durations]
+    return options
+
+
+def _compression(output: PictureOutput) -> dict[str, Any]:
+    if output.format == "WEBP" and output.info.lossless:
+        return {"lossless": True, "exact": True}  # exact: colours under transparency too
+    if output.format == "WEBP":
+        return {"quality": output.quality}
+    if output.format == "JPEG":
+        return {"quality": output.quality, "subsampling": 0}
+    if output.format == "AVIF":
+        return {"quality": output.quality, "subsampling": "4:4:4"}
+    return {}
+
+
+def _photoshop_marker(iptc: bytes) -> bytes:
+    """APP13 with the one resource that holds IPTC records."""
+    resource = b"8BIM\x04\x04\0\0" + len(iptc).to_bytes(4, "big") + iptc + bytes(len(iptc) % 2)
+    data = b"Photoshop 3.0\0" + resource
+    return b"\xff\xed" + (len(data) + 2).to_bytes(2, "big") + data
+
+
+class _Reel(Image.Image):
+    """A picture for Pillow's encoders that takes its next frame when they seek to it; lists would hold all of them."""
+
+    def __init__(self, frames: Iterator[np.ndarray], count: int) -> None:
+        super().__init__()
+        self.n_frames = count
+        self.is_animated = count > 1
+        self.broken = False  # the frames failed, not the encoder
+        self._frames = frames
+        self._at = -1
+        self.seek(0)
+
+    def seek(self, frame: int) -> None:
+        if frame <= self._at:  # encoders go back to the start when they are done
+            return
+        if frame >= self.n_frames:
+            raise EOFError
+        self.broken = True
+        samples = next(self._frames)
+        self.broken = False
+        image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
+        self.im, self._mode, self._size = image.im, image.mode, image.size
+        self._at = frame
+
+    def tell(self) -> int:
+        return self._at

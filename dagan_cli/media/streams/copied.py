@@ -1,0 +1,307 @@
+"""What is in a video file beside the main picture, and how it comes along into the new one."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Discard, Disposition, Stream
+from av.subtitles.stream import SubtitleStream
+
+from dagan_cli.media.container import SUFFIXES, open_input
+from dagan_cli.media.streams.sound import SoundTrack, can_be_flac, flac_stream
+from dagan_cli.media.streams.subtitles import ASS_HEADER, READABLE, WRITTEN
+from dagan_cli.media.streams.tags import kept_metadata, lost_marks
+from dagan_cli.media.streams.track import TextTrack, Track
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter  # in PyAV's stub alone
+
+Way = Literal["copied", "converted", "decoded", "cover", "attached", "elsewhere"]
+
+_COVERS = {  # codec: suffix, type
+    "mjpeg": ("jpg", "image/jpeg"),
+    "png": ("png", "image/png"),
+    "gif": ("gif", "image/gif"),
+    "bmp": ("bmp", "image/bmp"),
+    "tiff": ("tiff", "image/tiff"),
+    "webp": ("webp", "image/webp"),
+}
+_LOOK_AHEAD = Fraction(10)  # seconds by which packets of a file may be in disorder
+
+
+class CopiedStreams:
+    """The streams of `donor` that come along into `out`, their packets muxed as the pictures advance.
+
+    Add the streams in order, then call `start` once the header is written, `until` before each picture's packet, and
+    `rest` at the end.
+    """
+
+    def __init__(self, donor: InputContainer, out: OutputContainer) -> None:
+        self.warnings: list[str] = []  # what went wrong with them; complete after `rest`
+        self._donor = donor
+        self._out = out
+        self._tracks: dict[int, Track] = {}  # by the index in the donor
+        self._covers: list[tuple[Stream, bytes]] = []
+        self._shift = Fraction(0)
+        self._end: Fraction | None = None
+        self._waiting: Packet | None = None
+        self._packets: Iterator[Packet] = iter(())
+
+    def add(self, stream: Stream) -> None:
+        """Take along a stream that `sort_streams` keeps, as the container takes it."""
+        form, name = self._out.format.name, name_of(stream)
+        way = way_of(form, self._donor, stream)
+        if way in ("cover", "attached") and stream.type == "video":
+            picture = _only_packet(self._donor, stream)
+            if picture is None:
+                self.warnings.append(f"{name} is damaged: it holds no picture")
+            elif way == "attached":
+                self._attach(stream, picture)
+            else:
+                self._covers.append((self._declared(stream), picture))
+        elif way == "attached":
+            self._declared(stream)  # whose data is in the header
+        elif way == "converted":
+            codec = WRITTEN[form]
+            copy = self._described(_text_stream(self._out, codec, stream), stream)
+            self._tracks[stream.index] = TextTrack(name, stream, copy, self._out, codec_of(stream), codec)
+        elif way == "decoded":
+            copy = self._described(flac_stream(self._out, stream), stream)
+            self._tracks[stream.index] = SoundTrack(name, stream, copy, self._out)
+        elif way == "copied":
+            self._tracks[stream.index] = Track(name, stream, self._declared(stream), self._out)
+
+    def start(self, cut_before: Fraction | None = None, end: Fraction | None = None) -> None:
+        """Begin. Of a part of the donor, second `cut_before` becomes 0; the rest, and from `end` on, is left out."""
+        self._shift = cut_before or Fraction(0)
+        self._end = None if end is None else end - self._shift
+        for copy, picture in self._covers:
+            packet = Packet(picture)
+            packet.stream, packet.pts, packet.dts, packet.is_keyframe = copy, 0, 0, True
+            self._out.mux(packet)
+        bounds = _bounds(self._donor)
+        for track in self._tracks.values():
+            track.start(cut_before, bounds)
+        self._end_tracks()
+        for stream in self._donor.streams:
+            if stream.index not in self._tracks:
+                stream.discard = Discard.all
+        if self._tracks:
+            self._packets = self._read()
+
+    def until(self, time: Fraction) -> None:
+        """Mux what is decoded up to `time` seconds of the new file."""
+        self._mux_up_to(time)
+        for track in self._tracks.values():
+            self._out.mux(list(track.settled(time)))
+
+    def rest(self, end: Fraction | None = None) -> None:
+        """Mux what is left, before `end` seconds of the new file if that is given."""
+        if end is not None:
+            self._end = end
+            self._end_tracks()
+        self._mux_up_to(None if self._end is None else self._end + _LOOK_AHEAD)
+        for track in self._tracks.values():
+            self._out.mux(list(track.finish()))
+            self.warnings += track.warnings()
+
+    def _end_tracks(self) -> None:
+        for track in self._tracks.values():
+            track.end = None if self._end is None else track.ticks(self._end)
+
+    def _mux_up_to(self, time: Fraction | None) -> None:
+        while packet := self._waiting or next(self._packets, None):
+            self._waiting = packet
+            if time is not None and _seconds(packet) - self._shift > time:
+                return
+            self._waiting = None
+            for ready in self._tracks[packet.stream_index].take(packet):
+                self._out.mux(ready)
+
+    def _read(self) -> Iterator[Packet]:
+        wanted = [stream for stream in self._donor.streams if stream.index in self._tracks]
+        try:
+            yield from (packet for packet in self._donor.demux(*wanted) if packet.size)
+        except FFmpegError as error:
+            self.warnings.append(f"the copied streams end early, at damage in the file ({error.strerror})")
+        except IndexError:  # PyAV meets a stream that was not there when it opened the file
+            self.warnings.append("streams that begin in the middle of the file are not kept")
+
+    def _declared(self, stream: Stream) -> Stream:
+        return self._described(_add_like(self._out, stream), stream)
+
+    def _described(self, copy: Stream, stream: Stream) -> Stream:
+        copy.metadata.update(kept_metadata(stream.metadata, self._out.format.name))
+        copy.disposition = stream.disposition
+        if self._out.format.name in ("mp4", "mov"):
+            copy.metadata.pop("timecode", None)  # a track is made of the main picture's alone
+        return copy
+
+    def _attach(self, stream: Stream, picture: bytes) -> None:
+        suffix, mimetype = _COVERS[codec_of(stream)]
+        attachment = self._out.add_attachment(f"cover.{suffix}", mimetype, picture)
+        attachment.metadata.update(kept_metadata(stream.metadata))
+
+
+def sort_streams(
+    donor: InputContainer,
+    main: int,
+    container_format: str,
+    audio: bool,
+    which: Literal["all", "video"] = "all",
+) -> tuple[list[Stream], list[str]]:
+    """The streams beside the pictures (stream `main`) that come along; warnings for what is lost or changed."""
+    kept: list[Stream] = []
+    warnings: list[str] = []
+    for stream in donor.streams if which == "all" else ():
+        if stream.index == main or (stream.type == "audio" and not audio):
+            continue
+        way = way_of(container_format, donor, stream)
+        if way not in (None, "elsewhere"):
+            kept.append(stream)
+        if said := list(_said(way, donor, stream, container_format)):
+            warnings.append(f"{name_of(stream)} {'; '.join(said)}")
+    return kept, warnings
+
+
+def way_of(container_format: str, donor: InputContainer, stream: Stream) -> Way | None:
+    """How a container takes a stream that is not the main picture; None: not at all."""
+    codec = codec_of(stream)
+    if stream.disposition & Disposition.attached_pic:
+        if stream.disposition & Disposition.timed_thumbnails:
+            return None
+        if container_format == "matroska":
+            return "attached" if codec in _COVERS else None
+        is_cover = container_format == "mp4" and codec in ("mjpeg", "png", "bmp")
+        return "cover" if is_cover and can_hold(container_format, stream) else None
+    if stream.type == "attachment":
+        return "attached" if can_hold(container_format, stream) else None
+    if stream.type == "data" and (_is_timecode(stream) or _holds_chapters(stream, donor)):
+        return "elsewhere"
+    if can_hold(container_format, stream):
+        return "copied"
+    if container_format == "matroska" and can_be_flac(stream):  # it has a place for any sound, but PyAV refuses some
+        return "decoded"
+    return "converted" if stream.type == "subtitle" and codec in READABLE else None
+
+
+def can_hold(container_format: str, stream: Stream) -> bool:
+    """Whether a container takes this stream as it is: found out by writing a header to memory."""
+    if not stream.time_base or (container_format, stream.type) == ("webm", "attachment"):  # WebM has none
+        return False
+    holds = False
+    with (
+        suppress(FFmpegError, ValueError),
+        av.open(io.BytesIO(), "w", format=container_format, metadata_errors="surrogateescape") as scratch,
+    ):
+        _add_like(scratch, stream).disposition = stream.disposition
+        scratch.start_encoding()
+        holds = True
+    return holds
+
+
+def chapters_within(
+    chapters: Sequence[Chapter], start: Fraction = Fraction(0), end: Fraction | None = None
+) -> list[Chapter]:
+    """The chapters of a part of a video, `start` to `end` in its seconds, as those of a video that begins with it."""
+    within: list[Chapter] = []
+    for chapter in chapters:
+        if base := chapter["time_base"]:
+            first = max(0, round(chapter["start"] - start / base))
+            last = round((chapter["end"] if end is None else min(chapter["end"], end / base)) - start / base)
+            if first < last:
+                within.append({**chapter, "start": first, "end": last})
+    return within
+
+
+def codec_of(stream: Stream) -> str:
+    """As FFmpeg calls the format, not one of its decoders."""
+    if stream.codec_context:
+        return stream.codec_context.codec.canonical_name
+    return getattr(stream, "name", None) or "unknown"  # a video of no known codec lacks it
+
+
+def name_of(stream: Stream) -> str:
+    """As "stream 3 (subtitle subrip, eng)"."""
+    is_cover = stream.disposition & Disposition.attached_pic
+    words = f"{'cover picture' if is_cover else stream.type} {codec_of(stream)}"
+    language = stream.language if stream.language not in (None, "und") else None
+    return f"stream {stream.index} ({words}, {language})" if language else f"stream {stream.index} ({words})"
+
+
+def _said(way: Way | None, donor: InputContainer, stream: Stream, form: str) -> Iterator[str]:
+    """What is lost or changed of a stream, in words that follow its name."""
+    suffix = SUFFIXES[form]
+    if way is None:
+        takers = (SUFFIXES[other] for other in SUFFIXES if other != form and way_of(other, donor, stream))
+        taker = next(takers, None)
+        yield f"is not kept: {suffix} does not take it, {f'{taker} does' if taker else 'nor do others'}"
+    elif way == "converted":
+        yield f"becomes {WRITTEN[form]}: of its styling only bold, italic and underline are kept"
+    elif way == "decoded":
+        yield f"becomes flac, with nothing more lost: {suffix} does not take it as it is"
+    elif way == "attached" and stream.type == "video" and "filename" not in stream.metadata:
+        yield f"becomes an attached file, as {suffix} keeps cover pictures"
+    elif way == "elsewhere" and _is_timecode(stream) and form not in ("mp4", "mov"):
+        yield f"becomes the tag timecode={stream.metadata['timecode']}"
+    elif way == "copied" and stream.type == "video":
+        yield "is a second picture: it is copied as it is, not upscaled"
+    if way in ("copied", "converted", "decoded"):
+        yield from lost_marks(form, stream)
+
+
+def _add_like(out: OutputContainer, stream: Stream) -> Stream:
+    return out.add_stream_from_template(stream, opaque=True)
+
+
+def _text_stream(out: OutputContainer, codec: str, like: Stream) -> Stream:
+    if codec != "mov_text":
+        return out.add_mux_stream(codec, time_base=like.time_base)
+    stream = out.add_stream("mov_text")
+    assert isinstance(stream, SubtitleStream)
+    stream.codec_context.subtitle_header = ASS_HEADER
+    stream.time_base = like.time_base
+    return stream
+
+
+def _only_packet(donor: InputContainer, stream: Stream) -> bytes | None:
+    """Of a cover picture, read beside the donor, whose place in the file stays as it is."""
+    with open_input(Path(donor.name)) as other:
+        for unread in other.streams:
+            unread.discard = Discard.default if unread.index == stream.index else Discard.all
+        try:
+            return next((bytes(p) for p in islice(other.demux(other.streams[stream.index]), 1) if p.size), None)
+        except FFmpegError:
+            return None
+
+
+def _is_timecode(stream: Stream) -> bool:
+    """A QuickTime track that says what the picture's tag says too; the muxer makes it anew from that."""
+    return stream.type == "data" and stream.name is None and "timecode" in stream.metadata
+
+
+def _holds_chapters(stream: Stream, donor: InputContainer) -> bool:
+    """A QuickTime track of chapter titles, which FFmpeg reads as chapters, and writes anew from them."""
+    return stream.name == "bin_data" and stream.discard == Discard.all and bool(donor.chapters())
+
+
+def _bounds(donor: InputContainer) -> tuple[Fraction, Fraction]:
+    """Seconds outside of which no time is believed: well before and after the file's own."""
+    start, length = (Fraction(value or 0, av.time_base) for value in (donor.start_time, donor.duration))
+    margin = 2 * length + 60 if length > 0 else Fraction(1 << 31)
+    return start - margin, start + margin
+
+
+def _seconds(packet: Packet) -> Fraction:
+    ticks = packet.pts if packet.dts is None else packet.dts
+    return (ticks or 0) * packet.time_base

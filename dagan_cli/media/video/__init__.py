@@ -1,0 +1,1 @@
+"""Video files: decode frames, encode them again."""

@@ -1,0 +1,158 @@
+"""What a video file holds, as far as its headers and its first frame tell."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import cast
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.sidedata.sidedata import SideData
+from av.sidedata.sidedata import Type as SideDataType
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from dagan_cli.media.container import open_input
+from dagan_cli.media.video.frames import has_known_matrix, layout_of
+from dagan_cli.planes import PixelLayout
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """One stream of a file, in words."""
+
+    index: int
+    kind: str  # "video", "audio", "subtitle", "attachment", "data"
+    codec: str
+    language: str | None
+    title: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HdrLight:
+    """Static HDR metadata (SMPTE ST 2086, CTA-861.3)."""
+
+    mastering: tuple[Fraction, ...] | None  # x, y of red, green, blue, white; then lowest and highest cd/m2
+    content: tuple[int, int] | None  # brightest pixel (MaxCLL), brightest frame average (MaxFALL), cd/m2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoInfo:
+    """What a video file holds, as far as its first frame and its headers tell."""
+
+    path: Path
+    stream: int  # index of the video stream that is read
+    width: int  # of the stored picture, before rotation
+    height: int
+    pix_fmt: str  # of the decoded frames, as FFmpeg calls it
+    layout: PixelLayout
+    codec: str
+    sample_aspect_ratio: Fraction | None
+    display_matrix: tuple[int, ...] | None  # nine numbers as in the mp4 header: how players turn the picture
+    rotation: int  # the same in degrees, counter-clockwise; 0 when there is none
+    rate: Fraction  # frames per second; the average where it varies
+    time_base: Fraction  # seconds
+    vfr: bool | None  # whether the time between frames varies; None: too few frames to say
+    stands_still: bool = False  # whether all time stamps are the same, and so say nothing
+    frames: int | None  # estimate from the headers
+    duration: float | None  # seconds, of the file
+    start: Fraction  # where the file's time begins, seconds
+    interlaced: bool
+    hdr: HdrLight | None
+    streams: tuple[StreamInfo, ...]
+    warnings: tuple[str, ...]
+
+
+def describe(path: Path, container: InputContainer, stream: VideoStream, first: av.VideoFrame) -> VideoInfo:
+    layout = layout_of(first, stream.codec_context.name)
+    times = _times(path, container, stream)
+    vfr = _varies(times, stream.time_base)
+    rates = (stream.average_rate, stream.guessed_rate) if vfr else (stream.guessed_rate, stream.average_rate)
+    rate = next((Fraction(rate) for rate in rates if rate), Fraction(25))
+    duration = container.duration / av.time_base if container.duration else None
+    side = {data.type: bytes(data) for data in cast(Iterable[SideData], first.side_data)}
+    matrix, hdr = side.get(SideDataType.DISPLAYMATRIX), _hdr_light(side)
+    warnings = []
+    if not has_known_matrix(layout.tags) and layout.chroma not in ("rgb", "gray"):
+        warnings.append(f"colour matrix {layout.tags.matrix} is not known: the picture is treated as BT.709")
+    if {SideDataType.DYNAMIC_HDR_PLUS, SideDataType.DOVI_METADATA, SideDataType.DOVI_RPU_BUFFER} & side.keys():
+        warnings.append("dynamic HDR metadata (HDR10+ or Dolby Vision) is not kept")
+    if SideDataType.MASTERING_DISPLAY_METADATA in side and not (hdr and hdr.mastering):
+        warnings.append("the mastering display metadata is incomplete or out of range, and not kept")
+    return VideoInfo(
+        path=path,
+        stream=stream.index,
+        width=first.width,
+        height=first.height,
+        pix_fmt=first.format.name,
+        layout=layout,
+        codec=stream.codec_context.name,
+        sample_aspect_ratio=stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or None,
+        display_matrix=struct.unpack("<9i", matrix) if matrix else None,
+        rotation=first.rotation,
+        rate=rate,
+        time_base=Fraction(stream.time_base or first.time_base or 1 / rate),
+        vfr=vfr,
+        stands_still=len(times) > 1 and times[0] == times[-1],
+        frames=stream.frames or (round(duration * rate) if duration else None),
+        duration=duration,
+        start=Fraction(container.start_time or 0, av.time_base),
+        interlaced=first.interlaced_frame,
+        hdr=hdr,
+        streams=tuple(_stream_info(other) for other in container.streams),
+        warnings=tuple(warnings),
+    )
+
+
+def _stream_info(stream: Stream) -> StreamInfo:
+    codec = stream.codec_context.name if stream.codec_context else getattr(stream, "name", None) or "unknown"
+    return StreamInfo(stream.index, stream.type, codec, stream.language, stream.metadata.get("title"))
+
+
+def _hdr_light(side: dict[SideDataType, bytes]) -> HdrLight | None:
+    """Read FFmpeg's AVMasteringDisplayMetadata and AVContentLightMetadata."""
+    mastering, content = None, None
+    if raw := side.get(SideDataType.MASTERING_DISPLAY_METADATA):
+        *numbers, has_primaries, has_luminance = struct.unpack("<22i", raw[:88])
+        if has_primaries and has_luminance and all(numbers[1::2]):
+            mastering = tuple(Fraction(n, d) for n, d in zip(numbers[::2], numbers[1::2], strict=True))
+            *places, low, high = mastering
+            if not all(0 <= place <= 1 for place in places) or not 0 <= low < high <= 10_000:
+                mastering = None
+    if raw := side.get(SideDataType.CONTENT_LIGHT_LEVEL):
+        brightest, average = struct.unpack("<2I", raw[:8])
+        content = (brightest, average)
+    return HdrLight(mastering=mastering, content=content) if mastering or content else None
+
+
+def _times(path: Path, container: InputContainer, stream: VideoStream) -> list[int]:
+    """Times of packets in order: all by the index, else of the first 600."""
+    times = [entry.timestamp for entry in stream.index_entries] if "mp4" in container.format.name else []
+    if len(times) < 2:
+        times = sorted(_first_times(path, stream.index, 600))
+        times = times[: -16 if len(times) == 600 else None]  # some that belong between them may not have come yet
+    return times
+
+
+def _varies(times: list[int], time_base: Fraction | None) -> bool | None:
+    """Whether the time between frames varies by more than rounding."""
+    steps = {b - a for a, b in pairwise(times)}
+    if not steps or not time_base:
+        return None
+    spread = max(steps) - min(steps)
+    return spread > 1 and spread * time_base > Fraction(3, 2000)
+
+
+def _first_times(path: Path, index: int, count: int) -> list[int]:
+    with open_input(path) as container:
+        try:
+            packets = islice(container.demux(container.streams[index]), count)
+            return [packet.pts for packet in packets if packet.pts is not None]
+        except FFmpegError:
+            return []

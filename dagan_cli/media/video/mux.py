@@ -1,0 +1,222 @@
+"""The finished file: encoded pictures and the streams beside them, in one container."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import av
+from av.codec.codec import UnknownCodecError
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from dagan_cli.errors import BadOption
+from dagan_cli.media.container import CONTAINERS, open_input
+from dagan_cli.media.streams.copied import CopiedStreams, can_hold, chapters_within, sort_streams
+from dagan_cli.media.streams.tags import kept_metadata, later_timecode, lost_tags, tag_file
+from dagan_cli.media.video.info import VideoInfo
+from dagan_cli.media.video.preflight import set_up
+from dagan_cli.media.video.recipe import Encoding, Recipe, Size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePlan:
+    """All that decides what the finished file looks like, beside the pictures themselves."""
+
+    form: str  # the container, as FFmpeg calls it
+    source: VideoInfo
+    size: Size
+    recipe: Recipe
+    encoding: Encoding
+    trim: bool  # keep of the other streams only what lies beside the pictures, and begin at time 0
+    made_by: str  # becomes the comment, if the source has none
+    alone: bool  # the source is no file: there are no other streams
+
+    def rehearse(self) -> str:
+        """Declare all streams in memory, so that what does not go together is refused before the work.
+
+        Returns a hash of the encoder's headers: segments of other headers do not go into the same file.
+        Raises BadOption.
+        """
+        with self._declared(io.BytesIO()) as mux:
+            return sha256(mux.video.codec_context.extradata or b"").hexdigest()
+
+    def join(self, part: Path, packets: Iterable[Packet], start: int, end: int) -> tuple[str, ...]:
+        """Write the file: the pictures' packets in the order of decoding, timed in ticks of the source.
+
+        `start` is when the first picture is shown, `end` when the last one ends. Returns what the file does not hold
+        as the source did.
+        """
+        time_base = self.source.time_base
+        shift = start if self.trim else 0
+        span = (start * time_base, end * time_base) if self.trim else ()
+        with self._declared(part, *span) as mux:
+            copies = mux.copies
+            if copies:
+                copies.start(*span)
+            for packet in packets:
+                assert packet.pts is not None
+                assert packet.dts is not None
+                packet.stream, packet.time_base = mux.video, time_base
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                if copies:
+                    copies.until(packet.dts * time_base)
+                mux.out.mux(packet)
+            if copies:
+                copies.rest()
+            return (*mux.dropped, *(copies.warnings if copies else ()))
+
+    @contextmanager
+    def encoder(self) -> Iterator[VideoStream]:
+        """Lend a new encoder just like the finished file's."""
+        with av.open(io.BytesIO(), "w", format=self.form) as nowhere:
+            yield self._add_video(nowhere)
+
+    @contextmanager
+    def _declared(self, place: Path | BinaryIO, *span: Fraction) -> Iterator[_Mux]:
+        donor = nullcontext() if self.alone else open_input(self.source.path)
+        with donor as donor, _open_output(place, self.form, self.source) as out:
+            yield self._declare(out, donor, *span)
+
+    def _declare(self, out: OutputContainer, donor: InputContainer | None, *span: Fraction) -> _Mux:
+        """The pictures' stream among those of the source, in the source's order; chapters of `span`, if it is given."""
+        video, copies, dropped = None, None, []
+        if donor is not None:
+            copies = CopiedStreams(donor, out)
+            kept, dropped = _sorted_streams(donor, self.source, self.form, self.encoding)
+            for stream in donor.streams:
+                if stream.index == self.source.stream:
+                    video = self._add_video(out)
+                    video.metadata.update(kept_metadata(stream.metadata, self.form))
+                    video.disposition = stream.disposition
+                elif stream in kept:
+                    copies.add(stream)
+            dropped += lost_tags(self.form, donor)
+            tag_file(out, donor)
+            out.set_chapters(chapters_within(donor.chapters(), *span))
+        video = video or self._add_video(out)
+        for tags in (out.metadata, video.metadata):
+            if span and "timecode" in tags:
+                tags["timecode"] = later_timecode(tags["timecode"], span[0] - self.source.start, self.source.rate)
+        if self.made_by and "comment" not in map(str.lower, out.metadata):
+            out.metadata["comment"] = self.made_by
+        out.start_encoding()  # opens the encoder, whose headers the container needs; no picture is given to it
+        if unknown := sorted(video.codec_context.options):
+            raise BadOption(f"{self.recipe.codec} has no option {', '.join(unknown)}", hint="check -e and --preset")
+        return _Mux(out, video, copies, dropped)
+
+    def _add_video(self, out: OutputContainer) -> VideoStream:
+        source, recipe = self.source, self.recipe
+        try:
+            video = cast(VideoStream, out.add_stream(recipe.codec, rate=source.rate, options=recipe.options))
+        except ValueError as error:
+            raise BadOption(
+                f"{recipe.codec} cannot be kept in {self.form}", hint="write .mkv, or choose --codec"
+            ) from error
+        context = video.codec_context
+        video.time_base = source.time_base
+        set_up(context, recipe, self.size, source.time_base)
+        if source.sample_aspect_ratio:
+            context.sample_aspect_ratio = source.sample_aspect_ratio
+        if recipe.codec in ("libx265", "hevc_nvenc") and self.form in ("mp4", "mov"):
+            context.codec_tag = "hvc1"  # Apple's players want it
+        if source.display_matrix:
+            across, down = self.size[0] / source.width, self.size[1] / source.height
+            video.set_display_matrix(_grown(source.display_matrix, across, down))
+        return video
+
+
+@dataclass(frozen=True, slots=True)
+class _Mux:
+    """An open container whose streams are all declared."""
+
+    out: OutputContainer
+    video: VideoStream
+    copies: CopiedStreams | None
+    dropped: list[str]
+
+
+def default_suffix(source: VideoInfo, codec: str | None = None) -> str:
+    """The suffix, as ".mp4", of the container to write by default: the source's own, where it is a common one.
+
+    Otherwise the first of those nearest to it that also takes all of its sound and subtitles as they are. A `codec`
+    that the container cannot hold makes it ".mkv".
+    """
+    suffix = _nearest_suffix(source)
+    return suffix if codec is None or _takes(CONTAINERS[suffix], codec) else ".mkv"
+
+
+def foreseen_losses(source: VideoInfo, target: Path, encoding: Encoding) -> list[str]:
+    """What a file of that name will not hold as the source does, beside the picture, as far as headers tell."""
+    form = CONTAINERS.get(target.suffix.lower())
+    if form is None:
+        return []
+    with open_input(source.path) as donor:
+        return [*_sorted_streams(donor, source, form, encoding)[1], *lost_tags(form, donor)]
+
+
+def _sorted_streams(
+    donor: InputContainer, source: VideoInfo, form: str, encoding: Encoding
+) -> tuple[list[Stream], list[str]]:
+    return sort_streams(donor, source.stream, form, encoding.audio == "copy", encoding.streams)
+
+
+def _takes(form: str, codec: str) -> bool:
+    """Whether a container holds what an encoder makes; True for an encoder that is not known, which is told later."""
+    try:
+        with av.open(io.BytesIO(), "w", format=form) as nowhere:
+            nowhere.add_stream(codec)
+    except UnknownCodecError:
+        return True
+    except ValueError:
+        return False
+    return True
+
+
+def _nearest_suffix(source: VideoInfo) -> str:
+    own = source.path.suffix.lower()
+    if own in CONTAINERS:
+        return own
+    near = (".mp4", ".mov", ".mkv") if own in (".3gp", ".3g2", ".qt") else (".mkv", ".mp4", ".mov")
+    with open_input(source.path) as donor:
+        streams = [stream for stream in donor.streams if stream.type in ("audio", "subtitle")]
+        return next((s for s in near if all(can_hold(CONTAINERS[s], stream) for stream in streams)), near[0])
+
+
+@contextmanager
+def _open_output(place: Path | BinaryIO, form: str, source: VideoInfo) -> Iterator[OutputContainer]:
+    """Lend a new container; a file is closed, and so complete, only if nothing goes wrong."""
+    if form in ("mp4", "mov"):
+        options = {"movie_timescale": str(source.time_base.denominator)}  # not rounded to milliseconds
+    else:
+        options = {"avoid_negative_ts": "disabled"}  # else sound that starts before 0 would shift the pictures
+    out = av.open(
+        os.path.abspath(place) if isinstance(place, Path) else place,
+        "w",
+        format=form,
+        container_options=options,
+        metadata_errors="surrogateescape",
+    )
+    try:
+        yield out
+    except BaseException:
+        with suppress(Exception):  # the first error is the one to tell
+            out.close()
+        raise
+    out.close()  # the last bytes are written here: a full disk may show only now
+
+
+def _grown(matrix: tuple[int, ...], across: float, down: float) -> tuple[int, ...]:
+    """A display matrix for a larger picture: only the offset (the seventh and eighth number) counts in pixels."""
+    if matrix[0] == 0 == matrix[4]:  # turned by 90 degrees: across the screen is down the stored picture
+        across, down = down, across
+    return (*matrix[:6], round(matrix[6] * across), round(matrix[7] * down), matrix[8])

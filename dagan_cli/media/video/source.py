@@ -1,0 +1,235 @@
+"""Video in: what a file holds, and its frames with their times. Writing is `video_writer`, both by PyAV alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from dagan_cli.errors import BadInput
+from dagan_cli.media.container import ADVICE, open_input
+from dagan_cli.media.video.decode import Decoding
+from dagan_cli.media.video.deinterlace import Deinterlacer
+from dagan_cli.media.video.frames import layout_of, planes_of
+from dagan_cli.media.video.info import describe
+from dagan_cli.planes import PixelLayout
+
+Deinterlace = Literal["auto", "off", "on"]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One decoded picture and its time."""
+
+    planes: tuple[np.ndarray, ...]  # as `PixelLayout` says; perhaps views of the decoder's memory: not to be changed
+    pts: int  # when it is shown, in ticks of `time_base`
+    time_base: Fraction  # seconds
+    duration: int  # ticks
+    layout: PixelLayout  # of these planes; it and their size differ from `VideoInfo` where the stream changes
+
+
+@contextmanager
+def open_video(path: Path, deinterlace: Deinterlace = "auto") -> Iterator[VideoSource]:
+    """Open a video file and decode its first frame, which settles what `info` says.
+
+    Raises BadInput for what cannot be read, holds no video, or holds none that can be decoded.
+    """
+    with open_input(path) as container:
+        yield VideoSource(path, container, _main_video(container, path), deinterlace)
+
+
+class VideoSource:
+    """An open video; its frames can be read once. The counts below are of what `frames` has read so far."""
+
+    def __init__(self, path: Path, container: InputContainer, stream: VideoStream, deinterlace: Deinterlace) -> None:
+        self.repaired_times = 0  # time stamps that were missing or did not increase
+        self._decoding = Decoding(container, stream)
+        self._deinterlace = deinterlace
+        self._left_interlaced = 0  # frames that bwdif does not take
+        self._changes: Counter[str] = Counter()  # how frames differ from the first one
+        self._end = Fraction(0)  # when the last frame ends, seconds
+        pictures = self._decoding.pictures()
+        first = next(pictures, None)
+        if first is None:
+            raise BadInput(f"no frame of {path} can be decoded", hint=ADVICE)
+        self._pictures = chain([first], pictures)
+        self._promised = stream.frames if "mp4" in container.format.name else 0  # elsewhere that is no promise
+        self.info = describe(path, container, stream, first)
+
+    @property
+    def decoded(self) -> int:
+        """Frames that came out of the decoder."""
+        return self._decoding.decoded
+
+    @property
+    def damaged_packets(self) -> int:
+        """Packets that no frame could be made of."""
+        return self._decoding.damaged_packets
+
+    def frames(
+        self, *, start: float | None = None, end: float | None = None, limit: int | None = None
+    ) -> Iterator[Frame]:
+        """Yield the frames in the order they are shown, one in memory at a time; times strictly increase.
+
+        `start` (first shown at or after) and `end` (shown before) are seconds from the start of the file; `limit` is
+        a number of frames. The file is decoded from its beginning in any case, so that no frame is missed.
+        Where the stream changes its size, format or colours, so do the frames, but all have alpha or none has.
+        """
+        first, last = (None if t is None else self.info.start + Fraction(str(t)) for t in (start, end))  # 0.2 is 1/5
+        given = 0
+        for frame in self._timed(self._whole(self._pictures)):
+            time = frame.pts * frame.time_base
+            if last is not None and time >= last:
+                return
+            if first is None or time >= first:
+                yield frame
+                given += 1
+                if given == limit:
+                    return
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know of the reading, so far."""
+        counts = (
+            *((count, f"frames are {what}") for what, count in self._changes.items()),
+            (self._left_interlaced, f"frames stay interlaced: bwdif does not take {self.info.pix_fmt} of this size"),
+            (self._decoding.concealed, "damaged frames were decoded as well as could be"),
+            (self.repaired_times, "time stamps were missing or did not increase, and were set anew"),
+        )
+        said = tuple(f"{count} {what}" for count, what in counts if count)
+        unread = ("transparency is not read",) if self._decoding.lacks_alpha else ()
+        return self.info.warnings + unread + self._interlacing() + said
+
+    @property
+    def shortfall(self) -> str | None:
+        """Why the file, read to its end, gave less than it should hold; None if it gave all, or was not read so far."""
+        seen = self._decoding
+        if not seen.is_complete:
+            return None
+        if seen.damaged_packets:
+            return f"{seen.damaged_packets} damaged packets could not be decoded"
+        if self._promised:
+            promised = self._promised - seen.hidden_packets
+            return f"the file promises {promised} frames but gave {seen.decoded}" if promised > seen.decoded else None
+        if not self.info.duration:
+            return None
+        enough = self.info.duration - max(0.5, 0.01 * self.info.duration)
+        if self._end >= enough or _last_packet_end(self.info.path, self._end) >= enough:
+            return None  # all there, or only outlasted by the sound
+        return f"the file promises {self.info.duration:.1f} s but ends after {float(self._end):.1f} s"
+
+    def _interlacing(self) -> tuple[str, ...]:
+        """The notice that there are interlaced pictures, and what becomes of them."""
+        count = self._decoding.interlaced - self._left_interlaced
+        if count <= 0 or self._deinterlace == "on":
+            return ()
+        what = "the picture is interlaced" if self.info.interlaced else f"{count} frames on the way are interlaced"
+        if self._deinterlace == "off":
+            return (f"{what} and left so, which the new file cannot say",)
+        return (f"{what}: made whole with bwdif (--deinterlace off leaves it)",)
+
+    def _whole(self, pictures: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, PixelLayout]]:
+        """Pictures and what their planes mean; from the first interlaced one on, all go through a deinterlacer."""
+        kind, layout, bwdif = None, self.info.layout, None
+        for picture in pictures:
+            if _kind(picture) != kind:
+                if bwdif is not None:
+                    yield from ((whole, layout) for whole in bwdif.rest())
+                kind, layout, bwdif = _kind(picture), self._layout(picture), None
+            self._changes.update(self._differences(picture, layout))
+            everything = self._deinterlace == "on"
+            if bwdif is None and (everything or (self._deinterlace == "auto" and picture.interlaced_frame)):
+                bwdif = Deinterlacer.starting(picture, everything=everything)
+                self._left_interlaced += bwdif is None
+            if bwdif is None:
+                yield picture, layout
+            else:
+                yield from ((whole, layout) for whole in bwdif.take(picture))
+        if bwdif is not None:
+            yield from ((whole, layout) for whole in bwdif.rest())
+
+    def _layout(self, picture: av.VideoFrame) -> PixelLayout:
+        layout = layout_of(picture, self.info.codec)
+        return self.info.layout if layout == self.info.layout else layout
+
+    def _differences(self, picture: av.VideoFrame, layout: PixelLayout) -> Iterator[str]:
+        """How a picture differs from the first one, in words."""
+        info, first = self.info, self.info.layout
+        if (picture.width, picture.height) != (info.width, info.height):
+            size = f"{picture.width}x{picture.height} instead of {info.width}x{info.height}"
+            yield f"{size}: scaled to the size of the first"
+        if layout is first:
+            return
+        if picture.format.name != info.pix_fmt:
+            yield f"{picture.format.name} instead of {info.pix_fmt}: written as the first"
+        if (layout.matrix, layout.full_range) != (first.matrix, first.full_range) and layout.chroma == first.chroma:
+            yield "of another colour matrix or range than the first: converted"
+        if (layout.tags.primaries, layout.tags.transfer) != (first.tags.primaries, first.tags.transfer):
+            yield "of other primaries or another transfer than the first: not converted"
+
+    def _timed(self, pictures: Iterator[tuple[av.VideoFrame, PixelLayout]]) -> Iterator[Frame]:
+        """Frames with times that are there and increase; the mended ones are counted."""
+        info, last = self.info, None
+        step = max(1, round(1 / (info.rate * info.time_base)))  # ticks between frames, where nothing is said
+        duration = step
+        for picture, layout in pictures:
+            ratio = picture.time_base / info.time_base if picture.time_base else Fraction(1)
+            pts = None if picture.pts is None or info.stands_still else round(picture.pts * ratio)
+            if pts is None or (last is not None and pts <= last):
+                self.repaired_times += 1
+                pts = last + (1 if pts is not None else duration) if last is not None else 0
+            duration = round(picture.duration * ratio) if picture.duration else step
+            last = pts
+            self._end = (pts + duration) * info.time_base - info.start
+            planes = planes_of(picture, layout)
+            if layout.alpha != info.layout.alpha:
+                planes, layout = _with_alpha(planes, layout, info.layout.alpha)
+            yield Frame(planes, pts, info.time_base, duration, layout)
+
+
+def _kind(picture: av.VideoFrame) -> tuple[object, ...]:
+    """All that the layout follows from."""
+    tags = picture.color_range, picture.colorspace, picture.color_primaries, picture.color_trc
+    return picture.width, picture.height, picture.format.name, tags
+
+
+def _with_alpha(
+    planes: tuple[np.ndarray, ...], layout: PixelLayout, wanted: bool
+) -> tuple[tuple[np.ndarray, ...], PixelLayout]:
+    """A frame given an opaque alpha plane, or without the one it has."""
+    alpha = (np.full_like(planes[0], 2**layout.depth - 1),) if wanted else ()
+    return planes[: layout.planes - layout.alpha] + alpha, replace(layout, alpha=wanted)
+
+
+def _main_video(container: InputContainer, path: Path) -> VideoStream:
+    for stream in container.streams.video:
+        if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic:
+            return stream
+    raise BadInput(f"{path} holds no video that can be decoded", hint="is it a sound file, or only a cover picture?")
+
+
+def _last_packet_end(path: Path, near: Fraction) -> float:
+    """When the last packet of any stream ends, in seconds from the start of the file, looked for from `near` on."""
+    end = 0.0
+    with open_input(path) as container:
+        origin = container.start_time or 0
+        try:
+            container.seek(origin + int(near * av.time_base))
+            for packet in container.demux():
+                if packet.pts is not None and packet.time_base:
+                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        except FFmpegError:
+            pass  # what was seen before the damage counts
+    return end - origin / av.time_base

@@ -1,0 +1,1 @@
+"""YUV4MPEG2 on pipes: frames from other programs, and for them."""

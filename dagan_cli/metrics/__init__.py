@@ -1,0 +1,1 @@
+"""Measures of image quality: PSNR, SSIM, LPIPS."""

@@ -1,0 +1,1 @@
+"""The use case: inputs through a network into outputs."""

@@ -1,0 +1,135 @@
+"""What upscaling an input would take, without doing it: pictures, tiles, memory, disk and time."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+from dagan_cli.media import images
+from dagan_cli.media.find import Source
+from dagan_cli.media.video.info import VideoInfo
+from dagan_cli.media.video.mux import foreseen_losses
+from dagan_cli.media.video.recipe import plan
+from dagan_cli.media.video.source import open_video
+from dagan_cli.planes import HALVINGS
+from dagan_cli.upscale.events import Forecast, Item
+from dagan_cli.upscale.request import Request
+from dagan_cli.upscale.work import Engines
+from dagan_cli.upscaler import Upscaler
+
+_QUICK = 1.0  # seconds: what takes less is timed twice, the first time being slow
+_LOSSLESS = {"ffv1": 0.5, "prores_ks": 0.25}  # bytes written / bytes of raw planes, roughly
+_LOSSY = 0.02  # the same at CRF 17: 0.008 to 0.03 on enlarged film
+_PICTURE = {".png": 0.6, ".tif": 0.6, ".tiff": 0.6, ".bmp": 1.0, ".webp": 0.1, ".jpg": 0.2, ".jpeg": 0.2, ".avif": 0.1}
+
+
+class Forecaster:
+    """Opens inputs, computes one tile for each model and size of tile, and writes nothing."""
+
+    def __init__(self, request: Request, engines: Engines) -> None:
+        self._request = request
+        self._upscalers = engines
+        self._paces: dict[tuple[str, int], float] = {}  # seconds an input pixel, by model and pixels of the tile
+
+    def look_at(self, source: Source, target: Path) -> Item:
+        """The item that `source` would become. Raises BadInput, BadOption, BadModel as upscaling it would."""
+        return self._picture(source.path, target) if source.kind == "picture" else self._video(source.path, target)
+
+    def _picture(self, path: Path, target: Path) -> Item:
+        request = self._request
+        with images.open_picture(path) as picture:
+            info = picture.info
+        size = request.goal.size_for(info.width, info.height)
+        upscaler = self._upscalers.for_factor(request.goal.factor_for(info.width, info.height))
+        output = images.plan_output(
+            info, target, size, format=request.format, quality=request.quality, lossless=request.lossless, made_by=""
+        )
+        raw = size[0] * size[1] * output.info.channels * (1 if output.info.depth == 8 else 2) * info.frames
+        disk = raw * _PICTURE.get(target.suffix.lower(), 0.6)
+        warnings = (*info.warnings, *output.warnings)
+        return self._item(path, target, upscaler, (info.width, info.height), size, info.frames, disk, warnings)
+
+    def _video(self, path: Path, target: Path) -> Item:
+        request = self._request
+        with open_video(path, request.deinterlace) as source:
+            info, warnings = source.info, source.warnings
+        size = request.goal.size_for(info.width, info.height, even=True)
+        upscaler = self._upscalers.for_factor(request.goal.factor_for(info.width, info.height), video=True)
+        recipe = plan(info, size, request.encoding, target.suffix.lower())
+        frames = _frames_asked_for(info, request)
+        layout = recipe.layout
+        chroma = 0 if layout.chroma == "gray" else 2 / 2 ** sum(HALVINGS[layout.chroma])
+        raw = size[0] * size[1] * (1 + chroma + layout.alpha) * (1 if layout.depth == 8 else 2) * (frames or 0)
+        written = raw * _LOSSLESS.get(recipe.codec, _LOSSY) + path.stat().st_size  # with sound and all
+        warnings = (*warnings, *recipe.warnings, *foreseen_losses(info, target, request.encoding))
+        if frames is None:
+            warnings = (*warnings, "the number of frames is not known: time and disk are for none")
+        return self._item(path, target, upscaler, (info.width, info.height), size, frames, 2 * written, warnings)
+
+    def _item(
+        self,
+        path: Path,
+        target: Path,
+        upscaler: Upscaler,
+        in_size: tuple[int, int],
+        size: tuple[int, int],
+        frames: int | None,
+        disk: float,
+        warnings: tuple[str, ...],
+    ) -> Item:
+        width, height = in_size
+        tiles = upscaler.engine.plan(height, width)
+        seconds = self._pace(upscaler, *tiles.sides) * tiles.area * tiles.count * (frames or 0)
+        result = size[0] * size[1] * 3 * 4 * 2  # the enlarged picture in fp32, and as it is converted
+        free = shutil.disk_usage(next(folder for folder in target.absolute().parents if folder.is_dir())).free
+        if disk > free:
+            warnings = (*warnings, f"about {disk / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB free")
+        return Item(
+            input=path,
+            output=target,
+            status="planned",
+            frames=frames or 0,
+            in_size=in_size,
+            out_size=size,
+            warnings=warnings,
+            forecast=Forecast(
+                model=upscaler.name,
+                tile=(tiles.sides[1], tiles.sides[0]),
+                tiles=tiles.count,
+                memory=(0 if upscaler.is_baseline else upscaler.engine.tile_bytes(height, width)) + result,
+                disk=round(disk),
+                seconds=seconds,
+            ),
+        )
+
+    def _pace(self, upscaler: Upscaler, height: int, width: int) -> float:
+        """Seconds that an input pixel takes in a tile of that size; measured once for tiles of as many pixels."""
+        key = upscaler.name, height * width
+        if key not in self._paces:
+            tile = torch.zeros(1, 3, height, width)
+            factor = self._request.goal.factor_for(width, height) if upscaler.is_baseline else upscaler.scale
+            seconds = _timed(lambda: upscaler.upscale_to(tile, factor))
+            if seconds < _QUICK:
+                seconds = _timed(lambda: upscaler.upscale_to(tile, factor))
+            self._paces[key] = seconds / (height * width)
+        return self._paces[key]
+
+
+def _frames_asked_for(info: VideoInfo, request: Request) -> int | None:
+    """How many frames a request takes of a video, as far as its headers tell."""
+    total, part = info.frames, request.part
+    if total is not None and (part.start is not None or part.end is not None):
+        length = total / info.rate
+        first, last = part.start or 0, float(length) if part.end is None else part.end
+        total = max(0, round((min(last, float(length)) - first) * info.rate))
+    return total if part.frames is None else part.frames if total is None else min(total, part.frames)
+
+
+def _timed(run: Callable[[], object]) -> float:
+    start = perf_counter()
+    run()
+    return perf_counter() - start

@@ -1,0 +1,71 @@
+"""One picture, still or animated, through a network into a file or to stdout."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from dagan_cli.atomic import cannot_write
+from dagan_cli.media import images
+from dagan_cli.upscale.events import STDOUT, Advance, Item
+from dagan_cli.upscale.samples import through
+from dagan_cli.upscale.work import Work
+
+
+def upscale_picture(path: Path, target: Path, work: Work) -> Item:
+    request = work.request
+    with images.open_picture(work.piped if isinstance(work.piped, bytes) else path) as picture:
+        info = picture.info
+        size = request.goal.size_for(info.width, info.height)
+        upscaler = work.engines.for_factor(request.goal.factor_for(info.width, info.height))
+        to_stdout = target == STDOUT
+        output = images.plan_output(
+            info,
+            None if to_stdout else target,
+            size,
+            format=request.format or ("png" if to_stdout else None),
+            quality=request.quality,
+            lossless=request.lossless,
+            made_by=upscaler.signature,
+        )
+        noticed = len(upscaler.notices)
+
+        def enlarged(frames: Tensor) -> Tensor:
+            return work.watch(upscaler, frames, size, "tiles" if info.frames == 1 else None)
+
+        def results() -> Iterator[np.ndarray]:
+            for index, pixels in enumerate(picture.frames):
+                yield through(pixels, enlarged, mixes=upscaler.name != "nearest")
+                if info.frames > 1:
+                    work.tell(Advance(index + 1, info.frames, "frames"))
+
+        if to_stdout:
+            _write_to_stdout(output, results())
+        else:
+            images.write_picture(target, output, results())
+    return Item(
+        input=path,
+        output=target,
+        status="done",
+        frames=output.info.frames,
+        in_size=(info.width, info.height),
+        out_size=size,
+        warnings=(*info.warnings, *output.warnings, *upscaler.notices[noticed:]),
+    )
+
+
+def _write_to_stdout(output: images.PictureOutput, frames: Iterator[np.ndarray]) -> None:
+    buffer = io.BytesIO()  # whole first: some formats go back and forth
+    images.encode_picture(buffer, output, frames)
+    left = buffer.getbuffer()
+    try:
+        while left:
+            left = left[os.write(sys.stdout.fileno(), left) :]
+    except OSError as error:
+        raise cannot_write(Path("stdout"), error) from error

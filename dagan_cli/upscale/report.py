@@ -1,0 +1,57 @@
+"""The machine-readable account of a run: one JSON document, written even when the run fails or is stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dagan_cli.atomic import whole_or_absent
+from dagan_cli.errors import BadInput, NoInput
+from dagan_cli.upscale.events import Item
+from dagan_cli.version import __version__
+
+if TYPE_CHECKING:
+    from dagan_cli.upscaler import Upscaler
+
+
+def build_report(items: list[Item], used: list[Upscaler], seconds: float) -> dict[str, Any]:
+    """Items, totals, and what made them; `model` is the first one used, `models` all of them."""
+    keys = ("name", "sha256", "scale", "order", "detail", "window")
+    models = [{key: getattr(upscaler, key) for key in keys} for upscaler in used]
+    pixels = sum(
+        i.frames * i.out_size[0] * i.out_size[1] for i in items if i.out_size and i.status in ("done", "partial")
+    )
+    counts = {status: sum(i.status == status for i in items) for status in ("done", "skipped", "failed", "partial")}
+    return {
+        "dagan": __version__,
+        "model": models[0] if models else None,
+        "models": models,
+        "device": str(used[0].choice.device) if used else None,
+        "precision": str(used[0].choice.dtype).removeprefix("torch.") if used else None,
+        "items": [item.to_json() for item in items],
+        "totals": counts
+        | {
+            "frames": sum(item.frames for item in items),
+            "megapixels": round(pixels / 1e6, 3),
+            "seconds": round(seconds, 3),
+        },
+    }
+
+
+def write_report(path: Path, report: dict[str, Any]) -> None:
+    """Raises CannotWrite."""
+    with whole_or_absent(path) as part:
+        part.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def exit_code(items: list[Item]) -> int:
+    """0 all done; 1 some failed; where nothing was done for one and the same reason, the code of that reason."""
+    if all(item.status in ("done", "skipped", "planned") for item in items):
+        return 0
+    if any(item.status != "failed" for item in items):
+        return 1
+    codes = {item.exit_code for item in items}
+    if codes == {BadInput.exit_code}:
+        return NoInput.exit_code
+    return codes.pop() if len(codes) == 1 else 1

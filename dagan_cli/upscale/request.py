@@ -1,0 +1,122 @@
+"""One request to `dagan upscale`, as frozen values with units, checked when they are built."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from dagan_cli.errors import BadOption
+
+if TYPE_CHECKING:  # their modules import torch and av, which --help must not wait for
+    from dagan_cli.engine.options import EngineOptions
+    from dagan_cli.media.video.recipe import Encoding
+    from dagan_cli.media.video.source import Deinterlace
+    from dagan_cli.upscaler import ModelChoice
+
+_NAMED_SIZES = {"720p": 720, "1080p": 1080, "1440p": 1440, "4k": 2160, "8k": 4320}
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """The size of the result: a factor, a box to fit into, or a height. Raises BadOption for nonsense."""
+
+    factor: float | None = None
+    box: tuple[int, int] | None = None  # (width, height), pixels
+    height: int | None = None  # pixels
+    name: str = ""  # as the user wrote it, for file names: "x4", "1080p", "1920x1080"
+
+    @classmethod
+    def of(cls, scale: float | None, size: str | None) -> Goal:
+        """From --scale and --size, of which at most one may be given; a factor of 4 by default."""
+        if size is None:
+            factor = 4.0 if scale is None else scale
+            if not (isfinite(factor) and 0 < factor <= 64):
+                raise BadOption(
+                    f"--scale {factor:g} is out of range", hint="use a factor above 0 and up to 64, such as -s 2"
+                )
+            return cls(factor=factor, name=f"x{factor:g}")
+        if scale is not None:
+            raise BadOption("both --scale and --size were given", hint="give one of them")
+        word = size.lower()
+        if word in _NAMED_SIZES or re.fullmatch(r"\d{2,5}p", word):
+            return cls(height=_NAMED_SIZES.get(word) or int(word[:-1]), name=word)
+        if found := re.fullmatch(r"(\d{1,6})x(\d{1,6})", word):
+            width, height = int(found[1]), int(found[2])
+            if min(width, height) > 0:
+                return cls(box=(width, height), name=word)
+        raise BadOption(f"invalid --size {size!r}", hint=f"use WxH, or one of {', '.join(_NAMED_SIZES)}")
+
+    def factor_for(self, width: int, height: int) -> float:
+        """The factor that reaches this goal from a picture of that size."""
+        if self.factor is not None:
+            return self.factor
+        if self.height is not None:
+            return self.height / height
+        assert self.box is not None
+        return min(self.box[0] / width, self.box[1] / height)
+
+    def size_for(self, width: int, height: int, even: bool = False) -> tuple[int, int]:
+        """(width, height) of the result; `even` sides for video, where a box or height leaves the choice."""
+        factor = self.factor_for(width, height)
+        step = 2 if even and self.factor is None else 1
+        w, h = (max(step, step * int(side * factor / step + 0.5)) for side in (width, height))
+        if self.box is not None:  # rounding must not leave it
+            w, h = (max(step, min(side, most // step * step)) for side, most in zip((w, h), self.box, strict=True))
+        return w, h
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The part of a video that is upscaled. Raises BadOption for values out of range."""
+
+    start: float | None = None  # seconds from the start of the file
+    end: float | None = None
+    frames: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, seconds in (("start", self.start), ("end", self.end)):
+            if seconds is not None and not 0 <= seconds < 1e9:
+                raise BadOption(f"--{name} {seconds:g} is out of range", hint="use seconds from 0 up, such as 12.5")
+        if self.end is not None and self.end <= (self.start or 0):
+            raise BadOption("--end is not after --start", hint="use a later --end")
+
+    @property
+    def is_whole(self) -> bool:
+        return self == Part()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One run of `dagan upscale`."""
+
+    inputs: tuple[str, ...]
+    output: str | None
+    goal: Goal
+    model: ModelChoice
+    engine: EngineOptions
+    recursive: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    overwrite: bool = False
+    format: str | None = None  # of pictures
+    quality: int = 95
+    lossless: bool = False
+    encoding: Encoding  # of videos
+    part: Part = field(default_factory=lambda: Part())  # of videos
+    deinterlace: Deinterlace = "auto"
+    dry_run: bool = False  # only say what would be done
+    resume: bool = True  # go on with a video where an earlier run stopped
+    reuse: bool = True  # results of frames and tiles of a video that are as they were in the frame before
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quality <= 100:
+            raise BadOption(
+                f"--quality {self.quality} is out of range", hint="use 1 to 100; at 95 hardly any loss is visible"
+            )
+        if self.encoding.crf is not None and not 0 <= self.encoding.crf <= 63:
+            raise BadOption(
+                f"--crf {self.encoding.crf:g} is out of range",
+                hint="use 0 to 51, or to 63 for AV1 and VP9; lower is better",
+            )

@@ -1,0 +1,99 @@
+"""Arrays as pictures hold them <-> tensors as the network takes them: grey, alpha, 8 and 16 bit, float."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_ROWS = 256  # converted at once, so that a large result is not held twice as floats
+
+
+def through(pixels: np.ndarray, upscale: Callable[[Tensor], Tensor], *, mixes: bool = True) -> np.ndarray:
+    """Upscale (H, W, C) uint8, uint16 or float32, C = 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA -> (sH, sW, C), same type.
+
+    `upscale` maps (1, 3, H, W), uint8 or float in [0, 1], to (1, 3, sH, sW) float. Alpha goes through the network as a
+    grey picture of its own, unless it is the same everywhere; colour under alpha 0 is taken from its neighbours first.
+    Float samples above 1 are scaled into [0, 1] on the way. If `upscale` never mixes pixels, hidden colour stays too.
+    """
+    channels = pixels.shape[2]
+    has_alpha = channels in (2, 4)
+    colour = pixels[..., : channels - has_alpha]
+    alpha = pixels[..., -1:] if has_alpha else None
+    if alpha is not None and mixes:
+        colour = bleed(colour, alpha)
+    peak = _peak(pixels)
+    big = upscale(_as_frames(colour, peak))
+    out = np.empty((*big.shape[-2:], channels), pixels.dtype)
+    _write(out[..., : channels - has_alpha], big, peak)
+    del big
+    if alpha is not None:
+        flat = alpha.flat[0]
+        if (alpha == flat).all():
+            out[..., -1] = flat
+        else:
+            _write(out[..., -1:], upscale(_as_frames(alpha, peak)), peak)
+    return out
+
+
+def _peak(pixels: np.ndarray) -> float:
+    if np.issubdtype(pixels.dtype, np.integer):
+        return float(np.iinfo(pixels.dtype).max)
+    return max(1.0, float(pixels.max()))
+
+
+def _as_frames(pixels: np.ndarray, peak: float) -> Tensor:
+    """(H, W, 1 or 3) -> (1, 3, H, W): uint8 as it is, the rest as float32 in [0, 1]."""
+    if pixels.dtype == np.uint16:
+        pixels = pixels.astype(np.float32)
+    x = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(2, 0, 1)[None]
+    x = x if x.dtype == torch.uint8 else x.float() / peak
+    return x.expand(1, 3, *x.shape[-2:])
+
+
+def _write(out: np.ndarray, big: Tensor, peak: float) -> None:
+    """(1, 3, H, W) -> (H, W, 1 or 3): scaled, and for integers clamped and rounded half to even."""
+    for top in range(0, len(out), _ROWS):
+        band = big[0, :, top : top + _ROWS]
+        if out.shape[2] == 1:  # the mean of three equal float32 values is exact only in float64
+            band = band.mean(0, keepdim=True, dtype=torch.float64)
+        band = band.permute(1, 2, 0).to(torch.float32 if out.shape[2] == 3 else torch.float64) * peak
+        if np.issubdtype(out.dtype, np.integer):
+            band = band.clamp_(0, peak).round_()
+        out[top : top + _ROWS] = band.numpy()
+
+
+def bleed(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Fill the colour of fully transparent pixels from their nearest visible neighbours.
+
+    colour (H, W, C), alpha (H, W) or (H, W, 1) of any scale  ->  (H, W, C) as `colour`. Visible pixels are untouched;
+    a picture with nothing visible is returned as it is. Without this an upscaler drags the arbitrary colour that files
+    keep under alpha 0, often black, into the edge: a dark fringe. Pull-push over a pyramid of halves, linear time.
+    """
+    weight = alpha.reshape(*alpha.shape[:2], 1).astype(np.float32)
+    if weight.all() or not weight.any():
+        return colour
+    filled = _fill(colour.astype(np.float32), weight)
+    if np.issubdtype(colour.dtype, np.integer):
+        filled = np.rint(filled)
+    return np.where(weight > 0, colour, filled.astype(colour.dtype))
+
+
+def _fill(colour: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """(H, W, C) with the pixels of weight 0 taken from the same picture at half the size, which fills itself first."""
+    if weight.all():
+        return colour
+    total = _sums_of_four(weight)
+    mean = _sums_of_four(colour * weight) / np.maximum(total, np.finfo(np.float32).tiny)
+    height, width = weight.shape[:2]
+    coarse = _fill(mean, total).repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
+    return np.where(weight > 0, colour, coarse)
+
+
+def _sums_of_four(x: np.ndarray) -> np.ndarray:
+    """(H, W, C)  ->  (ceil(H / 2), ceil(W / 2), C): sums over squares of 2 x 2, with nothing beyond the edge."""
+    height, width, _ = x.shape
+    x = np.pad(x, ((0, height % 2), (0, width % 2), (0, 0)))
+    return x[0::2, 0::2] + x[1::2, 0::2] + x[0::2, 1::2] + x[1::2, 1::2]

@@ -1,0 +1,160 @@
+"""One video through a network: decoding, the network and encoding overlap, and no picture is computed twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from dagan_cli.engine.reuse import History
+from dagan_cli.media.video.source import Frame, open_video
+from dagan_cli.media.video.writer import SEGMENT, create_video
+from dagan_cli.media.y4m.reader import Y4mSource
+from dagan_cli.media.y4m.writer import create_y4m
+from dagan_cli.planes import PixelLayout
+from dagan_cli.prefetch import prefetch
+from dagan_cli.upscale.events import STDOUT, Advance, Item
+from dagan_cli.upscale.frames import through, to_planes, to_rgb
+from dagan_cli.upscale.work import Work
+from dagan_cli.upscaler import Upscaler
+
+AHEAD = 2  # frames, or batches of them, in each queue between the stages
+SLOW_SEGMENT = 48  # frames encoded together where a network runs on a CPU: what a kill may cost
+
+Pictures = list[tuple[list[np.ndarray], int, int]]  # planes, time stamp, duration; ticks of the source
+
+
+def upscale_video(path: Path, target: Path, work: Work) -> Item:
+    """Decoding and the network run in threads of their own, each a little ahead of the next stage."""
+    request = work.request
+    part = request.part
+    trim = not part.is_whole
+    piped = work.piped if isinstance(work.piped, Y4mSource) else None
+    with ExitStack() as stack:
+        source = piped or stack.enter_context(open_video(path, request.deinterlace))
+        info = source.info
+        size = request.goal.size_for(info.width, info.height, even=True)
+        upscaler = work.engines.for_factor(request.goal.factor_for(info.width, info.height), video=True)
+        noticed = len(upscaler.notices)
+        settings = {
+            "model": upscaler.signature,
+            "--window": upscaler.window,
+            "part": [part.start, part.end, part.frames],
+            "--deinterlace": request.deinterlace,
+        }
+        slow = upscaler.choice.device.type == "cpu" and not upscaler.is_baseline
+        if target == STDOUT:
+            stdout = stack.enter_context(open(1, "wb", buffering=0, closefd=False))
+            output = create_y4m(stdout, info, size)
+        else:
+            output = create_video(
+                target,
+                info,
+                size,
+                request.encoding,
+                trim=trim,
+                made_by=upscaler.signature,
+                alone=piped is not None,
+                resume=settings if request.resume and piped is None else None,
+                segment=SLOW_SEGMENT if slow else SEGMENT,
+            )
+        with output as writer:
+            enlarger = Enlarger(upscaler, work, size, writer.layout)
+            frames = writer.missing(source.frames(start=part.start, end=part.end, limit=part.frames))
+            total = part.frames or (info.frames if not trim else None)
+            decoded = stack.enter_context(
+                prefetch(frames, AHEAD * upscaler.engine.frames_at_once(info.height, info.width))
+            )
+            for pictures in stack.enter_context(prefetch(enlarger.enlarge(decoded), AHEAD)):
+                for planes, pts, duration in pictures:
+                    writer.write(planes, pts, duration)
+                    work.tell(Advance(writer.frames, total, "frames", writer.resumed))
+    short = None if trim else source.shortfall
+    return Item(
+        input=path,
+        output=target,
+        status="partial" if short else "done",
+        reason=short or "",
+        exit_code=1 if short else 0,
+        frames=writer.frames,
+        in_size=(info.width, info.height),
+        out_size=size,
+        warnings=(*source.warnings, *writer.warnings, *upscaler.notices[noticed:]),
+        reused=enlarger.reused,
+        resumed=writer.resumed,
+    )
+
+
+class Enlarger:
+    """Frames as planes -> larger frames as planes of another layout, by way of RGB on the engine's device."""
+
+    def __init__(self, upscaler: Upscaler, work: Work, size: tuple[int, int], layout: PixelLayout) -> None:
+        self._upscaler = upscaler
+        self._work = work
+        self._size = size
+        self._layout = layout
+        self._reuse = work.request.reuse
+        network = self._reuse and not upscaler.is_baseline
+        self._colour, self._alpha = (History(), History()) if network else (None, None)
+        self._result: list[np.ndarray] = []  # of the last frame
+
+    @property
+    def reused(self) -> float | None:
+        """Share of the tiles that were not computed, because they were as in the frame before."""
+        history = self._colour
+        return history.reused / history.tiles if history and history.tiles else None
+
+    def enlarge(self, frames: Iterable[Frame]) -> Iterator[Pictures]:
+        """All frames in their order, as many together as the device takes at once."""
+        for group in self._groups(frames):
+            results = iter(self._computed([frame for frame, repeats in group if not repeats]))
+            pictures: Pictures = []
+            for frame, repeats in group:
+                if not repeats:
+                    self._result = next(results)
+                elif self._colour:
+                    self._colour.repeat()
+                pictures.append((self._result, frame.pts, frame.duration))
+            yield pictures
+
+    def _groups(self, frames: Iterable[Frame]) -> Iterator[list[tuple[Frame, bool]]]:
+        """Frames of one shape and layout, and whether each is as the one before."""
+        group: list[tuple[Frame, bool]] = []
+        before: Frame | None = None
+        for lent in frames:
+            frame = replace(lent, planes=tuple(np.array(plane) for plane in lent.planes))  # the decoder's is its own
+            if group and not _are_alike(group[0][0], frame):
+                yield group
+                group = []
+            group.append((frame, self._reuse and before is not None and _are_equal(before, frame)))
+            if len(group) == self._upscaler.engine.frames_at_once(*frame.planes[0].shape):
+                yield group
+                group = []
+            before = frame
+        if group:
+            yield group
+
+    def _computed(self, frames: list[Frame]) -> Iterator[list[np.ndarray]]:
+        if not frames:
+            return
+        has_alpha = self._layout.alpha and frames[0].layout.alpha
+        rgb, *grey = to_rgb(frames, self._upscaler.choice.device, alpha=has_alpha)
+        big = through(partial(self._enlarged, self._colour), rgb, self._size, limited=not self._upscaler.is_baseline)
+        alpha = self._enlarged(self._alpha, grey[0]) if grey else None
+        yield from to_planes(big, alpha, self._layout)
+
+    def _enlarged(self, history: History | None, frames: Tensor) -> Tensor:
+        return self._work.watch(self._upscaler, frames, self._size, history=history)
+
+
+def _are_alike(one: Frame, other: Frame) -> bool:
+    return one.layout == other.layout and one.planes[0].shape == other.planes[0].shape
+
+
+def _are_equal(one: Frame, other: Frame) -> bool:
+    return _are_alike(one, other) and all(map(np.array_equal, one.planes, other.planes))

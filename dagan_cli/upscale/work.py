@@ -1,0 +1,74 @@
+"""The context of the work on each input: the request, loaded models, and a network run that can be stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from dagan_cli.engine.reuse import History
+from dagan_cli.media.y4m.reader import Y4mSource
+from dagan_cli.upscale.events import Advance, Fetch, Stopped, Tell
+from dagan_cli.upscale.request import Request
+from dagan_cli.upscaler import Upscaler
+from weights.catalog import default_model
+
+
+class Engines:
+    """One upscaler for each model that the inputs call for, loaded when first needed and kept."""
+
+    def __init__(self, request: Request, tell: Tell = lambda _: None) -> None:
+        self._request = request
+        self._tell = tell  # downloads are reported to it
+        self._loaded: dict[str, Upscaler] = {}
+
+    def for_factor(self, factor: float, *, video: bool = False) -> Upscaler:
+        """The upscaler for inputs that grow by `factor`. Raises BadModel, BadOption."""
+        choice, options = self._request.model, self._request.engine
+        # Only models for clean sources have a fidelity model for --detail to blend with.
+        choice = choice.with_name(default_model(factor, video=video and choice.detail is None))
+        assert choice.name is not None
+        if choice.name not in self._loaded:
+            self._loaded[choice.name] = Upscaler.of(choice, options, fetching=self._fetching)
+        return self._loaded[choice.name]
+
+    @property
+    def used(self) -> list[Upscaler]:
+        """All upscalers that were loaded."""
+        return list(self._loaded.values())
+
+    def _fetching(self, name: str, done: int, total: int | None) -> None:
+        self._tell(Fetch(name, done, total))
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What every step of the work needs: the request, the models, and where events go."""
+
+    request: Request
+    engines: Engines
+    tell: Tell
+    should_stop: Callable[[], bool]
+    piped: bytes | Y4mSource | None  # the input, where it came from stdin: a picture, or a video
+
+    def watch(
+        self,
+        engine: Upscaler,
+        frames: Tensor,
+        size: tuple[int, int],
+        unit: Literal["tiles", None] = None,
+        history: History | None = None,
+    ) -> Tensor:
+        """Frames through the engine to `size`, stopping between tiles when asked to."""
+        steps = engine.steps(frames, size, history)
+        while True:
+            if self.should_stop():
+                raise Stopped
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                return end.value
+            if unit:
+                self.tell(Advance(step.done, step.total, unit))

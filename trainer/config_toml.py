@@ -1,0 +1,80 @@
+"""Training configurations as text: a whole one as TOML, and single choices as `name=value`."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from dagan_cli.errors import BadOption
+from dagan_cli.model.config import GeneratorConfig
+from trainer.config import GanConfig, TrainConfig
+
+_KINDS: dict[str, type] = {"": TrainConfig, "generator": GeneratorConfig, "gan": GanConfig}
+
+
+def read_config(path: Path) -> TrainConfig:
+    """A TOML file -> TrainConfig. Raises BadOption for a file that is not TOML, or has unknown or wrong values."""
+    try:
+        return TrainConfig.from_dict(tomllib.loads(path.read_text()))
+    except OSError as error:
+        raise BadOption(f"cannot read {path}: {error.strerror}", hint="check the path given to --config") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadOption(
+            f"{path} is not TOML: {error}", hint="see `dagan train --print-config` for an example"
+        ) from error
+
+
+def to_toml(config: TrainConfig) -> str:
+    """Every choice; `read_config` reads it back. What is left open is a comment, as TOML has no null."""
+    return "\n".join(_table(config.to_dict(), ""))
+
+
+def with_values(config: TrainConfig, assignments: list[str]) -> TrainConfig:
+    """Replace choices: `lr=5e-4`, `generator.blocks=4`, `gan.loss=hinge`, `gan.layers.conv3_4=1.0`; `none` leaves open
+    what is not a choice that has a `none`.
+
+    Raises BadOption for what is not an assignment, or makes no sense.
+    """
+    plain = config.to_dict()
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not name.strip():
+            raise BadOption(f"--set {assignment!r} is not name=value", hint="for example --set gan.lr=1e-4")
+        *tables, key = name.strip().split(".")
+        into = plain
+        for table in tables:
+            if into.get(table) is None:
+                into[table] = {}
+            into = into[table]
+            if not isinstance(into, dict):
+                raise BadOption(f"--set {assignment!r}: {table} is one value", hint="see `dagan train --print-config`")
+        is_a_choice = "none" in get_args(get_type_hints(_KINDS.get(".".join(tables), dict)).get(key))
+        into[key] = "none" if is_a_choice and text.strip().lower() == "none" else _value(text.strip())
+    return TrainConfig.from_dict(plain)
+
+
+def _value(text: str) -> Any:
+    """As TOML has it; a word needs no quotes."""
+    if text.lower() in ("none", "null"):
+        return None
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _table(values: dict[str, Any], prefix: str) -> list[str]:
+    """Single values first: what follows a [table] belongs to it."""
+    single = {name: value for name, value in values.items() if not isinstance(value, dict)}
+    lines = [f"# {name} =" if value is None else f"{name} = {_literal(value)}" for name, value in single.items()]
+    for name, value in values.items():
+        if isinstance(value, dict):
+            lines += ["", f"[{prefix}{name}]", *_table(value, f"{prefix}{name}.")]
+    return lines if prefix else [*lines, ""]
+
+
+def _literal(value: Any) -> str:
+    """JSON's strings, numbers, booleans and lists are TOML's too, but for numbers such as 1e-05, which both know."""
+    return json.dumps(value)

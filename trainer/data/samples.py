@@ -1,0 +1,187 @@
+"""Folders of pictures -> training pairs. A batch is a pure function of (seed, step): resuming needs no loader state."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dagan_cli.errors import NoInput
+from dagan_cli.metrics.fidelity import bicubic
+from trainer import degradations
+from trainer.config import Inputs
+from trainer.degradations import Strength, degrade, degrade_fixed
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".ppm"}
+MARGIN = 4  # LR pixels around a patch that the bicubic kernel may see, so that a patch equals the crop of the whole LR
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """High-resolution pictures, held once: uint8 (H, W, 3) each."""
+
+    names: list[str]
+    pixels: list[np.ndarray]
+    skipped: list[str]  # "name: why", for the log
+    paths: list[Path] = field(default_factory=list)  # of each, within its folder and without a suffix
+    low: list[np.ndarray] | None = None  # the low-resolution image of each, where it is given and not made
+    targets: list[np.ndarray] | None = None  # what a teacher makes of each low-resolution image, as large as `pixels`
+    teacher: dict[str, Any] | None = None  # name, source, licence and sha256 of that teacher
+
+    @property
+    def fingerprint(self) -> str:
+        """Names and sizes in order, and who the teacher is: the same data gives the same batches."""
+        lines = [f"{n} {p.shape[1]}x{p.shape[0]}" for n, p in zip(self.names, self.pixels, strict=True)]
+        lines += ["pairs"] * (self.low is not None) + ([f"teacher {self.teacher}"] if self.teacher else [])
+        return sha256("\n".join(lines).encode(errors="backslashreplace")).hexdigest()[:16]
+
+
+def load_pictures(folders: Iterable[Path], smallest: int) -> Pictures:
+    """Read every picture under the folders with sides of at least `smallest` pixels, sorted by path.
+
+    Unreadable and too small ones are listed in `skipped`. Raises NoInput when none is left.
+    """
+    folders = list(folders)
+    paths = [p for folder in folders for p in _pictures_under(folder)]
+    within = [_within(p, folder) for folder in folders for p in _pictures_under(folder)]
+    names, pixels, skipped, kept = [], [], [], []
+    with ThreadPoolExecutor(4) as pool:
+        for path, inner, result in zip(paths, within, pool.map(_read, paths), strict=True):
+            if isinstance(result, str):
+                skipped.append(f"{path}: {result}")
+            elif min(result.shape[:2]) < smallest:
+                skipped.append(f"{path}: smaller than {smallest} pixels")
+            else:
+                names.append(path.name)
+                pixels.append(result)
+                kept.append(inner)
+    if not pixels:
+        where = ", ".join(map(str, folders))
+        raise NoInput(
+            f"no usable picture of at least {smallest} pixels a side in {where}"
+            + (f" ({len(skipped)} skipped: {skipped[0]})" if skipped else ""),
+            hint="give --data a folder of PNG, JPEG or WebP pictures, or use a smaller patch",
+        )
+    for line in skipped:
+        log.warning("skipped %s", line)
+    return Pictures(names, pixels, skipped, kept)
+
+
+def sample_batch(
+    pictures: Pictures,
+    *,
+    scale: int,
+    patch: int,
+    batch: int,
+    augment: bool,
+    seed: int,
+    step: int,
+    degradation: Strength = "none",
+) -> tuple[Tensor, Tensor]:
+    """One batch of (LR, HR): float32 (batch, 3, patch, patch) and (batch, 3, scale*patch, scale*patch) in [0, 1].
+
+    Where the pictures have targets, HR has six channels: the original's, then the target's. Pictures are drawn by the
+    square root of their area, and of two random places in one the more detailed is taken: large pictures are mostly
+    sky. LR is what was given with the picture, or else MATLAB's bicubic of the whole picture, rounded to 8 bit, cut out
+    here with a margin for the kernel; with a `degradation`, what a camera, the web or a video codec leaves of it.
+    """
+    random = np.random.default_rng([seed, step])
+    weights = np.sqrt([p.shape[0] * p.shape[1] for p in pictures.pixels])
+    chosen = random.choice(len(pictures.pixels), size=batch, p=weights / weights.sum())
+    margin = 0 if pictures.low is not None else margin_for(degradation)
+    side = (patch + 2 * margin) * scale
+    kinds = [images for images in (pictures.pixels, pictures.targets) if images is not None]
+    crops = np.empty((batch, side, side, 3 * len(kinds)), np.uint8)
+    small = np.empty((batch, patch, patch, 3), np.uint8)  # filled where LR images are given
+    for i, index in enumerate(chosen):
+        y, x = _detailed_place(pictures.pixels[index], side, scale, random)
+        crop = np.concatenate([images[index][y : y + side, x : x + side] for images in kinds], axis=2)
+        turns, mirrored = (int(random.integers(4)), bool(random.integers(2))) if augment else (0, False)
+        crops[i] = _turned(crop, turns, mirrored)
+        if pictures.low is not None:
+            top, left = y // scale, x // scale
+            small[i] = _turned(pictures.low[index][top : top + patch, left : left + patch], turns, mirrored)
+    hr = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
+    if pictures.low is not None:
+        lr = torch.from_numpy(small).permute(0, 3, 1, 2).float()
+    elif degradation == "none":
+        lr = bicubic(hr[:, :3], side // scale, side // scale)
+    else:
+        lr = degrade(hr[:, :3] / 255, scale, degradation, seed, step)[0] * 255
+    lr, hr = (
+        x[..., edge : x.shape[-2] - edge, edge : x.shape[-1] - edge] for x, edge in ((lr, margin), (hr, margin * scale))
+    )
+    return lr.div(255).contiguous(), hr.div(255).contiguous()
+
+
+def margin_for(degradation: Strength) -> int:
+    """LR pixels around a patch that its low-resolution side may have seen."""
+    return MARGIN if degradation == "none" else degradations.MARGIN
+
+
+def validation_pairs(
+    pictures: Pictures, scale: int, largest: int = 512, inputs: Inputs = "clean"
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(LR, HR) of each picture: (1, 3, h, w), (1, 3, H, W) in [0, 255]; the centre, of at most `largest` HR pixels.
+
+    Where nothing but the rest of a division by the scale is left out, that is at the far ends, as papers have it.
+    inputs: LR is MATLAB's bicubic, or that degraded in one of the fixed ways.
+    """
+    for pixels in pictures.pixels:
+        h, w = (min(length, largest) // scale * scale for length in pixels.shape[:2])
+        top, left = (max(0, length - largest) // 2 for length in pixels.shape[:2])
+        crop = np.ascontiguousarray(pixels[top : top + h, left : left + w])
+        hr = torch.from_numpy(crop).permute(2, 0, 1)[None].float()
+        lr = bicubic(hr.double(), h // scale, w // scale).float()
+        yield (lr if inputs == "clean" else degrade_fixed(lr / 255, inputs) * 255), hr
+
+
+def _detailed_place(pixels: np.ndarray, side: int, scale: int, random: np.random.Generator) -> tuple[int, int]:
+    """Top and left of the one of two random crops, aligned to the LR grid, with more contrast between neighbours."""
+    best, most = (0, 0), -1.0
+    for _ in range(2):
+        y, x = (int(scale * random.integers((length - side) // scale + 1)) for length in pixels.shape[:2])
+        green = pixels[y : y + side : 2, x : x + side : 2, 1].astype(np.int16)
+        detail = np.abs(np.diff(green, axis=0)).mean() + np.abs(np.diff(green, axis=1)).mean()
+        if detail > most:
+            best, most = (y, x), float(detail)
+    return best
+
+
+def _turned(crop: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
+    turned = np.rot90(crop, turns)
+    return turned[:, ::-1] if mirrored else turned
+
+
+def _within(path: Path, folder: Path) -> Path:
+    """The path of an image within its folder, without its suffix: what its counterparts elsewhere are found by."""
+    return Path(path.stem) if path == folder else path.relative_to(folder).with_suffix("")
+
+
+def _pictures_under(folder: Path) -> list[Path]:
+    if folder.is_file():
+        return [folder]
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+
+
+def _read(path: Path) -> np.ndarray | str:
+    """uint8 (H, W, 3), or why not: files of any origin raise almost anything when they are damaged."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                return "not an 8-bit picture"  # its conversion would clip every bright pixel to white
+            return np.array(image.convert("RGB"))
+    except Exception as error:
+        return f"cannot be read ({type(error).__name__})"

@@ -1,0 +1,1 @@
+"""The machine that trains: device and precision, processes, CUDA graphs, memory of the C library."""

@@ -1,0 +1,216 @@
+"""Which curves tell the story of runs, as plain numbers: panels of lines over the steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import ceil, floor, log10
+
+import numpy as np
+
+from trainer.record.folder import SCORES, Run
+
+Points = tuple[np.ndarray, np.ndarray]  # steps and values, each (N,)
+
+_FIRST = {  # name in the log -> title and unit, in the order in which they are drawn
+    "psnr_y": ("PSNR-Y on validation", "dB"),
+    "psnr_rgb": ("PSNR of RGB on validation", "dB"),
+    "lpips": ("LPIPS on validation, less is better", ""),
+    "loss": ("loss of the generator", ""),
+    "pixel": ("pixel term", "weighted"),
+    "perceptual": ("perceptual term", "weighted"),
+    "adversarial": ("adversarial term", "weighted"),
+}
+_LAST = {
+    "loss_d": ("loss of the discriminator", ""),
+    "d_real": ("D(real), D(fake)", ""),
+    "d_accuracy": ("D accuracy", "share"),
+    "norm": ("gradient norm, generator", ""),
+    "norm_d": ("gradient norm, discriminator", ""),
+    "lr": ("learning rate", ""),
+    "constants": ("", ""),
+    "attention_entropy": ("attention entropy, 1 = even", "share"),
+    "rgb_offset": ("RGB offset from the input", "8-bit steps"),
+    "speed": ("speed", "steps/s"),
+    "skipped": ("skipped steps", "sum"),
+}
+_RARE = (*SCORES, "attention_entropy", "constants")  # known at validations only: points, not smoothed
+_EXACT = ("lr", "skipped")  # not noisy
+_LINEAR = (*SCORES, "d_real", "d_accuracy", "lr", "attention_entropy", "rgb_offset", "speed", "skipped")
+_OTHERS = 12  # terms of names unknown here that are drawn
+_FEW = 12  # points, below which nothing is smoothed
+_GRID, _WIDTH = 240, 6  # points of a smoothed curve, and how far apart those are that count together
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One curve of one run, cut where a phase begins."""
+
+    run: int  # its place among the runs
+    kind: int  # its place among the lines of the same run in this panel ...
+    label: str  # ... and what tells it from them; "" for the only one
+    parts: list[Points]
+    smooth: list[Points]  # the same, smoothed; as `parts` where that would say nothing
+    rare: bool  # few points, to be marked each
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Lines that share their axes."""
+
+    title: str
+    unit: str
+    log: bool
+    lines: list[Line] = field(default_factory=list)
+
+
+def panels(runs: list[Run]) -> list[Panel]:
+    """All that the runs have logged, the scores first; what none has logged is left out."""
+    named = {name: None for run in runs for row in run.rows for name in row.values}
+    known = {*_FIRST, *_LAST, "d_fake", "seconds"}
+    others = {name: (f"{name.replace('_', ' ')} term", "") for name in [n for n in named if n not in known][:_OTHERS]}
+    found: list[Panel] = []
+    for name, (title, unit) in {**_FIRST, **others, **_LAST}.items():
+        if name == "constants":
+            found += [
+                _constants(runs, solver) for solver in sorted({s for r in runs for w in r.rows for s in w.constants})
+            ]
+            continue
+        kinds = {"d_real": "real", "d_fake": "fake"} if name == "d_real" else {name: ""}
+        lines = [
+            _line(i, kind, label, parts, name)
+            for i, run in enumerate(runs)
+            for kind, (key, label) in enumerate(kinds.items())
+            if (parts := _speed(run) if name == "speed" else _parts(run, key))
+        ]
+        if name == "skipped" and not any(y.any() for line in lines for _, y in line.parts):
+            continue
+        if lines:
+            found.append(Panel(title, unit, name not in _LINEAR and _spread(lines), lines))
+    return found
+
+
+def boundaries(run: Run) -> list[tuple[int, str]]:
+    """The steps after which another phase began, and its name."""
+    phases = run.phases
+    return [(before[-1].step, name) for (_, before), (name, _) in pairwise(phases)]
+
+
+def thin(points: Points, most: int) -> Points:
+    """At most about `most` of the points: the lowest and the highest of each stretch, so that no peak is lost."""
+    x, y = points
+    if len(x) <= most:
+        return points
+    cuts = np.linspace(0, len(x), most // 2 + 1).astype(int)
+    kept = sorted({a + int(pick(y[a:b])) for a, b in pairwise(cuts) for pick in (np.argmin, np.argmax)})
+    kept = sorted({0, *kept, len(x) - 1})
+    return x[kept], y[kept]
+
+
+def nice(low: float, high: float, most: int) -> list[float]:
+    """Round numbers from low to high, as many as there may be."""
+    unit = 10.0 ** floor(log10((high - low) / most))
+    steps = (unit * factor for factor in (1, 2, 2.5, 5, 10, 20))
+    ticks = ([i * s for i in range(ceil(low / s - 1e-9), floor(high / s + 1e-9) + 1)] for s in steps)
+    return next(found for found in ticks if len(found) <= most)
+
+
+def number(value: float, digits: int = 4) -> str:
+    """As few characters as tell it: 0.25, 1.2e-5, 15k, 2M."""
+    size = abs(value)
+    if size >= 1e6:
+        return f"{value / 1e6:.{digits}g}M"
+    if size >= 1e4:
+        return f"{value / 1e3:.{digits}g}k"
+    if 0 < size < 1e-3:
+        mantissa, _, power = f"{value:.1e}".partition("e")
+        return f"{mantissa.removesuffix('.0')}e{int(power)}"
+    return f"{value:.{digits}g}"
+
+
+def axis(panel: Panel) -> tuple[tuple[float, float], list[float]]:
+    """The ends of the vertical axis, as powers of ten where it is logarithmic, and the values of its ticks."""
+    values = np.concatenate([y for line in panel.lines for _, y in line.parts])
+    smooth = np.concatenate([y for line in panel.lines for _, y in line.smooth])
+    # A few wild values, as of the first steps, must not press all others flat.
+    low = min(float(np.quantile(values, 0.01)), float(smooth.min()))
+    high = max(float(np.quantile(values, 0.99)), float(smooth.max()))
+    if panel.log:
+        bottom, top = log10(low), log10(high)
+        tens = range(floor(bottom), ceil(top) + 1)
+        factors = (1,) if top - bottom > 2 else (1, 3) if top - bottom > 1.2 else (1, 2, 5)
+        ticks = [factor * 10.0**ten for ten in tens for factor in factors]
+        kept = [tick for tick in ticks if bottom - 0.05 <= log10(tick) <= top + 0.05] or [low]
+        return (bottom - 0.06, top + 0.06), kept[:: ceil(len(kept) / 6)]
+    # What hardly moves is drawn flat, and its ticks keep different names.
+    room = max((high - low) * 0.05, max(abs(low), abs(high)) * 5e-4) or 1.0
+    bottom, top = low - room, high + room
+    return (bottom, top), nice(bottom, top, 5)
+
+
+def smoothed(points: Points) -> Points:
+    """The mean over about a twentieth of the steps around each of a few hundred; none reaches beyond the ends.
+
+    What was logged after many steps counts for all of them: a log has a line a second, not one each so many steps.
+    """
+    x, y = points
+    widths = np.diff(x, prepend=2 * x[0] - x[1])
+    sums = np.concatenate([[0.0], np.cumsum(y * widths)])
+    edges = np.linspace(x[0] - widths[0], x[-1], _GRID + 1)
+    means = np.diff(np.interp(edges, np.concatenate([edges[:1], x]), sums)) / (edges[1] - edges[0])
+    kernel = np.exp(-0.5 * (np.arange(-3 * _WIDTH, 3 * _WIDTH + 1) / _WIDTH) ** 2)
+    means = np.convolve(means, kernel, "same") / np.convolve(np.ones(_GRID), kernel, "same")
+    return np.concatenate([(edges[1:] + edges[:-1])[:-1] / 2, x[-1:]]), means
+
+
+def _line(run: int, kind: int, label: str, parts: list[Points], name: str) -> Line:
+    rare = name in _RARE
+    noisy = not rare and name not in _EXACT
+    smooth = [smoothed(part) if noisy and len(part[0]) >= _FEW else part for part in parts]
+    return Line(run, kind, label, parts, smooth, rare)
+
+
+def _parts(run: Run, name: str) -> list[Points]:
+    found = []
+    for _, rows in run.phases:
+        # While the discriminator learns alone, the generator has no gradient: no norm, rather than one of 0.
+        points = [
+            (row.step, row.values[name]) for row in rows if name in row.values and (name != "norm" or row.values[name])
+        ]
+        if points:
+            steps, values = zip(*points, strict=True)
+            found.append((np.array(steps, float), np.array(values)))
+    # Scores go on from one phase to the next; losses begin anew.
+    if name in _RARE and found:
+        return [tuple(np.concatenate([part[i] for part in found]) for i in (0, 1))]  # type: ignore[list-item]
+    return found
+
+
+def _speed(run: Run) -> list[Points]:
+    """Steps a second of training, without the time that validating and saving take."""
+    found = []
+    for _, rows in run.phases:
+        timed = [(row.step, row.values["seconds"]) for row in rows if "seconds" in row.values]
+        pairs = [(b, (b - a) / (t - s)) for (a, s), (b, t) in pairwise(timed) if t > s]
+        if pairs:
+            steps, rates = zip(*pairs, strict=True)
+            found.append((np.array(steps, float), np.array(rates)))
+    return found
+
+
+def _constants(runs: list[Run], solver: str) -> Panel:
+    lines = []
+    for i, run in enumerate(runs):
+        rows = [(row.step, row.constants[solver]) for row in run.rows if solver in row.constants]
+        count = max((len(values) for _, values in rows), default=0)
+        for kind in range(count):
+            points = [(step, values[kind]) for step, values in rows if kind < len(values)]
+            x, y = (np.array(column, float) for column in zip(*points, strict=True))
+            lines.append(_line(i, kind, f"c{kind + 1}" if count > 1 else "", [(x, y)], "constants"))
+    return Panel(f"{solver} constants, mean", "", False, lines)
+
+
+def _spread(lines: list[Line]) -> bool:
+    """Whether a logarithmic axis shows more: all above 0, and over a decade."""
+    values = np.concatenate([y for line in lines for _, y in line.parts])
+    return bool(values.min() > 0 and np.quantile(values, 0.98) > 8 * np.quantile(values, 0.02))

@@ -1,0 +1,90 @@
+"""Measurements of a run besides its losses: solver constants, entropy of the attention, and strips of samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dagan_cli.atomic import whole_or_absent
+from dagan_cli.metrics.fidelity import bicubic
+from dagan_cli.model.attention import attend, attending_by
+from trainer.baselines import Baseline
+
+LARGEST = 24  # pixels: the side of the input that the attention is looked at with
+
+
+class Means:
+    """Running means of logged terms, each over the steps that reported it: phases and warm-ups have different terms."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self._sums: dict[str, tuple[Tensor, int]] = {}
+
+    def add(self, terms: dict[str, Tensor]) -> None:
+        """Nothing waits for the device here, and nothing of the terms is kept."""
+        self.steps += 1
+        for name, term in terms.items():
+            total, count = self._sums.get(name, (torch.zeros((), device=term.device), 0))
+            self._sums[name] = total + term, count + 1
+
+    def take(self) -> dict[str, float]:
+        """Return the means so far and start again."""
+        means = {name: total.item() / count for name, (total, count) in self._sums.items()}
+        self.steps, self._sums = 0, {}
+        return means
+
+
+def constants(generator: nn.Module) -> dict[str, list[float]]:
+    """The solvers' learned constants, {solver: values averaged over the blocks}."""
+    found: dict[str, list[Tensor]] = {}
+    for name, parameter in generator.named_parameters():
+        if ".constants." in name:
+            found.setdefault(name.rsplit(".", 1)[1], []).append(parameter.detach().float().cpu())
+    return {solver: torch.stack(values).mean(0).tolist() for solver, values in found.items()}
+
+
+@torch.no_grad()
+def attention_entropy(generator: Baseline, lr: Tensor) -> float | None:
+    """Mean entropy of the spatial attention's rows over (1, 3, h, w) in [0, 1], as a share of that of an even spread.
+
+    1 = every position counts alike, 0 = one position alone; None without spatial attention.
+    """
+    shares: list[float] = []
+
+    def watched(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        logits = (q.float() @ k.float().transpose(1, 2)) * scale
+        entropy = -(logits.log_softmax(-1) * logits.softmax(-1)).sum(-1).mean()
+        shares.append((entropy / np.log(max(2, k.shape[1]))).item())
+        return attend(q, k, v, scale)
+
+    with attending_by(generator, watched):
+        generator(lr[..., :LARGEST, :LARGEST])
+    return float(np.mean(shares)) if shares else None
+
+
+@torch.inference_mode()
+def write_strip(path: Path, generator: Baseline, pairs: list[tuple[Tensor, Tensor]], order: int | None) -> None:
+    """A PNG of rows LR (pixels repeated) | bicubic | SR | HR, of the first few (LR, HR) pairs in [0, 255]."""
+    from PIL import Image
+
+    device, scale, rows = next(generator.parameters()).device, generator.scale, []
+    for lr, hr in pairs[:4]:
+        h, w = (min(length, 192) // scale * scale for length in hr.shape[-2:])
+        top, left = ((length - kept) // 2 // scale * scale for length, kept in zip(hr.shape[-2:], (h, w), strict=True))
+        small = lr[..., top // scale : (top + h) // scale, left // scale : (left + w) // scale]
+        sr = generator((small / 255).to(device), order).float().cpu() * 255
+        cells = [
+            F.interpolate(small, scale_factor=scale),
+            bicubic(small, h, w),
+            sr,
+            hr[..., top : top + h, left : left + w],
+        ]
+        rows.append(torch.cat([F.pad(cell[0], (0, 192 - w + 4, 0, 192 - h + 4), value=255) for cell in cells], dim=2))
+    sheet = torch.cat(rows, dim=1).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_or_absent(path) as part:
+        Image.fromarray(sheet).save(part, format="PNG")

@@ -1,0 +1,297 @@
+"""report.html: the whole story of a run on one page that needs no network, no scripts and no matplotlib.
+
+All that comes from files is escaped: a run's folder may have been made by anybody.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from base64 import b64encode
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from dagan_cli.atomic import whole_or_absent
+from dagan_cli.errors import BadOption
+from dagan_cli.version import __version__
+from trainer.config import TrainConfig
+from trainer.config_toml import to_toml
+from trainer.record.curves import boundaries, panels
+from trainer.record.folder import CONFIG, SCORES, Row, Run
+from trainer.record.page_style import STYLE
+from trainer.record.svg import number, sketch
+
+NAME = "report.html"
+LARGEST = 2_000_000  # bytes of the page; strips are left out rather than grow beyond
+_PIXELS = 4_000_000  # of a strip, which a damaged one may claim to exceed
+_NAMED = {"psnr_y": "PSNR-Y, dB", "psnr_rgb": "PSNR RGB, dB", "lpips": "LPIPS"}
+_CELL = 196  # pixels across a column of a strip
+_STEPS = 3  # strips whose results stand side by side
+_MOST_ROWS = 200  # of the tables
+_NOT_TOLD = ("event", "step", "at", "phase")  # of an event, again
+
+
+def write_report(run: Run) -> Path:
+    """Write the page into the run's folder and return its path. Raises CannotWrite."""
+    target = run.folder / NAME
+    with whole_or_absent(target) as part:
+        part.write_text(page(run), encoding="utf-8")
+    return target
+
+
+def page(run: Run) -> str:
+    """The page as text."""
+    parts = [_head(run), _summary(run), _curves(run), _validations(run), _events(run), _use(run), _facts(run)]
+    room = LARGEST - sum(len(part.encode()) for part in parts) - len(STYLE) - 1000
+    parts.insert(2, _samples(run, room))
+    title = escape(run.name)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{title}: training run</title><style>{STYLE}</style></head><body><main>{''.join(parts)}"
+        f"<footer>dagan {escape(__version__)}</footer></main></body></html>\n"
+    )
+
+
+def _head(run: Run) -> str:
+    state = {"done": "finished", "stopped": "stopped; it can go on", "diverged": "ended: it did not stay finite"}
+    last = next((e["event"] for e in reversed(run.events) if e["event"] in (*state, "started", "resumed")), "")
+    said = state.get(last, "under way, or cut off")
+    scale = _scale(run)
+    what = f"{'×' + str(scale) + ' ' if scale else ''}{' then '.join(name for name, _ in run.phases)}".strip()
+    when = time.strftime("%Y-%m-%d %H:%M")
+    return f"<h1>{escape(run.name)}</h1><p class=lead>{escape(what)} training, {said}. Written {when}.</p>"
+
+
+def _summary(run: Run) -> str:
+    tiles = []
+    provenance = _provenance(run)
+    for name, unit, digits, pick in (("psnr_y", "dB", 2, max), ("lpips", "", 4, min)):
+        scored = [row for row in run.rows if name in row.values]
+        if scored:
+            best = pick(scored, key=lambda row: row.values[name])
+            label = {"psnr_y": "best PSNR-Y", "lpips": "lowest LPIPS"}[name]
+            tiles.append((label, f"{best.values[name]:.{digits}f} {unit}", f"step {best.step:,}, {best.phase} phase"))
+    if run.rows:
+        seconds = _seconds(run)
+        first, last = run.rows[0].step, run.rows[-1].step
+        steps = [(rows[-1].step - rows[0].step, _span(rows)) for _, rows in run.phases]
+        taken, spent = (sum(part) for part in zip(*steps, strict=True))
+        tiles.append(("steps", f"{last:,}", f"from {first:,}" if first > 1000 else ""))
+        tiles.append(("training time", _time(seconds), f"{taken / spent:.2f} steps/s" if spent else ""))
+    if type(count := provenance.get("parameters")) is int:
+        tiles.append(("parameters", f"{count:,}", "of the generator"))
+    if type(count := provenance.get("pictures")) is int:
+        tiles.append(("pictures", f"{count:,}", f"fingerprint {provenance.get('data')}"))
+    cells = [f"<div><dt>{escape(a)}</dt><dd>{escape(b)}<small>{escape(c)}</small></dd></div>" for a, b, c in tiles]
+    return f"<dl class=tiles>{''.join(cells)}</dl>"
+
+
+def _samples(run: Run, room: int) -> str:
+    """The newest strip, with what the generator made before: at the first validation, and where a phase ended."""
+    strips = run.samples
+    if not strips:
+        return ""
+    ends = [max((s for s in strips if s[0] <= end), default=strips[0]) for end, _ in boundaries(run)]
+    shown = list(dict.fromkeys([strips[0], *ends, strips[-1]]))[-_STEPS:]
+    picture = _picture([path for _, path in shown])
+    if picture is None or len(picture) > room:
+        return "<h2>Samples</h2><p>The newest strip cannot be shown here; see the folder of samples.</p>"
+    scores = {row.step: row for row in run.rows if "psnr_y" in row.values}
+    heads = ["input", "bicubic", *(f"step {step:,}" for step, _ in shown), "original"]
+    under = ["", "", *(_score(scores.get(step)) for step, _ in shown), ""]
+    cells = "".join(f"<span>{escape(a)}<small>{escape(b)}</small></span>" for a, b in zip(heads, under, strict=True))
+    side = f"max-width:{_CELL * len(heads)}px"
+    return (
+        f'<h2>Samples</h2><div class=wide><div class=strip style="{side}"><div class=heads>{cells}</div>'
+        f'<img alt="{escape(", ".join(heads))}" src="{picture}"></div></div>'
+    )
+
+
+def _picture(paths: list[Path]) -> str | None:
+    """One strip of the newest, the last, and the generator's column of those before; about a fifth as large as PNG.
+
+    Returns a data: URI; None where one is no picture, or not as large as the newest.
+    """
+    from PIL import Image
+
+    try:
+        columns = []
+        for path in paths:
+            with Image.open(path, formats=("PNG",)) as picture:
+                if picture.width * picture.height > _PIXELS:
+                    return None
+                w, h = picture.width // 4, picture.height  # input, bicubic, generator, original
+                columns.append([picture.convert("RGB").crop((i * w, 0, (i + 1) * w, h)) for i in range(4)])
+        low, bicubic, _, original = columns[-1]
+        chosen = [low, bicubic, *(made for _, _, made, _ in columns), original]
+        if len({column.size for column in chosen}) > 1:
+            return None
+        sheet = Image.new("RGB", (len(chosen) * low.width, low.height))
+        for i, column in enumerate(chosen):
+            sheet.paste(column, (i * low.width, 0))
+        data = BytesIO()
+        sheet.save(data, "WEBP", quality=90, method=2)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    return f"data:image/webp;base64,{b64encode(data.getvalue()).decode()}"
+
+
+def _curves(run: Run) -> str:
+    if not run.rows:
+        return "<h2>Curves</h2><p>Nothing has been logged yet.</p>"
+    reach = (float(run.rows[0].step), float(run.rows[-1].step))
+    marks = [(step, f"the {name} phase begins") for step, name in boundaries(run)]
+    figures = []
+    for panel in panels([run]):
+        keys = "".join(
+            f"<span{f' class=k{line.kind % 4}' if line.label else ''}>"
+            f"{escape(line.label)} {number(line.smooth[-1][1][-1])}</span>"
+            for line in panel.lines
+        )
+        unit = ", ".join(filter(None, (panel.unit, "log scale" if panel.log else "")))
+        unit = f" <small>{escape(unit)}</small>" if unit else ""
+        caption = f"<figcaption><b>{escape(panel.title)}{unit}</b><span>{keys}</span></figcaption>"
+        figures.append(f"<figure>{caption}{sketch(panel, reach, marks)}</figure>")
+    legend = "Across: steps. Faint: as logged; strong: smoothed; the number at the right is where the curve ends."
+    legend += " Dashed: the next phase begins." if marks else ""
+    return f"<h2>Curves</h2><p class=note>{legend}</p><div class=curves>{''.join(figures)}</div>"
+
+
+def _validations(run: Run) -> str:
+    """Every validation, with the best one of each phase marked."""
+    rows = [row for row in run.rows if "psnr_y" in row.values]
+    if not rows:
+        return "<h2>Validations</h2><p>None yet: without --val there are none.</p>"
+    metric = _provenance(run).get("training", {}).get("metric")
+    by_lpips = metric == "lpips" and all("lpips" in row.values for row in rows)
+    best = {
+        phase: min(group, key=lambda row: row.values["lpips"] if by_lpips else -row.values["psnr_y"]).step
+        for phase in dict.fromkeys(row.phase for row in rows)
+        if (group := [row for row in rows if row.phase == phase])
+    }
+    names = [name for name in SCORES if any(name in row.values for row in rows)]
+    lines = []
+    for row in rows[-_MOST_ROWS:]:
+        is_best = best[row.phase] == row.step
+        scores = [f"{row.values[name]:.{4 if name == 'lpips' else 3}f}" if name in row.values else "" for name in names]
+        cells = [f"{row.step:,}", row.phase, *scores, "best" if is_best else ""]
+        lines.append(f"<tr{' class=best' if is_best else ''}>{_cells(cells)}</tr>")
+    heads = ["step", "phase", *(_NAMED[name] for name in names), ""]
+    told = f"<p class=note>Best of each phase by {'LPIPS' if by_lpips else 'PSNR-Y'}.</p>"
+    return f"<h2>Validations</h2>{told}{_table(heads, lines)}"
+
+
+def _events(run: Run) -> str:
+    """What happened, in order: beginnings, resumes, roll-backs, skipped steps, the end."""
+    told: list[tuple[int, str, str]] = []
+    for event in run.events:
+        facts = {key: value for key, value in event.items() if key not in _NOT_TOLD}
+        said = "; ".join(f"{key} {_brief(value)}" for key, value in facts.items())
+        told.append((event["step"], str(event.get("at", "")), f"{event['event']}{': ' if said else ''}{said}"))
+    skipped = 0.0
+    for row in run.rows:
+        more, skipped = row.values.get("skipped", skipped) - skipped, row.values.get("skipped", skipped)
+        if more > 0:
+            told.append((row.step, "", f"{more:.0f} steps were not finite and were skipped"))
+    if not told:
+        return "<h2>Events</h2><p>None were written down.</p>"
+    told.sort(key=lambda item: item[0])
+    lines = [
+        f"<tr>{_cells([f'{step:,}', when[:19].replace('T', ' '), what[:400]])}</tr>"
+        for step, when, what in told[-_MOST_ROWS:]
+    ]
+    return f"<h2>Events</h2>{_table(['step', 'time', 'what'], lines)}"
+
+
+def _use(run: Run) -> str:
+    folder, scale = str(run.folder), _scale(run)
+    best = "best" if (run.folder / "best.safetensors").exists() else "model"
+    begun = next((event for event in reversed(run.events) if event["event"] in ("started", "resumed")), {})
+    config = f"{folder}/{CONFIG}" if (run.folder / CONFIG).exists() else CONFIG  # which holds the choices told below
+    words = ["dagan", "train", "--config", config, "--run", folder]
+    flags = {"--targets": "targets", "--pairs": "pairs", "--val": "val"}
+    flags |= {"--vgg-weights": "perceptual", "--lpips": "lpips"}
+    for flag, key in {"--data": "data", **flags}.items():
+        given = begun.get(key, ["DATA"] if key == "data" and "pairs" not in begun else [])
+        words += [word for value in (given if isinstance(given, list) else [given]) for word in (flag, str(value))]
+    to = f" -s {scale}" if scale else ""
+    use = f"dagan upscale{to} -n {shlex.quote(f'{folder}/{best}.safetensors')} picture.png"
+    return (
+        f"<h2>Use the weights</h2><pre>{escape(use)}</pre>"
+        f"<h2>Go on with the run</h2><pre>{escape(shlex.join(words))}</pre>"
+    )
+
+
+def _facts(run: Run) -> str:
+    provenance = _provenance(run)
+    rows = [
+        f"<tr>{_cells([name, _brief(provenance[name])])}</tr>"
+        for name in ("hardware", "torch", "perceptual_sha256")
+        if name in provenance
+    ]
+    choices = f"<details><summary>All choices of the run</summary><pre>{escape(_config(run))}</pre></details>"
+    return f"<h2>Made with</h2><table>{''.join(rows)}</table>{choices}"
+
+
+def _config(run: Run) -> str:
+    """As TOML, from the run's own file or the header of its weights; as JSON where the latter is of another version."""
+    own = run.folder / CONFIG
+    if own.is_file() and own.stat().st_size < 100_000:
+        return own.read_text(errors="replace")
+    training, generator = _provenance(run).get("training"), run.model.get("config")
+    try:
+        return to_toml(TrainConfig.from_dict({**training, "generator": generator}))  # type: ignore[dict-item]
+    except (BadOption, TypeError, ValueError, AttributeError, KeyError):
+        return json.dumps({"training": training, "generator": generator}, indent=2)[:100_000]
+
+
+def _provenance(run: Run) -> dict[str, Any]:
+    found = run.model.get("provenance")
+    return found if isinstance(found, dict) else {}
+
+
+def _scale(run: Run) -> int | None:
+    config = run.model.get("config")
+    scale = config.get("scale") if isinstance(config, dict) else None
+    return scale if type(scale) is int else None
+
+
+def _score(row: Row | None) -> str:
+    if row is None:
+        return ""
+    lpips = f", LPIPS {row.values['lpips']:.3f}" if "lpips" in row.values else ""
+    return f"{row.values['psnr_y']:.2f} dB{lpips}"
+
+
+def _seconds(run: Run) -> float:
+    return sum(max((row.values.get("seconds", 0.0) for row in rows), default=0.0) for _, rows in run.phases)
+
+
+def _span(rows: list[Row]) -> float:
+    timed = [row.values["seconds"] for row in rows if "seconds" in row.values]
+    return timed[-1] - timed[0] if timed else 0.0
+
+
+def _time(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{seconds:.0f} s" if seconds < 100 else f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, float):
+        return number(value)
+    return ", ".join(map(str, value))[:300] if isinstance(value, list) else str(value)[:300]
+
+
+def _cells(cells: list[str]) -> str:
+    return "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+
+
+def _table(heads: list[str], lines: list[str]) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    return f"<div class=rows><table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
