@@ -21,7 +21,7 @@ from dagan_cli.commands.app import run_command
 from dagan_cli.model.checkpoint import save_model
 from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator
-from tests.hub_case import hub  # noqa: F401 (a fixture)
+from tests.support.hub_case import hub  # noqa: F401
 
 TINY = GeneratorConfig(
     scale=2,

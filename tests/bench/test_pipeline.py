@@ -1,0 +1,336 @@
+"""`dagan bench INPUT`: the stages of upscaling, apart and together."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dagan_cli.bench.pipeline import _measure, _Pace
+from dagan_cli.bench.result import Candidate, StageBench, in_words, report
+from dagan_cli.bench.stages import VideoStages, make_clip
+from dagan_cli.commands.console import table
+from dagan_cli.engine.options import EngineOptions
+from dagan_cli.media.video.recipe import Encoding
+from dagan_cli.media.video.source import open_video
+from dagan_cli.upscale.request import Goal, Request
+from dagan_cli.upscale.work import Engines
+from dagan_cli.upscaler import ModelChoice
+from tests.support.tiny import clip, ffmpeg, frames_of, picture
+
+QUICK = ("--seconds", 0.1, "--rounds", 1)
+VIDEO = ["decode", "planes to RGB", "network", "RGB to planes", "encode"]
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path_factory, monkeypatch) -> Path:
+    """Where temporary files go in these tests."""
+    folder = tmp_path_factory.mktemp("scratch")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def found(cli, *arguments: object) -> dict:
+    done = cli("bench", *arguments, *QUICK, "--json")
+    assert done.code == 0, done.err
+    return json.loads(done.out)
+
+
+# --- what is measured
+
+
+def test_the_stages_of_a_video_are_timed_apart_and_together(cli, tiny_model, tmp_path, scratch):
+    source = clip(tmp_path / "in.mp4")
+    result = found(cli, source, "-n", tiny_model, "-s", 2)
+    assert list(result["stages"]) == VIDEO
+    assert all(stage["fps"] > 0 for stage in result["stages"].values())
+    assert sum(stage["share"] for stage in result["stages"].values()) == pytest.approx(1)
+    slowest = min(result["stages"], key=lambda name: result["stages"][name]["fps"])
+    assert result["slowest"] == slowest
+    assert result["overlap"] == pytest.approx(result["fps"] / result["stages"][slowest]["fps"])
+    assert result["megapixels_per_second"] == pytest.approx(result["fps"] * 96 * 64 / 1e6)
+    assert (result["in_size"], result["out_size"], result["frames"]) == ([48, 32], [96, 64], 10)
+    assert (result["kind"], result["order"]) == ("video", 4)
+    assert result["output"] == "libx264 yuv420p"
+    assert list(tmp_path.iterdir()) == [source]
+    assert list(scratch.iterdir()) == []
+
+
+def test_every_order_of_the_model_is_timed_and_a_way_without_a_network(cli, tiny_model, tmp_path):
+    source = clip(tmp_path / "in put.mp4")
+    result = found(cli, source, "-n", tiny_model, "-s", 2, "--order", 2, "-c", "libx264", "--preset", "ultrafast")
+    assert result["order"] == 2
+    commands = [shlex.split(way["command"]) for way in result["commands"]]
+    begin = ["dagan", "upscale", str(source), "-s", "2", "-n"]
+    end = ["--codec", "libx264", "--preset", "ultrafast"]
+    orders = [[*begin, str(tiny_model), "--order", str(order), *end] for order in (4, 2, 1)]
+    assert commands == [*orders, [*begin, "bicubic", *end]]
+    assert result["best"] == result["commands"][0]["command"]
+    quickest = max(result["commands"][:3], key=lambda way: way["fps"])
+    assert result["fastest"] == quickest["command"]
+    assert result["commands"][1]["fps"] == result["fps"]
+    assert result["commands"][1]["alone_fps"] == result["stages"]["network"]["fps"]
+    for way in result["commands"]:
+        assert way["seconds"] == pytest.approx(10 / way["fps"])
+    assert [way["note"] for way in result["commands"]] == ["", "", "", "no network"]
+
+
+def test_the_commands_it_ends_with_work(cli, tiny_model, tmp_path):
+    source = clip(tmp_path / "it's.mp4")
+    result = found(cli, source, "-n", tiny_model, "-s", 2)
+    for way in result["commands"]:
+        done = cli(*shlex.split(way["command"])[1:], "-y")
+        assert done.code == 0, done.err
+        assert len(frames_of(tmp_path / "it's_x2.mp4")) == 10
+
+
+def test_a_baseline_is_compared_with_nothing(cli, tmp_path):
+    result = found(cli, clip(tmp_path / "in.mp4"), "-n", "nearest", "-s", 2)
+    assert [way["note"] for way in result["commands"]] == ["no network"]
+    assert result["best"] == result["fastest"]
+
+
+def test_no_more_frames_are_taken_than_asked_for(cli, tiny_model, tmp_path, monkeypatch):
+    """By any stage, and by none of the ways from file to file."""
+    asked = []
+    monkeypatch.setattr(
+        "dagan_cli.bench.pipeline._Pace.take", lambda pace, frames: (asked.append(frames), take(pace, frames))
+    )
+    found(cli, clip(tmp_path / "in.mp4"), "-n", tiny_model, "-s", 2, "--frames", 3)
+    assert asked
+    assert max(asked) <= 3
+
+
+take = _Pace.take
+
+
+@pytest.mark.parametrize(
+    ("options", "frames"),
+    [
+        (("-c:v", "libx264", "-frames:v", "1"), 1),
+        (("-c:v", "libx264", "-pix_fmt", "yuv420p10le"), 10),
+    ],
+)
+def test_short_and_deep_videos_are_measured_too(cli, tmp_path, options, frames):
+    result = found(cli, clip(tmp_path / "in.mkv", *options), "-n", "nearest", "-s", 1.5)
+    assert result["frames"] == frames
+    assert result["fps"] > 0
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuva444p"])
+def test_the_stages_one_after_the_other_make_what_upscale_makes(cli, tiny_model, tmp_path, pix_fmt):
+    """Else it would be other work that is timed. Colours of testsrc2 leave [0, 1], and yuva444p is transparent."""
+    source, target = tmp_path / "in.mkv", tmp_path / "out.mkv"
+    coded = ("-frames:v", "3", "-c:v", "ffv1", "-pix_fmt", pix_fmt)
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=48x32", *coded, source)
+    assert cli("upscale", source, "-n", tiny_model, "-s", 3, "-c", "ffv1", "-o", target).code == 0
+    request = Request(
+        inputs=(str(source),),
+        output=None,
+        goal=Goal.of(3, None),
+        model=ModelChoice(str(tiny_model)),
+        engine=EngineOptions(),
+        encoding=Encoding(codec="ffv1"),
+    )
+    stages = VideoStages(source, request, Engines(request).for_factor(3), tmp_path, 10)
+    assert stages.output == f"ffv1 {pix_fmt}"
+    with open_video(target) as video:
+        for made, frame in zip(stages.enlarged, video.frames(), strict=True):
+            assert all(map(np.array_equal, made, frame.planes))
+
+
+def test_a_picture_has_stages_of_its_own(cli, tiny_model, tmp_path, scratch):
+    source = picture(tmp_path / "in.png", (40, 30))
+    result = found(cli, source, "-n", tiny_model, "-s", 2)
+    assert list(result["stages"]) == ["decode", "network", "write"]
+    assert (result["kind"], result["output"], result["frames"], result["out_size"]) == ("picture", "PNG", 1, [80, 60])
+    assert result["fps"] > 0
+    assert list(tmp_path.iterdir()) == [source]
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_made_up_video_stands_in_for_a_file(cli, tiny_model, scratch):
+    result = found(cli, "--stages", "--size", "48x32", "-n", tiny_model, "-s", 2)
+    assert (result["in_size"], result["frames"], result["input"]) == ([48, 32], 240, "INPUT")
+    assert result["reused"] == 0
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [(64, 48), (51, 35)])
+def test_in_a_made_up_video_nothing_stays_as_it_was(tmp_path, size):
+    with open_video(make_clip(tmp_path, size, frames=6)) as video:
+        assert (video.info.width, video.info.height, video.info.rate) == (*size, 24)
+        planes = [np.array(frame.planes[0], np.int16) for frame in video.frames()]
+    assert len(planes) == 6
+    for before, after in pairwise(planes):
+        assert (before != after).mean() > 0.9
+        assert abs(before - after).mean() > 5
+
+
+def test_without_an_input_network_and_engine_are_measured(cli, tiny_model):
+    done = cli("bench", "-n", tiny_model, "--size", "40x30", "--rounds", 1, "--order", 1, "--json")
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
+    assert (result["width"], result["height"], result["order"]) == (40, 30, 1)
+    assert "share_of_roof" in result
+
+
+# --- how it is timed
+
+
+def test_runs_take_turns_and_each_gets_its_time():
+    """Each says what it did; the clock is its own."""
+    log = []
+
+    def run(name: str, pace: float):
+        def frames(n: int) -> tuple[int, float]:
+            log.append((name, n))
+            return n, n / pace
+
+        return frames
+
+    paces = {"slow": _Pace(run("slow", 4), 1), "fast": _Pace(run("fast", 400), 8)}
+    _measure(paces, seconds=6, rounds=3, most=None, note=lambda _: None)
+    assert log == [("slow", 1), ("fast", 8), *[("slow", 8), ("fast", 800)] * 3]
+    assert [pace.rate for pace in paces.values()] == [4, 400]
+
+
+def test_all_together_are_run_over_enough_frames_to_be_at_work_at_once():
+    asked = []
+    parts = (_Pace(lambda n: (n, n / 40), 1), _Pace(lambda n: (n, n / 400), 1))
+    whole = _Pace(lambda n: (asked.append(n), (n, n / 30))[1], 2, of=parts)
+    _measure({"a": parts[0], "b": parts[1], "all": whole}, seconds=5, rounds=3, most=None, note=lambda _: None)
+    assert asked == [2, 160]  # a warm-up; then 0.8 of 40 a second for 5 s, and no time is left for a second run
+    asked.clear()
+    whole.spent, whole.rate = 0.0, 0.0
+    _measure({"a": parts[0], "b": parts[1], "all": whole}, seconds=20, rounds=3, most=None, note=lambda _: None)
+    assert asked == [2, 250, 250, 250]
+
+
+def test_the_best_round_counts_and_the_warm_up_does_not():
+    rates = iter([1000, 10, 30, 20])
+    pace = _Pace(lambda n: (n, n / next(rates)), 1)
+    _measure({"one": pace}, seconds=3, rounds=3, most=1, note=lambda _: None)
+    assert pace.rate == 30
+
+
+def test_what_takes_longer_than_its_time_is_run_once():
+    asked = []
+    pace = _Pace(lambda n: (asked.append(n), (n, n * 20.0))[1], 1)
+    _measure({"slow": pace}, seconds=10, rounds=3, most=None, note=lambda _: None)
+    assert asked == [1]
+    assert pace.rate == 0.05
+
+
+# --- what is said
+
+
+def result(**changed) -> StageBench:
+    ways = (
+        Candidate(command="dagan upscale a.mp4 -s 2 --order 4", note="", alone=2.5, rate=2.0, seconds=2460.0),
+        Candidate(command="dagan upscale a.mp4 -s 2 --order 1", note="", alone=9.0, rate=7.0, seconds=702.86),
+        Candidate(
+            command="dagan upscale a.mp4 -s 2 -n bicubic", note="no network", alone=90.0, rate=41.0, seconds=120.0
+        ),
+    )
+    facts = {
+        "input": "a.mp4",
+        "kind": "video",
+        "frames": 4920,
+        "in_size": (640, 360),
+        "out_size": (1280, 720),
+        "model": "dagan-x2-psnr",
+        "order": 4,
+        "device": "cuda:0, fp16",
+        "output": "libx264 yuv420p",
+        "stages": {"decode": 500.0, "network": 2.5, "encode": 50.0},
+        "rate": 2.0,
+        "reused": 0.25,
+        "busy": 0.95,
+        "load": 0.1,
+        "candidates": ways,
+    }
+    return StageBench(**(facts | changed))
+
+
+def test_the_ratios_follow_from_the_rates():
+    bench = result()
+    assert bench.slowest == "network"
+    assert bench.overlap == pytest.approx(0.8)
+    assert bench.megapixels_per_second == pytest.approx(2 * 1280 * 720 / 1e6)
+    assert bench.shares["network"] == pytest.approx(0.4 / (0.002 + 0.4 + 0.02))
+    assert (bench.best, bench.fastest) == bench.candidates[:2]
+
+
+def test_the_report_names_the_bottleneck_the_commands_and_their_times():
+    text = report(result(), table)
+    assert "a.mp4, 4920 frames: 640x360 -> 1280x720, dagan-x2-psnr order 4, libx264 yuv420p" in text
+    assert "network is the slowest stage; all together reach 0.80 of its pace" in text
+    assert "less than 0.9: 95% of the processor is used, the stages share it" in text
+    assert "wait for each other" in report(result(busy=0.2), table)
+    assert "other programs" not in text
+    assert "other programs ask for 400%" in report(result(load=4.0, busy=0.2), table)
+    assert "25% of the tiles" in text
+    for words in (
+        ("--order 4", "41 min", "best"),
+        ("--order 1", "12 min", "fastest"),
+        ("bicubic", "2 min", "no network"),
+    ):
+        (line,) = [line for line in text.splitlines() if words[0] in line]
+        assert all(word in line for word in words)
+    assert "holds the rest up" not in text
+    assert "less than" not in report(result(rate=2.4), table)
+
+
+@pytest.mark.parametrize("stage", ["decode", "encode", "write"])
+def test_another_bottleneck_than_the_network_comes_with_advice(stage):
+    assert "holds the rest up" in report(result(stages={stage: 1.0, "network": 2.5}), table)
+
+
+def test_where_the_length_is_not_known_no_time_is_told():
+    ways = (Candidate(command="dagan upscale a.webm", note="", alone=2.5, rate=2.0, seconds=None),)
+    assert "2" in report(result(candidates=ways, frames=None), table)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.42, "0.4 s"), (41.2, "41 s"), (99.9, "100 s"), (125, "2 min"), (2460, "41 min"), (9000, "2.5 h"), (4e5, "5 d")],
+)
+def test_times_are_told_in_words(seconds, words):
+    assert in_words(seconds) == words
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (("in.mp4", "--stages"), "INPUT was given with"),
+        (("in.mp4", "--size", "48x32"), "INPUT was given with"),
+        (("-s", "2"), "there is none"),
+        (("--codec", "ffv1"), "there is none"),
+        (("--stages", "--size", "1080p"), "a frame of"),
+        (("missing.mp4",), "cannot be opened: no such file"),
+        (("in.mp4", "-n", "dagan-x9"), "no model is called"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_two_lines(cli, tmp_path, monkeypatch, arguments, what):
+    monkeypatch.chdir(tmp_path)
+    clip(tmp_path / "in.mp4")
+    done = cli("bench", *arguments)
+    assert done.code not in (0, 1) or "missing" in arguments[0]
+    first, second = done.err.splitlines()
+    assert what in first
+    assert second.startswith("  try: ")
+
+
+def test_an_encoder_that_is_not_there_is_told(cli, tiny_model, tmp_path):
+    done = cli("bench", clip(tmp_path / "in.mp4"), "-n", tiny_model, "-s", 2, "-c", "nonsense", *QUICK)
+    assert done.code == 2
+    assert "nonsense" in done.err

@@ -1,0 +1,116 @@
+"""Stopped from outside: a run told to stop does so soon and in order; one that is killed leaves no half file."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.tiny import clip, command, left_over, picture, pixels
+
+SOON = 15  # seconds, on a machine that does other work too
+
+
+def stopped_at_work(number: int, *arguments: object) -> tuple[int, list[dict], float]:
+    """Start `dagan`, send the signal once it is at work; the exit code, its events, and how long it took to end."""
+    process = subprocess.Popen(command(*arguments, "--progress", "json"), stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    events = []
+    try:
+        for line in process.stderr:
+            events.append(json.loads(line))
+            if events[-1]["event"] == "progress" and events[-1]["total"] != 1:
+                break
+        assert events, "it ended before it began"
+        process.send_signal(number)
+        began = time.monotonic()
+        events += [json.loads(line) for line in process.stderr]
+        return process.wait(60), events, time.monotonic() - began
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_picture_told_to_stop_leaves_nothing_and_says_so(tmp_path, tiny_model, number):
+    done, big = picture(tmp_path / "a.png"), picture(tmp_path / "big.png", (900, 900))
+    work = (
+        done,
+        big,
+        "-n",
+        tiny_model,
+        "-s",
+        "2",
+        "-t",
+        "64",
+        "-o",
+        tmp_path / "out",
+        "--report",
+        tmp_path / "report.json",
+    )
+    code, events, seconds = stopped_at_work(number, *work)
+    assert code == 128 + number
+    assert seconds < SOON
+    assert events[-1] == {"event": "stopped"}
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [item["status"] for item in report["items"]] == ["done"] * report["totals"]["done"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} <= {"a_x2.png"}
+    assert left_over(tmp_path) == []
+
+
+def test_a_video_told_to_stop_before_its_first_segment_is_done_leaves_nothing(tmp_path, tiny_model):
+    source = clip(tmp_path / "in.mp4", seconds=10, source="testsrc2=size=128x96:rate=25")
+    code, _, seconds = stopped_at_work(signal.SIGINT, source, "-n", tiny_model, "-s", "2", "--preset", "ultrafast")
+    assert code == 130
+    assert seconds < SOON
+    assert {path.name for path in tmp_path.iterdir()} == {"in.mp4"}
+
+
+def test_a_run_that_was_killed_left_no_half_file_and_the_next_one_cleans_up(cli, tmp_path, tiny_model):
+    source = picture(tmp_path / "big.png", (900, 900))
+    code, _, _ = stopped_at_work(signal.SIGKILL, source, "-n", tiny_model, "-s", "2", "-t", "64")
+    assert code == -signal.SIGKILL
+    assert not (tmp_path / "big_x2.png").exists()
+    assert cli(source, "-n", "nearest", "-s", 2).code == 0
+    assert pixels(tmp_path / "big_x2.png").shape == (1800, 1800, 3)
+    assert left_over(tmp_path) == []
+
+
+def test_signals_are_the_programs_own_again_after_a_run(cli, tmp_path):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    cli(picture(tmp_path / "in.png"), "-n", "nearest")
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_an_interruption_before_the_work_exits_with_130(monkeypatch):
+    from dagan_cli import __main__
+
+    def interrupted(_: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.argv", ["dagan", "doctor"])
+    monkeypatch.setattr("dagan_cli.commands.app.run_command", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+    assert ended.value.code == 130
+
+
+def test_a_stop_between_two_inputs_keeps_what_is_done(cli, tmp_path, monkeypatch):
+    from dagan_cli.commands.console import StopSignals
+    from dagan_cli.commands.progress import Reporter
+
+    stops: list[StopSignals] = []
+    before = StopSignals.__init__
+    monkeypatch.setattr(StopSignals, "__init__", lambda self: (before(self), stops.append(self))[0])
+    monkeypatch.setattr(Reporter, "item", lambda self, item: stops[0]._receive(signal.SIGTERM, None))
+    sources = picture(tmp_path / "a.png"), picture(tmp_path / "b.png")
+    ran = cli(*sources, "-n", "nearest", "-s", 2, "--json")
+    assert ran.code == 143
+    assert [Path(item["input"]).name for item in json.loads(ran.out)["items"]] == ["a.png"]
+    assert pixels(tmp_path / "a_x2.png").shape == (16, 24, 3)
+    assert not (tmp_path / "b_x2.png").exists()

@@ -1,0 +1,178 @@
+"""Model cards: written from the file alone, valid for the Hub, and the committed ones are what is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dagan_cli.exchange.card import card
+from dagan_cli.model.checkpoint import Model, load_model
+from dagan_cli.model.generator import Generator
+from tests.conftest import TINY, Cli
+from weights.catalog import CATALOG, Published
+
+CARDS = Path(__file__).parents[2] / "weights" / "cards"
+EACH = pytest.mark.parametrize("model", CATALOG, ids=lambda model: model.name)
+
+
+def metadata(text: str, tmp_path: Path) -> dict[str, Any]:
+    """The block as the Hub's own library reads it, checks of the results included."""
+    from huggingface_hub import ModelCard
+
+    path = tmp_path / "README.md"
+    path.write_text(text)
+    return ModelCard.load(path).data.to_dict()
+
+
+def made(**provenance: Any) -> str:
+    torch.manual_seed(0)
+    return card("mine", Model(Generator(TINY), "ab" * 32, provenance), "hf://me/mine")
+
+
+@EACH
+def test_the_committed_card_is_what_the_file_says(cli: Cli, model: Published):
+    command = f"dagan models card {model.name} -o weights/cards/{model.name}.md"
+    assert cli("models", "card", model.name).out == (CARDS / f"{model.name}.md").read_text(), f"run: {command}"
+
+
+def test_there_is_a_card_for_each_published_model_and_no_other():
+    assert {path.stem for path in CARDS.glob("*.md")} == {model.name for model in CATALOG}
+
+
+@EACH
+def test_the_catalogue_says_what_the_file_says(model: Published):
+    loaded = load_model(model.path, model.sha256)
+    order = f"order {loaded.generator.order}"
+    found = {data: row[order] for data, row in loaded.provenance["metrics"].items() if not data.startswith("val")}
+    assert model.metrics == found
+    assert (model.scale, model.licence) == (loaded.generator.config.scale, loaded.provenance["licence"])
+    assert model.size == model.path.stat().st_size
+    assert model.reference.repository.endswith(model.name)
+
+
+@EACH
+def test_the_hub_reads_licence_and_results_from_the_metadata(tmp_path, model: Published):
+    facts = metadata((CARDS / f"{model.name}.md").read_text(), tmp_path)
+    assert (facts["license"], facts["library_name"], facts["pipeline_tag"]) == ("mit", "dagan", "image-to-image")
+    (index,) = facts["model-index"]
+    results = {entry["dataset"]["name"]: entry["metrics"][0]["value"] for entry in index["results"]}
+    assert results == model.metrics
+
+
+def test_a_card_tells_data_iterations_hardware_protocol_and_failures():
+    text = (CARDS / "dagan-x4-psnr.md").read_text()
+    facts = load_model(CARDS.parent / "dagan-x4-psnr.safetensors").provenance
+    for word in (facts["training_data"], facts["hardware"], str(facts["iterations"]), "BT.601", "Known failures"):
+        assert word in text
+
+
+def test_a_card_names_the_phases_that_came_before():
+    first = {"scale": 2, "phase": "pixel", "iterations": 7000, "degradations": "none", "seconds": 3.0}
+    second = {"scale": 4, "phase": "adversarial", "iterations": 90, "degradations": "medium", "note": "by hand"}
+    row = "| before them | 7,000 pixel x2; 90 adversarial x4 of degraded inputs; by hand |"
+    text = made(earlier=[first, second], iterations=10, training={"gan": {"lr": 0.1, "iterations": None}}, phase="gan")
+    assert row in text
+    assert "7,100 iterations in all" in text
+    assert "| adversarial phase | lr 0.1 |" in text
+    assert "before them" not in made(earlier=[])
+
+
+def test_a_card_names_the_teacher_and_its_licence():
+    teacher = {"name": "SPAN", "source": "hongyuanyu/SPAN", "licence": "Apache-2.0", "sha256": "ca85"}
+    assert "| teacher | SPAN, source hongyuanyu/SPAN, licence Apache-2.0, sha256 ca85 |" in made(teacher=teacher)
+    assert "| teacher |" not in made()
+    before = made(earlier=[{"scale": 2, "phase": "pixel", "iterations": 6, "teacher": teacher}])
+    assert "| before them | 6 pixel x2 with SPAN as teacher |" in before
+
+
+def test_a_model_of_given_pairs_is_for_degraded_sources():
+    text = made(pairs=True, training={"gan": None, "degradation": "none"}, phase="pixel")
+    assert "compressed, noisy" in text
+    assert "| degradations | those of given pairs |" in text
+
+
+def test_a_run_that_was_never_measured_says_so():
+    assert "Not measured" in made(training={"gan": None}, phase="pixel")
+    assert "30.12 dB" in made(training={"gan": None}, val_psnr_y=30.123)
+
+
+@pytest.mark.parametrize(
+    ("training", "phase", "words"),
+    [
+        ({"gan": None, "degradation": "none"}, "pixel", ["Fidelity", "clean sources", "smooth"]),
+        ({"gan": {"lr": 1e-4}, "degradation": "none"}, "gan", ["Perceptual", "Detail is invented"]),
+        ({"gan": {"lr": 1e-4}, "degradation": "none"}, "pixel", ["Fidelity", "smooth"]),
+        ({"gan": None, "degradation": "video"}, "pixel", ["compressed, noisy", "Grain"]),
+        ({}, None, ["Super-resolution, x2", "Nothing is known"]),
+    ],
+)
+def test_a_card_says_what_the_model_is_for_by_how_it_was_trained(training, phase, words):
+    text = made(training=training, phase=phase)
+    assert all(word in text for word in words), text
+
+
+def test_lpips_has_a_table_and_a_place_in_the_metadata(tmp_path):
+    text = made(metrics={"Set14": {"order 4": 26.5}}, lpips={"Set14": {"order 4": 0.151}})
+    assert "| Set14 | 0.151 |" in text
+    (result,) = metadata(text, tmp_path)["model-index"][0]["results"]
+    assert [(m["type"], m["value"]) for m in result["metrics"]] == [("psnr", 26.5), ("lpips", 0.151)]
+
+
+def test_a_licence_that_the_hub_has_no_name_for_is_told_in_words(tmp_path):
+    facts = metadata(made(licence="Only on: Sundays"), tmp_path)
+    assert (facts["license"], facts["license_name"]) == ("other", "Only on: Sundays")
+    assert metadata(made(), tmp_path)["license_name"] == "not stated"
+
+
+@pytest.mark.parametrize("value", [None, 7, "x", [], [1], {"a": 1}, {"a": {"b": {"c": None}}}, True, float("nan")])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "training",
+        "metrics",
+        "lpips",
+        "licence",
+        "training_data",
+        "seconds",
+        "iterations",
+        "earlier",
+        "teacher",
+        "pairs",
+    ],
+)
+def test_a_card_can_be_written_whatever_a_file_says(key, value, tmp_path):
+    metadata(made(**{key: value}), tmp_path)
+
+
+def test_what_a_file_says_cannot_add_markup(tmp_path):
+    evil = 'x\n---\nlicense: evil\n<script>|[a](javascript:1)`"'
+    text = made(training_data=evil, hardware=evil, licence=evil, metrics={evil: {evil: 1.0, "order 4": 2.0}})
+    assert "<script>" not in text.partition("\n---\n")[2]
+    assert "](javascript" not in text.partition("\n---\n")[2]
+    facts = metadata(text, tmp_path)
+    assert facts["license"] == "other"
+    assert facts["license_name"] == evil
+
+
+def test_list_and_its_json_name_every_model_with_repository_and_numbers(cli: Cli):
+    rows = {row["name"]: row for row in json.loads(cli("models", "list", "--json").out)}
+    table = cli("models", "list").out
+    for model in CATALOG:
+        row = rows[model.name]
+        assert (row["sha256"], row["size"], row["metrics"]) == (model.sha256, model.size, model.metrics)
+        assert (row["repository"], row["embedded"]) == (model.reference.repository, True)
+        assert f"{model.metrics['Set5']:.2f}" in table
+
+
+def test_verify_finds_the_one_that_is_damaged(cli: Cli, tmp_path, tiny_model):
+    data, bad = tiny_model.read_bytes(), tmp_path / "bad.safetensors"
+    bad.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    ran = cli("models", "verify", tiny_model, bad, "--json")
+    assert [row["result"] for row in json.loads(ran.out)] == ["whole", "damaged"]
+    assert ran.code == 4
+    assert "checksum" in ran.err
+    assert cli("models", "verify", tiny_model).code == 0

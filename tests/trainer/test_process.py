@@ -1,0 +1,133 @@
+"""A training process may be killed at any moment, and the same command goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dagan_cli.commands.app import run_command
+from dagan_cli.model.checkpoint import load_model
+from trainer.loop import train
+from trainer.presets import preset
+from trainer.state import load_state
+
+TOML = """
+batch = 2
+warmup = 2
+iterations = 24
+precision = "fp32"
+save_every = 1e-6
+validate_every = 1
+[generator]
+scale = 2
+blocks = 2
+channels = 16
+block = "residual"
+pairwise = "embedded"
+temperature = 4.0
+window = 16
+pool = 4
+solver = "rk4"
+orders = [1, 2, 4]
+upsampler = "direct"
+image_skip = true
+identity_start = true
+patch = 16
+"""
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(2):
+        pixels = np.random.default_rng(i).integers(0, 256, (64, 72, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    return folder
+
+
+def trainer(config: Path, pictures: Path, run: Path) -> subprocess.Popen[str]:
+    """It validates, and so tells, every step."""
+    command = [sys.executable, "-m", "dagan_cli", "train", "--config", str(config), "--progress", "json"]
+    command += ["--data", str(pictures), "--val", str(pictures), "--run", str(run)]
+    return subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, text=True)
+
+
+def steps_of(process: subprocess.Popen[str]) -> Iterator[int]:
+    assert process.stderr is not None
+    for line in process.stderr:
+        event = json.loads(line)
+        assert event["event"] == "train"
+        yield event["step"]
+
+
+def stop_after(process: subprocess.Popen[str], steps: int, number: int) -> int:
+    """Send the signal once so many steps were told; the exit code."""
+    told = steps_of(process)
+    for _ in range(steps):
+        next(told)
+    process.send_signal(number)
+    list(told)
+    return process.wait(timeout=60)
+
+
+def test_a_run_killed_and_terminated_ends_in_the_same_weights_as_one_left_alone(pictures, tmp_path):
+    config, whole, cut = tmp_path / "run.toml", tmp_path / "whole", tmp_path / "cut"
+    config.write_text(TOML)
+    smoke = replace(preset("smoke"), iterations=24, precision="fp32", save_every=1e-6)
+    list(train(smoke, [pictures], whole))
+
+    assert stop_after(trainer(config, pictures, cut), 6, signal.SIGKILL) == -signal.SIGKILL
+    killed = load_state(cut)["step"]
+    assert 5 <= killed < 24
+    assert stop_after(trainer(config, pictures, cut), 4, signal.SIGTERM) == 128 + signal.SIGTERM
+    terminated = load_state(cut)["step"]
+    assert killed + 4 <= terminated < 24
+    process = trainer(config, pictures, cut)
+    told = list(steps_of(process))
+    assert process.wait(timeout=60) == 0
+    assert (told[0], told[-1]) == (terminated + 1, 24)
+
+    a, b = load_state(whole), load_state(cut)
+    assert a["step"] == b["step"] == 24
+    assert a["config"] == b["config"] | {"validate_every": a["config"]["validate_every"]}
+    for part in ("generator", "average"):
+        assert all(torch.equal(a[part][name], b[part][name]) for name in a[part])
+    moments, again = a["optimiser"]["state"], b["optimiser"]["state"]
+    assert moments.keys() == again.keys()
+    assert all(torch.equal(moments[i][key], again[i][key]) for i in moments for key in moments[i])
+    assert not list(cut.glob(".*.part*"))
+    one, two = (load_model(run / "model.safetensors").generator.state_dict() for run in (whole, cut))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_the_smoke_preset_trains_to_its_end(pictures, tmp_path, capsys):
+    where = ["--data", str(pictures), "--val", str(pictures), "--run", str(tmp_path / "run")]
+    assert run_command(["train", "--preset", "smoke", *where]) == 0
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("step 20: PSNR-Y ")
+
+
+def test_of_processes_that_train_together_one_speaks(pictures, tmp_path, monkeypatch, capsys):
+    where = ["--data", str(pictures), "--val", str(pictures), "--run", str(tmp_path / "run")]
+    monkeypatch.setenv("RANK", "1")  # as torchrun numbers them; alone in its world, it trains as one would
+    assert run_command(["train", "--preset", "smoke", "--set", "iterations=2", *where]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("preset", "data", "code"), [("smoke", "nothing", 3), ("smok", "pictures", 2)])
+def test_an_error_is_two_lines_and_its_exit_code(preset, data, code, pictures, tmp_path, capsys):
+    assert pictures.is_dir()
+    where = ["--data", str(tmp_path / data), "--run", str(tmp_path / "run")]
+    assert run_command(["train", "--preset", preset, *where]) == code
+    assert [line.split(":")[0].strip() for line in capsys.readouterr().err.splitlines()] == ["error", "try"]

@@ -1,0 +1,184 @@
+"""A video that was stopped or killed goes on where it was, and ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from dagan_cli.errors import BadOption, CannotWrite
+from dagan_cli.media.video.packets import decoding_times
+from dagan_cli.media.video.segments import folder_of, work_folder
+from tests.support.tiny import MOVING, clip, command, frames_of, left_over, sound_of
+
+SETTINGS = {"model": "one", "size": [2, 2]}
+KILLS = int(os.environ.get("DAGAN_KILLS", "2"))  # for each clip
+CODECS = {".mkv": ("-c", "ffv1"), ".mov": ("-c", "prores_ks"), ".mp4": ("-c", "libx264", "-e", "mbtree=0")}
+
+
+def segment(work, number: int, frames: int = 3) -> None:
+    work.path_of(len(work.segments)).write_bytes(bytes([number]) * 100)
+    work.finish([number * 10 + i for i in range(frames)], [1] * frames)
+
+
+def begun(target: Path, segments: int = 2) -> int:
+    """A run that dies after so many segments; returns how many an earlier one had finished."""
+    found = -1
+    with suppress(KeyboardInterrupt), work_folder(target, SETTINGS, resume=True) as work:
+        found = len(work.segments)
+        for number in range(segments):
+            segment(work, number)
+        raise KeyboardInterrupt
+    return found
+
+
+def found(target: Path) -> int:
+    """How many segments the next run finds."""
+    return begun(target, segments=0)
+
+
+def killed(moment: float, *arguments: object) -> bool:
+    """Start `dagan`, and kill it so many seconds after its first frame; whether it was still at work."""
+    process = subprocess.Popen(command(*arguments, "--progress", "json"), stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if json.loads(line)["event"] == "progress":
+            break
+    time.sleep(moment)
+    process.send_signal(signal.SIGKILL)
+    process.stderr.close()
+    return process.wait(60) == -signal.SIGKILL
+
+
+# --- the journal
+
+
+def test_finished_segments_are_found_again_and_gone_once_all_is_well(tmp_path):
+    target = tmp_path / "out.mkv"
+    begun(target)
+    with work_folder(target, SETTINGS, resume=True) as work:
+        assert [s.pts for s in work.segments] == [[0, 1, 2], [10, 11, 12]]
+        assert work.frames == 6
+        segment(work, 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_left_of_a_run_that_finished_no_segment(tmp_path):
+    begun(tmp_path / "out.mkv", segments=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_line_that_a_kill_cut_does_not_count(tmp_path):
+    target = tmp_path / "out.mkv"
+    begun(target)
+    journal = folder_of(target) / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-5])
+    assert found(target) == 1
+    assert found(target) == 1  # the mended journal is read like any other
+
+
+def test_a_segment_that_is_not_what_the_journal_says_does_not_count_nor_any_after_it(tmp_path):
+    target = tmp_path / "out.mkv"
+    begun(target, segments=3)
+    damaged = sorted(folder_of(target).glob("*.packets"))[1]
+    damaged.write_bytes(b"\x07" + damaged.read_bytes()[1:])
+    assert found(target) == 1
+
+
+@pytest.mark.parametrize("junk", [b"", b"\xff\xfe\n", b"[]\n[]\n[]\n", b'{"settings": 1}\n{"a": 1}\n', b"\n" * 9])
+def test_a_journal_of_junk_is_begun_anew_or_refused(tmp_path, junk):
+    target = tmp_path / "out.mkv"
+    begun(target)
+    (folder_of(target) / "journal.jsonl").write_bytes(junk)
+    assert found(target) == 0
+
+
+def test_other_settings_do_not_throw_away_what_is_there(tmp_path):
+    target = tmp_path / "out.mkv"
+    begun(target)
+    other = work_folder(target, SETTINGS | {"model": "two"}, resume=True)
+    with pytest.raises(BadOption, match=r"begun with another model") as refused, other:
+        pass
+    assert "--no-resume" in refused.value.hint
+    assert found(target) == 2
+    with work_folder(target, SETTINGS | {"model": "two"}, resume=False) as work:
+        assert work.segments == []
+
+
+def test_two_runs_do_not_work_on_one_output(tmp_path):
+    target = tmp_path / "out.mkv"
+    with work_folder(target, SETTINGS, resume=True):
+        second = work_folder(target, SETTINGS, resume=True)
+        with pytest.raises(CannotWrite, match="another dagan"), second:
+            pass
+
+
+@pytest.mark.parametrize("shown", [[0, 1, 2, 3], [0, 4, 2, 1, 3, 8, 6, 5, 7], [0, 30, 10, 20], [5]])
+def test_decoding_times_increase_and_none_comes_after_its_picture_is_shown(shown):
+    decoded = decoding_times(shown)
+    assert all(a < b for a, b in pairwise(decoded))
+    assert all(d <= p for d, p in zip(decoded, shown, strict=True))
+
+
+# --- the command
+
+
+def stopped(frames: int, *arguments: object) -> int:
+    """Start `dagan`, ask it to stop once so many frames are written; its exit code."""
+    process = subprocess.Popen(command(*arguments, "--progress", "json"), stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    asked = False
+    for line in process.stderr:
+        if not asked and json.loads(line).get("done", 0) >= frames:
+            process.send_signal(signal.SIGINT)
+            asked = True
+    return process.wait(60)
+
+
+def test_a_stopped_video_goes_on_where_it_was_with_the_same_settings_alone(cli, tmp_path, tiny_model):
+    source = clip(tmp_path / "in.mp4", seconds=5)
+    work = (source, "-n", tiny_model, "-s", 2, "-c", "ffv1", "-o", tmp_path / "out.mkv")
+    assert stopped(52, *work) == 130
+    assert not (tmp_path / "out.mkv").exists()
+    ran = cli(*work, "--order", 1)
+    assert ran.code == 2
+    assert "begun with another model" in ran.err
+    assert "--no-resume" in ran.err
+    ran = cli(*work, "--json")
+    assert ran.code == 0, ran.err
+    item = json.loads(ran.out)["items"][0]
+    assert (item["resumed"], item["frames"]) == (48, 125)
+    assert left_over(tmp_path) == []
+    assert cli(*work[:-1], tmp_path / "whole.mkv", "--no-resume").code == 0
+    assert frames_of(tmp_path / "out.mkv") == frames_of(tmp_path / "whole.mkv")
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+def test_a_video_killed_at_random_moments_is_the_one_that_was_never_killed(cli, tmp_path, tiny_model, suffix):
+    chance = random.Random(suffix)
+    uneven = f"{MOVING},settb=1/1000,setpts='40*N+13*mod(N,3)+200*gte(N,6)'"
+    source = clip(tmp_path / f"in{suffix}", seconds=5, source=MOVING if suffix == ".mp4" else uneven)
+    options = ("-n", tiny_model, "-s", 2, *CODECS[suffix])
+    whole, target = tmp_path / f"whole{suffix}", tmp_path / f"out{suffix}"
+    began = time.monotonic()
+    assert cli(source, *options, "-o", whole).code == 0
+    took = time.monotonic() - began
+    kills = 0
+    for _ in range(KILLS):
+        kills += killed(chance.uniform(0, took), source, *options, "-o", target)
+        if target.exists():  # it was done, or killed between its last step and its end: then it must be whole
+            assert frames_of(target) == frames_of(whole)
+            target.unlink()
+    assert kills
+    assert cli(source, *options, "-o", target).code == 0
+    assert frames_of(target) == frames_of(whole)
+    assert sound_of(target) == sound_of(whole) == sound_of(source)
+    assert left_over(tmp_path) == []
