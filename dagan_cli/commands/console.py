@@ -1,4 +1,4 @@
-"""What the user sees: progress on stderr, results on stdout, errors in two lines with their exit code."""
+"""Terminal output: lines on stderr, tables for stdout, two-line errors, and signals that stop the work."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 from unicodedata import category
 
 from dagan_cli.errors import DaganError
-
-if TYPE_CHECKING:
-    pass
 
 
 def printable(text: str) -> str:

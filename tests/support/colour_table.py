@@ -185,7 +185,8 @@ HEAD = f"""# How exact colour is
 
 Measured, not promised: `python -m tests.support.colour_table` makes this page, and
 `DAGAN_CORPUS=1 pytest tests/engine/test_colour_table.py` measures all of it again. Each row is {FRAMES} frames of
-{SIZE[0]}x{SIZE[1]} random code values: all are possible, also those that stand for no RGB colour. Errors are in code values of the source.
+{SIZE[0]}x{SIZE[1]} random code values: all are possible, also those that stand for no RGB colour. Errors are in code
+values of the source.
 
 * *RGB, largest* and *mean*: difference between the RGB that a network is given and what zimg (the `zscale` filter of
   another FFmpeg) computes of the same frame in floating point, chroma interpolated linearly at its place: left for
