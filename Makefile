@@ -1,23 +1,42 @@
-# Both start from nothing but Python (3.11 or later) and make.
+# Needs nothing but Python (3.11 or later) and make.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: help demo check test fmt lint bench gpu clean
 
-demo: $(VENV)/.installed ## upscale a sample picture and a sample clip with the embedded weights, on the CPU
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | column -t -s @ 2>/dev/null || \
+	sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1: \2/p' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed ## upscale a sample image and a sample clip with the packaged weights, on the CPU
 	$(BIN)/python docs/samples/draw.py demo
 	$(BIN)/dagan upscale demo/picture.png -s 4 --device cpu -o demo/picture_x4.png -y
 	$(BIN)/dagan upscale demo/clip.mp4 -s 2 --device cpu -o demo/clip_x2.mp4 -y
 	@echo "look at demo/picture_x4.png and demo/clip_x2.mp4"
 
-test: $(VENV)/.installed-dev lint ## everything that must pass, on all cores
+check: lint ## what to run before each commit: lint, types and the fast tests
+	$(BIN)/python -m pytest -n auto -m "not slow"
+
+test: lint ## everything that must pass, on all cores
 	$(BIN)/python -m pytest -n auto
 
-lint: $(VENV)/.installed-dev
+fmt: $(VENV)/.installed-dev ## format the code and sort its imports
+	$(BIN)/ruff check --fix --quiet
+	$(BIN)/ruff format
+
+lint: $(VENV)/.installed-dev ## lint and type checks
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
+
+bench: $(VENV)/.installed ## speed of the network, the engine and every stage of a video, on this machine
+	$(BIN)/dagan bench
+	$(BIN)/dagan bench --stages -s 2
+
+gpu: $(VENV)/.installed-dev ## the tests that need a CUDA device, and its speed
+	$(BIN)/python -m pytest -m gpu
+	$(BIN)/dagan bench --device cuda
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -28,5 +47,5 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-clean:
+clean: ## remove the virtual environment and the demo
 	rm -rf $(VENV) demo

@@ -4,8 +4,8 @@
 >>> upscaler = Upscaler.load("dagan-x4-psnr")
 >>> big = upscaler(frames)  # (N, 3, H, W) in [0, 1] -> (N, 3, 4H, 4W)
 
-Importing this package imports nothing heavy: `--help` must not wait for torch. It is imported before torch is, so here
-is the place to say how torch's threads shall wait.
+Importing this package imports nothing heavy: `--help` must not wait for torch. It is imported before torch, so it is
+the place to set how torch's threads wait.
 """
 
 from __future__ import annotations

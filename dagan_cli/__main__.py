@@ -1,4 +1,4 @@
-"""`dagan` and `python -m dagan_cli`: the fast answers first, the command line after."""
+"""Entry point of `dagan` and `python -m dagan_cli`: answer `--version` fast, else run the command line."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def main() -> None:
         from dagan_cli.commands.app import run_command
 
         sys.exit(run_command(with_verb(arguments) or ["--help"]))
-    except KeyboardInterrupt:  # before anything was begun that would need to be left in order
+    except KeyboardInterrupt:  # before anything was started that needs cleaning up
         sys.exit(130)
 
 
 def with_verb(arguments: list[str]) -> list[str]:
-    """`upscale` comes first where the verb is left out: the first argument, or one after a flag, looks like a file."""
+    """Prepend `upscale` if the verb is left out: the first argument, or one after a flag, looks like a file."""
     if not arguments or arguments[0] in COMMANDS:
         return arguments
     possible = arguments if arguments[0].startswith("-") and arguments[0] != "-" else arguments[:1]

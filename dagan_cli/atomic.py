@@ -1,4 +1,4 @@
-"""A name that exists is a finished file: write beside the target, sync, rename."""
+"""Atomic writes: write next to the target, sync, rename, so that a name that exists is a finished file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ADVICE = {
 
 
 def cannot_write(target: Path, error: OSError) -> CannotWrite:
-    """Say in the user's words why `target` could not be written."""
+    """Return the error, for the user, that `target` could not be written."""
     reason = (error.strerror or str(error)).lower()
     hint = _ADVICE.get(error.errno or 0, "check the folder and the disk, or write elsewhere")
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -36,19 +36,19 @@ def cannot_write(target: Path, error: OSError) -> CannotWrite:
 
 
 def is_write_failure(error: OSError) -> bool:
-    """Whether `error` speaks of the disk or the folder rather than of one file's content."""
+    """True if `error` is about the disk or the folder, not about one file's content."""
     return error.errno in _ADVICE
 
 
 def part_of(target: Path) -> Path:
-    """The hidden name beside `target` that is written to until it is whole; short however long the target's name is."""
+    """Return the hidden name next to `target` for the unfinished file; short even if the target's name is long."""
     tag = sha256(os.fsencode(target.name)).hexdigest()[:16]
     return target.with_name(f".dagan-{tag}.part{target.suffix[:16]}")
 
 
 @contextmanager
 def whole_or_absent(target: Path) -> Iterator[Path]:
-    """Lend a hidden path to write to; it becomes `target`, synced to disk, only if nothing went wrong.
+    """Yield a hidden path to write to; it becomes `target`, synced to disk, only if nothing failed.
 
     Raises CannotWrite for a full disk, a read-only folder and the like.
     """
@@ -67,12 +67,12 @@ def whole_or_absent(target: Path) -> Iterator[Path]:
             raise cannot_write(target, error) from error
         raise
     finally:
-        with suppress(OSError):  # it is not there, or its folder cannot be
+        with suppress(OSError):  # the file or its folder does not exist
             part.unlink()
 
 
 def sync(path: Path) -> None:
-    """Put a file, or a folder's list of names, on the disk itself."""
+    """Flush a file, or a folder's list of names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""What can go wrong for a user: what failed, what to try next, and the exit code. Imports nothing."""
+"""Errors for the user: what failed, what to try next, and the exit code. Imports nothing."""
 
 
 class DaganError(Exception):
@@ -16,13 +16,13 @@ class BadInput(DaganError):
 
 
 class BadOption(DaganError):
-    """A choice that makes no sense, alone or with another one."""
+    """An option that is invalid, alone or combined with another one."""
 
     exit_code = 2
 
 
 class NoInput(DaganError):
-    """Nothing usable was named on the command line."""
+    """The command line names no usable input."""
 
     exit_code = 3
 
@@ -46,10 +46,10 @@ class CannotWrite(DaganError):
 
     def __init__(self, what: str, *, hint: str, ends_the_batch: bool = False) -> None:
         super().__init__(what, hint=hint)
-        self.ends_the_batch = ends_the_batch  # a full disk is full for all that follow
+        self.ends_the_batch = ends_the_batch  # a full disk is full for all later outputs too
 
 
 class Mismatch(DaganError):
-    """An output does not keep what its input holds."""
+    """An output does not preserve what its input contains."""
 
     exit_code = 7

@@ -1,4 +1,4 @@
-"""`dagan eval`: how close an upscaled picture comes to the original, by the protocol of the papers."""
+"""`dagan eval`: score upscaled images against the originals, by the protocol of the papers."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from dagan_cli.upscaler import Upscaler
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One picture, or the mean of all."""
+    """Scores of one image, or the mean of all."""
 
     name: str
     psnr: float  # dB, Y
     ssim: float  # Y
     bicubic_psnr: float
     bicubic_ssim: float
-    lpips: float | None = None  # of RGB, lower is better; where there is a network to judge
+    lpips: float | None = None  # on RGB, lower is better; None without LPIPS weights
     bicubic_lpips: float | None = None
-    rgb_offset: float = 0.0  # of the mean colour, in 8-bit steps: that of the channel which is farthest off
-    microseconds: float | None = None  # for each input pixel; None where it was upscaled elsewhere
+    rgb_offset: float = 0.0  # error of the mean colour, in 8-bit steps, of the worst channel
+    microseconds: float | None = None  # per input pixel; None if it was upscaled elsewhere
 
     def to_json(self) -> dict[str, str | float | None]:
-        """The row; JSON has no infinity, which the PSNR of equal pictures is."""
+        """Return the row; infinity, the PSNR of identical images, is None, since JSON has no infinity."""
         row = {name: getattr(self, name) for name in self.__slots__}
         return {name: None if value == float("inf") else value for name, value in row.items()}
 
@@ -46,11 +46,11 @@ def evaluate(
     judge: Lpips | None = None,
     inputs: Path | None = None,
 ) -> Iterator[Score]:
-    """Score every picture under `dataset`; LR is made from each by MATLAB's bicubic.
+    """Score every image under `dataset`; LR is made from each by MATLAB's bicubic.
 
-    upscaled: by what, or a folder of results that any program has made. inputs: a folder of LR pictures to use instead.
-    In folders a picture is found by its name without the suffix. The judge sees the whole RGB pictures, rounded to
-    8 bit. Raises NoInput, BadInput.
+    upscaled: the upscaler, or a folder of results of any program. inputs: a folder of LR images to use instead.
+    Images in folders are matched by name without the suffix. judge: LPIPS, on the whole RGB images, rounded to 8 bit.
+    Raises NoInput, BadInput.
     """
     sources = _pictures(dataset)
     lows, results = (_named(folder) for folder in (inputs, upscaled if isinstance(upscaled, Path) else None))
@@ -58,7 +58,7 @@ def evaluate(
         hr = crop_to_multiple(_rgb(source), scale)
         h, w = hr.shape[-2:]
         if min(h, w) < 11 + 2 * scale:
-            raise BadInput(f"{source} is too small to be measured", hint="leave it out of the folder")
+            raise BadInput(f"{source} is too small to measure", hint="leave it out of the folder")
         small = (h // scale, w // scale)
         lr = bicubic(hr, *small) if inputs is None else _of_size(lows, source, small)
         began = perf_counter()
@@ -82,7 +82,7 @@ def evaluate(
 
 
 def mean(scores: list[Score]) -> Score:
-    """The mean of every number."""
+    """Return the mean of every number."""
 
     def average(field: str) -> float | None:
         values = [getattr(score, field) for score in scores]
@@ -93,14 +93,14 @@ def mean(scores: list[Score]) -> Score:
 
 @torch.inference_mode()
 def _distance(judge: Lpips, picture: Tensor, hr: Tensor) -> float:
-    """Of two (1, 3, H, W) in [0, 255]."""
+    """LPIPS distance of two images (1, 3, H, W) in [0, 255]."""
     return judge(picture.float() / 255, hr.float() / 255).item()
 
 
 def _pictures(folder: Path) -> list[Path]:
     sources = [source.path for source in find_inputs([folder], recursive=True).sources if source.kind == "picture"]
     if not sources:
-        raise NoInput(f"no picture in {folder}", hint="name a folder of high-resolution pictures")
+        raise NoInput(f"no image in {folder}", hint="use a folder of high-resolution images")
     return sources
 
 
@@ -109,10 +109,10 @@ def _named(folder: Path | None) -> dict[str, Path]:
 
 
 def _of_size(found: dict[str, Path], source: Path, size: tuple[int, int]) -> Tensor:
-    """The picture of that name, (1, 3, *size)."""
+    """Read the image of that name, (1, 3, *size). Raises NoInput, BadInput."""
     path = found.get(source.stem)
     if path is None:
-        raise NoInput(f"no picture is named {source.stem}, as {source} is", hint="name each as its original is named")
+        raise NoInput(f"no image is named {source.stem}, like {source}", hint="name each like its original")
     pixels = _rgb(path)
     if pixels.shape[-2:] != size:
         have, want = (f"{w}x{h}" for h, w in (pixels.shape[-2:], size))
@@ -121,10 +121,10 @@ def _of_size(found: dict[str, Path], source: Path, size: tuple[int, int]) -> Ten
 
 
 def _rgb(path: Path) -> Tensor:
-    """(1, 3, H, W) float64 whole values in [0, 255]; grey is repeated, alpha left out."""
+    """(1, 3, H, W) float64 whole values in [0, 255]; grey is repeated, alpha dropped."""
     with open_picture(path) as picture:
         pixels = next(iter(picture.frames))
     if pixels.dtype != np.uint8:
-        raise BadInput(f"{path} is not an 8-bit picture", hint="the protocol is for 8 bit; convert it first")
+        raise BadInput(f"{path} is not an 8-bit image", hint="the protocol is for 8 bit; convert it first")
     colour = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1].repeat(3, axis=2)
     return torch.from_numpy(np.require(colour, requirements=["C", "W"])).permute(2, 0, 1)[None].double()

@@ -1,6 +1,6 @@
-"""How the numbers of a video frame mean colour: shared by `media`, which reads and writes them, and `engine`.
+"""Colour layout of video frames, shared by `media`, which reads and writes them, and `engine`.
 
-Imports nothing: both sides may import it.
+Imports nothing, so that both can import it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ Matrix = Literal["bt709", "bt601", "bt2020", "smpte240m", "fcc", "rgb"]
 Chroma = Literal["444", "422", "420", "440", "411", "410", "gray", "rgb"]
 Siting = Literal["left", "center", "topleft"]
 
-HALVINGS: dict[Chroma, tuple[int, int]] = {  # how often chroma is halved along (y, x)
+HALVINGS: dict[Chroma, tuple[int, int]] = {  # number of times chroma is halved along (y, x)
     "444": (0, 0),
     "422": (0, 1),
     "420": (1, 1),
@@ -26,7 +26,7 @@ HALVINGS: dict[Chroma, tuple[int, int]] = {  # how often chroma is halved along 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColourTags:
-    """What a stream says of its colour, as code points of ITU-T H.273 (2 = not said); range: 1 limited, 2 full."""
+    """Colour tags of a stream, as code points of ITU-T H.273 (2 = unspecified); range: 1 limited, 2 full."""
 
     range: int
     matrix: int
@@ -36,7 +36,7 @@ class ColourTags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelLayout:
-    """What the planes of a frame are: Y, U, V or R, G, B or Y alone, then A if there is alpha.
+    """Layout of a frame's planes: Y, U, V or R, G, B or Y alone, then A if there is alpha.
 
     A plane is (h, w) of unsigned integers, uint8 for a depth of 8 and uint16 above, values in the low `depth` bits.
     """
@@ -46,21 +46,21 @@ class PixelLayout:
     depth: int  # bits per value, 8 to 16
     chroma: Chroma
     alpha: bool
-    siting: Siting  # where a chroma sample sits: "left" = MPEG-2, "center" = JPEG, "topleft" = BT.2020
-    tags: ColourTags  # written back as they are; the guess where the source says nothing
+    siting: Siting  # position of a chroma sample: "left" = MPEG-2, "center" = JPEG, "topleft" = BT.2020
+    tags: ColourTags  # written back unchanged; guessed where the source specifies nothing
 
     @property
     def planes(self) -> int:
-        """How many planes a frame has."""
+        """Number of planes of a frame."""
         return (1 if self.chroma == "gray" else 3) + self.alpha
 
     def chroma_size(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) of the second and third plane of a frame of that size: halves are rounded up."""
+        """(width, height) of the second and third plane of a frame of that size, rounded up."""
         down, across = HALVINGS[self.chroma]
         return -(-width >> across), -(-height >> down)
 
 
-UNSAID = ColourTags(range=0, matrix=2, primaries=2, transfer=2)
+UNSPECIFIED = ColourTags(range=0, matrix=2, primaries=2, transfer=2)
 
 _RANGE = {0: "unsaid", 1: "limited", 2: "full"}
 _MATRIX = {
@@ -114,8 +114,8 @@ _TRANSFER = {
 }
 
 
-def in_words(tags: ColourTags) -> dict[str, str]:
-    """What each tag says: {"range": "limited", "matrix": "bt709", ...}; a code without a name stays a number."""
+def tag_names(tags: ColourTags) -> dict[str, str]:
+    """Return the name of each tag: {"range": "limited", "matrix": "bt709", ...}; a code without a name is a number."""
     return {
         "range": _RANGE.get(tags.range, str(tags.range)),
         "matrix": _MATRIX.get(tags.matrix, str(tags.matrix)),
@@ -124,7 +124,7 @@ def in_words(tags: ColourTags) -> dict[str, str]:
     }
 
 
-def said_of(tags: ColourTags) -> set[str]:
-    """The names of the tags that say something."""
+def specified_tags(tags: ColourTags) -> set[str]:
+    """Return the fields of the tags that are specified."""
     nothing = {"range": (0,), "matrix": (2, 3), "primaries": (0, 2, 3), "transfer": (0, 2, 3)}
     return {name for name, values in nothing.items() if getattr(tags, name) not in values}

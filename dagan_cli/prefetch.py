@@ -1,4 +1,4 @@
-"""Run an iterator in a thread of its own, a few items ahead of its consumer."""
+"""Run an iterator in its own thread, a few items ahead of its consumer."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ T = TypeVar("T")
 
 @contextmanager
 def prefetch(items: Iterable[T], ahead: int = 2) -> Iterator[Iterator[T]]:
-    """Lend an iterator over `items` that a thread keeps up to `ahead` items ahead, one more in its hand.
+    """Yield an iterator over `items` that a thread keeps up to `ahead` items ahead, plus the one it is making.
 
-    An error of `items` is raised where the consumer takes the item that failed. However the block is left, the thread
-    ends after the item it is making, `items` is closed (in that thread) and the thread is joined.
+    An error of `items` is raised when the consumer takes the failed item. However the block is left, the thread ends
+    after its current item, `items` is closed (in that thread) and the thread is joined.
     """
     room = threading.Semaphore(ahead)
-    made: SimpleQueue[tuple[T] | BaseException | None] = SimpleQueue()  # (item,), what went wrong, None = the end
+    made: SimpleQueue[tuple[T] | BaseException | None] = SimpleQueue()  # (item,), an error, None = the end
     leaving = threading.Event()
 
     def produce() -> None:

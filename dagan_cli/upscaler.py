@@ -1,4 +1,4 @@
-"""Models by name, ready to run: the Python API, and what all commands load models with."""
+"""Load models by name, ready to run: the Python API, which all commands use too."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ BASELINES = ("nearest", "bicubic", "lanczos")
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """A model, and how it shall run. Raises BadOption for what does not go together."""
+    """A model and its settings. Raises BadOption for settings that do not go together."""
 
     name: str | None = None  # a published name, a file, hf://owner/repo or a baseline; None: the one for the scale
     order: int | None = None  # order of the solver, for models trained with several; None: the model's default
-    detail: float | None = None  # from the fidelity model's weights, 0, to the perceptual model's own, 1
-    window: Window | None = None  # context of pooling and attention; None: what the model was measured with
+    detail: float | None = None  # blend from the fidelity model (0) to the perceptual model (1)
+    window: Window | None = None  # context of pooling and attention; None: the model's default
 
     def __post_init__(self) -> None:
         if self.is_baseline and self.order is not None:
@@ -42,7 +42,7 @@ class ModelChoice:
         if self.detail is not None and not 0 <= self.detail <= 1:
             raise BadOption(
                 f"--detail {self.detail:g} is out of range",
-                hint="use a number from 0, faithful, to 1, all that the model adds",
+                hint="use a number from 0 (fidelity) to 1 (all that the model adds)",
             )
 
     @property
@@ -51,12 +51,12 @@ class ModelChoice:
         return self.name in BASELINES
 
     def with_name(self, default: str) -> ModelChoice:
-        """The same choice, of the model `default` where none was named."""
+        """Return the same choice, with the model `default` if none was named."""
         return self if self.name is not None else replace(self, name=default)
 
 
 class Loaded(NamedTuple):
-    """A network, and what identifies it."""
+    """A network and its identity."""
 
     network: Network
     name: str  # of a file without its folder, of a model on the Hub with its commit
@@ -78,7 +78,7 @@ def load_network(choice: ModelChoice, fetching: Fetching | None = None, *, basel
         if fidelity is None:
             raise BadModel(
                 f"--detail does not apply to {name}: it has no fidelity model to blend with",
-                hint="leave it out; published perceptual models have one, and runs of `dagan train` with two phases",
+                hint="leave it out; published perceptual models and two-phase runs of `dagan train` have one",
             )
         ends = [load_generator(*find_model(end)) for end in (fidelity, name)]
         loaded = replace(ends[1], generator=blend(ends[0].generator, ends[1].generator, choice.detail))
@@ -170,12 +170,12 @@ class Upscaler:
 
     @property
     def choice(self) -> Choice:
-        """Device and precision, and why these."""
+        """Device and precision, and the reason."""
         return self.engine.choice
 
     @property
     def notices(self) -> list[str]:
-        """Messages about what did not go as planned."""
+        """Messages about deviations from the plan."""
         return self.engine.notices
 
     @property

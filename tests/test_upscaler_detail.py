@@ -51,12 +51,12 @@ def test_the_ends_are_the_networks_themselves():
 
 
 def test_networks_that_differ_in_shape_have_nothing_between_them():
-    with pytest.raises(BadModel, match="shape"):
+    with pytest.raises(BadModel, match="architectures"):
         blend(network(1), network(2, replace(SMALL, blocks=1)), 0.5)
     blend(network(1), network(2, replace(SMALL, patch=24)), 0.5)  # how it was trained is no part of the shape
 
 
-def test_the_command_goes_from_the_twin_to_the_model(run, cli):
+def test_the_command_goes_from_the_fidelity_model_to_the_perceptual_one(run, cli):
     results = {}
     for detail in (0, 0.5, 1):
         target = run / f"{detail}.png"

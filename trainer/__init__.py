@@ -1,1 +1,1 @@
-"""Training: from folders of pictures to weights that `dagan upscale` uses."""
+"""Training: turns folders of images into weights for `dagan upscale`."""

@@ -1,4 +1,4 @@
-"""Speed: steps per second of the training loop against bare steps, and seconds per pixel of networks."""
+"""Speed: steps per second of the training loop and of bare steps, and seconds per pixel of networks."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from trainer.machine.device import use_bf16
 from trainer.muon import optimiser
 from trainer.networks import new_network
 
-SIDE = 128  # input pixels of the picture that is timed
-ROUNDS = 7  # the first one is not counted
+SIDE = 128  # side of the timed input in pixels
+ROUNDS = 7  # the first round is discarded
 
 
 @dataclass(frozen=True, slots=True)
 class StepBench:
-    """Steps a second of the pixel phase; the goal for `share` is 0.95."""
+    """Steps per second of the pixel phase; the goal for `share` is 0.95."""
 
-    loop: float  # batches made, trained on, averaged and logged
-    bare: float  # forward, loss, backward and the optimiser's step, again and again on one batch
-    share: float  # loop / bare, the middle one of the rounds
+    loop: float  # whole loop: data, step, weight average and log
+    bare: float  # forward, loss, backward and optimiser step, repeated on one batch
+    share: float  # median of loop / bare over the rounds
     rounds: int
     batch: int
     patch: int  # input pixels
@@ -51,9 +51,9 @@ def bench(
     rounds: int = 3,
     note: Callable[[str], None] = lambda _: None,
 ) -> StepBench:
-    """Both take turns, each for `seconds` in all; the run is thrown away. A generator with a dial stays at one order.
+    """Measure the loop and bare steps in turns, each for `seconds` in total, in a temporary run.
 
-    Raises what training raises.
+    A generator with several orders runs at the first one only. Raises the errors of `train`.
     """
     odds = tuple(float(i == 0) for i in range(len(config.generator.orders)))
     config = replace(config, gan=None, order_odds=odds, schedule="constant", iterations=None, budget=None)
@@ -78,18 +78,18 @@ def bench(
 
 
 def _loop(config: TrainConfig, data: list[Path], seconds: float) -> float:
-    """Steps a second of `dagan train`, after its first second."""
-    told: list[tuple[int, float]] = []
+    """Return the steps per second of `dagan train`, after its first second."""
+    reported: list[tuple[int, float]] = []
 
     def is_enough() -> bool:
-        return len(told) > 1 and told[-1][1] - told[0][1] >= seconds
+        return len(reported) > 1 and reported[-1][1] - reported[0][1] >= seconds
 
     with TemporaryDirectory(prefix="dagan-train-bench-") as name:
         for progress in train(config, data, Path(name), should_stop=is_enough):
             if not progress.message:
-                told.append((progress.step, perf_counter()))
-    (first, begun), (last, ended) = told[0], told[-1]
-    return (last - first) / (ended - begun)
+                reported.append((progress.step, perf_counter()))
+    (first, started), (last, ended) = reported[0], reported[-1]
+    return (last - first) / (ended - started)
 
 
 class _Bare:
@@ -108,12 +108,12 @@ class _Bare:
         self._step()
 
     def rate(self, seconds: float) -> float:
-        """Steps a second."""
-        begun, done = perf_counter(), 0
-        while perf_counter() - begun < seconds:
+        """Return the steps per second."""
+        started, done = perf_counter(), 0
+        while perf_counter() - started < seconds:
             self._step()
             done += 1
-        return done / (perf_counter() - begun)
+        return done / (perf_counter() - started)
 
     def _step(self) -> None:
         self._optimiser.zero_grad(set_to_none=True)
@@ -122,31 +122,31 @@ class _Bare:
         loss = self._loss(fake.float(), self._hr)
         loss.backward()
         self._optimiser.step()
-        loss.item()  # a device works on while Python goes on
+        loss.item()  # wait for the device, which runs asynchronously
 
 
 @torch.inference_mode()
 def seconds_per_pixel(
     points: Sequence[tuple[Baseline, int | None]], clock: Callable[[], float] = perf_counter
 ) -> list[float]:
-    """Median seconds per input pixel of each (network, order), fp32, one tile, in interleaved rounds.
+    """Return the median seconds per input pixel of each (network, order): fp32, one tile.
 
-    The rounds take turns, so that load affects all networks alike. clock: `perf_counter` for the time that a user
-    waits, `work_clock` for the cost on a busy machine.
+    The networks take turns in each round, so that load affects all of them equally. clock: `perf_counter` for the time
+    that a user waits, `work_clock` for the cost on a busy machine.
     """
     times: list[list[float]] = [[] for _ in points]
     for _ in range(ROUNDS):
         for (network, order), each in zip(points, times, strict=True):
             device = next(network.parameters()).device
-            picture = torch.rand(1, 3, SIDE, SIDE, device=device).to(memory_format=torch.channels_last)
+            image = torch.rand(1, 3, SIDE, SIDE, device=device).to(memory_format=torch.channels_last)
             began = _now(clock)
-            network(picture, order)
+            network(image, order)
             each.append(_now(clock) - began)
     return [median(each[1:]) / SIDE**2 for each in times]
 
 
 def work_clock() -> float:
-    """Processor time of this process in seconds; the wall clock where a GPU does the work."""
+    """Return the processor time of this process in seconds, or the wall-clock time if there is a GPU."""
     return _now(perf_counter if torch.cuda.is_available() else process_time)
 
 

@@ -1,4 +1,4 @@
-"""Every choice of a training run, as frozen values; a TOML file or the command line fills them in."""
+"""The configuration of a training run, as frozen values set by a TOML file or the command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Strength = Literal["none", "mild", "medium", "strong"]
 Metric = Literal["psnr_y", "lpips"]
 Optimiser = Literal["adam", "muon"]
 Inputs = Literal["clean", "web", "video"]
-Ramp = tuple[tuple[float, float], ...]  # (share of the phase, value there); straight lines between
+Ramp = tuple[tuple[float, float], ...]  # (share of the phase, value at that point); linear in between
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,32 +28,32 @@ class GanConfig:
     """The adversarial phase, which starts from the averaged weights of the pixel phase."""
 
     discriminator: Discriminator = "unet"
-    width: int = 64  # channels of the unet or of leftthomas at the full size
+    width: int = 64  # channels of unet and leftthomas at full resolution
     loss: Adversarial = "bce"
-    iterations: int | None = None  # the phase ends after so many steps ...
-    budget: float | None = None  # ... or after so many seconds
-    lr: float = 1e-4  # of the generator
+    iterations: int | None = None  # the phase ends after this number of steps ...
+    budget: float | None = None  # ... or after this many seconds
+    lr: float = 1e-4  # rate of the generator
     lr_discriminator: float = 1e-4
-    beta2: float = 0.99  # decay of both Adams' mean of squares
+    beta2: float = 0.99  # decay of the mean of squares in both Adam optimisers
     halve_at: tuple[float, ...] = (0.5, 0.75, 0.9)  # shares of the phase after which both rates are halved
-    order_odds: tuple[float, ...] = ()  # as in the pixel phase; () = the same as there
-    target_weight: Ramp = ((0.0, 0.75),)  # how often a crop's reference is the teacher's target, where there is one
-    warmup: int = 100  # steps in which the discriminator learns alone
+    order_odds: tuple[float, ...] = ()  # relative frequency of each order; () = that of the pixel phase
+    target_weight: Ramp = ((0.0, 0.75),)  # probability that a crop's reference is the teacher's target, if there is one
+    warmup: int = 100  # steps in which only the discriminator is trained
     ema: float = 0.999
-    clip: float = 1.0  # of the generator; the discriminator is not clipped
+    clip: float = 1.0  # gradient norm limit of the generator; the discriminator is not clipped
 
     pixel: Loss = "l1"
     pixel_weight: float = 1e-2
     adversarial_weight: float = 5e-3
-    perceptual: Backbone = "vgg19-distilled"  # what looks at the pictures; its weights are given by path
+    perceptual: Backbone = "vgg19-distilled"  # perceptual network; its weights are given by path
     perceptual_weight: float = 1.0
-    perceptual_shift: int = 0  # it sees both from up to so many pixels on, another place each step
-    layers: dict[str, float] = field(default_factory=dict)  # its layers and their weights; {} = the backbone's usual
+    perceptual_shift: int = 0  # random crop offset of its inputs, 0 to this many pixels, redrawn each step
+    layers: dict[str, float] = field(default_factory=dict)  # its layers and their weights; {} = default of the network
     tv_weight: float = 0.0  # total variation
     ldl_weight: float = 0.0  # locally discriminative learning (Liang et al., CVPR 2022)
     fft_weight: float = 0.0  # L1 between Fourier coefficients
     colour_weight: float = 0.0  # low-pass difference from the input
-    grid_weight: float = 0.0  # patterns that repeat with every input pixel
+    grid_weight: float = 0.0  # penalty on patterns that repeat with every input pixel
 
     def __post_init__(self) -> None:
         _check_choices(GanConfig, self, ("discriminator", "loss", "perceptual", "pixel"))
@@ -71,7 +71,7 @@ class GanConfig:
         _check_average("beta2", self.beta2)
         _check_ramp("target_weight", self.target_weight)
         ends = self.iterations is not None or self.budget is not None
-        _require(ends, "an adversarial phase without an end", "give it a budget or iterations")
+        _require(ends, "gan has no end: neither iterations nor budget is set", "set gan.budget or gan.iterations")
         rising = all(type(a) in (int, float) and 0 < a < 1 for a in self.halve_at) and list(self.halve_at) == sorted(
             self.halve_at
         )
@@ -80,39 +80,39 @@ class GanConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """One training run. Raises BadOption when the choices contradict each other."""
+    """One training run. Raises BadOption when values are invalid or contradict each other."""
 
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
-    baseline: str | None = None  # a network of trainer.baselines in the generator's place: it takes scale and patch
+    baseline: str | None = None  # a network of trainer.baselines to train with the generator's scale and patch
     batch: int = 16  # patches per step
-    accumulate: int = 1  # parts a batch is cut into to save memory; the gradients are those of the whole
+    accumulate: int = 1  # parts that a batch is split into to save memory; the gradients are those of the whole batch
     loss: Loss = "l1"
-    target_weight: Ramp = ((0.0, 0.75),)  # share of the loss that is to the teacher's target, where there is one
-    optimiser: Optimiser = "adam"  # or muon: for the 3x3 kernels between features, beside Adam for the rest
-    lr: float = 1e-3  # the rate after the warm-up
-    beta2: float = 0.99  # decay of Adam's mean of squares
-    warmup: int = 300  # steps of linear rise
-    schedule: Schedule = "cosine"  # cosine to zero; constant, to go on for ever; 1 - sqrt cooldown of such a run
-    iterations: int | None = None  # the phase ends after so many steps, 0 leaves it out ...
-    budget: float | None = None  # ... or after so many seconds of training; the schedule follows whichever is given
-    ema: float = 0.999  # decay of the running average of the weights, which is what is validated and released
+    target_weight: Ramp = ((0.0, 0.75),)  # share of the loss against the teacher's target, if there is one
+    optimiser: Optimiser = "adam"  # or muon: Muon for the 3x3 kernels between features, Adam for the rest
+    lr: float = 1e-3  # learning rate after the warm-up
+    beta2: float = 0.99  # decay of the mean of squares in Adam
+    warmup: int = 300  # steps of linear increase
+    schedule: Schedule = "cosine"  # cosine to zero; constant, for runs without an end; 1 - sqrt cooldown of such a run
+    iterations: int | None = None  # the phase ends after this number of steps, 0 skips it ...
+    budget: float | None = None  # ... or after this many seconds of training; the schedule follows whichever is given
+    ema: float = 0.999  # decay of the running average of the weights, which is validated and released
     clip: float = 1.0  # gradients are scaled down to this norm
-    order_odds: tuple[float, ...] = ()  # how often each order of the generator's dial is trained; () = equally
-    augment: bool = True  # flips and quarter turns
-    degradation: Strength = "none"  # of the low-resolution pictures; none = bicubic alone
-    patch_schedule: tuple[tuple[float, int], ...] = ()  # (share of the phase, patch side from there on)
+    order_odds: tuple[float, ...] = ()  # relative frequency of each order of the generator; () = equal
+    augment: bool = True  # random flips and rotations by 90 degrees
+    degradation: Strength = "none"  # degradation of the low-resolution images; none = bicubic only
+    patch_schedule: tuple[tuple[float, int], ...] = ()  # (share of the phase, patch side from that point on)
     seed: int = 0
-    precision: Precision = "auto"  # bf16 autocast where the hardware has it
+    precision: Precision = "auto"  # auto: bf16 autocast if the hardware supports it
     compile: bool = False  # torch.compile of the generator
-    cuda_graph: bool = False  # record the kernels of a step once, and launch them as one
+    cuda_graph: bool = False  # record the kernels of a step once and launch them as one graph
     validate_every: int = 1000  # steps
-    validate_on: Inputs = "clean"  # inputs of the validation: bicubic alone, or degraded in one of the fixed ways
-    validate_side: int = 512  # pixels: of each held-out picture, the centre of at most this side
-    metric: Metric = "psnr_y"  # by which the best weights are told
-    patience: int | None = None  # stop after so many validations without a better one
-    keep: int = 3  # checkpoints of the last validations that are kept, beside the best
+    validate_on: Inputs = "clean"  # inputs of the validation: bicubic only, or with one of the fixed degradations
+    validate_side: int = 512  # pixels; the centre crop of each held-out image has at most this side
+    metric: Metric = "psnr_y"  # metric that selects the best weights
+    patience: int | None = None  # stop after this many validations without improvement
+    keep: int = 3  # checkpoints of the last validations to keep, in addition to the best
     save_every: float = 300.0  # seconds between checkpoints
-    gan: GanConfig | None = None  # the phase after the pixel phase
+    gan: GanConfig | None = None  # the adversarial phase, which follows the pixel phase
 
     def __post_init__(self) -> None:
         choices = ("loss", "schedule", "precision", "degradation", "metric", "optimiser", "validate_on")
@@ -124,7 +124,7 @@ class TrainConfig:
         _require(self.batch % self.accumulate == 0, f"accumulate = {self.accumulate}", "use a divisor of the batch")
         for name in ("lr", "clip", "save_every"):
             _require_number(name, getattr(self, name), above=True)
-        if self.iterations != 0:  # 0 leaves the pixel phase out
+        if self.iterations != 0:  # 0 skips the pixel phase
             _check_end(self)
         for name in ("warmup", "seed"):
             value = getattr(self, name)
@@ -138,9 +138,10 @@ class TrainConfig:
         for share, patch in self.patch_schedule:
             good = type(patch) is int and patch > 0 and type(share) in (int, float) and 0 <= share < 1
             _require(good, f"patch_schedule = {self.patch_schedule}", "use pairs such as [[0, 32], [0.5, 48]]")
-        _require(self.iterations != 0 or self.gan is not None, "a run of no steps", "give it iterations")
+        good = self.iterations != 0 or self.gan is not None
+        _require(good, "iterations = 0 without an adversarial phase", "set iterations, or add [gan]")
         endless = self.gan is not None and self.schedule == "constant" and self.iterations is None
-        _require(not endless, "an adversarial phase after a pixel phase without an end", "give that one an end")
+        _require(not endless, "gan follows a pixel phase without an end", "set iterations, or use another schedule")
         for odds in (self.order_odds, self.gan.order_odds if self.gan is not None else ()):
             good = len(odds) == len(self.generator.orders)
             good = good and all(type(share) in (int, float) and 0 <= share < inf for share in odds)
@@ -153,7 +154,7 @@ class TrainConfig:
             _check_baseline(self.baseline, self.generator)
         if self.schedule != "constant":
             ends = self.iterations is not None or self.budget is not None
-            _require(ends, f"a {self.schedule} schedule without an end", "give a --budget or --iterations")
+            _require(ends, f"schedule = {self.schedule!r} without an end", "give a --budget or --iterations")
         if self.gan is not None:
             shift, side = self.gan.perceptual_shift, self.generator.patch * self.generator.scale
             _require(2 * shift <= side, f"perceptual_shift = {shift}", f"use at most half a patch of {side} pixels")
@@ -163,13 +164,13 @@ class TrainConfig:
                 _require(patch % window == 0, f"patch = {patch}", f"use a multiple of the attention window, {window}")
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain JSON-able mapping; `from_dict` is its inverse."""
+        """Return a mapping of JSON values; `from_dict` is the inverse."""
         plain = _with_lists(asdict(self)) | {"generator": self.generator.to_dict()}
         return plain | ({"gan": _with_lists(asdict(self.gan))} if self.gan is not None else {})
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
-        """Build from a mapping as TOML or JSON give it. Raises BadOption, with the nearest name, for an unknown key."""
+        """Build from a mapping read from TOML or JSON. Raises BadOption, with the closest name, for an unknown key."""
         _known(values, cls, "")
         generator, gan = values.get("generator", {}), values.get("gan")
         _known(generator, GeneratorConfig, "generator.")
@@ -200,17 +201,18 @@ def _check_baseline(name: Any, generator: GeneratorConfig) -> None:
     from trainer.baselines import names
 
     near = get_close_matches(str(name), names(), n=1, cutoff=0)[0]
-    _require(name in names(), f"no baseline {name!r}", f"did you mean {near}?")
+    _require(name in names(), f"unknown baseline {name!r}", f"did you mean {near}?")
     least = name.startswith("mdsr") and generator.scale == 8
-    _require(not least, f"{name} at a scale of 8", "it has 2, 3 and 4")
-    _require(not generator.orders, f"{name} with orders {generator.orders}", "a baseline has no dial: leave them out")
+    _require(not least, f"baseline = {name!r} does not support scale 8", "use 2, 3 or 4")
+    found = f"baseline = {name!r} with orders = {generator.orders}"
+    _require(not generator.orders, found, "leave out orders: a baseline has no solver")
 
 
 _PAIRS = {"patch_schedule": "[[0, 32], [0.5, 48]]", "target_weight": "[[0, 0.75], [1, 0]]"}
 
 
 def _as_tuples(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """Those of the named values that are given, as tuples. Raises BadOption for what is not a list, or not of pairs."""
+    """Return the named values that are present, as tuples. Raises BadOption for a value of another form."""
     found: dict[str, Any] = {}
     for name in names:
         if name not in values:
@@ -226,7 +228,7 @@ def _as_tuples(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]
 
 
 def _with_lists(values: dict[str, Any]) -> dict[str, Any]:
-    """Tuples as lists, as JSON has them."""
+    """Convert tuples to lists, as JSON requires."""
 
     def plain(value: Any) -> Any:
         return [plain(item) for item in value] if isinstance(value, tuple) else value
@@ -235,7 +237,7 @@ def _with_lists(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def value_at(ramp: Ramp, done: float) -> float:
-    """The value of a ramp at the share `done` of its phase; before its first point and after its last, theirs."""
+    """Return the value of a ramp at the share `done` of its phase; it is constant outside the first and last point."""
     (before, value), *_ = ramp
     for share, next_value in ramp:
         if done < share:
@@ -269,6 +271,6 @@ def _require_number(name: str, value: Any, *, above: bool = False) -> None:
     _require(good, f"{name} = {value!r}", f"use a number {'above 0' if above else 'from 0 up'}")
 
 
-def _require(good: bool, what: str, hint: str) -> None:
+def _require(good: bool, problem: str, hint: str) -> None:
     if not good:
-        raise BadOption(f"impossible training: {what}", hint=hint)
+        raise BadOption(f"invalid training config: {problem}", hint=hint)

@@ -1,4 +1,4 @@
-"""Training configurations as text: a whole one as TOML, and single choices as `name=value`."""
+"""Training configurations as text: a whole one as TOML, single values as `name=value`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KINDS: dict[str, type] = {"": TrainConfig, "generator": GeneratorConfig, "gan":
 
 
 def read_config(path: Path) -> TrainConfig:
-    """A TOML file -> TrainConfig. Raises BadOption for a file that is not TOML, or has unknown or wrong values."""
+    """Read a TOML file. Raises BadOption if it is unreadable, is not TOML, or has unknown or invalid values."""
     try:
         return TrainConfig.from_dict(tomllib.loads(path.read_text()))
     except OSError as error:
@@ -27,15 +27,15 @@ def read_config(path: Path) -> TrainConfig:
 
 
 def to_toml(config: TrainConfig) -> str:
-    """Every choice; `read_config` reads it back. What is left open is a comment, as TOML has no null."""
+    """Write all values for `read_config`. An unset value becomes a comment, as TOML has no null."""
     return "\n".join(_table(config.to_dict(), ""))
 
 
 def with_values(config: TrainConfig, assignments: list[str]) -> TrainConfig:
-    """Replace choices: `lr=5e-4`, `generator.blocks=4`, `gan.loss=hinge`, `gan.layers.conv3_4=1.0`; `none` leaves open
-    what is not a choice that has a `none`.
+    """Replace values: `lr=5e-4`, `generator.blocks=4`, `gan.loss=hinge`, `gan.layers.conv3_4=1.0`.
 
-    Raises BadOption for what is not an assignment, or makes no sense.
+    `none` unsets a value, unless the key has `none` among its choices. Raises BadOption for anything that is not an
+    assignment of a known key and a valid value.
     """
     plain = config.to_dict()
     for assignment in assignments:
@@ -49,14 +49,16 @@ def with_values(config: TrainConfig, assignments: list[str]) -> TrainConfig:
                 into[table] = {}
             into = into[table]
             if not isinstance(into, dict):
-                raise BadOption(f"--set {assignment!r}: {table} is one value", hint="see `dagan train --print-config`")
+                raise BadOption(
+                    f"--set {assignment!r}: {table} is not a table", hint="see `dagan train --print-config`"
+                )
         is_a_choice = "none" in get_args(get_type_hints(_KINDS.get(".".join(tables), dict)).get(key))
         into[key] = "none" if is_a_choice and text.strip().lower() == "none" else _value(text.strip())
     return TrainConfig.from_dict(plain)
 
 
 def _value(text: str) -> Any:
-    """As TOML has it; a word needs no quotes."""
+    """Parse a TOML value; words need no quotes."""
     if text.lower() in ("none", "null"):
         return None
     try:
@@ -66,7 +68,7 @@ def _value(text: str) -> Any:
 
 
 def _table(values: dict[str, Any], prefix: str) -> list[str]:
-    """Single values first: what follows a [table] belongs to it."""
+    """Write single values first: lines after a [table] belong to it."""
     single = {name: value for name, value in values.items() if not isinstance(value, dict)}
     lines = [f"# {name} =" if value is None else f"{name} = {_literal(value)}" for name, value in single.items()]
     for name, value in values.items():
@@ -76,5 +78,5 @@ def _table(values: dict[str, Any], prefix: str) -> list[str]:
 
 
 def _literal(value: Any) -> str:
-    """JSON's strings, numbers, booleans and lists are TOML's too, but for numbers such as 1e-05, which both know."""
+    """Write a value as JSON: its strings, numbers (also 1e-05), booleans and lists are valid TOML."""
     return json.dumps(value)

@@ -1,4 +1,4 @@
-"""The networks that tell real pictures from upscaled ones; only training needs them."""
+"""Discriminators, which tell real images from upscaled ones; only training uses them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Kind = Literal["leftthomas", "srgan", "vgg128", "unet"]
 
 
 def discriminator(kind: Kind, side: int = 96, width: int = 64) -> nn.Module:
-    """A new discriminator: RGB (N, 3, H, W) in [0, 1] -> logits, above 0 for real.
+    """Create a discriminator: RGB (N, 3, H, W) in [0, 1] -> logits, above 0 for real.
 
-    leftthomas: SRGAN's convolutions, averaged over the picture, as in the common PyTorch port; (N, 1).
-    srgan: the original (Ledig et al., CVPR 2017), whose dense layer fits pictures of one `side` in pixels; (N, 1).
-    vgg128: ESRGAN's (Wang et al., 2018), exact for 128 pixels, of which other sides are an average; (N, 1).
-    unet: Real-ESRGAN's (Wang et al., 2021), with spectral norm; a logit for each pixel, (N, 1, H, W). Its `width` is
-    64 channels at the full size; 16 costs a sixteenth, for training on a CPU. So it does for leftthomas.
+    leftthomas: SRGAN's convolutions with global average pooling, as in the common PyTorch port; (N, 1).
+    srgan: the original (Ledig et al., CVPR 2017), whose dense layer fits images of one `side` in pixels; (N, 1).
+    vgg128: ESRGAN's (Wang et al., 2018), exact for 128 pixels; other sides are pooled to its grid; (N, 1).
+    unet: Real-ESRGAN's (Wang et al., 2021), with spectral norm; one logit per pixel, (N, 1, H, W).
+    width: channels of unet and leftthomas at full resolution. 64 is the original; 16 costs a sixteenth, for CPUs.
     """
     if kind == "unet":
         return UNet(width)
@@ -34,7 +34,7 @@ def discriminator(kind: Kind, side: int = 96, width: int = 64) -> nn.Module:
 
 
 class UNet(nn.Module):
-    """Three halvings and back with additive skips; every convolution but the first and last is spectrally normed."""
+    """U-Net of depth 3 with additive skips; all but the first and last convolution have spectral norm."""
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
@@ -45,15 +45,15 @@ class UNet(nn.Module):
         self.end = nn.ModuleList(_normed(width, width, 3, 1) for _ in range(2))
         self.last = nn.Conv2d(width, 1, 3, padding=1)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        x = _activate(self.first(pictures))
+    def forward(self, images: Tensor) -> Tensor:
+        x = _activate(self.first(images))
         skips = []
         for down in self.down:
             skips.append(x)
             x = _activate(down(x))
         for up in self.up:
             skip = skips.pop()
-            x = F.interpolate(x, skip.shape[-2:], mode="bilinear")  # twice the size, or one more where that was odd
+            x = F.interpolate(x, skip.shape[-2:], mode="bilinear")  # twice the size, plus one if the skip's is odd
             x = _activate(up(x)) + skip
         for end in self.end:
             x = _activate(end(x))
@@ -61,7 +61,7 @@ class UNet(nn.Module):
 
 
 class _Conv(nn.Conv2d):
-    """A convolution whose weight is computed in its own precision, also under autocast."""
+    """A convolution whose normalised weight is computed in full precision, also under autocast."""
 
     def forward(self, input: Tensor) -> Tensor:
         with torch.autocast(input.device.type, enabled=False):

@@ -1,4 +1,4 @@
-"""The running average of a network's weights, which is smoother than any single step and is what gets released."""
+"""The running average of a network's weights, which is validated and released."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from trainer.baselines import Baseline
 
 
 class Average:
-    """Exponential moving average of all parameters; early steps are weighted so that the start is soon forgotten.
+    """Exponential moving average of all parameters; the decay is lower in early steps, to forget the initial weights.
 
-    The statistics of a batch norm are averaged as its weights are: those of the last batches would belong to weights
-    that the average is far behind of.
+    Batch-norm statistics are averaged like weights: those of the last batches belong to weights that the average lags
+    far behind.
     """
 
     def __init__(self, network: Baseline, decay: float) -> None:
@@ -30,4 +30,4 @@ class Average:
             if mean.is_floating_point():
                 mean.lerp_(new, 1 - decay)
             else:
-                mean.copy_(new)  # how many batches a norm has seen
+                mean.copy_(new)  # the number of batches of a batch norm

@@ -1,4 +1,4 @@
-"""The training story, top to bottom: pairs -> step -> average -> validate -> save, through the phases, to the end."""
+"""The training loop: pairs -> step -> average -> validate -> save, through both phases."""
 
 from __future__ import annotations
 
@@ -32,32 +32,32 @@ from trainer.record.monitor import Means, attention_entropy, constants, write_st
 from trainer.state import NAME, Standing, load_state, save_state
 from trainer.validate import scores
 
-MODEL = "model.safetensors"  # the average of the last save
-BEST = "best.safetensors"  # the average with the best validation score of the phase
-PIXEL = "pixel.safetensors"  # the average at the end of the pixel phase: the fidelity twin of an adversarial run
+MODEL = "model.safetensors"  # the averaged weights at the last save
+BEST = "best.safetensors"  # the averaged weights with the best validation score of the phase
+PIXEL = "pixel.safetensors"  # the averaged weights after the pixel phase: the fidelity model of an adversarial run
 
-BAD_STEPS = 10  # not finite, one after the other: then the run goes back to its last state, at half the rate
-ROLL_BACKS = 3  # of one run
+BAD_STEPS = 10  # consecutive non-finite steps before the run returns to its last state at half the rate
+ROLL_BACKS = 3  # limit per run
 
 
 class Diverged(DaganError):
-    """The run does not stay finite, even at lower rates."""
+    """The run produces non-finite values even at lower rates."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run stands after a step."""
+    """State of a run after a step."""
 
     step: int
-    fraction: float  # of the phase, 0 to 1; 0 for one without an end
+    fraction: float  # completed share of the phase, 0 to 1; 0 for a phase without an end
     loss: float  # mean since the last report
     rate: float  # steps per second since the last report
-    remaining: float | None  # seconds of the phase
-    psnr: float | None = None  # PSNR-Y in dB, when this step was validated
+    remaining: float | None  # seconds left in the phase
+    psnr: float | None = None  # PSNR-Y in dB, if this step was validated
     message: str = ""
     phase: str = "pixel"
-    terms: Mapping[str, float] = field(default_factory=dict)  # means since the last report, as log.jsonl has them
-    lpips: float | None = None  # as psnr
+    terms: Mapping[str, float] = field(default_factory=dict)  # means since the last report, as in log.jsonl
+    lpips: float | None = None  # LPIPS, if this step was validated
 
 
 def train(
@@ -75,25 +75,25 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     report_every: float = 1.0,
 ) -> Iterator[Progress]:
-    """Train in the folder `run`, going on from its state if it has one; yields progress about every second.
+    """Train in the folder `run`, resuming from its state if it has one; yields progress about every second.
 
-    start: a model file whose weights are taken where names and shapes agree (x4 from x2: all but the upsampler).
-    branch: the folder of another run whose whole state is taken, optimiser and step included, to be cooled down.
-    perceptual: weights of the network that judges pictures in the adversarial phase; lpips: of the one that validates.
-    targets: folder of a teacher's targets for the data; pairs: a folder of lr, hr and maybe target, in place of data.
-    should_stop: asked between steps; when true the state is saved and the generator ends.
+    start: a model file whose weights are used where names and shapes agree (x4 from x2: all but the upsampler).
+    branch: the folder of another run whose whole state is used, optimiser and step included, for a cooldown.
+    perceptual: weights of the perceptual network of the adversarial phase. lpips: LPIPS weights for validation.
+    targets: folder of a teacher's targets for the data. pairs: folder of lr, hr and optionally target, instead of data.
+    should_stop: called between steps; if it returns True, the state is saved and the generator ends.
     Raises NoInput, BadModel, BadOption, CannotWrite, Diverged.
     """
     try:
-        begun = _Run(config, data, run, val, start, branch, perceptual, lpips, targets, pairs)
-        with closing(begun.batches):
-            yield from begun.train(should_stop, report_every)
+        started = _Run(config, data, run, val, start, branch, perceptual, lpips, targets, pairs)
+        with closing(started.batches):
+            yield from started.train(should_stop, report_every)
     finally:
         distributed.leave()
 
 
 class _Run:
-    """One run: its networks, its phase, and where it stands."""
+    """One run: its networks, its phase and its counters."""
 
     def __init__(
         self,
@@ -118,9 +118,9 @@ class _Run:
         side, inputs = config.validate_side, config.validate_on
         self.pairs = list(validation_pairs(held_out, scale, side, inputs)) if held_out else []
         self.batches = _batches(self._make_batch, config, self.device)
-        self.judge = Lpips.load(lpips).to(self.device) if lpips is not None else None
-        if config.metric == "lpips" and (self.judge is None or not self.pairs):
-            raise BadOption("the best weights are to be told by LPIPS", hint="give --lpips WEIGHTS and --val FOLDER")
+        self.lpips = Lpips.load(lpips).to(self.device) if lpips is not None else None
+        if config.metric == "lpips" and (self.lpips is None or not self.pairs):
+            raise BadOption("metric = 'lpips' needs LPIPS weights and held-out images", hint="give --lpips and --val")
         self.half = use_bf16(config, self.device)
         self.perceptual = perceptual_loss(config.gan, perceptual, self.device)
 
@@ -133,7 +133,7 @@ class _Run:
         self.compiled = cast(Generator, compiled)
         self.phase: Phase = self._pixel_phase()
         self.at = Standing()
-        self.scored: tuple[int, dict[str, float]] = (-1, {})  # the last validation, and after which step it was
+        self.scored: tuple[int, dict[str, float]] = (-1, {})  # step and scores of the last validation
         source = run if (run / NAME).exists() else branch
         if source is not None:
             self._restore(load_state(source), source, is_branch=source is branch)
@@ -151,13 +151,13 @@ class _Run:
 
     @property
     def fraction(self) -> float:
-        """How much of the phase is behind us: by steps, or by the clock; never 1 for one without an end."""
+        """Return the completed share of the phase, by steps or by time; always below 1 for a phase without an end."""
         if self.phase.iterations is not None:
             return (self.at.step - self.at.origin) / self.phase.iterations if self.phase.iterations else 1.0
         return self.at.elapsed / self.phase.budget if self.phase.budget is not None else 0.0
 
     def train(self, should_stop: Callable[[], bool], report_every: float) -> Iterator[Progress]:
-        config, told, in_a_row = self.config, Means(), 0
+        config, logged, in_a_row = self.config, Means(), 0
         started = reported = saved = time.monotonic()
         while True:
             done, stop, self.at.elapsed = distributed.agree((self.fraction, float(should_stop()), self.at.elapsed))
@@ -166,11 +166,11 @@ class _Run:
             done = min(done, self.fraction)
             lr, hr = self._batch(done)
             rate = self.phase.set_rate(self.at.step - self.at.origin, done, self.at.scale)
-            statistics = [buffer.clone() for buffer in self.generator.buffers()]  # of batch norms
+            statistics = [buffer.clone() for buffer in self.generator.buffers()]  # of the batch norms
             order = _order(config, self.phase.name, self.at.step)
             terms = self.phase.step(lr, hr, order, self.at.step - self.at.origin, self.at.step + 1)
             self.at.step += 1
-            if terms is None:  # one bad step must not spoil all that went before
+            if terms is None:  # a non-finite step must not corrupt the weights
                 for buffer, before in zip(self.generator.buffers(), statistics, strict=True):
                     buffer.copy_(before)
                 self.at.skipped += 1
@@ -178,18 +178,18 @@ class _Run:
                 if in_a_row == BAD_STEPS:
                     self._roll_back()
                     in_a_row = 0
-                    yield self._progress(float("nan"), 0.0, message="rolled back: the rate is halved")
+                    yield self._progress(float("nan"), 0.0, message="rolled back: learning rate halved")
             else:
                 in_a_row = 0
-                told.add(terms)
+                logged.add(terms)
 
             now = time.monotonic()
             self.at.elapsed, started = self.at.elapsed + now - started, now
             wanted = bool(self.pairs) and self.at.step % config.validate_every == 0
             scores = self._validate() if wanted else {}
             if now - reported >= report_every or wanted:
-                speed = told.steps / max(1e-9, now - reported)
-                means = told.take()
+                speed = logged.steps / max(1e-9, now - reported)
+                means = logged.take()
                 self._log(means, rate, scores)
                 loss = means.get("loss", means.get("loss_d", float("nan")))
                 yield replace(self._progress(loss, speed, scores.get("psnr_y")), terms=means, lpips=scores.get("lpips"))
@@ -207,12 +207,12 @@ class _Run:
         self._save(scores)
         message = "done" if finished else "stopped"
         self.journal.note(message, self.at.step, phase=self.phase.name, **scores)
-        self.journal.tell(last=True)
+        self.journal.report(last=True)
         last = self._progress(float("nan"), 0.0, scores.get("psnr_y"), message)
         yield replace(last, remaining=0.0, lpips=scores.get("lpips"))
 
     def _batch(self, done: float) -> Batch:
-        """What this process has to train on in this step, on the device."""
+        """Return this process's share of the batch for this step, on the device."""
         config = self.config
         patch = next((side for share, side in reversed(config.patch_schedule) if done >= share), config.generator.patch)
         lr, hr = (distributed.share_of(part, self.rank, self.count) for part in self.batches.get(self.at.step, patch))
@@ -235,7 +235,7 @@ class _Run:
         )
 
     def _next_phase(self) -> bool:
-        """Begin the adversarial phase from the averaged weights of the pixel phase; False if there is none to come."""
+        """Start the adversarial phase from the averaged weights of the pixel phase. Returns False if there is none."""
         if self.config.gan is None or self.phase.name == "adversarial":
             return False
         scores = self._validate() if self.pairs else {}
@@ -253,14 +253,14 @@ class _Run:
     def _adversarial_phase(self) -> Phase:
         assert self.config.gan is not None
         self.average.decay = self.config.gan.ema
-        torch.manual_seed(self.config.seed + 1)  # the discriminator's start depends on nothing before
+        torch.manual_seed(self.config.seed + 1)  # the discriminator's initial weights do not depend on the pixel phase
         return AdversarialPhase(self.compiled, self.average, self.config, self.config.gan, self.perceptual, self.half)
 
     def _validate(self) -> dict[str, float]:
-        """Scores of the average on the held-out pictures, and a strip of samples to look at."""
+        """Score the averaged weights on the held-out images and write a strip of samples."""
         if self.scored[0] != self.at.step:
             network, order = self.average.network, _default_order(self.config)
-            self.scored = self.at.step, scores(network, self.pairs, order, self.judge)
+            self.scored = self.at.step, scores(network, self.pairs, order, self.lpips)
             if self.rank == 0:
                 write_strip(self.folder / "samples" / f"{self.at.step:08d}.png", network, self.pairs, order)
         return self.scored[1]
@@ -289,7 +289,7 @@ class _Run:
         return network_bytes(self.average.network, self.config, self.provenance | facts)
 
     def _save(self, scores: dict[str, float]) -> None:
-        """The average as a model, the best one so far beside it, and all that is needed to go on."""
+        """Save the averaged weights as a model, also as the best one if they are, and the state to resume from."""
         if self.rank:
             return
         weights = self._weights(scores)
@@ -314,10 +314,10 @@ class _Run:
                 **self.phase.state(),
             },
         )
-        self.journal.tell()
+        self.journal.report()
 
     def _keep(self, weights: bytes) -> None:
-        """The averages of the last few validations: what looks best is not always what scores best."""
+        """Keep the averaged weights of the last few validations: the best-looking ones need not score best."""
         folder = self.folder / "checkpoints"
         folder.mkdir(exist_ok=True)
         self._publish(f"checkpoints/{self.at.step:08d}.safetensors", weights)
@@ -334,18 +334,18 @@ class _Run:
         networks = [(config.baseline, replace(config.generator, patch=1)) for config in (before, self.config)]
         if networks[0] != networks[1]:
             raise BadOption(
-                f"{source} holds another generator than the one asked for",
+                f"{source} holds another generator than the configured one",
                 hint="resume it with the preset or configuration it was started with, or use a new --run folder",
             )
         if state["data"] != self.pictures.fingerprint:
             raise BadOption(
-                f"the pictures are not those of {source}, or their teacher is not",
+                f"the images, or their teacher, are not those of {source}",
                 hint="give the same --data, --targets or --pairs, or a new --run folder",
             )
         if before.optimiser != self.config.optimiser:
             raise BadOption(
-                f"{source} was trained by {before.optimiser}, not by {self.config.optimiser}",
-                hint=f"use --set optimiser={before.optimiser}, or take its weights alone with --start",
+                f"{source} was trained with {before.optimiser}, not with {self.config.optimiser}",
+                hint=f"use --set optimiser={before.optimiser}, or take only its weights with --start",
             )
         if state.get("phase", "pixel") == "adversarial":
             kinds = [(gan.discriminator, gan.width) if gan else None for gan in (before.gan, self.config.gan)]
@@ -358,7 +358,7 @@ class _Run:
         self._take(state)
         self.earlier = state.get("earlier", self.earlier)
         self.at = Standing.of(state)
-        if is_branch:  # its own clock starts here; the data continues where the trunk stands
+        if is_branch:  # its time starts at 0; the data continues at the trunk's step
             self.at = Standing(step=self.at.step, origin=self.at.step)
 
     def _take(self, state: dict[str, Any]) -> None:
@@ -367,23 +367,23 @@ class _Run:
         self.phase.restore(state)
 
     def _roll_back(self) -> None:
-        """Go back to the last saved state, with half the learning rate. Raises Diverged when that is no help."""
+        """Return to the last saved state at half the learning rate. Raises Diverged when that is not possible."""
         state = load_state(self.folder) if (self.folder / NAME).exists() else {}
         if self.at.roll_backs == ROLL_BACKS or state.get("phase") != self.phase.name:
             self.journal.note("diverged", self.at.step, phase=self.phase.name)
             raise Diverged(
-                f"the {self.phase.name} phase in {self.folder} does not stay finite at step {self.at.step}",
-                hint="use a lower lr, fp32, or a smaller weight of the adversarial term",
+                f"the {self.phase.name} phase in {self.folder} diverged at step {self.at.step}",
+                hint="use a lower lr, precision = fp32, or a lower gan.adversarial_weight",
             )
         self._take(state)
         self.at.roll_backs += 1
         self.at.scale *= 0.5
         self.journal.note("rolled back", self.at.step, phase=self.phase.name, rate=f"x {self.at.scale:g}")
-        # The data is not gone back over: the same batches could do the same again.
+        # The step counter continues: the same batches could diverge again.
 
 
 def _batches(make: Callable[[int, int], Batch], config: TrainConfig, device: torch.device) -> Ahead:
-    """Made ahead where processors are free; or, on the CPU itself, where codecs leave some of it unused."""
+    """Make batches ahead of time on a GPU machine, or on the CPU if codecs leave some cores idle."""
     if device.type == "cuda":
         return Ahead(make, threads=4, depth=8)
     return Ahead(make, threads=0 if config.degradation == "none" else 1, depth=1)
@@ -392,13 +392,13 @@ def _batches(make: Callable[[int, int], Batch], config: TrainConfig, device: tor
 def _require_equal_shares(config: TrainConfig, count: int) -> None:
     if config.batch % (count * config.accumulate):
         raise BadOption(
-            f"a batch of {config.batch} has no equal parts for {count} processes of {config.accumulate} steps each",
-            hint="use a multiple",
+            f"batch = {config.batch} is not divisible by {count} processes x accumulate = {config.accumulate}",
+            hint=f"use a multiple of {count * config.accumulate}",
         )
 
 
 def _order(config: TrainConfig, phase: str, step: int) -> int | None:
-    """The solver's order for this step, drawn by the phase's odds; None for a generator that runs at one order only."""
+    """Draw the solver order of this step by the phase's odds; None for a generator with a single order."""
     orders = config.generator.orders
     if not orders:
         return None
@@ -408,7 +408,7 @@ def _order(config: TrainConfig, phase: str, step: int) -> int | None:
 
 
 def _default_order(config: TrainConfig) -> int | None:
-    """Validation runs at the dial's cheapest order; `dagan eval` measures the others."""
+    """Return the order of validations, the cheapest one; `dagan eval` measures the others."""
     return config.generator.orders[0] if config.generator.orders else None
 
 

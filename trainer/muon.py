@@ -1,8 +1,8 @@
 """Muon (Jordan et al., 2024) for convolution kernels, with Adam for all other parameters, as one optimiser.
 
-Muon replaces the momentum of a matrix by the nearest orthogonal matrix, so that a step moves all directions of a kernel
-equally far. The scale is that of Liu et al., "Muon is Scalable for LLM Training" (2025): the root mean square of an
-update is 0.2 of the learning rate, about that of Adam, so that both share one rate.
+Muon replaces the momentum of a matrix with the nearest orthogonal matrix, so that a step moves all directions of a
+kernel by the same amount. The scale follows Liu et al., "Muon is Scalable for LLM Training" (2025): the root mean
+square of an update is 0.2 of the learning rate, about that of Adam, so that both can use one rate.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from dagan_cli.model.generator import Generator
 from trainer.baselines import Baseline
 
 MOMENTUM = 0.95
-RMS = 0.2  # of an update, as a share of the learning rate
+RMS = 0.2  # root mean square of an update, as a share of the learning rate
 _STEPS = 5
-_QUINTIC = (3.4445, -4.7750, 2.0315)  # of the Newton-Schulz iteration; the reference implementation's
+_QUINTIC = (3.4445, -4.7750, 2.0315)  # coefficients of the Newton-Schulz iteration in the reference implementation
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised, for `kernels` (out, in, h, w); `Adam` without weight decay for `others`.
+    """Orthogonalised Nesterov momentum for `kernels` (out, in, h, w), Adam without weight decay for `others`.
 
-    `param_groups` holds both, so that one learning rate and one state serve them.
+    `param_groups` contains both, so that they share the learning rate and the state dict.
     """
 
     def __init__(
@@ -54,14 +54,14 @@ class Muon(torch.optim.Optimizer):
         by_shape: dict[torch.Size, list[Tensor]] = {}
         for parameter in parameters:
             by_shape.setdefault(parameter.shape, []).append(parameter)
-        for shape, alike in by_shape.items():
-            moments = [self._moment(parameter, "momentum") for parameter in alike]
-            grads = [p.grad for p in alike if p.grad is not None]
+        for shape, group in by_shape.items():
+            moments = [self._moment(parameter, "momentum") for parameter in group]
+            grads = [p.grad for p in group if p.grad is not None]
             torch._foreach_lerp_(moments, grads, 1 - MOMENTUM)  # type: ignore[attr-defined]
-            looking_ahead = torch._foreach_lerp(grads, moments, MOMENTUM)  # type: ignore[attr-defined]
-            updates = orthogonal(torch.stack([update.flatten(1) for update in looking_ahead]))  # (K, out, in*h*w)
+            lookahead = torch._foreach_lerp(grads, moments, MOMENTUM)  # type: ignore[attr-defined]
+            updates = orthogonal(torch.stack([update.flatten(1) for update in lookahead]))  # (K, out, in*h*w)
             scale = -lr * RMS * sqrt(max(updates.shape[1:]))
-            for parameter, update in zip(alike, updates, strict=True):
+            for parameter, update in zip(group, updates, strict=True):
                 parameter.add_(update.view(shape), alpha=scale)
 
     def _adam(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
@@ -87,7 +87,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """(K, M, N) -> the same shape, fp32: singular values brought to about 1, between 0.7 and 1.2 (Newton-Schulz)."""
+    """Orthogonalise (K, M, N) by Newton-Schulz, fp32: singular values become about 1, between 0.7 and 1.2."""
     x = matrices.float()
     turned = x.shape[1] > x.shape[2]
     if turned:
@@ -101,8 +101,8 @@ def orthogonal(matrices: Tensor) -> Tensor:
 
 
 def optimiser(network: Baseline, kind: str, lr: float, beta2: float) -> torch.optim.Optimizer:
-    """Adam, or Muon for the 3x3 kernels between features and Adam for all else, the first and the last layer too."""
-    network = getattr(network, "_orig_mod", network)  # of torch.compile
+    """Return Adam, or Muon for the kernels between features with Adam for the rest, first and last layer included."""
+    network = getattr(network, "_orig_mod", network)  # unwrap torch.compile
     parameters = list(network.parameters())
     if kind == "adam":
         return torch.optim.Adam(parameters, lr=lr, betas=(0.9, beta2), fused=parameters[0].is_cuda)
@@ -112,7 +112,7 @@ def optimiser(network: Baseline, kind: str, lr: float, beta2: float) -> torch.op
 
 
 def _is_at_an_end(network: Baseline, parameter: nn.Parameter) -> bool:
-    """True for the layers that read or make pixels."""
+    """True for parameters of the layers that read or write pixels."""
     if isinstance(network, Generator):
         ends = (network.sfe1, network.upsampler)
         return any(parameter is own for layer in ends for own in layer.parameters())

@@ -1,7 +1,7 @@
-"""The network that a run trains, the generator or a baseline in its place: new, into a file, and out of one.
+"""Create, save and load the network that a run trains: the generator or a baseline.
 
-A generator's file is the tool's own. A baseline's is another kind of .safetensors, which only the trainer reads: its
-header's `dagan-baseline` entry is JSON, {"format": 1, "name": ..., "scale": ..., "provenance": {...}}.
+A generator is stored as a model file of the tool. A baseline is stored as another kind of .safetensors, which only the
+trainer reads: its header entry `dagan-baseline` is JSON, {"format": 1, "name": ..., "scale": ..., "provenance": {...}}.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ HINT = "give a model file of a `dagan train` run"
 
 
 def new_network(config: TrainConfig) -> Baseline:
-    """With random weights, in training mode."""
+    """Create the configured network with random weights, in training mode."""
     scale = config.generator.scale
     return Generator(config.generator) if config.baseline is None else baseline(config.baseline, scale)
 
 
 def network_bytes(network: Baseline, config: TrainConfig, provenance: dict[str, Any]) -> bytes:
-    """A file's worth of weights, in fp32. RDN is a generator of the tool's, and is stored as one."""
+    """Return the contents of a weights file, fp32. RDN is a `Generator` and is stored as one."""
     if isinstance(network, Generator):
         return save_model(network, provenance)
     header = {"format": 1, "name": config.baseline, "scale": network.scale, "provenance": provenance}
@@ -39,7 +39,7 @@ def network_bytes(network: Baseline, config: TrainConfig, provenance: dict[str, 
 
 
 def load_network(path: Path) -> tuple[Baseline, dict[str, Any]]:
-    """A generator or a baseline, ready for use on the CPU, and where it comes from. Raises BadModel."""
+    """Load a generator or a baseline for use on the CPU, and its provenance. Raises BadModel."""
     header = _header(path)
     if header is None:
         model = load_generator(path)
@@ -47,7 +47,7 @@ def load_network(path: Path) -> tuple[Baseline, dict[str, Any]]:
     try:
         network = baseline(header["name"], header["scale"])
         with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         wanted = {name: (tensor.shape, tensor.dtype) for name, tensor in network.state_dict().items()}
         provenance = dict(header["provenance"])
     except (BadOption, SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
@@ -60,9 +60,9 @@ def load_network(path: Path) -> tuple[Baseline, dict[str, Any]]:
 
 
 def start_from(network: Baseline, path: Path) -> list[dict[str, Any]]:
-    """Take every weight whose name and shape agree; the training that they have been through, the first phase first.
+    """Copy every weight whose name and shape agree; returns their training history, first phase first.
 
-    Raises BadModel, and BadOption when no weight fits.
+    Raises BadModel, and BadOption if no weight fits.
     """
     have = network.state_dict()
     source, facts = load_network(path)
@@ -78,7 +78,7 @@ def start_from(network: Baseline, path: Path) -> list[dict[str, Any]]:
 
 
 def _history(facts: dict[str, Any], scale: int) -> list[dict[str, Any]]:
-    """What a file says of its training, phase by phase. It may say anything."""
+    """Return the training that a file declares, phase by phase. The contents are untrusted."""
     earlier, training = facts.get("earlier"), facts.get("training")
     degradation = training.get("degradation", "none") if isinstance(training, dict) else "none"
     degradation = "pairs" if facts.get("pairs") else degradation
@@ -91,7 +91,7 @@ def _history(facts: dict[str, Any], scale: int) -> list[dict[str, Any]]:
 
 
 def _header(path: Path) -> dict[str, Any] | None:
-    """The baseline's entry; None for any file that has none, which is then the tool's to judge."""
+    """Return the baseline entry, or None if the file has none and is to be read as a model of the tool."""
     try:
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {}).get(ENTRY, "null"))

@@ -1,7 +1,7 @@
-"""The two phases of a run: what one step does in each. Every loss term comes back apart, so that each can be drawn.
+"""The two phases of a run and their training steps. Every loss term is returned separately, for the log.
 
-The pixel phase pulls the generator towards the original; the adversarial phase (SRGAN, CVPR 2017) starts from its
-averaged weights and lets a discriminator pull too. A step whose gradients are not finite changes nothing.
+The pixel phase minimises a pixel loss; the adversarial phase (SRGAN, CVPR 2017) starts from its averaged weights and
+adds a discriminator. A step whose gradients are not finite changes nothing.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from trainer.config import GanConfig, TrainConfig, value_at
 from trainer.discriminators import discriminator
 from trainer.ema import Average
 from trainer.losses.adversarial import accuracy, adversarial
-from trainer.losses.terms import PIXEL, colour, fft_l1, grid, ldl, moved, total_variation
+from trainer.losses.terms import PIXEL, colour, fft_l1, grid, ldl, shifted, total_variation
 from trainer.machine.cuda_graph import graphed
 from trainer.machine.distributed import average_gradients, place
 from trainer.muon import optimiser
 
-Perceptual = Callable[[Tensor, Tensor], Tensor]  # fake and real in [0, 1] -> how unlike they look
-Terms = dict[str, Tensor]  # by name, detached; "loss" is what the generator went down
+Perceptual = Callable[[Tensor, Tensor], Tensor]  # fake and real in [0, 1] -> perceptual distance
+Terms = dict[str, Tensor]  # by name, detached; "loss" is the total loss of the generator
 
 
 class Phase(Protocol):
-    """What the loop needs of a phase; the counts are of this phase."""
+    """Interface of a phase; step counts are those within the phase."""
 
     name: str
     iterations: int | None
     budget: float | None  # seconds
 
     def set_rate(self, steps: int, done: float, scale: float) -> float:
-        """Settle what changes over the phase after `steps`, at its share `done`; returns the generator's rate."""
+        """Set the rates and weights after `steps`, at the share `done` of the phase; returns the generator's rate."""
         ...
 
     def step(self, lr: Tensor, hr: Tensor, order: int | None, steps: int, number: int) -> Terms | None:
-        """One update by a batch, after `steps` of the phase, the run's `number`-th from 1.
+        """Update the weights with one batch. steps: steps done in this phase; number: step of the run, from 1.
 
         hr: (N, 3, H, W), or (N, 6, H, W) with a teacher's target in the last three channels.
-        None if something was not finite, and so nothing was changed.
+        Returns None, and changes no weights, if a gradient is not finite.
         """
         ...
 
@@ -54,7 +54,7 @@ class Phase(Protocol):
 
 
 class PixelPhase:
-    """Adam, or Muon, on one pixel loss: to the original, and to the teacher's target where there is one."""
+    """Adam or Muon on one pixel loss, against the original and, if there is one, the teacher's target."""
 
     name = "pixel"
 
@@ -62,7 +62,7 @@ class PixelPhase:
         self.iterations, self.budget = config.iterations, config.budget
         self._generator, self._average, self._config, self._half = generator, average, config, half
         self._optimiser = optimiser(generator, config.optimiser, config.lr, config.beta2)
-        self._target_weight = torch.zeros((), device=next(generator.parameters()).device)  # where a CUDA graph reads it
+        self._target_weight = torch.zeros((), device=next(generator.parameters()).device)  # fixed for CUDA graphs
         self._graphed = graphed(self._gradients, generator.parameters()) if config.cuda_graph else None
 
     def set_rate(self, steps: int, done: float, scale: float) -> float:
@@ -110,7 +110,7 @@ class PixelPhase:
 
 
 class AdversarialPhase:
-    """Generator, then discriminator, one step each; `perceptual` None leaves that term out."""
+    """One step of the generator, then one of the discriminator; perceptual = None omits that term."""
 
     name = "adversarial"
 
@@ -135,8 +135,8 @@ class AdversarialPhase:
         self._optimiser = optimiser(generator, config.optimiser, gan.lr, gan.beta2)
         self._optimiser_d = optimiser(self.discriminator, "adam", gan.lr_discriminator, gan.beta2)
         self._target_weight = 0.0
-        self._is_adversarial = gan.adversarial_weight > 0  # else nothing is asked of the discriminator
-        self._offset = torch.zeros(2, dtype=torch.int64, device=device)  # where a CUDA graph reads it
+        self._is_adversarial = gan.adversarial_weight > 0  # otherwise the discriminator is not used
+        self._offset = torch.zeros(2, dtype=torch.int64, device=device)  # fixed for CUDA graphs
         both = (*generator.parameters(), *self.discriminator.parameters())
         self._graphed = graphed(self._gradients, both) if config.cuda_graph else None
 
@@ -166,18 +166,18 @@ class AdversarialPhase:
         return terms
 
     def _reference(self, hr: Tensor, number: int) -> Tensor:
-        """Draw for each crop of (N, 6, H, W) whether all terms compare with its original or with its target.
+        """Choose the reference of each crop of (N, 6, H, W) for all terms: its original or its target.
 
-        Two references at once would ask the perceptual network and the discriminator for twice the work.
+        Using both would double the work of the perceptual network and the discriminator.
         """
-        rank, count = place()  # the draw is for the whole batch, however many processes share it
+        rank, count = place()  # drawn for the whole batch, independently of the number of processes
         drawn = np.random.default_rng([self._config.seed, number, 3]).random(len(hr) * count) < self._target_weight
         drawn = drawn[rank * len(hr) : (rank + 1) * len(hr)]
         original, target = hr.split(3, dim=1)
         return torch.where(torch.from_numpy(drawn).to(hr.device)[:, None, None, None], target, original)
 
     def _gradients(self, lr: Tensor, hr: Tensor, order: int | None, alone: bool) -> Terms:
-        """Of both networks, by one batch; the generator's are left out while the discriminator learns alone."""
+        """Accumulate the gradients of both networks for one batch; alone: of the discriminator only."""
         parts = list(_parts(lr, hr, self._config.accumulate))
         fakes, terms = [], {}
         self.discriminator.requires_grad_(False)
@@ -198,13 +198,13 @@ class AdversarialPhase:
         return terms | {"norm": norm, "norm_d": _gathered_norm(self.discriminator.parameters(), float("inf"))}
 
     def _generator_terms(self, fake: Tensor, lr: Tensor, hr: Tensor, order: int | None) -> Terms:
-        """Weighted terms of a part of the batch; their gradients go to the generator."""
+        """Compute the weighted terms for a part of the batch and add their gradients to the generator's."""
         gan, fp32 = self._gan, fake.float()
         terms = {"pixel": gan.pixel_weight * PIXEL[gan.pixel](fp32, hr)}
         if self._perceptual is not None:
             with _autocast(fake.device, self._half):
-                seen = (moved(x, self._offset, gan.perceptual_shift) for x in (fp32, hr))
-                terms["perceptual"] = gan.perceptual_weight * self._perceptual(*seen)
+                crops = (shifted(x, self._offset, gan.perceptual_shift) for x in (fp32, hr))
+                terms["perceptual"] = gan.perceptual_weight * self._perceptual(*crops)
         if self._is_adversarial:
             with _autocast(fake.device, self._half):
                 of_fake = self.discriminator(fake)
@@ -225,7 +225,7 @@ class AdversarialPhase:
             terms["ldl"] = gan.ldl_weight * ldl(fp32, hr, mean.float())
         loss = torch.stack(list(terms.values())).sum() / self._config.accumulate
         loss.backward()
-        offset = (fp32.detach().mean((2, 3)) - lr.mean((2, 3))).mean(0).abs().max() * 255  # of colour, in 8-bit steps
+        offset = (fp32.detach().mean((2, 3)) - lr.mean((2, 3))).mean(0).abs().max() * 255  # in 8-bit steps
         return {name: term.detach() for name, term in terms.items()} | {"loss": loss.detach(), "rgb_offset": offset}
 
     def _discriminator_terms(self, fake: Tensor, hr: Tensor) -> Terms:
@@ -242,7 +242,7 @@ class AdversarialPhase:
         }
 
     def _add(self, terms: Terms, more: Terms) -> None:
-        """Sum what is already divided by the number of parts, and average the rest."""
+        """Sum terms that are already divided by the number of parts, and average the others."""
         for name, term in more.items():
             share = term if name in ("loss", "loss_d") else term / self._config.accumulate
             terms[name] = terms[name] + share if name in terms else share
@@ -275,7 +275,7 @@ def _set(optimiser: torch.optim.Optimizer, rate: float) -> float:
 
 
 def _gathered_norm(parameters: Iterable[nn.Parameter], most: float) -> Tensor:
-    """The norm of the gradients, averaged over all processes and then scaled down to `most`."""
+    """Average the gradients over all processes and clip them to `most`; returns the norm before clipping."""
     given = list(parameters)
     average_gradients(given)
     return torch.nn.utils.clip_grad_norm_(given, most)

@@ -1,6 +1,6 @@
-"""Complete runs by name; each flag of the command line replaces one value.
+"""Named training configurations; each command-line flag replaces one value.
 
-`edsr-baseline-x2` and its like train a baseline as its authors did, as far as one constant rate of Adam can say it.
+Presets such as `edsr-baseline-x2` train a baseline as its authors did, as far as Adam with a constant rate allows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from trainer.config import GanConfig, Loss, TrainConfig
 
 
 def _light(scale: int) -> GeneratorConfig:
-    """Small enough for two CPU cores, in training and in use: the network of the embedded weights."""
+    """Return the network of the embedded weights, small enough to train and use on two CPU cores."""
     return GeneratorConfig(
         scale=scale,
         blocks=16,
@@ -35,12 +35,12 @@ def _light(scale: int) -> GeneratorConfig:
 
 
 def _wide(scale: int) -> GeneratorConfig:
-    """Attention where it pays: fewer, wider blocks than `_light`, of which two are attended."""
+    """Return a network with fewer, wider blocks than `_light`, two of them with attention."""
     return replace(_light(scale), blocks=10, channels=48, attended=(5, 10), patch=48)
 
 
 def _fast(scale: int) -> GeneratorConfig:
-    """For videos on a CPU: about a quarter of the time of `_wide`."""
+    """Return a network for videos on a CPU; it takes about a quarter of the time of `_wide`."""
     return replace(_light(scale), blocks=6, channels=24, attended=(6,), patch=48)
 
 
@@ -52,13 +52,13 @@ def _tiny() -> GeneratorConfig:
     return replace(_light(4), blocks=4, channels=16, reduction=4, window=8, pool=2, patch=24)
 
 
-PARITY = GanConfig(  # SRGAN as its common PyTorch port trains it, which the paper's curves come from
+PARITY = GanConfig(  # SRGAN as in its common PyTorch port, the source of the paper's curves
     discriminator="leftthomas",
     loss="sigmoid",
     iterations=26_100,  # 100 epochs of VOC2012 at batch 64
     lr=1e-3,
     lr_discriminator=1e-3,
-    beta2=0.999,  # PyTorch's own default
+    beta2=0.999,  # PyTorch's default
     halve_at=(),
     warmup=0,
     pixel="mse",
@@ -67,9 +67,9 @@ PARITY = GanConfig(  # SRGAN as its common PyTorch port trains it, which the pap
     perceptual="vgg16",
     perceptual_weight=6e-3,
     tv_weight=2e-8,
-    clip=1e6,  # that is, not at all
+    clip=1e6,  # no clipping
 )
-_REAL = GanConfig(  # Real-ESRGAN's weights of the terms
+_REAL = GanConfig(  # weights of the loss terms as in Real-ESRGAN
     budget=10_800.0,
     pixel_weight=1.0,
     perceptual_weight=1.0,
@@ -80,35 +80,35 @@ _REAL = GanConfig(  # Real-ESRGAN's weights of the terms
 
 
 def _paper(scale: int) -> TrainConfig:
-    """Crops of 88 pixels in batches of 64, adversarial from the first step; the generator is the paper's."""
+    """Return the paper's run: crops of 88 pixels in batches of 64, adversarial from the first step."""
     generator = GeneratorConfig(scale=scale, patch=88 // scale)
     return TrainConfig(generator=generator, batch=64, augment=False, iterations=0, gan=PARITY)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a baseline was trained by its authors: what one constant rate cannot say is in a comment."""
+    """How the authors of a baseline trained it; comments state what a constant rate cannot express."""
 
     loss: Loss
     lr: float
-    sides: tuple[int, int, int]  # of the HR patches at x2, x3 and x4
+    sides: tuple[int, int, int]  # side of the HR patches at x2, x3 and x4
     batch: int
     iterations: int
     augment: bool = True
     gan: GanConfig | None = None
 
 
-_EDSR = Recipe("l1", 1e-4, (96, 144, 192), 16, 300_000)  # theirs: halved at 200,000; x3 and x4 from the weights of x2
+_EDSR = Recipe("l1", 1e-4, (96, 144, 192), 16, 300_000)  # original: rate halved at 200,000; x3 and x4 start from x2
 RECIPES: dict[str, Recipe] = {
-    "srcnn-915": Recipe("mse", 1e-4, (32, 33, 32), 16, 1_000_000, augment=False),  # SGD, the last layer at a tenth
-    "vdsr": Recipe("mse", 1e-4, (42, 42, 44), 64, 100_000),  # SGD from 0.1 with clipped gradients, all scales together
+    "srcnn-915": Recipe("mse", 1e-4, (32, 33, 32), 16, 1_000_000, augment=False),  # SGD, last layer at a tenth
+    "vdsr": Recipe("mse", 1e-4, (42, 42, 44), 64, 100_000),  # SGD from 0.1 with clipping, all scales together
     "srresnet": Recipe("mse", 1e-4, (96, 96, 96), 16, 1_000_000),
     "srgan-lt": Recipe("mse", 1e-3, (88, 87, 88), 64, 0, augment=False, gan=PARITY),
     "edsr-baseline": _EDSR,
     "mdsr-baseline": _EDSR,  # all scales together
-    "rdn": Recipe("l1", 1e-4, (96, 96, 128), 16, 1_000_000),  # halved at 200,000
-    "rcan": Recipe("l1", 1e-4, (96, 144, 192), 16, 1_000_000),  # halved at 200,000
-    "oisr-rk2-s": _EDSR,  # 800 epochs, halved at 250
+    "rdn": Recipe("l1", 1e-4, (96, 96, 128), 16, 1_000_000),  # rate halved at 200,000
+    "rcan": Recipe("l1", 1e-4, (96, 144, 192), 16, 1_000_000),  # rate halved at 200,000
+    "oisr-rk2-s": _EDSR,  # 800 epochs, rate halved at 250
 }
 
 
@@ -151,12 +151,13 @@ PRESETS: dict[str, TrainConfig] = {
 
 
 def preset(name: str) -> TrainConfig:
-    """Raises BadOption, naming the presets, for a name that is none."""
+    """Return the named configuration. Raises BadOption, listing the presets, for an unknown name."""
     network, _, scale = name.rpartition("-x")
     if network in RECIPES and scale in ("2", "3", "4"):
         return _original(network, int(scale))
     if name not in PRESETS:
-        raise BadOption(f"no preset {name!r}", hint=f"choose one of {', '.join(PRESETS)}, or srgan-lt-x2, rcan-x4 ...")
+        known = f"{', '.join(PRESETS)}, or srgan-lt-x2, rcan-x4 ..."
+        raise BadOption(f"unknown preset {name!r}", hint=f"choose one of {known}")
     return PRESETS[name]
 
 
@@ -171,7 +172,7 @@ def _original(network: str, scale: int) -> TrainConfig:
         warmup=0,
         schedule="constant",
         iterations=recipe.iterations,
-        clip=1e6,  # that is, not at all
+        clip=1e6,  # no clipping
         augment=recipe.augment,
         gan=recipe.gan,
     )

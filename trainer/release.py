@@ -1,7 +1,7 @@
-"""Make a published model of a run: measure the averaged weights, write their numbers into the header, store as fp16.
+"""Prepare a run for publication: measure the averaged weights, record the results in the header, store as fp16.
 
-What is measured goes into the provenance: `metrics` (PSNR-Y in dB) and `lpips` by set of pictures and order,
-`microseconds` for each input pixel by order, and `detail`, both scores along the dial from its fidelity model.
+The measurements become part of the provenance: `metrics` (PSNR-Y in dB) and `lpips` by image set and order,
+`microseconds` per input pixel by order, and `detail`, both scores at several values of `--detail`.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from trainer.loop import MODEL
 from trainer.machine.device import hardware
 from trainer.validate import Pairs, scores
 
-_CENTRE = 512  # pixels a side
-_WHOLE = 1 << 20  # no picture is cut
+_CENTRE = 512  # side in pixels
+_WHOLE = 1 << 20  # larger than any image: nothing is cropped
 _POSITIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-_SCORES = (("metrics", "psnr_y", 3), ("lpips", "lpips", 4))  # key in the provenance, among the scores, decimals
+_SCORES = (("metrics", "psnr_y", 3), ("lpips", "lpips", 4))  # key in the provenance, key in the scores, decimals
 _MEASURED = (
     "metrics",
     "lpips",
@@ -62,23 +62,23 @@ def release(
     dial: bool = False,
     fidelity: Path | None = None,
 ) -> dict[str, Any]:
-    """Write `target` and return its entry for a catalogue: sha256, bytes, and what was measured.
+    """Write `target` and return its catalogue entry: sha256, bytes and the measurements.
 
-    source: a run folder, whose last average is taken, or a model file. val: the folder that the weights were chosen on;
-    the centres of its images are measured. reports: folders to report scores on; their whole images are measured. A
-    model trained on degraded images is also measured on the held-out images degraded in the two fixed ways.
-    started_from: the model whose weights the run started with. mix: interpolation from those weights to the run's (an
+    source: a run folder, whose last average is used, or a model file. val: the folder that the weights were selected
+    on; the centres of its images are measured. reports: folders to report scores on; their whole images are measured.
+    A model trained on degraded images is also measured on the held-out images with both fixed degradations.
+    started_from: the model whose weights the run started from. mix: interpolation from those weights to the run's (an
     average of the two can beat both: Wortsman et al., CVPR 2022). dial: measure `--detail` on the held-out images,
-    between the published weights and the starting ones, or `fidelity` where the run started with another model.
-    order, window: how the model is measured, and its defaults. A model trained on degraded images reads from its whole
-    input how degraded it is, so that results would depend on the size of the tile: its window is local.
-    Scores are of the weights as they are stored, at each order of the generator, with LPIPS where its weights are
-    given. Raises BadModel, BadOption, NoInput, CannotWrite.
+    between the published weights and the starting ones, or `fidelity` if the run started from another model.
+    order, window: settings that the model is measured with; they become its defaults. A model trained on degraded
+    images infers the degradation from its whole input, so its results would depend on the tile size: its default
+    window is local. Scores are those of the stored weights, at each order of the generator, with LPIPS if its weights
+    are given. Raises BadModel, BadOption, NoInput, CannotWrite.
     """
     if (mix != 1 and started_from is None) or (dial and started_from is None and fidelity is None):
-        raise BadOption("a mix, or a dial, has two ends", hint="name the other model with --started-from")
+        raise BadOption("--mix and --dial need a second model", hint="name it with --started-from")
     if fidelity is not None and not dial:
-        raise BadOption("--fidelity-model is for --dial", hint="add --dial")
+        raise BadOption("--fidelity-model was given without --dial", hint="add --dial")
     model = load_generator(source / MODEL if source.is_dir() else source)
     start = load_generator(started_from) if started_from is not None else None
     trained = blend(start.generator, model.generator, mix) if start is not None else model.generator
@@ -87,7 +87,7 @@ def release(
     window = window or ("local" if degraded else "global")
     generator = Generator(replace(model.generator.config, default_order=order, default_window=window)).eval()
     generator.load_state_dict(trained.half().state_dict())
-    judge = Lpips.load(lpips) if lpips is not None else None
+    metric = Lpips.load(lpips) if lpips is not None else None
     facts = {name: value for name, value in model.provenance.items() if name not in _MEASURED}
     facts |= {"licence": licence, "protocol": PROTOCOL}
     if training_data:
@@ -99,13 +99,13 @@ def release(
         sets |= {f"val, degraded as {kind}": _pairs(val, generator.scale, _CENTRE, kind) for kind in FIXED}
     sets |= {path.name: _pairs(path, generator.scale, _WHOLE) for path in reports}
     for name, pairs in sets.items():
-        found = {_order(o): scores(generator, pairs, o, judge) for o in generator.config.orders or (None,)}
+        found = {_order(o): scores(generator, pairs, o, metric) for o in generator.config.orders or (None,)}
         for key, shown, digits in _SCORES:
-            numbers = {of: round(values[shown], digits) for of, values in found.items() if shown in values}
+            numbers = {each: round(values[shown], digits) for each, values in found.items() if shown in values}
             if numbers:
                 facts.setdefault(key, {})[name] = numbers
     orders = generator.config.orders or (None,)
-    times = seconds_per_pixel([(generator, o) for o in orders], work_clock)  # whatever else the machine does
+    times = seconds_per_pixel([(generator, o) for o in orders], work_clock)  # independent of other load on the machine
     facts["microseconds"] = {_order(o): round(1e6 * time, 2) for o, time in zip(orders, times, strict=True)}
     facts["measured_on"] = f"{hardware()}, fp32{'' if torch.cuda.is_available() else ', processor time'}"
     if start is not None:
@@ -117,7 +117,7 @@ def release(
         assert end is not None
         if fidelity is not None:
             facts["fidelity_model"] = {"sha256": end.sha256, "iterations": end.provenance.get("iterations")}
-        facts["detail"] = _dial(end.generator, generator, held_out, judge)
+        facts["detail"] = _detail_scores(end.generator, generator, held_out, metric)
 
     data = save_model(generator, facts, half=True)
     with whole_or_absent(target) as part:
@@ -126,11 +126,13 @@ def release(
     return entry | {key: facts[key] for key in _MEASURED if key in facts}
 
 
-def _dial(fidelity: Generator, perceptual: Generator, pairs: Pairs, judge: Lpips | None) -> dict[str, dict[str, float]]:
-    """Scores at the default order, by the position of `--detail`."""
+def _detail_scores(
+    fidelity: Generator, perceptual: Generator, pairs: Pairs, metric: Lpips | None
+) -> dict[str, dict[str, float]]:
+    """Return the scores at the default order by value of `--detail`."""
     found = {}
     for detail in _POSITIONS:
-        values = scores(blend(fidelity, perceptual, detail), pairs, perceptual.config.default_order, judge)
+        values = scores(blend(fidelity, perceptual, detail), pairs, perceptual.config.default_order, metric)
         found[f"{detail:g}"] = {key: round(values[key], digits) for _, key, digits in _SCORES if key in values}
     return found
 

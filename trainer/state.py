@@ -1,4 +1,4 @@
-"""Save and resume everything that a run needs to continue as if it had never stopped."""
+"""Save and load the state of a run; a resumed run continues exactly as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Standing:
     elapsed: float = 0.0  # seconds of training in this phase
     best: float = float("-inf")  # best validation score of this phase
     stale: int = 0  # validations since the best one
-    scale: float = 1.0  # factor of the learning rate: halved when the run is rolled back
-    skipped: int = 0  # steps that were not finite
+    scale: float = 1.0  # factor of the learning rate, halved at each roll-back
+    skipped: int = 0  # number of non-finite steps
     roll_backs: int = 0
 
     @classmethod
@@ -40,19 +40,19 @@ class Standing:
 
 
 def save_state(run: Path, state: dict[str, Any]) -> None:
-    """Write the run's state, a mapping of KEYS; the one before stays until it is whole. Raises CannotWrite."""
-    data = BytesIO()  # torch.save to a full disk raises a RuntimeError that does not say so
+    """Write the state, a mapping of KEYS; the previous file is replaced atomically. Raises CannotWrite."""
+    data = BytesIO()  # torch.save raises an unspecific RuntimeError on a full disk
     torch.save(state, data)
     with whole_or_absent(run / NAME) as part:
         part.write_bytes(data.getbuffer())
 
 
 def load_state(run: Path) -> dict[str, Any]:
-    """The state last saved in the run's folder, on the CPU. Raises BadModel for a damaged or foreign file."""
+    """Return the last saved state of a run folder, on the CPU. Raises BadModel for a damaged or foreign file."""
     path, hint = run / NAME, "start a new run, or name another --run"
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file raises almost anything
+    except Exception as error:  # a damaged file can raise almost any exception
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise BadModel(f"cannot resume from {path}: {reason}", hint=hint) from error
     if not isinstance(state, dict) or not state.keys() >= KEYS:

@@ -1,4 +1,4 @@
-"""How good the weights are on a held-out folder: PSNR by the protocol of the papers, and LPIPS."""
+"""Scores of weights on held-out images: PSNR by the protocol of the papers, and LPIPS."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ Pairs = list[tuple[Tensor, Tensor]]  # LR (1, 3, h, w) and HR (1, 3, H, W) in [0
 
 
 def validate(network: Baseline, pairs: Pairs, order: int | None = None) -> float:
-    """Mean PSNR-Y in dB over the pairs, on the device and in the type of the weights."""
+    """Return the mean PSNR-Y in dB over the pairs, on the device and in the type of the weights."""
     return scores(network, pairs, order)["psnr_y"]
 
 
 @torch.inference_mode()
-def scores(network: Baseline, pairs: Pairs, order: int | None = None, judge: Lpips | None = None) -> dict[str, float]:
-    """Of results rounded to 8 bit: psnr_y, the mean in dB; psnr_rgb, of the squared error over all pictures' RGB
-    without a border, as the scripts of the baseline report it; and with a judge lpips, the mean, lower is better.
+def scores(network: Baseline, pairs: Pairs, order: int | None = None, metric: Lpips | None = None) -> dict[str, float]:
+    """Score results rounded to 8 bits.
+
+    psnr_y: mean in dB. psnr_rgb: PSNR in dB of the squared error pooled over the RGB of all images, with no border
+    cropped, as in the scripts of the paper's baseline. lpips: mean, lower is better; only if `metric` is given.
     """
     luma, distances, error, count = [], [], 0.0, 0
     for sr, hr in _results(network, pairs, order):
         luma.append(psnr_y(sr.cpu(), hr, network.scale))
         error += (sr.cpu().double() - hr.double()).square().sum().item()
         count += hr.numel()
-        if judge is not None:
-            distances.append(judge(sr / 255, hr.to(sr.device) / 255).item())
+        if metric is not None:
+            distances.append(metric(sr / 255, hr.to(sr.device) / 255).item())
     found = {"psnr_y": sum(luma) / len(luma), "psnr_rgb": 10 * log10(255**2 * count / error) if error else inf}
-    return found | ({"lpips": sum(distances) / len(distances)} if judge is not None else {})
+    return found | ({"lpips": sum(distances) / len(distances)} if metric is not None else {})
 
 
 def _results(network: Baseline, pairs: Pairs, order: int | None) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,1 +1,1 @@
-"""The published models: what they are, and where their files lie."""
+"""The published models: catalogue, local files, and the Hub."""

@@ -1,7 +1,7 @@
-"""The cache that all programs of Hugging Face share, in its layout: blobs/<etag>, and links to them from snapshots.
+"""The cache that all Hugging Face programs share, in its layout: blobs/<etag>, and links to them from snapshots.
 
-The etag is the sha256 of a large file, or git's sha1 of a small one, so every file there can be judged by its own name:
-one that does not match counts as absent, and is fetched again.
+The etag is the sha256 of a large file, or git's sha1 of a small one, so every file can be checked by its name: one that
+does not match counts as missing, and is downloaded again.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """A folder with one folder for each repository. `lock` makes, of a path, the lock that the other programs use."""
+    """A folder with one folder per repository. `lock` turns a path into the lock that the other programs use."""
 
     folder: Path
     lock: Callable[[Path], AbstractContextManager[Any]]
 
     def find(self, reference: Reference) -> Fetched | None:
-        """The file, if it is here and whole. A branch means the commit it was last seen at."""
+        """Return the file if it is cached and complete. A branch means its last known commit."""
         commit = reference.revision
         if not reference.is_pinned:
             with suppress(OSError, UnicodeDecodeError):
@@ -50,12 +50,12 @@ class Cache:
         return Fetched(path, pinned) if whole else None
 
     def path(self, pinned: Reference) -> Path:
-        """Where a file of a commit is, once it is here."""
+        """Return the path of a commit's file, whether it is cached or not."""
         return self._of(pinned) / "snapshots" / pinned.revision / pinned.file
 
     @contextmanager
     def place(self, reference: Reference, commit: str, etag: str) -> Iterator[Path]:
-        """Lend the blob's path to fill, while no other program does; then the file has its name. Raises OSError."""
+        """Yield the blob's path to fill, locked against other programs; then link the file to it. Raises OSError."""
         storage = self._of(reference)
         blob = storage / "blobs" / etag
         link = self.path(Reference(reference.repository, commit, reference.file))
@@ -67,7 +67,7 @@ class Cache:
             link.unlink(missing_ok=True)
             try:
                 link.symlink_to(os.path.relpath(blob, link.parent))
-            except OSError:  # there are no links here
+            except OSError:  # the file system has no links
                 shutil.copyfile(blob, link)
         if not reference.is_pinned:
             ref = storage / "refs" / reference.revision
@@ -79,7 +79,7 @@ class Cache:
 
 
 def matches(path: Path, etag: str) -> bool:
-    """Whether the content is what the name says; a name that says nothing is believed. Raises OSError."""
+    """True if the content matches the etag, or the etag is not a hash. Raises OSError."""
     if len(etag) == 64:
         return sha256_of(path) == etag
     if len(etag) == 40:

@@ -1,4 +1,4 @@
-"""The published models as plain values, and the way from a name to a file. Imports nothing heavy."""
+"""The published models as plain values, and the lookup of a file by name. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dagan_cli.errors import BadModel
 from weights.reference import FILE, PREFIX, Reference, parse_reference
 
 HERE = Path(__file__).parent
-# Where the owner publishes the models, each in a repository of its own. With one repository for all, leave the braces
-# out, and give each model a `file` of its own.
+# Where the owner publishes the models, each in its own repository. For one repository with all models, leave out the
+# braces, and give each model its own `file`.
 REPOSITORY = "dagan-sr/{name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One model that users can name."""
+    """One published model."""
 
     name: str
     scale: int
@@ -28,7 +28,7 @@ class Published:
     licence: str
     summary: str
     metrics: dict[str, float]  # PSNR-Y in dB at the default order, as in the file's header
-    revision: str = "main"  # of its repository; a commit once it is published. The sha256 holds in any case
+    revision: str = "main"  # of its repository; a commit once published. The sha256 is checked in any case
     file: str = FILE
 
     @property
@@ -38,7 +38,7 @@ class Published:
 
     @property
     def picture(self) -> Path:
-        """Before and after, for its card."""
+        """The example image for its card: before and after."""
         return HERE / "cards" / f"{self.name}.png"
 
     @property
@@ -108,14 +108,14 @@ CATALOG: tuple[Published, ...] = (
     ),
 )
 
-Fetching = Callable[[str, int, int | None], None]  # what is downloaded, bytes done, bytes in all where known
+Fetching = Callable[[str, int, int | None], None]  # file name, bytes received, total bytes if known
 
 
 def find_model(name: str, fetching: Fetching | None = None) -> tuple[Path, str | None]:
-    """A published name, an hf:// reference or a file's path -> the local file, and the sha256 it must have (None: any).
+    """Published name, hf:// reference or path of a file -> local file, and the sha256 it must have (None: any).
 
-    What comes with the package or is in the cache needs no network; the rest is downloaded.
-    Raises BadModel, naming the nearest published name, for a name that is neither; CannotWrite for the cache.
+    Models in the package or in the cache need no network; others are downloaded.
+    Raises BadModel, with the nearest published name, for an unknown name; CannotWrite for the cache.
     """
     if model := published(name):
         if model.path.is_file():
@@ -133,12 +133,12 @@ def find_model(name: str, fetching: Fetching | None = None) -> tuple[Path, str |
     from difflib import get_close_matches
 
     near = get_close_matches(name, [model.name for model in CATALOG], n=1)
-    hint = f"did you mean {near[0]}?" if near else "`dagan models list` names the published ones"
-    raise BadModel(f"no model is called {name!r}", hint=hint)
+    hint = f"did you mean {near[0]}?" if near else "`dagan models list` shows the published models"
+    raise BadModel(f"unknown model {name!r}", hint=hint)
 
 
 def pinned(name: str, fetching: Fetching | None = None) -> str:
-    """The name under which the model stays the same, ready to be read: hf:// ones are fetched, and name their commit.
+    """Make the model local and return a name that always means the same model: hf:// names get their commit.
 
     Raises BadModel, CannotWrite.
     """
@@ -152,7 +152,7 @@ def pinned(name: str, fetching: Fetching | None = None) -> str:
 
 
 def local_model(name: str) -> Path | None:
-    """Where the model's file lies, if it is here; no request is made. Raises BadModel for what names none."""
+    """Return the path of the model's file if it is local; no request is made. Raises BadModel for an unknown name."""
     model = published(name)
     if model is None and not name.startswith(PREFIX):
         path, _ = find_model(name)
@@ -166,27 +166,28 @@ def local_model(name: str) -> Path | None:
 
 
 def published(name: str) -> Published | None:
-    """The catalogue's entry of this name."""
+    """Return the catalogue entry of this name, or None."""
     return next((model for model in CATALOG if model.name == name), None)
 
 
 def fidelity_model_of(name: str) -> str | None:
-    """The fidelity model that a perceptual one was trained on from: `dagan-x4` has `dagan-x4-psnr`, and the file of an
-    adversarial run has `pixel.safetensors` beside it. None where there is none.
+    """Return the fidelity model that a perceptual model was trained from, or None.
+
+    `dagan-x4` has `dagan-x4-psnr`, and the file of an adversarial run has `pixel.safetensors` next to it.
     """
     if published(name):
         named = f"{name}-psnr"
         return named if published(named) else None
-    beside = Path(name).with_name("pixel.safetensors")
-    return str(beside) if not name.startswith(PREFIX) and beside.is_file() and beside.name != Path(name).name else None
+    pixel = Path(name).with_name("pixel.safetensors")
+    return str(pixel) if not name.startswith(PREFIX) and pixel.is_file() and pixel.name != Path(name).name else None
 
 
 def default_model(factor: float, *, video: bool = False) -> str:
-    """The model for a final factor: the smallest published scale that reaches it.
+    """Return the model for a final factor: the smallest published scale that reaches it.
 
-    Perceptual goes before fidelity. For video, which is compressed, the model for degraded sources goes before both;
-    it is never taken for images unless named. Models in the package go before those that would have to be
-    downloaded. Raises BadModel when there is none.
+    Perceptual models are preferred to fidelity models. For video, which is compressed, the model for degraded sources
+    is preferred to both; images get it only if it is named. Models in the package are preferred to those that would
+    have to be downloaded. Raises BadModel if there is none.
     """
 
     def rank(model: Published) -> tuple[bool, bool, int, bool, int]:
@@ -196,5 +197,5 @@ def default_model(factor: float, *, video: bool = False) -> str:
 
     suited = [model for model in CATALOG if video or not model.name.endswith("-real")]
     if not suited:
-        raise BadModel("no model is published with this package", hint="name a file with -n")
+        raise BadModel("this package has no published models", hint="name a file with -n")
     return min(suited, key=rank).name

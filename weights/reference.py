@@ -9,17 +9,17 @@ from urllib.parse import unquote
 from dagan_cli.errors import BadModel
 
 PREFIX = "hf://"
-FILE = "model.safetensors"  # where no file is named: what `dagan models push` writes
+FILE = "model.safetensors"  # the default file, which `dagan models push` writes
 
 _WHOLE = re.compile(r"hf://([^/@]+/[^/@]+)(?:@(refs/[^/]+/[^/]+|[^/]+))?(?:/(.+))?")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
-_PATH = re.compile(r"[\w+-][\w .+-]*(/[\w+-][\w .+-]*)*", re.ASCII)  # no part begins with a dot, so none leads upwards
+_PATH = re.compile(r"[\w+-][\w .+-]*(/[\w+-][\w .+-]*)*", re.ASCII)  # no part starts with a dot, so none is `..`
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Which file, of which repository, as it was at which revision: a branch, a tag or a commit."""
+    """A file of a repository at a revision: a branch, a tag or a commit."""
 
     repository: str
     revision: str = "main"
@@ -27,7 +27,7 @@ class Reference:
 
     @property
     def is_pinned(self) -> bool:
-        """It names one commit, and so the same content for ever."""
+        """True if it names a commit, and so always the same content."""
         return is_commit(self.revision)
 
     def __str__(self) -> str:
@@ -39,21 +39,21 @@ def is_commit(text: str) -> bool:
 
 
 def is_repository(text: str) -> bool:
-    """`owner/name`, by the Hub's own rules."""
+    """True for `owner/name`, by the Hub's own rules."""
     return _REPOSITORY.fullmatch(text) is not None and ".." not in text and "--" not in text
 
 
 def parse_reference(text: str) -> Reference:
-    """Its parts, all of which are safe as parts of a path. Raises BadModel; also for a file that is no safetensors."""
+    """Parse a reference; all parts are safe in a path. Raises BadModel, also for a file that is not .safetensors."""
     whole = _WHOLE.fullmatch(text)
     repository, revision, file = whole.groups() if whole else ("", "", "")
     revision = unquote(revision or "main")
     if not (is_repository(repository) and _PATH.fullmatch(revision) and (file is None or _PATH.fullmatch(file))):
         hint = "write hf://owner/repo, or hf://owner/repo@revision/file.safetensors"
-        raise BadModel(f"{text!r} names no model on the Hub", hint=hint)
+        raise BadModel(f"{text!r} is not a valid model on the Hub", hint=hint)
     if file is not None and not file.endswith(".safetensors"):
         raise BadModel(
-            f"{text} is not a .safetensors file, and others can run code when they are read",
-            hint="fetch it by other means, if you trust it, and see `dagan models convert --help`",
+            f"{text} is not a .safetensors file; other formats can run code when loaded",
+            hint="if you trust it, download it by other means, and see `dagan models convert --help`",
         )
     return Reference(repository, revision, file or FILE)

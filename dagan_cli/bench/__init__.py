@@ -1,1 +1,1 @@
-"""How fast the stages of upscaling are on this machine."""
+"""Measure the speed of the network, and of the stages of upscaling, on this machine."""

@@ -1,4 +1,4 @@
-"""How fast the network and the engine are, as shares of what this machine's convolutions reach in the same minutes."""
+"""Measure network and engine, relative to the speed of single convolutions measured in the same minutes."""
 
 from __future__ import annotations
 
@@ -22,59 +22,60 @@ from dagan_cli.errors import OutOfMemory
 class EngineBench:
     """One measurement. Seconds are the best of several interleaved rounds for one frame; flops count 2 per product."""
 
-    device: str  # where, in which precision, and why
+    device: str  # device and precision, and why they were chosen
     precision: str
-    width: int  # of the frame, in input pixels
+    width: int  # frame size, in input pixels
     height: int
     scale: int
     roof_64: float  # FLOP/s of a 3x3 convolution of 64 channels, channels_last, in this precision
-    roof_32: float  # the same of 32 channels
-    flops: float  # of the bare network for the frame
-    peak_bytes: int  # of the bare network's tensors for the frame
-    bare_seconds: float  # the network alone, the whole frame, no engine
+    roof_32: float  # FLOP/s of the same convolution with 32 channels
+    flops: float  # FLOPs of the bare network for the frame
+    peak_bytes: int  # peak size of the bare network's tensors for the frame
+    bare_seconds: float  # the network on the whole frame, without the engine
     whole_seconds: float  # the engine with tile = "off"
-    tiled_seconds: float  # the engine as asked
-    tile_width: int  # of its tiles
+    tiled_seconds: float  # the engine with the requested tiles
+    tile_width: int  # tile size, in input pixels
     tile_height: int
     tiles: int
     halo_cost: float  # area of all tiles / area of the frame
 
     @property
     def flops_per_second(self) -> float:
-        """What the engine reaches, counting only arithmetic the frame needs."""
+        """FLOP/s of the engine, counting only the arithmetic that the frame needs."""
         return self.flops / self.tiled_seconds
 
     @property
     def share_of_roof(self) -> float:
-        """Of the better convolution, by the engine, the halo's arithmetic counted as loss."""
+        """Speed of the engine / speed of the faster convolution; arithmetic in the halo counts as loss."""
         return self.flops_per_second / max(self.roof_64, self.roof_32)
 
     @property
     def tile_share_of_roof(self) -> float:
-        """The same with the halo's arithmetic counted as work: how well tiles run."""
+        """Speed on the tiles / speed of the faster convolution; arithmetic in the halo counts as work."""
         return self.share_of_roof * self.halo_cost
 
     @property
     def bare_share_of_roof(self) -> float:
+        """Speed of the bare network / speed of the faster convolution."""
         return self.flops / self.bare_seconds / max(self.roof_64, self.roof_32)
 
     @property
     def engine_cost(self) -> float:
-        """Engine without tiles / bare network: 1 = the engine costs nothing."""
+        """Time of the engine without tiles / time of the bare network: 1 = the engine costs nothing."""
         return self.whole_seconds / self.bare_seconds
 
     @property
     def tiling_gain(self) -> float:
-        """Bare network on the whole frame / engine as asked: above 1, tiles are faster although they share rims."""
+        """Time of the bare network / time of the engine with tiles: above 1, tiles are faster despite their halos."""
         return self.bare_seconds / self.tiled_seconds
 
     @property
     def megapixels_per_second(self) -> float:
-        """Output, by the engine."""
+        """Output megapixels per second of the engine."""
         return self.width * self.height * self.scale**2 / self.tiled_seconds / 1e6
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain JSON-able mapping, the ratios included."""
+        """Return all values and ratios as a JSON object."""
         ratios = [name for name, value in vars(type(self)).items() if isinstance(value, property)]
         return asdict(self) | {name: getattr(self, name) for name in ratios}
 
@@ -82,9 +83,9 @@ class EngineBench:
 def bench(
     network: Network, options: EngineOptions | None = None, *, width: int = 960, height: int = 540, rounds: int = 3
 ) -> EngineBench:
-    """Time `network` on one frame of width x height pixels, bare, through the engine whole, and in tiles as asked.
+    """Time `network` on one frame of width x height pixels: bare, in the engine without tiles, and with `options`.
 
-    Raises OutOfMemory when the whole frame does not fit, and what Engine raises.
+    Raises OutOfMemory if the whole frame does not fit, and the errors of Engine.
     """
     options = options or EngineOptions()
     tiled, whole = Engine(network, options), Engine(network, replace(options, tile="off", overlap=None))
@@ -94,7 +95,9 @@ def bench(
     x = frame.to(choice.device, choice.dtype, memory_format=torch.channels_last)
     meter = memory.attempt(lambda: metered(bare, x))  # also warms up
     if meter is None:
-        raise OutOfMemory(f"a frame of {width}x{height} px does not fit in one piece", hint="measure a smaller one")
+        raise OutOfMemory(
+            f"a frame of {width}x{height} px does not fit into memory without tiles", hint="use a smaller --size"
+        )
     roof_64, flops_64 = _convolution(64, choice.device, choice.dtype)
     roof_32, flops_32 = _convolution(32, choice.device, choice.dtype)
     runs: dict[str, Callable[[], object]] = {
@@ -127,7 +130,7 @@ def bench(
 
 
 def _convolution(channels: int, device: torch.device, dtype: torch.dtype) -> tuple[Callable[[], Tensor], int]:
-    """A 3x3 convolution as large as keeps the device busy and, on a CPU, in its cache; and its FLOPs."""
+    """Return a 3x3 convolution that keeps the device busy and, on a CPU, fits its cache; and its FLOPs."""
     side = 128 if device.type == "cpu" else 1024
     x = torch.ones(1, channels, side, side, device=device, dtype=dtype).to(memory_format=torch.channels_last)
     weight = torch.ones(channels, channels, 3, 3, device=device, dtype=dtype).to(memory_format=torch.channels_last)
@@ -135,12 +138,12 @@ def _convolution(channels: int, device: torch.device, dtype: torch.dtype) -> tup
 
 
 def _best_seconds(runs: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, float]:
-    """Shortest time of each run, taken in turns so that a busy moment of the machine does not fall on one alone."""
+    """Return the shortest time of each run, measured in interleaved rounds, so that load affects all runs."""
     best = dict.fromkeys(runs, float("inf"))
     with torch.inference_mode():
         for turn in range(rounds + 1):
             for name, run in runs.items():
-                # Short runs are repeated within a turn, or the clock and a cold cache would be what is measured.
+                # Short runs are repeated, because a single one would mostly measure the clock and a cold cache.
                 for _ in range(10 if name.startswith("roof") else 1):
                     start = perf_counter()
                     run()

@@ -1,7 +1,7 @@
-"""How fast each stage of `dagan upscale` is for one input, alone and all together, and what the whole input will take.
+"""Measure the stages of `dagan upscale` for one input, alone and together, and predict the time of the whole input.
 
-Everything runs in this one process, in rounds that take turns, so that a busy moment of the machine does not fall on
-one stage alone; the best round counts.
+Everything runs in this process, in interleaved rounds, so that load on the machine affects all stages; the best round
+counts.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from dagan_cli.upscaler import ModelChoice
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_PUT_OFF = 50  # frames: encoders look so far ahead before they do most of their work
-_LONG = 5 * _PUT_OFF  # enough to leave out the beginning, where they only look, and the end, where they are alone
+_PUT_OFF = 50  # frames: lookahead of encoders, before they do most of their work
+_LONG = 5 * _PUT_OFF  # frames: enough to skip the start, where encoders only read, and the end, where they run alone
 
 
 def bench(
@@ -41,18 +41,18 @@ def bench(
     rounds: int = 3,
     note: Callable[[str], None] = lambda _: None,
 ) -> StageBench:
-    """Time the stages of upscaling `request.inputs[0]` by a factor, each for about `seconds`, over its first frames.
+    """Time the stages of upscaling `request.inputs[0]` by a factor, each for about `seconds`, on its first frames.
 
-    These are `request.part.frames`, or as many as fit. The network, and the way from file to file, are timed for every
-    order of the model, and without a network. Nothing is left on the disk. `shown` is what commands call the input,
-    `note` is told what is being done. Raises what upscaling raises.
+    It uses `request.part.frames` frames, or as many as fit into memory. The network, and the whole run from file to
+    file, are timed for every order of the model, and without a network. Nothing is left on the disk. `shown` is the
+    name of the input in commands, `note` receives progress messages. Raises the errors of upscaling.
     """
     load = os.getloadavg()[0] / _processors() if hasattr(os, "getloadavg") else 0.0
     path = Path(request.inputs[0])
     factor = request.goal.factor or 4.0
     with TemporaryDirectory(prefix="dagan-bench-") as name:
         folder = Path(name)
-        note("loading, and warming up the network")
+        note("loading and warming up the network")
         main = Engines(request)
         kind = {"video": not is_picture(path)}
         engine = _apart(main.for_factor, factor, **kind)
@@ -114,12 +114,12 @@ def bench(
 
 @dataclass(slots=True)
 class _Pace:
-    """A run that is timed, and the best rate of it so far."""
+    """A timed run, and its best rate up to now."""
 
     run: Run
-    least: int  # frames
-    of: tuple[_Pace, ...] = ()  # those whose work this is together: it should come near to the slowest
-    rate: float = 0.0  # frames a second
+    least: int  # minimum number of frames
+    of: tuple[_Pace, ...] = ()  # stages that this run combines; its rate should approach that of the slowest
+    rate: float = 0.0  # frames per second
     spent: float = 0.0  # seconds, without the warm-up
 
     def take(self, frames: int) -> None:
@@ -129,10 +129,10 @@ class _Pace:
 
 
 def _apart(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """The result of a call in a thread that ends with it.
+    """Return the result of a call in a new thread, which ends with it.
 
-    OpenMP keeps workers for every thread that ever computed, and while there are more of them than processors they
-    sleep where they would spin: what is timed later, `dagan upscale` with threads of its own above all, gets slower.
+    OpenMP keeps workers for every thread that has computed. If there are more workers than processors, they sleep
+    instead of spinning, which slows down later runs, above all `dagan upscale` with its own threads.
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="bench") as pool:
         return pool.submit(work, *args, **kwargs).result()
@@ -141,16 +141,16 @@ def _apart(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 def _measure(
     paces: dict[str, _Pace], seconds: float, rounds: int, most: int | None, note: Callable[[str], None]
 ) -> None:
-    """Give each run about `seconds` in all, in turns; what takes longer for the fewest frames is run less often.
+    """Run each for about `seconds` in total, in interleaved rounds; runs that take longer get fewer rounds.
 
-    All stages together get fewer rounds of more frames: encoders put a part of the work off.
+    All stages together get fewer rounds of more frames, because encoders delay a part of their work.
     """
     guesses = {}
     for name, pace in paces.items():
         note(f"warming up: {name}")
         done, taken = _apart(pace.run, pace.least)
         guesses[name] = done / taken
-        if taken > seconds:  # what is that slow needs no warmth
+        if taken > seconds:  # so slow a run needs no warm-up
             pace.rate, pace.spent = guesses[name], taken
     for turn in range(rounds):
         for name, pace in paces.items():
@@ -170,19 +170,19 @@ class _EndToEnd:
     request: Request
     engines: Engines
     folder: Path
-    reused: float | None = None  # of the last run
-    busy: float = 0.0  # share of the processor's time that the last run used
+    reused: float | None = None  # share of reused tiles in the last run
+    busy: float = 0.0  # share of the processor time that the last run used
 
     def __call__(self, frames: int) -> tuple[int, float]:
         total, seconds = 0, 0.0
-        while total < frames:  # a short input again and again
+        while total < frames:  # a short input is repeated
             done, taken = self._once(frames - total)
             total += done
             seconds += taken
         return total, seconds
 
     def _once(self, frames: int) -> tuple[int, float]:
-        """Frames and seconds of the part in which all stages are at work; of few frames the end too, see `_LONG`."""
+        """Return frames and seconds of the span in which all stages run; short runs include the end, see `_LONG`."""
         done: list[tuple[int, float]] = []
         items: list[Item] = []
 
@@ -192,14 +192,14 @@ class _EndToEnd:
             elif isinstance(event, Item):
                 items.append(event)
 
-        begun, used = perf_counter(), process_time()
+        started, used = perf_counter(), process_time()
         _upscale(
             replace(self.request, output=f"{self.folder}{os.sep}", part=replace(self.request.part, frames=frames)),
             self.engines,
             tell,
         )
         ended = perf_counter()
-        self.busy = (process_time() - used) / (ended - begun) / _processors()
+        self.busy = (process_time() - used) / (ended - started) / _processors()
         (item,) = items
         if item.status == "failed":
             raise BadInput(item.reason, hint=item.hint)
@@ -214,17 +214,17 @@ class _EndToEnd:
 
 
 def _processors() -> int:
-    """Those that this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _upscale(request: Request, engines: Engines, tell: Callable[[object], None]) -> None:
-    """The real pipeline."""
+    """Run the real pipeline."""
     run(request, engines, tell)
 
 
 def _ways(request: Request, orders: tuple[int, ...]) -> list[Request]:
-    """The input with each order of the model, the best one first, and without a network."""
+    """Return the request with each order of the model, the best first, and without a network."""
     if request.model.is_baseline:
         return [request]
     with_network = [
@@ -239,7 +239,7 @@ def _label(request: Request) -> str:
 
 
 def _command(request: Request, shown: str) -> str:
-    """What to type, with all the choices that count for speed and quality."""
+    """Return the command line, with all options that affect speed or quality."""
     engine, encoding = request.engine, request.encoding
     options = {
         "-s": f"{request.goal.factor:g}",

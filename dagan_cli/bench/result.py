@@ -1,4 +1,4 @@
-"""What a bench of the stages found: values, the ratios that follow from them, and both as text."""
+"""Result of measuring the stages: values, ratios, JSON and text."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-GOAL = 0.9  # of the slowest stage's pace, by all stages together
-_FULL = 0.85  # share of the processor's time that leaves none to take
-_LOADED = 0.5  # load by other programs that spoils the measurement
+GOAL = 0.9  # speed of all stages together / speed of the slowest stage alone
+_FULL = 0.85  # share of processor time above which the processor is fully used
+_LOADED = 0.5  # load by other programs above which the measurement is unreliable
 
-_ADVICE = {  # where another stage than the network holds the rest up
-    "decode": "reading holds the rest up: an input that is easier to decode, such as H.264, would be quicker",
-    "encode": "encoding holds the rest up: try --preset veryfast, or -c h264_nvenc where there is an NVIDIA card",
-    "write": "writing holds the rest up: try -f webp or -f jpg",
+_ADVICE = {  # for a slowest stage other than the network
+    "decode": "decoding limits the speed: an input that is easier to decode, such as H.264, would be faster",
+    "encode": "encoding limits the speed: try --preset veryfast, or -c h264_nvenc on an NVIDIA GPU",
+    "write": "writing limits the speed: try -f webp or -f jpg",
 }
 
 
@@ -22,65 +22,65 @@ class Candidate:
     """One way to upscale the input, measured."""
 
     command: str
-    note: str  # what sets it apart
-    alone: float  # frames a second of its network, or of its resampling, with nothing beside it
-    rate: float  # frames a second from file to file
-    seconds: float | None  # for the whole input, by that rate; None where its length is not known
+    note: str  # difference from the other candidates
+    alone: float  # frames per second of its network or resampling alone
+    rate: float  # frames per second from file to file
+    seconds: float | None  # time for the whole input at this rate; None if its length is unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageBench:
-    """How fast the stages of `dagan upscale` are for one input, apart and together. Rates are frames a second."""
+    """Speed of the stages of `dagan upscale` for one input, alone and together. Rates are frames per second."""
 
     input: str
     kind: Literal["picture", "video"]
-    frames: int | None  # of the whole input; None where not known
+    frames: int | None  # of the whole input; None if unknown
     in_size: tuple[int, int]
     out_size: tuple[int, int]
     model: str
     order: int | None
-    device: str  # where, in which precision, and why
+    device: str  # device and precision, and why they were chosen
     output: str  # codec or format
-    stages: dict[str, float]  # each alone, in the order they are gone through
-    rate: float  # all together, from file to file
-    reused: float | None  # share of the tiles that were as in the frame before, and not computed again
-    busy: float  # share of the processor's time that all together use
-    load: float  # what other programs asked of each processor before: 1 = all there is
-    candidates: tuple[Candidate, ...]  # with a network first, slowest and best first; then those without
+    stages: dict[str, float]  # rate of each stage alone, in processing order
+    rate: float  # all stages together, from file to file
+    reused: float | None  # share of the tiles that were reused from the previous frame
+    busy: float  # share of processor time used by all stages together
+    load: float  # load per processor by other programs before the measurement: 1 = fully used
+    candidates: tuple[Candidate, ...]  # those with a network first, from the slowest and best; then those without
 
     @property
     def slowest(self) -> str:
-        """The stage that holds the others up."""
+        """Name of the slowest stage, which limits the others."""
         return min(self.stages, key=self.stages.__getitem__)
 
     @property
     def shares(self) -> dict[str, float]:
-        """Of the time that all stages would take one after the other."""
+        """Share of each stage in the time that all stages would take one after the other."""
         total = sum(1 / rate for rate in self.stages.values())
         return {name: 1 / rate / total for name, rate in self.stages.items()}
 
     @property
     def overlap(self) -> float:
-        """Pace of all together / pace of the slowest stage alone: 1 = the others cost no time."""
+        """Rate of all stages together / rate of the slowest stage alone: 1 = the others cost no time."""
         return self.rate / self.stages[self.slowest]
 
     @property
     def megapixels_per_second(self) -> float:
-        """Of output."""
+        """Output megapixels per second."""
         return self.rate * self.out_size[0] * self.out_size[1] / 1e6
 
     @property
     def best(self) -> Candidate:
-        """The one with the highest quality."""
+        """Candidate with the highest quality."""
         return self.candidates[0]
 
     @property
     def fastest(self) -> Candidate:
-        """The quickest that uses what the best one uses: a network, where there is one."""
+        """Fastest candidate with a network, if the best one has a network."""
         return max((c for c in self.candidates if c.note != "no network" or c is self.best), key=lambda c: c.rate)
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain JSON-able mapping, the ratios included."""
+        """Return all values and ratios as a JSON object."""
         return {
             "input": self.input,
             "kind": self.kind,
@@ -109,7 +109,7 @@ class StageBench:
 
 
 def report(found: StageBench, table: Callable[[list[str], list[list[str]]], str]) -> str:
-    """Text for people; `table` sets a header and rows of cells in columns."""
+    """Return the result as text; `table` formats a header and rows of cells."""
     sizes = " -> ".join(f"{width}x{height}" for width, height in (found.in_size, found.out_size))
     length = f", {found.frames} frames" if found.frames and found.frames > 1 else ""
     dial = "" if found.order is None else f" order {found.order}"
@@ -132,7 +132,7 @@ def report(found: StageBench, table: Callable[[list[str], list[list[str]]], str]
         f"{found.input}{length}: {sizes}, {found.model}{dial}, {found.output}",
         found.device,
         "",
-        table(["stage", "frames/s", "ms/frame", "of the work"], [*stages, together]),
+        table(["stage", "frames/s", "ms/frame", "share"], [*stages, together]),
         "",
         *_verdict(found),
         "",
@@ -149,23 +149,23 @@ def _remark(found: StageBench, candidate: Candidate) -> str:
 
 
 def _verdict(found: StageBench) -> Iterator[str]:
-    """Lines: what holds the work up, and what to do about it."""
-    yield f"{found.slowest} is the slowest stage; all together reach {found.overlap:.2f} of its pace"
+    """Yield lines that name the bottleneck and a remedy."""
+    yield f"{found.slowest} is the slowest stage; all stages together reach {found.overlap:.2f} of its speed"
     if found.overlap < GOAL:
-        others = "other programs take the rest" if found.load > _LOADED else "the stages wait for each other"
+        others = "other programs use the rest" if found.load > _LOADED else "the stages wait for each other"
         reason = "the stages share it" if found.busy >= _FULL else others
-        yield f"that is less than {GOAL}: {found.busy:.0%} of the processor is used, {reason}"
+        yield f"this is less than {GOAL}: {found.busy:.0%} of the processor is used, {reason}"
     if found.load > _LOADED:
-        yield f"other programs ask for {found.load:.0%} of the processor: all could be faster than measured"
-    yield f"{_number(found.megapixels_per_second)} megapixels of output a second"
+        yield f"other programs load the processor by {found.load:.0%}: all could be faster than measured"
+    yield f"{_number(found.megapixels_per_second)} output megapixels per second"
     if found.reused:
-        yield f"{found.reused:.0%} of the tiles were as in the frame before, and not computed again"
+        yield f"{found.reused:.0%} of the tiles did not change since the previous frame and were reused"
     if found.slowest in _ADVICE:
         yield _ADVICE[found.slowest]
 
 
 def in_words(seconds: float) -> str:
-    """About how long: 0.4 s, 41 s, 12 min, 2.5 h, 3 d."""
+    """Format a duration roughly: 0.4 s, 41 s, 12 min, 2.5 h, 3 d."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     for limit, unit, name in ((100, 1, "s"), (6000, 60, "min"), (48 * 3600, 3600, "h")):

@@ -1,4 +1,4 @@
-"""The stages of `dagan upscale`, each to be run by itself over frames that are held in memory."""
+"""Stages of `dagan upscale`, each runnable alone on frames in memory."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from dagan_cli.upscale.request import Request
 from dagan_cli.upscaler import Upscaler
 
 T = TypeVar("T")
-Run = Callable[[int], tuple[int, float]]  # about so many frames -> frames done, seconds without what comes before them
+Run = Callable[[int], tuple[int, float]]  # approximate number of frames -> frames done, seconds without setup
 
-_HELD = 1 << 28  # bytes of frames, before and after the network
-_ENOUGH = 24  # different frames, for an encoder to show its pace
+_HELD = 1 << 28  # bytes of frames kept, before and after the network
+_ENOUGH = 24  # number of different frames for measuring an encoder
 
 
 class VideoStages:
-    """Decode, planes to RGB, network, RGB to planes, encode: as `upscale_video` does them, one after the other."""
+    """Decode, planes to RGB, network, RGB to planes, encode: the stages of `upscale_video`, run one at a time."""
 
     kind: Literal["picture", "video"] = "video"
 
     def __init__(self, path: Path, request: Request, upscaler: Upscaler, folder: Path, seconds: float) -> None:
-        """Up to `seconds` go into frames for the encoder, and warm up the network; results are written to `folder`."""
+        """Spend up to `seconds` on upscaling frames for the encoder, which warms up the network; write to `folder`."""
         self._path = path
         self._request = request
         self._device = upscaler.choice.device
@@ -54,14 +54,14 @@ class VideoStages:
         self._layout = recipe.layout
         self._has_alpha = recipe.layout.alpha and self._held[0].layout.alpha
         self._target = folder / f"alone{suffix}"
-        self.enlarged = list(self._enlarged(upscaler, seconds))  # planes of some frames, as the encoder gets them
+        self.enlarged = list(self._enlarged(upscaler, seconds))  # planes of some frames, as the encoder receives them
 
     def batch(self, upscaler: Upscaler) -> int:
-        """Frames that the network is given together."""
+        """Return the number of frames that the network takes at once."""
         return upscaler.engine.frames_at_once(self.in_size[1], self.in_size[0])
 
     def before(self, upscaler: Upscaler) -> dict[str, Run]:
-        """The stages that lead to the network."""
+        """Return the stages before the network."""
         return {"decode": self._decode, "planes to RGB": lambda n: self._to_rgb(n, self.batch(upscaler))}
 
     def network(self, upscaler: Upscaler) -> Run:
@@ -74,7 +74,7 @@ class VideoStages:
         return run
 
     def after(self, upscaler: Upscaler) -> dict[str, Run]:
-        """The stages that follow the network."""
+        """Return the stages after the network."""
         group = self._through(upscaler, self._inputs(list(islice(cycle(self._held), self.batch(upscaler)))))
 
         def to_planes(n: int) -> tuple[int, float]:
@@ -84,14 +84,14 @@ class VideoStages:
 
     def _decode(self, n: int) -> tuple[int, float]:
         done, seconds = 0, 0.0
-        while done < n:  # a short video again and again
+        while done < n:  # a short video is repeated
             opened = perf_counter()
             with open_video(self._path, self._request.deinterlace) as source:
                 frames = source.frames(limit=n - done + 1)
-                next(frames)  # was decoded when the file was opened
-                begun = perf_counter()
+                next(frames)  # it was decoded when the file was opened
+                started = perf_counter()
                 read = sum(1 for _ in frames)
-                seconds += perf_counter() - begun
+                seconds += perf_counter() - started
             if not read:
                 return 1, perf_counter() - opened
             done += read
@@ -113,11 +113,11 @@ class VideoStages:
         return to_planes(big, alpha[0] if alpha else None, self._layout)
 
     def _enlarged(self, upscaler: Upscaler, seconds: float) -> Iterator[list[np.ndarray]]:
-        """Different frames for the encoder, by the network; where that is slow, the rest of `_ENOUGH` by bicubic."""
+        """Yield different frames for the encoder, upscaled by the network; if slow, by bicubic up to `_ENOUGH`."""
         bicubic = Upscaler.load("bicubic", options=upscaler.engine.options)
-        begun, size, made = perf_counter(), 0, 0
+        started, size, made = perf_counter(), 0, 0
         for group in _groups(self._held, len(self._held), self.batch(upscaler)):
-            is_quick = perf_counter() - begun < seconds
+            is_quick = perf_counter() - started < seconds
             for planes in self._planes(self._through(upscaler if is_quick else bicubic, self._inputs(group))):
                 made += 1
                 size += sum(plane.nbytes for plane in planes)
@@ -127,18 +127,19 @@ class VideoStages:
 
     def _encode(self, n: int) -> tuple[int, float]:
         step = max(1, round(1 / (self.info.rate * self.info.time_base)))
-        there_and_back = cycle([*self.enlarged, *self.enlarged[-2:0:-1]])  # no cut, which would cost the encoder more
+        # Forwards and backwards: a scene cut would cost the encoder more.
+        there_and_back = cycle([*self.enlarged, *self.enlarged[-2:0:-1]])
         with create_video(self._target, self.info, self.out_size, self._request.encoding, trim=True) as writer:
-            begun = perf_counter()
+            started = perf_counter()
             for index, planes in enumerate(islice(there_and_back, n)):
                 writer.write(planes, index * step, step)
-        seconds = perf_counter() - begun  # with what the encoder had put off
+        seconds = perf_counter() - started  # includes the work that the encoder had delayed
         self._target.unlink()
         return n, seconds
 
 
 class PictureStages:
-    """Decode, network, write: as `upscale_picture` does them."""
+    """Decode, network, write: the stages of `upscale_picture`, run one at a time."""
 
     kind: Literal["picture", "video"] = "picture"
 
@@ -189,11 +190,11 @@ class PictureStages:
 
 
 def make_clip(folder: Path, size: tuple[int, int], frames: int = 240) -> Path:
-    """An H.264 video of (width, height) pixels, 24 a second, in which every pixel changes from frame to frame."""
+    """Write an H.264 video of (width, height) pixels, 24 fps, in which every pixel changes from frame to frame."""
     width, height = size
     header = f"YUV4MPEG2 W{width} H{height} F24:1 C420mpeg2\nFRAME\n".encode()
     across, down = -(-width // 2), -(-height // 2)
-    info = Y4mSource(io.BytesIO(header + bytes(width * height + 2 * across * down)), Path("made up")).info
+    info = Y4mSource(io.BytesIO(header + bytes(width * height + 2 * across * down)), Path("synthetic")).info
     path = folder / "clip.mp4"
     random = np.random.default_rng(0)
     with create_video(path, info, size, Encoding(preset="veryfast"), alone=True) as writer:
@@ -207,7 +208,7 @@ def make_clip(folder: Path, size: tuple[int, int], frames: int = 240) -> Path:
 
 
 def _texture(random: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Detail of every size, as pictures have it: (height, width) int16 within [20, 235]."""
+    """Return detail of every size, as in natural images: (height, width) int16 within [20, 235]."""
     out = np.full((height, width), 128.0)
     for side in (1, 2, 4, 8, 16, 32):
         blocks = random.uniform(-1, 1, (-(-height // side), -(-width // side))) * 8 * side**0.3
@@ -216,7 +217,7 @@ def _texture(random: np.random.Generator, height: int, width: int) -> np.ndarray
 
 
 def _alike(frames: Iterable[Frame]) -> Iterator[Frame]:
-    """The first frames, with memory of their own, as long as they are of one kind and memory is for them."""
+    """Yield copies of the first frames, while they have the same layout and size and fit into `_HELD`."""
     first, size = None, 0
     for frame in frames:
         first = first or frame
@@ -228,7 +229,7 @@ def _alike(frames: Iterable[Frame]) -> Iterator[Frame]:
 
 
 def _groups(items: Sequence[T], n: int, batch: int) -> Iterator[list[T]]:
-    """About n of the items, from the first one again after the last, `batch` at a time."""
+    """Yield about n of the items, `batch` at a time, repeating from the first after the last."""
     endless = cycle(items)
     for _ in range(-(-n // batch)):
         yield list(islice(endless, batch))
@@ -237,12 +238,12 @@ def _groups(items: Sequence[T], n: int, batch: int) -> Iterator[list[T]]:
 def _timed(
     work: Callable[[T], object], parts: Iterable[T], frames: Callable[[T], int] = lambda _: 1
 ) -> tuple[int, float]:
-    """How many frames are in all parts, and seconds spent on them."""
+    """Return the number of frames in all parts, and the seconds spent on them."""
     done, seconds = 0, 0.0
     for part in parts:
-        begun = perf_counter()
+        started = perf_counter()
         work(part)
-        seconds += perf_counter() - begun
+        seconds += perf_counter() - started
         done += frames(part)
     return done, seconds
 
@@ -252,6 +253,6 @@ def _frames_in(tensors: list[Tensor]) -> int:
 
 
 def _finished(results: list[Tensor]) -> None:
-    """Wait for a device that works on while Python goes on."""
+    """Wait for a device that computes asynchronously."""
     for result in results:
         result[..., -1, -1].cpu()

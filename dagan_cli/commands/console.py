@@ -12,17 +12,17 @@ from dagan_cli.errors import DaganError
 
 
 def printable(text: str) -> str:
-    """One line, whatever bytes a name in it has: control characters and stray bytes are escaped."""
+    """Make one printable line: control characters and undecodable bytes are escaped."""
     return "".join(c.encode("unicode_escape").decode() if category(c) in ("Cc", "Cs") else c for c in text)
 
 
 def say(text: str) -> None:
-    """A line on stderr."""
+    """Print a line on stderr."""
     print(printable(text), file=sys.stderr, flush=True)
 
 
 def fail(error: DaganError) -> int:
-    """Two lines: what failed, what to try next. Returns the exit code."""
+    """Print two lines, the error and what to try next; return the exit code."""
     say(f"error: {error}")
     say(f"  try: {error.hint}")
     return error.exit_code
@@ -67,7 +67,7 @@ def in_time(seconds: float) -> str:
 
 
 def table(header: list[str], rows: list[list[str]], left: int = 1) -> str:
-    """Plain columns for stdout, the first `left` of them to the left and the others to the right."""
+    """Format rows as plain columns; the first `left` columns are left-aligned, the others right-aligned."""
     cells = [[printable(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     return "\n".join(

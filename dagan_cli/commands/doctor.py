@@ -76,7 +76,7 @@ def _version(name: str) -> str | None:
 
 
 def _state(name: str, expected: str) -> str:
-    """Of a published model's file, in the package or in the cache; no request is made."""
+    """Return the state of a published model's file in the package or cache, without a network request."""
     from weights.catalog import local_model
 
     path = local_model(name)

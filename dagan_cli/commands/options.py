@@ -1,4 +1,4 @@
-"""What the commands share: option types and their help groups, parsers of option strings, and how errors end a command.
+"""Option types with their help groups, parsers of option strings and error handling, shared by all commands.
 
 The parsers raise BadOption.
 """
@@ -30,15 +30,24 @@ BASELINES = ("nearest", "bicubic", "lanczos")
 IN_OUT, SIZE, QUALITY, SPEED = "Input and output", "Size and model", "Quality", "Speed and memory"
 IMAGES, VIDEO, BATCH, OTHER = "Images", "Video", "Batch and reports", "Options"
 
-_ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks")
-_ENCODERS += ("h264_nvenc", "hevc_nvenc", "av1_nvenc", "h264_videotoolbox", "hevc_videotoolbox")
-_FORMATS = ("png", "jpg", "webp", "tiff", "avif", "bmp", "gif", "ppm")
 _SIZES = ("720p", "1080p", "1440p", "4k", "8k")
 
 
 def _completed(values: tuple[str, ...]) -> Any:
     """A shell completion that offers these values."""
     return lambda incomplete: [value for value in values if value.startswith(incomplete)]
+
+
+def _encoders(incomplete: str) -> list[str]:
+    from dagan_cli.media.video.encoders import ENCODERS, has_encoder
+
+    return [name for name in _completed(tuple(ENCODERS))(incomplete) if has_encoder(name)]
+
+
+def _formats(incomplete: str) -> list[str]:
+    from dagan_cli.media.images.formats import FORMATS
+
+    return _completed(tuple(form.suffixes[0][1:] for form in FORMATS))(incomplete)
 
 
 def _model_names(incomplete: str) -> list[str]:
@@ -131,7 +140,7 @@ Codec = Annotated[
         "--codec",
         metavar="CODEC",
         help="Video encoder, such as libx265; default: one that fits the source.",
-        autocompletion=_completed(_ENCODERS),
+        autocompletion=_encoders,
         rich_help_panel=VIDEO,
     ),
 ]
@@ -147,7 +156,7 @@ Format = Annotated[
         "--ext",
         metavar="FORMAT",
         help="Image format: png, jpg, webp, tiff, avif; default: that of the input.",
-        autocompletion=_completed(_FORMATS),
+        autocompletion=_formats,
         rich_help_panel=IMAGES,
     ),
 ]
@@ -171,7 +180,7 @@ class GroupedCommand(TyperCommand):
 
 
 class GroupedCommands(TyperGroup):
-    """The same for a command that has subcommands."""
+    """A command with subcommands whose help lists the options in groups."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         _write_groups(self, ctx, formatter)

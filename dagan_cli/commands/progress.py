@@ -49,7 +49,7 @@ class Reporter:
             self._bar.stop()
 
     def show(self, event: Event) -> None:
-        """Show what has happened."""
+        """Show an event."""
         match event:
             case Start(index, total, path):
                 self._start(index, total, path.name)
@@ -68,7 +68,7 @@ class Reporter:
             self._line("stopped: no half-written file is left; run the same command again to continue")
 
     def note(self, text: str) -> None:
-        """Show a remark that only -v asks for."""
+        """Show a remark if -v was given."""
         if self._verbose and self._mode != "json":
             self._line(text)
 

@@ -422,9 +422,12 @@ def release(
         typer.Option("--report", metavar="FOLDER", help="Folder to report scores on, such as Set5; repeatable."),
     ] = None,
     training_data: Annotated[
-        str | None, typer.Option("--training-data", help="Description of the training data and its licences.")
+        str | None,
+        typer.Option("--training-data", metavar="TEXT", help="Description of the training data and its licences."),
     ] = None,
-    licence: Annotated[str, typer.Option("--licence", "--license", help="Licence of the weights.")] = "MIT",
+    licence: Annotated[
+        str, typer.Option("--licence", "--license", metavar="LICENCE", help="Licence of the weights.")
+    ] = "MIT",
     order: Annotated[int | None, typer.Option("--order", metavar="1|2|4", help="Default order of the solver.")] = None,
     window: Annotated[
         WindowMode | None, typer.Option("--window", help="Default context of pooling and attention.")
@@ -504,7 +507,9 @@ def _with_gan(config: TrainConfig, only_gan: bool, budget: str | None) -> TrainC
     if not only_gan and budget is None:
         return config
     if config.gan is None:
-        raise BadOption("this run has no adversarial phase", hint="use a preset that has one, such as gan-x4")
+        raise BadOption(
+            "--only-gan and --gan-budget need an adversarial phase", hint="use a preset that has one, such as gan-x4"
+        )
     if budget is not None:
         config = replace(config, gan=replace(config.gan, budget=time_budget("--gan-budget", budget), iterations=None))
     return replace(config, iterations=0, budget=None) if only_gan else config

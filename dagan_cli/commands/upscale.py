@@ -129,7 +129,9 @@ def upscale(
     audio: Audio = "copy",
     streams: Annotated[
         Literal["all", "video"],
-        typer.Option("--streams", help="video: drop audio, subtitles and attachments.", rich_help_panel=VIDEO),
+        typer.Option(
+            "--streams", help="Streams to keep; video drops audio, subtitles, attachments.", rich_help_panel=VIDEO
+        ),
     ] = "all",
     start: Annotated[
         str | None,
@@ -251,7 +253,7 @@ def run_and_report(
 ) -> int:
     """Run the request; return the exit code.
 
-    Raises what concerns all inputs, once the report is written, or CannotWrite for the report.
+    Errors that concern all inputs are raised after the report is written. Raises CannotWrite for the report.
     """
     from dagan_cli.upscale.batch import run
     from dagan_cli.upscale.report import build_report, exit_code, write_report

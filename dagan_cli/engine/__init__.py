@@ -1,1 +1,1 @@
-"""From frames to larger frames: tiles, precision, memory, colour. Knows nothing of files."""
+"""Upscale frames: tiles, precision, memory, colour. Independent of files."""

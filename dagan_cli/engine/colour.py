@@ -1,10 +1,10 @@
-"""Planes of a video frame <-> float RGB, by our own exact arithmetic.
+"""Convert planes of a video frame to float RGB and back, with exact arithmetic.
 
-Why not a library: swscale maps 10-bit white to 253, takes the nearest chroma sample, and guesses BT.601 (media facts).
+swscale is not used: it maps 10-bit white to 253, takes the nearest chroma sample, and guesses BT.601 (media facts).
 
-Chroma is up-sampled linearly at its true position, as zimg does it. It is down-sampled by the filters that undo that
-up-sampling exactly, (-1 3 3 -1)/4 between two samples and (-1 2 6 2 -1)/8 on a sample (the low-pass of the LeGall 5/3
-wavelet), so that a frame that nothing has changed comes back with its own code values, 4:2:0 and odd sizes included.
+Chroma is upsampled linearly at its true position, as in zimg. It is downsampled by the filters that invert that
+upsampling exactly, (-1 3 3 -1)/4 between two samples and (-1 2 6 2 -1)/8 on a sample (the low-pass of the LeGall 5/3
+wavelet). An unchanged frame therefore keeps its code values, including 4:2:0 and odd sizes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LUMA: dict[Matrix, tuple[float, float]] = {  # (Kr, Kb) of ITU-T H.273
 def to_rgb(planes: Sequence[Tensor], layout: PixelLayout) -> Tensor:
     """Planes (..., h, w) of `layout`  ->  (..., 3, H, W) RGB float32, nominally [0, 1], not clamped.
 
-    Colours outside the RGB cube, which Y'CbCr can hold, keep their values below 0 or above 1. Alpha is left aside.
+    Colours outside the RGB cube, which Y'CbCr can hold, keep their values below 0 or above 1. Alpha is ignored.
     """
     (low, span), (middle, chroma_span) = _ranges(layout)
     if layout.chroma == "rgb":
@@ -73,12 +73,12 @@ def to_alpha(planes: Sequence[Tensor], layout: PixelLayout) -> Tensor:
 
 
 def from_alpha(alpha: Tensor, layout: PixelLayout) -> Tensor:
-    """(..., 1, H, W) in [0, 1]  ->  the alpha plane (..., H, W) of `layout`, to follow those of `from_rgb`."""
+    """(..., 1, H, W) in [0, 1]  ->  the alpha plane (..., H, W) of `layout`; it follows those of `from_rgb`."""
     return _quantise(alpha.float().squeeze(-3) * (2**layout.depth - 1), 0, layout.depth)
 
 
 def _ranges(layout: PixelLayout) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Code values of (black, white - black) and (neutral chroma, its full swing)."""
+    """Return the code values of (black, white - black) and (neutral chroma, its full swing)."""
     step, top = 2 ** (layout.depth - 8), 2**layout.depth - 1
     if layout.chroma == "rgb" or layout.full_range:
         return (0, top), (128 * step, top)
@@ -86,19 +86,19 @@ def _ranges(layout: PixelLayout) -> tuple[tuple[float, float], tuple[float, floa
 
 
 def _as_float(plane: Tensor, zero: float) -> Tensor:
-    """float32 code values above `zero`, in memory of their own."""
+    """Return the code values minus `zero` as float32, in new memory."""
     values = plane.to(torch.float32)  # one pass; integer minus float would take three times as long
     return values.sub_(zero) if zero else values
 
 
 def _quantise(values: Tensor, zero: float, depth: int) -> Tensor:
-    """Code values above `zero`, changed in place  ->  the nearest integers that `depth` bits hold."""
+    """Add `zero` to the values, in place  ->  the nearest integers that `depth` bits hold."""
     top = 2**depth - 1
     return values.add_(zero + 0.5).clamp_(0, top + 0.5).to(torch.uint8 if depth == 8 else torch.uint16)
 
 
 def _upsample(chroma: Tensor, layout: PixelLayout, shape: torch.Size) -> Tensor:
-    """(..., h, w) chroma  ->  (..., H, W), each value where the luma of that place is."""
+    """(..., h, w) chroma  ->  (..., H, W), one value at the position of each luma sample."""
     for axis, halvings, cosited in _axes(layout):
         for _ in range(halvings):
             chroma = _double(chroma, chroma.dim() + axis, cosited)
@@ -106,7 +106,7 @@ def _upsample(chroma: Tensor, layout: PixelLayout, shape: torch.Size) -> Tensor:
 
 
 def _downsample(chroma: Tensor, layout: PixelLayout) -> Tensor:
-    """(..., H, W) chroma  ->  (..., h, w) at the places that `layout` gives it."""
+    """(..., H, W) chroma  ->  (..., h, w) at the chroma positions of `layout`."""
     for axis, halvings, cosited in _axes(layout):
         for _ in range(halvings):
             chroma = _halve(chroma, chroma.dim() + axis, cosited)
@@ -114,13 +114,13 @@ def _downsample(chroma: Tensor, layout: PixelLayout) -> Tensor:
 
 
 def _axes(layout: PixelLayout) -> tuple[tuple[int, int, bool], ...]:
-    """For rows, then columns: (axis, times halved, whether a chroma sample lies on a luma sample)."""
+    """For rows, then columns: (axis, number of halvings, True if chroma samples coincide with luma samples)."""
     down, across = HALVINGS[layout.chroma]
     return (-2, down, layout.siting == "topleft"), (-1, across, layout.siting != "center")
 
 
 def _double(line: Tensor, axis: int, cosited: bool) -> Tensor:
-    """Twice as many samples along `axis`, linearly interpolated; the ends are repeated."""
+    """Double the samples along `axis` by linear interpolation; the end samples are repeated."""
     last = line.shape[axis] - 1
     left, right = line.narrow(axis, 0, last), line.narrow(axis, 1, last)
     out = line.new_empty(*line.shape[: axis + 1], 2, *line.shape[axis + 1 :])
@@ -137,7 +137,7 @@ def _double(line: Tensor, axis: int, cosited: bool) -> Tensor:
 
 
 def _halve(line: Tensor, axis: int, cosited: bool) -> Tensor:
-    """Half as many samples along `axis`: undoes `_double` exactly, and removes what half the samples cannot hold."""
+    """Halve the samples along `axis`: invert `_double` exactly, and low-pass against aliasing."""
     if line.shape[axis] % 2:
         line = torch.cat([line, _past_the_end(line, axis, cosited)], axis)
     even, odd = line.unflatten(axis, (-1, 2)).unbind(axis + 1)
@@ -155,7 +155,7 @@ def _halve(line: Tensor, axis: int, cosited: bool) -> Tensor:
 
 
 def _past_the_end(line: Tensor, axis: int, cosited: bool) -> Tensor:
-    """The sample that `_double` had made after the last one of an odd side, and that was cut off."""
+    """Return the sample after the last one of an odd side, which `_double` made and `_upsample` cropped."""
     last = line.narrow(axis, -1, 1)
     if cosited or line.shape[axis] == 1:
         return last
@@ -163,14 +163,14 @@ def _past_the_end(line: Tensor, axis: int, cosited: bool) -> Tensor:
 
 
 def _add_previous(out: Tensor, line: Tensor, edge: Tensor, axis: int, weight: float) -> None:
-    """out[i] += weight * line[i - 1] along `axis`, with `edge` standing in for line[-1]."""
+    """out[i] += weight * line[i - 1] along `axis`, with `edge` in place of line[-1]."""
     inner = line.shape[axis] - 1
     out.narrow(axis, 1, inner).add_(line.narrow(axis, 0, inner), alpha=weight)
     out.narrow(axis, 0, 1).add_(edge, alpha=weight)
 
 
 def _add_next(out: Tensor, line: Tensor, edge: Tensor, axis: int, weight: float) -> None:
-    """out[i] += weight * line[i + 1] along `axis`, with `edge` standing in for the one past the end."""
+    """out[i] += weight * line[i + 1] along `axis`, with `edge` in place of the sample past the end."""
     inner = line.shape[axis] - 1
     out.narrow(axis, 0, inner).add_(line.narrow(axis, 1, inner), alpha=weight)
     out.narrow(axis, inner, 1).add_(edge, alpha=weight)

@@ -1,4 +1,4 @@
-"""Frames through a network: pad, tile, batch, run, join, crop."""
+"""Run frames through a network: pad, tile, batch, run, join, crop."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from dagan_cli.engine.reuse import History
 from dagan_cli.engine.tiles import Plan, Span, Tile
 from dagan_cli.errors import BadInput, BadModel, DaganError
 
-_SMALL = 256 * 256  # pixels of a picture that goes whole unmeasured: measuring makes torch load for two seconds
-_PATIENCE = 3  # tiles that may fail in half precision before all are computed in fp32
-_MOST_TILES = 64  # in an automatic batch
+_SMALL = 256 * 256  # pixels; images up to this size run whole and unmeasured: measuring makes torch load for 2 s
+_PATIENCE = 3  # after this many failed tiles in half precision, all are computed in fp32
+_MOST_TILES = 64  # maximum of an automatic batch
 
 
 class Step(NamedTuple):
-    """Tiles finished, of all tiles."""
+    """Progress: finished tiles and all tiles."""
 
     done: int
     total: int
 
 
 class Engine:
-    """Runs one network over pictures of any size and number, of which it keeps a copy on the chosen device.
+    """Run one network, copied to the chosen device, on any number of images of any size.
 
-    The tiles, their size once found to fit, and the cast weights are kept from call to call.
+    The tiles, their size once found to fit, and the cast weights are kept between calls.
 
-        upscaler(frames)                   the network's own factor
-        upscaler.upscale_to(frames, 2.5)   any factor, or an exact (width, height)
-        upscaler.steps(frames)             the same, tile by tile
+        engine(frames)                   the network's own factor
+        engine.upscale_to(frames, 2.5)   any factor, or an exact (width, height)
+        engine.steps(frames)             the same, tile by tile
 
-    `choice` says where it runs, in which precision, and why; `notices` what did not go as planned.
-    Raises BadOption for a device or precision that is not there.
+    `choice` holds the device, the precision and the reason; `notices` lists deviations from the plan.
+    Raises BadOption for an unavailable device or precision.
     """
 
     def __init__(self, network: Network, options: EngineOptions | None = None) -> None:
         self.options = options or EngineOptions()
         self.choice = precision.choose(self.options.device, self.options.precision)
-        if next(iter(network.parameters()), None) is None:  # nothing to gain, and a baseline must be exact
+        if next(iter(network.parameters()), None) is None:  # no speed to gain, and a baseline must be exact
             self.choice = replace(self.choice, dtype=torch.float32, why=f"{self.choice.why}; fp32: no weights")
         self.scale = network.scale
         self.notices: list[str] = []
@@ -65,8 +65,8 @@ class Engine:
         )
         self._failed = 0  # tiles that were not finite in half precision
         self._footprint: meter.Footprint | None = None
-        self._most_pixels = float("inf")  # of a tile, after memory ran out
-        self._most_tiles = _MOST_TILES  # of a batch, likewise
+        self._most_pixels = float("inf")  # limit of a tile, lowered when memory runs out
+        self._most_tiles = _MOST_TILES  # limit of a batch, lowered when memory runs out
         self._planned: tuple[tuple[int, int], Plan] | None = None
         self._planned_batch: tuple[Plan, int] | None = None
         self._buffer = torch.empty(0)
@@ -76,36 +76,37 @@ class Engine:
     def __call__(self, frames: Tensor, progress: Callable[[int, int], None] | None = None) -> Tensor:
         """(N, 3, H, W) float in [0, 1] or uint8 in [0, 255] -> (N, 3, scale*H, scale*W) float, nominally in [0, 1].
 
-        Same floating-point type (fp32 for uint8) and device as the frames, not clamped. Frames in host memory give a
-        result in host memory, or in a mapped file above `options.result_memory`. `progress(done, total)` counts tiles.
+        The result is not clamped, and has the frames' floating-point type (fp32 for uint8) and device. For frames in
+        host memory it is in host memory, or in a mapped file above `options.result_memory`. `progress(done, total)`
+        counts tiles.
 
-        Raises OutOfMemory when even the smallest tile does not fit, BadModel when the network's result is not finite
-        in fp32, BadInput when that is the frames' fault, and CannotWrite when there is no room for a mapped file.
+        Raises OutOfMemory if even the smallest tile does not fit, BadModel if the network's result is not finite in
+        fp32, BadInput if the frames are not finite, and CannotWrite if there is no room for a mapped file.
         """
         return _run(self.steps(frames), progress)
 
     def upscale_to(self, frames: Tensor, target: Target, progress: Callable[[int, int], None] | None = None) -> Tensor:
-        """As a call, but to (N, 3, height, width) of `target`: a factor above 0, or an exact (width, height).
+        """Like a call, but to (N, 3, height, width) of `target`: a factor above 0, or an exact (width, height).
 
-        The network runs once, or twice where that still falls within the target; one resampling does the rest.
+        The network runs once, or twice if the target factor is at least scale^2; one resampling does the rest.
         """
         return _run(self.steps(frames, target), progress)
 
     def steps(
         self, frames: Tensor, target: Target | None = None, history: History | None = None
     ) -> Generator[Step, None, Tensor]:
-        """The work of a call in steps that can be watched and abandoned; the generator's return value is the result.
+        """Do the work of a call in steps that can be watched and abandoned; the generator returns the result.
 
-        With a `history`, tiles that are as they were in the frame before are not computed again, and the frames must
-        not be changed afterwards.
+        With a `history`, tiles that are identical to those of the previous frame are not computed again, and the
+        frames must not be modified afterwards.
         """
         _, c, h, w = frames.shape
         if c != 3 or min(h, w) < 1:
-            raise ValueError(f"frames of shape {tuple(frames.shape)}, not (N, 3, H, W)")
+            raise ValueError(f"frames have shape {tuple(frames.shape)}, not (N, 3, H, W)")
         if target is None:
             return (yield from self._through_network(frames, history))
         width, height = scaled_size(w, h, target)
-        if isinstance(self._original, Resize):  # a baseline takes no detour over a whole factor
+        if isinstance(self._original, Resize):  # a baseline resamples directly, not via a whole factor
             floats = frames if frames.is_floating_point() else frames.float() / 255
             return self._resampled(floats, (width, height), self._original.kernel)
         result = yield from self._through_network(frames, history)
@@ -114,23 +115,23 @@ class Engine:
         return result if result.shape[-2:] == (height, width) else self._resampled(result, (width, height))
 
     def plan(self, height: int, width: int) -> Plan:
-        """The tiles for pictures of this size."""
+        """Return the tiles for images of this size."""
         if self._planned is None or self._planned[0] != (height, width):
             self._planned = (height, width), self._choose(height, width)
         return self._planned[1]
 
     def frames_at_once(self, height: int, width: int) -> int:
-        """Frames of this size that the device is best given together: one, or as many as fill a batch of tiles."""
+        """Return how many frames of this size to process together: one, or as many as fill a batch of tiles."""
         plan = self.plan(height, width)
         return max(1, self._batch(plan) // plan.count)
 
     def tile_bytes(self, height: int, width: int) -> int:
-        """Estimate of what the network takes on its device at once for pictures of this size."""
+        """Estimate the bytes that the network needs at once on its device for images of this size."""
         plan = self.plan(height, width)
         return round(self._measured().bytes_per_pixel * plan.area * self._batch(plan))
 
     def network(self, dtype: torch.dtype) -> Network:
-        """The copy on the device in the given precision, made when first asked for."""
+        """Return the copy on the device in the given precision, made on first use."""
         if dtype not in self._cast:
             copy = deepcopy(self._original)
             self._cast[dtype] = copy.to(self.choice.device, dtype, memory_format=self._layout)
@@ -139,12 +140,12 @@ class Engine:
     def _through_network(self, frames: Tensor, history: History | None = None) -> Generator[Step, None, Tensor]:
         n, _, h, w = frames.shape
         out = self._result(frames, n, h * self.scale, w * self.scale)
-        finished: list[list[Tile]] = [[]]  # of each tiling that was tried
+        finished: list[list[Tile]] = [[]]  # per tiling that was tried
         plan = self.plan(h, w)
         todo = [(i, *tile) for i, tile in product(range(n), plan.tiles)]
-        alike, shares = history.recall(frames, plan) if history else ({}, {})
+        same_as, shares = history.recall(frames, plan) if history else ({}, {})
         while todo:
-            batch, joined = _next_batch(todo, alike, self._batch(plan))
+            batch, joined = _next_batch(todo, same_as, self._batch(plan))
             with torch.inference_mode():
                 new = memory.attempt(
                     lambda batch=batch, plan=plan: [
@@ -154,8 +155,8 @@ class Engine:
                 )
                 if new is not None:
                     shares.update(zip(batch, new, strict=True))
-                    for tile in joined:  # always in this order: sums of overlaps are then the same to the last bit
-                        self._join(out, tile, shares[alike.get(tile, tile)], finished)
+                    for tile in joined:  # always in this order, so that sums of overlaps are bit-identical
+                        self._join(out, tile, shares[same_as.get(tile, tile)], finished)
             if new is not None:
                 if history is None:
                     shares.clear()
@@ -168,15 +169,15 @@ class Engine:
             else:
                 plan = self._shrink(plan, h, w)
                 finished.append([])
-                alike, shares, history = {}, {}, _forgotten(history)
+                same_as, shares, history = {}, {}, _forgotten(history)
                 todo = [(i, *tile) for i, tile in product(range(n), plan.tiles) if self._is_left(i, *tile, finished)]
         if history is not None:
-            last = {(y, x): shares[alike.get((n - 1, y, x), (n - 1, y, x))] for y, x in plan.tiles}
+            last = {(y, x): shares[same_as.get((n - 1, y, x), (n - 1, y, x))] for y, x in plan.tiles}
             history.keep(frames[-1], plan, last)
         return out
 
     def _compute(self, frames: Tensor, batch: list[Tile], plan: Plan) -> list[Tensor]:
-        """The batch's tiles, each (3, s*h', s*w') on the device, finite."""
+        """Compute the batch's tiles, each (3, s*h', s*w') on the device and finite."""
         if not batch:
             return []
         big = self._apply(self._read(frames, batch, plan, self._dtype))
@@ -193,7 +194,7 @@ class Engine:
         return pixels
 
     def _read(self, frames: Tensor, batch: list[Tile], plan: Plan, dtype: torch.dtype) -> Tensor:
-        """Cut the batch's tiles from the frames, edge pixels repeated where a tile reaches behind: (B, 3, h', w')."""
+        """Cut the batch's tiles (B, 3, h', w') from the frames; edge pixels are repeated beyond the border."""
         shape = (len(batch), 3, *plan.sides)
         if self._buffer.shape[1:] != shape[1:] or len(self._buffer) < len(batch) or self._buffer.dtype != dtype:
             self._buffer = torch.empty(shape, dtype=dtype, device=self.choice.device, memory_format=self._layout)
@@ -207,7 +208,7 @@ class Engine:
         return x if frames.is_floating_point() else x.div_(255)
 
     def _apply(self, x: Tensor) -> Tensor:
-        """(B, 3, h', w') -> (B, 3, s*h', s*w'), in the precision of x, or fp32 for the mean of the ensemble."""
+        """(B, 3, h', w') -> (B, 3, s*h', s*w'), in the precision of x, or in fp32 for the ensemble's mean."""
         network = self.network(x.dtype)
         if not self.options.ensemble:
             return network(x)
@@ -221,7 +222,7 @@ class Engine:
         return total / 8
 
     def _share(self, tile: Tile, pixels: Tensor, finished: list[list[Tile]]) -> Tensor:
-        """What is kept of a tile, times its weight where neighbours or tiles of an earlier tiling have theirs."""
+        """Crop a tile to its kept part, weighted where neighbours or tiles of an earlier tiling overlap it."""
         s = self.scale
         i, y, x = tile
         kept = pixels[:, s * (y.a - y.start) : s * (y.b - y.start), s * (x.a - x.start) : s * (x.b - x.start)]
@@ -255,7 +256,7 @@ class Engine:
         else:
             chosen = tiling.with_rim(tiles.round_up(asked, demand.grid), demand)
         plan = tiles.plan(height, width, chosen)
-        # A machine that runs out of host memory may end the program instead of saying so: do not try what cannot fit.
+        # When host memory runs out, the system may kill the program without an error: do not try what cannot fit.
         while (
             plan.area > min(_SMALL, self._most_pixels)
             and tiling.can_be_smaller(plan, demand)
@@ -269,11 +270,11 @@ class Engine:
         return tiling.choose_tiling(height, width, self._measured(), self._demand, fit)
 
     def _fitting(self, height: int, width: int, share: float) -> float:
-        """Pixels of the largest tile for which this share of the memory is enough."""
+        """Return the pixels of the largest tile that fits in this share of the memory."""
         free = self.options.memory
         if free is None:
             free = memory.free_memory(self.choice.device)
-            if self.choice.device.type == "cpu":  # the result is still to come
+            if self.choice.device.type == "cpu":  # the result is not allocated yet
                 result = height * width * self.scale**2 * 12
                 free -= result if result <= self._result_memory() else 0
         return min(self._most_pixels, share * max(0, free) / self._measured().bytes_per_pixel)
@@ -285,10 +286,10 @@ class Engine:
         return self._footprint
 
     def _batch(self, plan: Plan) -> int:
-        """Tiles computed at once."""
+        """Return the number of tiles computed at once."""
         most = self.options.batch
         if most == "auto":
-            # A CPU is fastest with what fits its cache; a GPU is busy with as many pixels as its largest tile has.
+            # A CPU is fastest with what fits in its cache; a GPU is busy with the pixels of its largest tile.
             most = 1 if self.choice.device.type == "cpu" else self._gpu_batch(plan)
         return min(most, self._most_tiles)
 
@@ -299,21 +300,21 @@ class Engine:
         return self._planned_batch[1]
 
     def _shrink(self, failed: Plan, height: int, width: int) -> Plan:
-        """Go on with smaller tiles, in this picture and all that follow. Raises OutOfMemory at the smallest."""
+        """Switch to smaller tiles for this image and all later ones. Raises OutOfMemory at the smallest."""
         plan = tiles.plan(height, width, tiling.smaller(failed, self._demand))
         self._most_pixels = plan.area
         self._planned = (height, width), plan
         self._buffer = torch.empty(0)
-        self.notices.append(f"out of memory: going on with tiles of {plan.sides[1]}x{plan.sides[0]} px")
+        self.notices.append(f"out of memory: continuing with tiles of {plan.sides[1]}x{plan.sides[0]} px")
         return plan
 
     def _note_failure(self) -> None:
         name = str(self._dtype).removeprefix("torch.")
         self._failed += 1
         if self._failed == 1:
-            self.notices.append(f"a tile was not finite in {name}: computed again in float32")
+            self.notices.append(f"a tile was not finite in {name}: recomputed in float32")
         if self._failed == _PATIENCE:
-            self.notices.append(f"{_PATIENCE} tiles were not finite in {name}: going on in float32")
+            self.notices.append(f"{_PATIENCE} tiles were not finite in {name}: continuing in float32")
             self._dtype = torch.float32
 
     def _resampled(self, x: Tensor, size: tuple[int, int], kernel: Kernel = "bicubic") -> Tensor:
@@ -321,7 +322,7 @@ class Engine:
             return resample(x, size, kernel, out=self._result(x, len(x), size[1], size[0]))
 
     def _result(self, frames: Tensor, n: int, height: int, width: int) -> Tensor:
-        """Zeros (N, 3, height, width) where the frames are: on their device, in host memory, or in a mapped file."""
+        """Return zeros (N, 3, height, width) on the frames' device, in host memory, or in a mapped file."""
         shape, dtype = (n, 3, height, width), frames.dtype if frames.is_floating_point() else torch.float32
         if frames.device.type != "cpu":
             out = memory.attempt(lambda: torch.zeros(shape, dtype=dtype, device=frames.device))
@@ -336,11 +337,11 @@ class Engine:
         return memory.free_host_memory() // 2 if most is None else most
 
 
-def _next_batch(todo: list[Tile], alike: dict[Tile, Tile], most: int) -> tuple[list[Tile], list[Tile]]:
-    """The next tiles to compute, `most` at most, and all that can be joined then, those found alike among them."""
+def _next_batch(todo: list[Tile], same_as: dict[Tile, Tile], most: int) -> tuple[list[Tile], list[Tile]]:
+    """Return the next tiles to compute, at most `most`, and all that can be joined then, including reused tiles."""
     batch: list[Tile] = []
     for count, tile in enumerate(todo):
-        if tile not in alike:
+        if tile not in same_as:
             if len(batch) == most:
                 return batch, todo[:count]
             batch.append(tile)
@@ -348,7 +349,7 @@ def _next_batch(todo: list[Tile], alike: dict[Tile, Tile], most: int) -> tuple[l
 
 
 def _forgotten(history: History | None) -> None:
-    """Memory ran out: what was remembered is given back, and nothing more remembered of these frames."""
+    """Free the history after memory ran out; nothing more of these frames is remembered."""
     if history is not None:
         history.forget()
 
@@ -364,18 +365,18 @@ def _run(steps: Generator[Step, None, Tensor], progress: Callable[[int, int], No
 
 
 def _are_finite(x: Tensor) -> list[bool]:
-    """Per picture of (N, 3, H, W): one pass, and no mask as large as the pictures."""
+    """True per finite image of (N, 3, H, W), in one pass without a mask as large as the images."""
     return x.sum(dim=(1, 2, 3), dtype=torch.float32).isfinite().tolist()
 
 
 def _not_finite(frame: Tensor) -> DaganError:
     if not all(_are_finite(frame[None])):
-        return BadInput("the picture holds values that are not finite", hint="repair it, or save it as integers")
-    return BadModel("the network gives values that are not finite, in fp32 too", hint="use another model")
+        return BadInput("the image contains values that are not finite", hint="repair it, or save it as integers")
+    return BadModel("the model's output is not finite, even in fp32", hint="use another model")
 
 
 def _is_alone(y: Span, x: Span, finished: list[list[Tile]]) -> bool:
-    """Whether no other tile has a share in what this one keeps."""
+    """True if no other tile overlaps what this one keeps."""
     return len(finished) == 1 and not (y.rise or y.fall or x.rise or x.fall)
 
 

@@ -1,4 +1,4 @@
-"""Memory: what is free, and room on disk for what does not fit. Only this module catches out-of-memory errors."""
+"""Free memory, and files for results that do not fit in it. Only this module catches out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can still be had on `device`."""
+    """Return the bytes that can still be allocated on `device`."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -30,11 +30,11 @@ def free_memory(device: torch.device) -> int:
 
 
 def free_host_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes this process can still have: what the machine has left, and what its control groups allow."""
+    """Return the bytes this process can still allocate, limited by the machine and its control groups."""
     try:
         fields = dict(line.split(":", 1) for line in (proc / "meminfo").read_text().splitlines())
         free = int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):  # not Linux: count on half of what is built in
+    except (OSError, KeyError, ValueError):  # not Linux: assume half of the installed memory
         names = getattr(os, "sysconf_names", {})
         free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if "SC_PHYS_PAGES" in names else 4 << 30
     try:
@@ -49,7 +49,7 @@ def free_host_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/c
             root, (limit, usage, cache) = cgroups / "memory", names
         else:
             continue
-        # Every ancestor may set a limit; inside a container the path is often that of the host and does not exist.
+        # Every ancestor may set a limit; inside a container the path is often the host's and does not exist.
         here = root / path.lstrip("/")
         for group in (here, *here.parents[: len(here.parts) - len(root.parts)]):
             free = min(free, _left_in(group, limit, usage, cache))
@@ -57,7 +57,7 @@ def free_host_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/c
 
 
 def attempt(step: Callable[[], T]) -> T | None:
-    """`step()`, or None where memory ran out, with what it had taken given back."""
+    """Return `step()`, or None if memory ran out, after freeing what it had allocated."""
     try:
         return step()
     except (MemoryError, torch.OutOfMemoryError):
@@ -65,7 +65,7 @@ def attempt(step: Callable[[], T]) -> T | None:
     except RuntimeError as error:
         if not any(words in str(error) for words in _OUT_OF_MEMORY):
             raise
-    # Outside of `except`: there the error still holds the frames that hold the tensors.
+    # Outside of `except`, where the error would still hold the stack frames that hold the tensors.
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -84,25 +84,25 @@ _OUT_OF_MEMORY = (
 
 
 def mapped_zeros(shape: tuple[int, ...], dtype: torch.dtype, folder: Path | None) -> Tensor:
-    """Zeros in a file without a name, freed with the tensor. Raises CannotWrite where there is no room."""
+    """Return zeros in an unnamed file, freed with the tensor. Raises CannotWrite if there is no room."""
     size = math.prod(shape) * dtype.itemsize
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
-            if hasattr(os, "posix_fallocate"):  # a full disk must show here: a write to a mapping has no error to give
+            if hasattr(os, "posix_fallocate"):  # find a full disk here: a write to a mapping raises no error
                 os.posix_fallocate(file.fileno(), 0, size)
             bytes_ = np.memmap(file, np.uint8, "r+" if hasattr(os, "posix_fallocate") else "w+", shape=(size,))
     except OSError as error:
         place = folder or tempfile.gettempdir()
         raise CannotWrite(
-            f"no room for a picture of {size / 2**30:.1f} GiB in {place}", hint="free some space, or use another folder"
+            f"no room for an image of {size / 2**30:.1f} GiB in {place}", hint="free some space, or use another folder"
         ) from error
     return torch.from_numpy(bytes_).view(dtype).reshape(shape)
 
 
 def _left_in(group: Path, limit: str, usage: str, cache: str) -> int:
-    """Bytes a control group still allows: its limit - its use + the file cache the kernel would drop for it."""
+    """Return the bytes a control group still allows: limit - use + the file cache the kernel would drop."""
     try:
-        most = int((group / limit).read_text())  # "max" is no number: unlimited
+        most = int((group / limit).read_text())  # "max" (unlimited) is a ValueError
         used = int((group / usage).read_text())
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines() if line)
         return max(0, most - used + int(stat.get(cache, 0)))

@@ -19,9 +19,9 @@ from dagan_cli.engine.tiles import SMALLEST, round_up
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What a network takes for a tile of n pixels: n * bytes_per_pixel, and n * (flops_per_pixel + n * flops_per_pair).
+    """Cost of a tile of n pixels: n * bytes_per_pixel, and n * (flops_per_pixel + n * flops_per_pair).
 
-    The last term is that of attention over the whole tile.
+    The last term is attention over the whole tile.
     """
 
     bytes_per_pixel: float
@@ -29,14 +29,14 @@ class Footprint:
     flops_per_pair: float = 0.0
 
     def growth(self, pixels: int) -> float:
-        """Arithmetic per pixel of such a tile / arithmetic per pixel of a small one."""
+        """Ratio of the arithmetic per pixel of such a tile to that of a small one."""
         return 1 + pixels * self.flops_per_pair / self.flops_per_pixel
 
 
 def measure(
     network: Callable[[Tensor], Tensor] | None, device: torch.device, dtype: torch.dtype, grid: int
 ) -> Footprint:
-    """Run `network` on two small tiles and see what they take; endlessly much where not even these (or it) fit."""
+    """Measure `network` on two small tiles; infinite bytes if even these, or the network itself, do not fit."""
     side = round_up(SMALLEST, grid)
     seen = []
     for tile in (side, 2 * side):
@@ -50,7 +50,7 @@ def measure(
 
 
 class Meter(TorchDispatchMode):
-    """Counts the bytes of all tensors alive at once (`peak`) and the floating-point operations (`flops`) within it."""
+    """Count the peak bytes of live tensors (`peak`) and the floating-point operations (`flops`) in its context."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Meter(TorchDispatchMode):
         packet = func._overloadpacket
         if packet in flop_registry:
             self.flops += flop_registry[packet](*args, **(kwargs or {}), out_val=out)
-        elif "scaled_dot_product" in str(packet) and "backward" not in str(packet):  # the CPU's is not registered
+        elif "scaled_dot_product" in str(packet) and "backward" not in str(packet):  # the CPU kernel is not registered
             self.flops += sdpa_flop_count(*(x.shape for x in args[:3]))
         for x in tree_leaves(out):
             if isinstance(x, Tensor):
@@ -85,13 +85,13 @@ class Meter(TorchDispatchMode):
 
 
 def metered(network: Callable[[Tensor], Tensor], x: Tensor) -> Meter:
-    """Run `network` on (N, 3, h, w) and count."""
-    # Not inference_mode: that would hand convolutions to the meter before they are told apart from their parts.
+    """Run `network` on (N, 3, h, w) in a meter."""
+    # Not inference_mode: there convolutions reach the meter before they are decomposed.
     with torch.no_grad(), Meter() as meter:
         network(x)
     return meter
 
 
 def _sample(side: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    picture = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))  # leaves the global one alone
-    return picture.to(device, dtype, memory_format=torch.channels_last)
+    image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))  # not the global one
+    return image.to(device, dtype, memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""How a network is run, and what the engine asks of one."""
+"""Options of the engine, and the interface that it needs of a network."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Network(Protocol):
     """A torch.nn.Module (N, 3, h, w) -> (N, 3, scale*h, scale*w).
 
     It may also have `multiple` (sides must be multiples of it) and `grid` (tiles must start at multiples of it); both
-    are 1 where missing.
+    default to 1.
     """
 
     @property
     def scale(self) -> int: ...
     @property
     def receptive_field(self) -> int | None:
-        """How far one output pixel sees to each side, in input pixels; None = everywhere."""
+        """Receptive field of one output pixel to each side, in input pixels; None = the whole input."""
         ...
 
     def __call__(self, x: Tensor, /) -> Tensor: ...
@@ -34,30 +34,30 @@ class Network(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """How the network is run. Raises BadOption when built from nonsense."""
+    """Options for running a network. Raises BadOption for invalid values."""
 
     device: str = "auto"  # auto, cpu, cuda, cuda:N or mps
     precision: str = "auto"  # auto, fp16, bf16 or fp32
     tile: int | Literal["auto", "off"] = "auto"  # longest side of a tile, in input pixels
     overlap: int | None = None  # rim of a tile, in input pixels; None = what the network needs, or 16 to 32
     batch: int | Literal["auto"] = "auto"  # tiles computed at once
-    ensemble: bool = False  # mean over the eight flips and turns of every tile
-    memory: int | None = None  # bytes on the device to plan with; None = what is free
-    result_memory: int | None = None  # a result of more bytes is a mapped file; None = half of the free host memory
-    folder: Path | None = (
-        None  # where such a file lives, without a name, until the result is dropped; None = the system's
-    )
+    ensemble: bool = False  # mean over the eight flips and rotations of every tile
+    memory: int | None = None  # bytes on the device to plan with; None = the free memory
+    result_memory: int | None = None  # bytes; larger results are mapped files; None = half of the free host memory
+    folder: Path | None = None  # for mapped files, unnamed and freed with the result; None = the system's
 
     def __post_init__(self) -> None:
         if self.tile not in ("auto", "off") and not _whole(self.tile, SMALLEST):
-            raise BadOption(f"a tile of {self.tile} px", hint=f"use auto, off, or {SMALLEST} px or more")
+            raise BadOption(f"--tile {self.tile} is too small", hint=f"use auto, off, or {SMALLEST} px or more")
         if self.overlap is not None and not _whole(self.overlap, 0):
-            raise BadOption(f"an overlap of {self.overlap} px", hint="use a whole number from 0 up")
+            raise BadOption(f"--overlap {self.overlap} is out of range", hint="use a whole number from 0 up")
         if self.batch != "auto" and not _whole(self.batch, 1):
-            raise BadOption(f"a batch of {self.batch}", hint="use auto, or a whole number from 1 up")
+            raise BadOption(f"--batch {self.batch} is out of range", hint="use auto, or a whole number from 1 up")
         for name in ("memory", "result_memory"):
             if getattr(self, name) is not None and not _whole(getattr(self, name), 0):
-                raise BadOption(f"{name} of {getattr(self, name)} bytes", hint="use a whole number from 0 up")
+                raise BadOption(
+                    f"{name} = {getattr(self, name)} bytes is out of range", hint="use a whole number from 0 up"
+                )
         if isinstance(self.tile, int) and self.overlap is not None:
             Tiling(size=self.tile, halo=self.overlap)
 

@@ -1,4 +1,4 @@
-"""Resizing with exact phase: the last step to a size no network makes, and the baselines that use no network."""
+"""Resample with exact phase: the last step to an arbitrary size, and the baselines without a network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Target = float | tuple[int, int]
 
 
 class Resize(nn.Module):
-    """A baseline in the place of a network: enlarges by a whole factor, without weights."""
+    """Baseline in place of a network: enlarge by a whole factor, without weights."""
 
     multiple = 1
     grid = 1
@@ -26,9 +26,9 @@ class Resize(nn.Module):
     def __init__(self, kernel: Kernel, scale: int = 1) -> None:
         super().__init__()
         if kernel not in get_args(Kernel):
-            raise BadOption(f"no resampling is called {kernel!r}", hint=f"use {', '.join(get_args(Kernel))}")
+            raise BadOption(f"unknown resampling kernel {kernel!r}", hint=f"use {', '.join(get_args(Kernel))}")
         if scale < 1:
-            raise BadOption(f"cannot enlarge by {scale}", hint="use a whole factor of 1 or more")
+            raise BadOption(f"scale {scale} is too small", hint="use a whole factor of 1 or more")
         self.kernel: Kernel = kernel
         self.scale = scale
         self.receptive_field = 0 if kernel == "nearest" else _KERNELS[kernel][1]
@@ -40,25 +40,25 @@ class Resize(nn.Module):
 
 
 def scaled_size(width: int, height: int, target: Target) -> tuple[int, int]:
-    """(width, height) after enlarging by `target`, halves rounded up, at least 1x1. Raises BadOption for nonsense."""
+    """Return (width, height) after scaling to `target`, halves rounded up, at least 1x1. Raises BadOption."""
     if isinstance(target, tuple):
         size = target
     elif 0 < target < float("inf"):
         size = max(1, floor(width * target + 0.5)), max(1, floor(height * target + 0.5))
     else:
-        raise BadOption(f"a factor of {target} makes no picture", hint="use a factor above 0")
+        raise BadOption(f"scale factor {target} is out of range", hint="use a factor above 0")
     if min(size) < 1:
-        raise BadOption(f"a picture of {size[0]}x{size[1]} px is none", hint="use a width and height of 1 or more")
+        raise BadOption(f"output size {size[0]}x{size[1]} px is too small", hint="use a width and height of 1 or more")
     return size
 
 
 def resample(x: Tensor, size: tuple[int, int], kernel: Kernel = "bicubic", out: Tensor | None = None) -> Tensor:
     """(N, C, H, W) of any float type -> (N, C, height, width) for `size` = (width, height); same type and device.
 
-    Pixel centres keep their place: output i lies at (i + 1/2) * H / height - 1/2. When shrinking, the kernel is
-    stretched so that nothing aliases; at the border, taps outside are left out and the others scaled up, as Pillow
-    does. Bicubic is Keys' with a = -1/2, Lanczos has three lobes; sums are in fp32. The same size is a copy.
-    `out` takes the result; bands of rows are computed one after the other, so it may be a mapped file.
+    Pixel centres keep their position: output i is at (i + 1/2) * H / height - 1/2. When shrinking, the kernel is
+    stretched to prevent aliasing; at the border, taps outside are dropped and the others scaled up, as in Pillow.
+    Bicubic is Keys' with a = -1/2, Lanczos has three lobes; sums are in fp32. An unchanged size is copied.
+    `out` receives the result; it is computed in bands of rows, so `out` may be a mapped file.
     """
     width, height = size
     n, c, h, w = x.shape
@@ -88,7 +88,7 @@ _BAND = 128  # side of the blocks of the banded matrices: small enough to waste 
 
 
 def _taps(kernel: Kernel, n_in: int, n_out: int, a: int, b: int, device: torch.device) -> tuple[Tensor, int]:
-    """Rows [a, b) of the (n_out, n_in) matrix that resizes an axis, without the zeros around: (b - a, k), first column.
+    """Rows [a, b) of the (n_out, n_in) matrix that resizes an axis, without outer zeros: (b - a, k), first column.
 
     Computed in float64, returned in fp32.
     """
@@ -106,7 +106,7 @@ def _taps(kernel: Kernel, n_in: int, n_out: int, a: int, b: int, device: torch.d
 
 
 def _nearest(n_in: int, n_out: int, a: int, b: int, device: torch.device) -> Tensor:
-    """Index of the input pixel that holds the centre of each output pixel, in whole numbers: exact."""
+    """Index of the input pixel that contains the centre of each output pixel, in exact integer arithmetic."""
     i = torch.arange(a, b, device=device)
     return torch.div((2 * i + 1) * n_in, 2 * n_out, rounding_mode="floor")
 

@@ -1,4 +1,4 @@
-"""How a picture is cut into tiles, one axis at a time: integers in, integers out; no tensor, no device."""
+"""Geometry of the tiles of an image, one axis at a time: integers in, integers out; no tensors, no devices."""
 
 from __future__ import annotations
 
@@ -15,46 +15,48 @@ SMALLEST = 16  # side of the smallest tile worth running, in pixels
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tiling:
-    """How a picture is cut before it meets the network; lengths in input pixels.
+    """Parameters for cutting an image into tiles; lengths in input pixels.
 
-    Raises BadOption when the rim leaves nothing of a tile.
+    Raises BadOption if the rim leaves nothing of a tile.
     """
 
     size: int  # the longest side of a tile
-    halo: int = 0  # neighbouring tiles share at least 2 * halo pixels; the cut lies in their middle
-    fade: int = 0  # neighbours are mixed from this far before the cut to this far behind it; at most halo
-    grid: int = 1  # tiles start at, and their sides are, multiples of this
+    halo: int = 0  # neighbouring tiles share at least 2 * halo pixels; the cut is in the middle
+    fade: int = 0  # neighbours are blended from this far before the cut to this far after it; at most halo
+    grid: int = 1  # positions and sides of tiles are multiples of this
 
     def __post_init__(self) -> None:
         if not 0 <= self.fade <= self.halo:
-            raise BadOption(f"a cross-fade of {self.fade} px needs at least that overlap", hint="use a larger overlap")
+            raise BadOption(
+                f"the overlap is smaller than the cross-fade of {self.fade} px", hint="use a larger --overlap"
+            )
         if self.grid < 1 or self.size % self.grid:
-            raise BadOption(f"a tile of {self.size} px does not fit a grid of {self.grid} px", hint="use a multiple")
+            raise BadOption(f"--tile {self.size} is not a multiple of the grid, {self.grid} px", hint="use a multiple")
         if self.size - 2 * self.halo < self.grid:
             raise BadOption(
-                f"an overlap of {self.halo} px leaves nothing of a tile of {self.size} px",
-                hint=f"use a tile of {round_up(2 * self.halo + self.grid, self.grid)} px or more, or a smaller overlap",
+                f"--overlap {self.halo} is too large for a tile of {self.size} px",
+                hint=f"use --tile {round_up(2 * self.halo + self.grid, self.grid)} or more, or a smaller --overlap",
             )
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One tile along one axis, in input pixels: read [start, stop), keep [a, b), mix at the ends of what is kept."""
+    """One tile along one axis, in input pixels: read [start, stop), keep [a, b), blend at the ends of the kept part."""
 
     start: int
     stop: int
     a: int
     b: int
-    rise: int = 0  # weights rise from 0 to 1 over the first so many kept pixels ...
-    fall: int = 0  # ... and fall from 1 to 0 over the last so many
+    rise: int = 0  # number of first kept pixels over which weights rise from 0 to 1
+    fall: int = 0  # number of last kept pixels over which weights fall from 1 to 0
 
 
-Tile = tuple[int, Span, Span]  # which frame, rows, columns
+Tile = tuple[int, Span, Span]  # frame number, rows, columns
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The tiles of one picture, all of one size: the product of the spans of its two axes."""
+    """Tiles of one image, all of one size: the product of the spans of its two axes."""
 
     ys: list[Span]
     xs: list[Span]
@@ -79,20 +81,20 @@ class Plan:
 
     @property
     def overhead(self) -> float:
-        """Arithmetic of all tiles / arithmetic of the picture: at least 1."""
+        """Ratio of the pixels of all tiles to those of the image; at least 1."""
         return self.count * self.area / (self.ys[-1].b * self.xs[-1].b)
 
 
 def plan(height: int, width: int, tiling: Tiling) -> Plan:
-    """Cut a picture of height x width pixels."""
+    """Cut an image of height x width pixels."""
     return Plan(plan_axis(height, tiling), plan_axis(width, tiling))
 
 
 def plan_axis(length: int, tiling: Tiling) -> list[Span]:
-    """Windows of one size, evenly spread over the axis, whose weights add up to one everywhere on it.
+    """Spread windows of one size evenly over the axis; their weights add up to one everywhere on it.
 
-    The axis is read as if it went on to the next multiple of the grid, so `stop` may lie behind `length`; `b` never
-    does. As few windows as `tiling.size` allows, and each as short as their number allows.
+    The axis is extended to the next multiple of the grid, so `stop` may exceed `length`; `b` never does. There are as
+    few windows as `tiling.size` allows, each as short as their number allows.
     """
     grid = tiling.grid
     whole = round_up(length, grid)
@@ -111,9 +113,9 @@ def plan_axis(length: int, tiling: Tiling) -> list[Span]:
 
 
 def weights(span: Span, lo: int, hi: int, scale: int) -> np.ndarray:
-    """What the pixels [lo, hi), enlarged by `scale`, get from this span: (scale * (hi - lo),) float32 in [0, 1].
+    """Weights of this span for the pixels [lo, hi), enlarged by `scale`: (scale * (hi - lo),) float32 in [0, 1].
 
-    Each span gets the difference of two ramps, and a ramp is shared with its neighbour: the sum over all spans is one
+    A span's weights are the difference of two ramps, each shared with a neighbour, so the sum over all spans is one
     even where ramps overlap.
     """
     x = (np.arange(lo * scale, hi * scale, dtype=np.float64) + 0.5) / scale
@@ -121,7 +123,7 @@ def weights(span: Span, lo: int, hi: int, scale: int) -> np.ndarray:
 
 
 def left_over(y: Span, x: Span, finished: list[list[tuple[Span, Span]]], scale: int) -> np.ndarray:
-    """What earlier tilings, each with its finished tiles, left of a tile's kept part: (s*height, s*width) in [0, 1]."""
+    """Weights that the finished tiles of earlier tilings leave for a tile's kept part: (s*height, s*width), [0, 1]."""
     left = np.ones((scale * (y.b - y.a), scale * (x.b - x.a)), dtype=np.float32)
     for tiles in finished:
         done = np.zeros_like(left)
@@ -133,7 +135,7 @@ def left_over(y: Span, x: Span, finished: list[list[tuple[Span, Span]]], scale: 
 
 
 def round_up(length: int, grid: int) -> int:
-    """The least multiple of `grid` that is not below `length`."""
+    """Return the smallest multiple of `grid` that is at least `length`."""
     return -(-length // grid) * grid
 
 

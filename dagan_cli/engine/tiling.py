@@ -1,4 +1,4 @@
-"""Choose the tiling: the largest that fits in memory and takes the least time, or the next smaller one."""
+"""Choose the tiling that fits in memory and takes the least time, or the next smaller one."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from dagan_cli.engine.meter import Footprint
 from dagan_cli.engine.tiles import SMALLEST, Plan, Tiling, plan, round_up
 from dagan_cli.errors import BadOption, OutOfMemory
 
-SHARE = 0.6  # of the free memory: kernels need room of their own, and others may want some
+SHARE = 0.6  # share of the free memory to use: kernels need workspace, and other programs may need some
 MOST_PIXELS = 2**21 - 1  # a x4 network of 64 channels stays below 2^31 elements, which GPU kernels index fastest
 _SIDES = (16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 512, 640, 768, 1024, 1280)
-_SMALLEST_GOOD = 64  # side of the smallest tile that is taken where a larger one fits, in pixels
-_CPU_CACHE = 256 * 256  # pixels of a tile in fp32 whose features stay near the cores
-_CPU_CALL = 1000  # a call costs a CPU as much as this many pixels ...
-_GPU_CALL = 30_000  # ... and a GPU as this many
+_SMALLEST_GOOD = 64  # pixels; a smaller side is used only if no larger one fits
+_CPU_CACHE = 256 * 256  # pixels of an fp32 tile whose features stay in the cache
+_CPU_CALL = 1000  # fixed cost of a call on a CPU, in pixels
+_GPU_CALL = 30_000  # fixed cost of a call on a GPU, in pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """What decides about the tiles, besides the size of the picture."""
+    """Everything but the image size that determines the tiles."""
 
     device: str  # "cpu", "cuda" or "mps"
-    half: bool  # whether the network computes in 16 bits
-    receptive_field: int | None  # how far one output pixel sees, in input pixels; None = everywhere
+    half: bool  # True if the network computes in 16 bits
+    receptive_field: int | None  # of one output pixel to each side, in input pixels; None = the whole input
     grid: int  # tiles start at multiples of this
-    overlap: int | None  # rim asked for, in input pixels; None = what the network needs
+    overlap: int | None  # requested rim, in input pixels; None = what the network needs
 
 
 def can_be_smaller(plan: Plan, demand: Demand) -> bool:
-    """Whether `smaller` has a tiling below that of this plan."""
+    """True if `smaller` has a tiling below that of this plan."""
     return _half(plan, demand) >= SMALLEST
 
 
 def smaller(failed: Plan, demand: Demand) -> Tiling:
-    """The next tiling to try: half the side. Raises OutOfMemory where the tile that failed was the smallest."""
+    """Return the next tiling to try, with half the side. Raises OutOfMemory if the failed tile was the smallest."""
     if not can_be_smaller(failed, demand):
         height, width = failed.sides
         elsewhere = "" if demand.device == "cpu" else "use --device cpu, "
@@ -47,12 +47,12 @@ def smaller(failed: Plan, demand: Demand) -> Tiling:
     side = _half(failed, demand)
     try:
         return with_rim(side, demand)
-    except BadOption:  # the overlap that was asked for leaves nothing of so small a tile
+    except BadOption:  # the requested overlap leaves nothing of so small a tile
         return with_rim(side, replace(demand, overlap=None))
 
 
 def choose_tiling(height: int, width: int, footprint: Footprint, demand: Demand, fit: float) -> Tiling:
-    """The tiling that upscales a picture in the least time with tiles of at most `fit` pixels."""
+    """Return the tiling that upscales an image in the least time with tiles of at most `fit` pixels."""
     whole = uncut(height, width, demand)
     fit = min(fit, MOST_PIXELS)
     sides = sorted({round_up(side, demand.grid) for side in _SIDES if side < whole.size})
@@ -62,22 +62,22 @@ def choose_tiling(height: int, width: int, footprint: Footprint, demand: Demand,
         if cut.area > fit and best is not None:
             break
         cost = cut.count * _cost(cut.area, footprint, demand)
-        # Attention over a whole tile is cheapest in tiny ones, but was not trained to see so little.
+        # Attention over a whole tile is cheapest in tiny tiles, but was trained on larger ones.
         if cost < best_cost or max(cut.sides) <= _SMALLEST_GOOD:
             best, best_cost = tiling, cost
     return best or whole
 
 
 def uncut(height: int, width: int, demand: Demand) -> Tiling:
-    """One tile for the whole picture."""
+    """Return one tile for the whole image."""
     return Tiling(size=round_up(max(height, width), demand.grid), grid=demand.grid)
 
 
 def with_rim(side: int, demand: Demand) -> Tiling:
-    """Tiles of `side` pixels with the rim the network needs, or the one asked for.
+    """Return tiles of `side` pixels with the requested rim, or the one the network needs.
 
-    A rim as wide as the receptive field makes tiles exact. Where that is too much, neighbouring tiles are mixed.
-    Raises BadOption where the rim leaves nothing of a tile.
+    A rim as wide as the receptive field makes tiles exact. If that is too much, neighbouring tiles are blended.
+    Raises BadOption if the rim leaves nothing of a tile.
     """
     field, halo = demand.receptive_field, demand.overlap
     if halo is None:
@@ -90,7 +90,7 @@ def with_rim(side: int, demand: Demand) -> Tiling:
 
 def _with_rims(sides: list[int], demand: Demand) -> Iterator[Tiling]:
     for side in sides:
-        with suppress(BadOption):  # too small for the overlap that was asked for
+        with suppress(BadOption):  # too small for the requested overlap
             yield with_rim(side, demand)
 
 
@@ -99,10 +99,10 @@ def _half(plan: Plan, demand: Demand) -> int:
 
 
 def _cost(pixels: int, footprint: Footprint, demand: Demand) -> float:
-    """Time for one tile, in units of the time a good tile takes for a pixel."""
+    """Time of one tile, in units of the time per pixel of a good tile."""
     work = pixels * footprint.growth(pixels)
     if demand.device != "cpu":
         return work + _GPU_CALL
-    # Measured: without the cache, fp32 falls to 0.6 of the roof and 16 bits, half the traffic, to 0.83.
+    # Measured: without the cache, fp32 falls to 0.6 of the roofline and 16 bits, with half the traffic, to 0.83.
     cached = pixels <= _CPU_CACHE * (2 if demand.half else 1)
     return (work + _CPU_CALL) / (1.0 if cached else 0.83 if demand.half else 0.6)

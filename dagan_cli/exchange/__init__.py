@@ -1,1 +1,1 @@
-"""Models from other programs, and ours for them: conversion, ONNX, model cards, publication."""
+"""Import, export and publish models: conversion, ONNX, model cards, the Hub."""

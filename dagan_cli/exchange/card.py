@@ -1,4 +1,4 @@
-"""The model card, README.md of a repository on the Hub: written from what the model's own file says of itself."""
+"""Write the model card, README.md of a repository on the Hub, from the header of the model's file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from weights.reference import PREFIX
 
 _TAGS = ("super-resolution", "image-upscaling", "video-upscaling", "runge-kutta", "attention", "safetensors")
 _LICENCES = {"mit": "mit", "apache-2.0": "apache-2.0", "cc0": "cc0-1.0", "cc0-1.0": "cc0-1.0", "cc-by-4.0": "cc-by-4.0"}
-_SHORT = 100_000  # iterations below which a network of this family is far from what it could be
+_SHORT = 100_000  # iterations; with fewer, a network of this family is far from its best
 _MEASURES = (  # key in the provenance, type on the Hub, name, unit
     ("metrics", "psnr", "PSNR-Y", "dB, higher is better"),
     ("lpips", "lpips", "LPIPS", "lower is better"),
@@ -24,7 +24,7 @@ def card(
 ) -> str:
     """Markdown with a metadata block.
 
-    use: what goes after -n to use the model; licence: for one that states none; pictures: files beside the card.
+    use: the value of -n for the model; licence: for a model that states none; pictures: files next to the card.
     """
     facts, config = model.provenance, model.generator.config
     licence = str(facts.get("licence") or licence or "")
@@ -32,15 +32,15 @@ def card(
     parts = [
         _metadata(name, config.scale, licence, facts, model.generator.order),
         f"# {name}",
-        f"{uses[0].upper()}{uses[1:]}, x{config.scale}. Weights for dagan, an upscaler for pictures and videos on the "
-        "command line: one file, safetensors, which is read without running any code.",
+        f"{uses[0].upper()}{uses[1:]}, x{config.scale}. Weights for dagan, a command-line upscaler for images and "
+        "videos: one safetensors file, which is read without running any code.",
         "## How to use",
         f"```\ndagan upscale photo.jpg -s {config.scale} -n {use}\n```",
         "```python\n"
         "from dagan_cli import Upscaler\n\n"
         f'upscaler = Upscaler.load("{use}")\n'
         f"big = upscaler(frames)  # (N, 3, H, W) in [0, 1] -> (N, 3, {config.scale}H, {config.scale}W)\n```",
-        (f"`-n {use}@COMMIT` names one version for ever. " if use.startswith(PREFIX) else "")
+        (f"`-n {use}@COMMIT` pins one version. " if use.startswith(PREFIX) else "")
         + f"The file's sha256 is `{model.sha256}`.",
         "## The network",
         _network(model),
@@ -52,12 +52,12 @@ def card(
         "\n".join(f"- {line}" for line in _failures(facts)),
     ]
     if pictures:
-        parts += ["## Pictures", "\n\n".join(f"![{_caption(picture)}]({picture})" for picture in pictures)]
+        parts += ["## Images", "\n\n".join(f"![{_caption(picture)}]({picture})" for picture in pictures)]
     return "\n\n".join(parts) + "\n"
 
 
 def _uses(facts: dict[str, Any]) -> str:
-    """What the model is for, in a few words."""
+    """Describe the purpose of the model in a few words."""
     training = _mapping(facts.get("training"))
     if _is_perceptual(facts):
         gan = _mapping(training.get("gan")).get("adversarial_weight") != 0
@@ -71,7 +71,7 @@ def _uses(facts: dict[str, Any]) -> str:
 
 
 def _metadata(name: str, scale: int, licence: str, facts: dict[str, Any], order: int | None) -> str:
-    """The YAML block that the Hub reads. A string in JSON's quotes is one in YAML's too."""
+    """Return the YAML block that the Hub reads. A JSON string is also a YAML string."""
     known = _LICENCES.get(licence.lower())
     lines = [f"license: {known or 'other'}"]
     lines += [] if known else [f"license_name: {json.dumps(licence or 'not stated')}"]
@@ -80,7 +80,7 @@ def _metadata(name: str, scale: int, licence: str, facts: dict[str, Any], order:
     for key, kind, label, _ in _MEASURES:
         for data, row in _scores(facts, key).items():
             value = row.get(f"order {order}", row.get(kind, row.get("psnr_y")))
-            if not data.startswith("val") and isinstance(value, int | float):  # the weights were chosen by those
+            if not data.startswith("val") and isinstance(value, int | float):  # the weights were selected on these
                 results.setdefault(data, []).append(f"{{type: {kind}, name: {label}, value: {value}}}")
     if results:
         lines += ["model-index:", f"- name: {json.dumps(name)}", "  results:"]
@@ -98,18 +98,18 @@ def _network(model: Model[Network]) -> str:
     count = sum(parameter.numel() for parameter in model.generator.parameters())
     orders = model.generator.config.orders
     shown = {name: value for name, value in config.items() if value not in (None, [], ())}
-    dial = ""
+    notes = ""
     if orders:
-        dial = (
+        notes = (
             f"\n\nIts solver runs at order {', '.join(map(str, orders[:-1]))} or {orders[-1]} (`--order`), with the "
-            f"same weights: the lowest is the fastest. Unless told otherwise it runs at {model.generator.order}."
+            f"same weights: the lowest is the fastest. The default is {model.generator.order}."
         )
     if config.get("default_window") == "local":
-        dial += (
-            "\n\nUnless told otherwise (`--window global`) it pools over windows of 1.5 times its training patch, and "
-            "not over all it is shown, so that the size of the tiles does not change the result."
+        notes += (
+            "\n\nBy default it pools over windows of 1.5 times its training patch, not over the whole tile (`--window "
+            "global`), so that the tile size does not change the result."
         )
-    return f"{count:,} parameters. {', '.join(f'{name} {_plain(value)}' for name, value in shown.items())}.{dial}"
+    return f"{count:,} parameters. {', '.join(f'{name} {_plain(value)}' for name, value in shown.items())}.{notes}"
 
 
 def _training(facts: dict[str, Any], licence: str) -> list[tuple[str, str]]:
@@ -121,22 +121,22 @@ def _training(facts: dict[str, Any], licence: str) -> list[tuple[str, str]]:
     rows = [
         ("licence of the weights", licence or "not stated"),
         ("data and their licences", facts.get("training_data") or "not stated"),
-        ("pictures", facts.get("pictures")),
+        ("images", facts.get("pictures")),
         ("iterations", facts.get("iterations")),
-        ("before them", _earlier(facts)),
+        ("earlier phases", _earlier(facts)),
         *(
             (label, ", ".join(f"{key} {_plain(value)}" for key, value in _mapping(facts.get(name)).items()))
             for label, name in (
                 ("started from", "started_from"),
                 ("its fidelity model", "fidelity_model"),
-                ("its fidelity model", "twin"),  # older files call it so
+                ("its fidelity model", "twin"),  # its key in older files
             )
         ),
         ("mixed with its start", _mixed(facts.get("mix"))),
         ("batch", training.get("batch")),
         ("loss", training.get("loss")),
         ("adversarial phase", ", ".join(f"{key} {_plain(v)}" for key, v in gan.items() if v not in (None, {}, []))),
-        ("share of the teacher, from a share of the phase on", None if gan else shares),
+        ("weight of the teacher's targets, from a fraction of the phase on", None if gan else shares),
         ("degradations", "those of given pairs" if facts.get("pairs") else training.get("degradation")),
         ("teacher", _teacher(facts)),
         ("time of the last phase", _duration(facts.get("seconds"))),
@@ -149,7 +149,7 @@ def _training(facts: dict[str, Any], licence: str) -> list[tuple[str, str]]:
 
 
 def _earlier(facts: dict[str, Any]) -> str:
-    """The phases that the weights had been through: "12,230 pixel x4, 1,153 adversarial x4 (medium)"."""
+    """List the earlier training phases: "12,230 pixel x4; 1,153 adversarial x4 of degraded inputs"."""
     phases = facts.get("earlier")
     parts = []
     for one in map(_mapping, phases if isinstance(phases, list) else ()):
@@ -164,14 +164,16 @@ def _earlier(facts: dict[str, Any]) -> str:
 
 
 def _teacher(facts: dict[str, Any]) -> str:
-    """Who made the targets that it learnt from beside the originals."""
+    """Name the model that made the training targets used in addition to the originals."""
     teacher = _mapping(facts.get("teacher"))
-    said = [(name, _plain(teacher[name])) for name in ("source", "licence", "sha256") if name in teacher]
-    return ", ".join([_plain(teacher.get("name", "")), *(f"{name} {value}" for name, value in said)]) if teacher else ""
+    details = [(name, _plain(teacher[name])) for name in ("source", "licence", "sha256") if name in teacher]
+    return (
+        ", ".join([_plain(teacher.get("name", "")), *(f"{name} {value}" for name, value in details)]) if teacher else ""
+    )
 
 
 def _is_degraded(facts: dict[str, Any]) -> bool:
-    """True if it was trained on inputs that are more than reduced."""
+    """True if it was trained on inputs that are degraded, not only downscaled."""
     return bool(facts.get("pairs")) or _mapping(facts.get("training")).get("degradation", "none") != "none"
 
 
@@ -182,7 +184,7 @@ def _mixed(mix: Any) -> str:
 
 
 def _results(facts: dict[str, Any]) -> str:
-    """A table for each measure, with a column for each order of the solver."""
+    """Return a table for each metric, with a column for each order of the solver."""
     parts = []
     for key, _, label, unit in _MEASURES:
         if rows := _scores(facts, key):
@@ -193,11 +195,11 @@ def _results(facts: dict[str, Any]) -> str:
     if not parts:
         score = facts.get("val_psnr_y")
         if isinstance(score, int | float):
-            return f"PSNR-Y on the held-out pictures of the training run: {score:.2f} dB. Nothing else was measured."
-        return "Not measured. `dagan eval FOLDER -n MODEL` measures it on pictures of yours."
+            return f"PSNR-Y on the held-out images of the training run: {score:.2f} dB. Nothing else was measured."
+        return "Not measured. `dagan eval FOLDER -n MODEL` measures it on your images."
     if times := _mapping(facts.get("microseconds")):
         cells = [[_plain(facts.get("measured_on", "")), *map(_plain, times.values())]]
-        parts.append(_table(cells, ["µs for each input pixel", *map(_plain, times)]))
+        parts.append(_table(cells, ["µs per input pixel", *map(_plain, times)]))
     if rows := {str(at): row for at, row in _mapping(facts.get("detail")).items() if _mapping(row)}:
         keys = [
             (key, label)
@@ -208,7 +210,7 @@ def _results(facts: dict[str, Any]) -> str:
         named = facts.get("fidelity_model") or facts.get("twin")
         other = "its fidelity model" if named else "the model it started from"
         parts.append(
-            f"Between {other} (0) and this one (1), on the held-out pictures:\n\n"
+            f"Between {other} (0) and this one (1), on the held-out images:\n\n"
             + _table(cells, ["`--detail`", *(label for _, label in keys)])
         )
     if facts.get("protocol"):
@@ -217,23 +219,25 @@ def _results(facts: dict[str, Any]) -> str:
 
 
 def _scores(facts: dict[str, Any], key: str) -> dict[str, dict[str, Any]]:
-    """By the set of pictures, then by the order: {"Set5": {"order 1": 31.37}}."""
+    """Return the scores by data set, then by order: {"Set5": {"order 1": 31.37}}."""
     return {str(data): row for data, row in _mapping(facts.get(key)).items() if _mapping(row)}
 
 
 def _failures(facts: dict[str, Any]) -> list[str]:
     training = _mapping(facts.get("training"))
-    lines = ["Text, faces and patterns finer than about two pixels of the source are not brought back."]
+    lines = ["Text, faces and patterns finer than about two pixels of the source are not restored."]
     if not training:
-        return [*lines, "Nothing is known of its training, and so of what else it cannot do."]
+        return [*lines, "Nothing is known about its training, and so about its other limits."]
     if _is_perceptual(facts):
-        lines.append("Detail is invented. Do not use it where a picture is evidence or a measurement.")
+        lines.append("Detail is invented. Do not use it where an image is evidence or a measurement.")
     else:
-        lines.append("Grass, hair and other fine texture come out smooth: it shows the mean of what could have been.")
+        lines.append("Grass, hair and other fine texture come out smooth: it predicts the mean of all likely details.")
     if not _is_degraded(facts):
-        lines.append("It has seen clean, bicubically reduced pictures alone: noise, blocks and halos are enlarged.")
+        lines.append(
+            "It was trained only on clean, bicubically downscaled images: noise, blocks and halos are enlarged."
+        )
     else:
-        lines.append("Grain that is meant to be there may be taken for noise and removed.")
+        lines.append("Grain that is intended may be taken for noise and removed.")
     phases = facts.get("earlier")
     counts = [one.get("iterations") for one in map(_mapping, phases if isinstance(phases, list) else ())]
     counts = [count for count in (*counts, facts.get("iterations")) if isinstance(count, int)]
@@ -243,7 +247,7 @@ def _failures(facts: dict[str, Any]) -> list[str]:
 
 
 def _is_perceptual(facts: dict[str, Any]) -> bool:
-    """It has been through an adversarial phase, which a run that has one may have ahead of it."""
+    """True if it has been through an adversarial phase, not only planned for one."""
     return bool(_mapping(facts.get("training")).get("gan")) and facts.get("phase") != "pixel"
 
 
@@ -263,7 +267,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> str:
-    """A value of any file in one cell: what Markdown or HTML would make of it is taken away."""
+    """Format a value from any file for one table cell, without characters special to Markdown or HTML."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
@@ -276,5 +280,5 @@ def _plain(value: Any) -> str:
 
 def _caption(picture: str) -> str:
     if picture.startswith("curves"):
-        return "curves of the training"
-    return "before, after and the original, in training" if picture.startswith("samples") else "before and after"
+        return "training curves"
+    return "before, after and the original, during training" if picture.startswith("samples") else "before and after"

@@ -1,4 +1,4 @@
-"""`dagan models convert`: weights of PyTorch pickles -> a model's file; a model of either kind -> an ONNX file."""
+"""`dagan models convert`: convert PyTorch pickles to model files, and either of these to ONNX."""
 
 from __future__ import annotations
 
@@ -15,30 +15,32 @@ from weights.catalog import CATALOG, find_model
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """What was written; `difference`: of the ONNX file's results from PyTorch's, the largest, in values of [0, 1]."""
+    """Result of a conversion; `difference`: largest difference of ONNX from PyTorch results, in values of [0, 1]."""
 
     target: Path
     difference: float | None = None
 
 
 def convert(source: str, target: Path | None = None, *, order: int | None = None) -> Converted:
-    """source: a published name, a .safetensors file, or a pickle by any other name; target: .safetensors or .onnx.
+    """Convert `source` (a published name, a .safetensors file, else a pickle) to `target` (.safetensors or .onnx).
 
-    Without a target, a .safetensors file beside the source. `order` is the one an ONNX file is fixed to.
-    Raises BadModel, BadOption, CannotWrite, and DaganError where a library is missing.
+    The default target is a .safetensors file next to the source. An ONNX file is fixed to `order`.
+    Raises BadModel, BadOption, CannotWrite, and DaganError if a library is missing.
     """
     path, expected = find_model(source)
     ours = path.suffix.lower() == ".safetensors"
     target = target or path.with_suffix(".safetensors")
     kind = target.suffix.lower()
     if kind not in (".safetensors", ".onnx"):
-        raise BadOption(f"{target} names no kind of model", hint="end it in .safetensors or .onnx")
+        raise BadOption(f"-o {target} has an unsupported suffix", hint="use .safetensors or .onnx")
     if ours and kind == ".safetensors":
-        raise BadOption(f"{source} is a dagan model already", hint="use it as it is, or name an .onnx file with -o")
+        raise BadOption(f"{source} is already a dagan model", hint="use it directly, or name an .onnx file with -o")
     if order is not None and kind == ".safetensors":
-        raise BadOption("--order is for ONNX files; a model keeps all its orders", hint="choose one when upscaling")
+        raise BadOption(
+            "--order applies only to ONNX files; a model keeps all its orders", hint="choose one when upscaling"
+        )
     if target.exists():
-        raise BadOption(f"{target} exists", hint="name another file with -o")
+        raise BadOption(f"{target} already exists", hint="name another file with -o")
     if kind == ".onnx":
         require_onnx()
 

@@ -1,11 +1,11 @@
-"""Weights in PyTorch pickles -> networks of ours: this trainer's state, RDN, and SRGAN's generator.
+"""Import networks from PyTorch pickles: this trainer's state, RDN, and SRGAN's generator.
 
-RDN is read as yjn870/RDN-pytorch names its parts, with the attention and the Runge-Kutta constants that the paper's
-author added; SRGAN's generator as leftthomas/SRGAN does. What cannot be seen in the weights is taken from that code:
-Gaussian attention (theta and phi lie unused in the file), spatial before channel, and Heun's rule where there is
-attention or, where all three constants of the classical rule are there, that rule.
+RDN uses the names of yjn870/RDN-pytorch, plus the attention and the Runge-Kutta constants that the paper's author
+added; SRGAN's generator uses those of leftthomas/SRGAN. What the weights do not show is taken from that code: Gaussian
+attention (theta and phi are in the file, but unused), spatial before channel, and Heun's rule if there is attention or,
+if all three constants of the classical rule are present, that rule.
 
-Nothing is built that the tensors in the file do not fill.
+No network is built that the tensors in the file do not fill.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from dagan_cli.model.pickles import KNOWN, state_dict, unpickle
 from dagan_cli.model.srresnet import SrResNetConfig
 
 _WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "generator")  # averaged weights first
-_PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
+_PREFIXES = ("module.", "_orig_mod.")  # added by DataParallel and torch.compile
 _NUMBER = "(0|[1-9][0-9]{0,3})"
 
 Weights = dict[str, Tensor]
 
 
 def read_pickle(path: Path) -> tuple[Network, dict[str, Any]]:
-    """A network for use on the CPU, and its provenance. Raises BadModel for whatever is not known or not whole."""
+    """Read a network for inference on the CPU, and its provenance. Raises BadModel if unknown or incomplete."""
     values = unpickle(path)
     if {"config", "average", "step"} <= values.keys():
         return _training_state(path, values)
@@ -51,19 +51,19 @@ def _training_state(path: Path, state: dict[Any, Any]) -> tuple[Network, dict[st
         training = dict(state["config"])
         if training.get("baseline"):
             raise BadModel(
-                f"{path} is of a run that trained a baseline, not a generator",
-                hint="the run's own .safetensors files are there to be compared with; nothing is converted",
+                f"{path} is the state of a run that trained a baseline, not a generator",
+                hint="baselines are for comparison only, with the run's .safetensors files; they cannot be converted",
             )
         config = GeneratorConfig.from_dict(training.pop("generator"))
         facts = {"training": training, "iterations": state["step"], "converted_from": path.name}
-        json.dumps(facts)  # as they will be stored: a pickle holds more kinds of values
+        json.dumps(facts)  # they will be stored as JSON; a pickle can hold other values
     except (BadOption, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise BadModel(f"{path} is not a training state ({type(error).__name__})", hint=KNOWN) from error
     return _filled(path, config, state_dict(path, state["average"])), facts
 
 
 def _weights(path: Path, values: dict[Any, Any]) -> Weights:
-    """The state dict within the wrappers that training scripts put around one, without prefixes."""
+    """Return the state dict without the wrappers and name prefixes that training scripts add."""
     for _ in range(3):
         inner = next((values[name] for name in _WRAPPERS if isinstance(values.get(name), dict)), None)
         if inner is None:
@@ -127,7 +127,7 @@ _RDN = {
 
 
 def _rk_constants(weights: Weights, attention: bool) -> Weights:
-    """What the author's blocks are stepped with, by our names. His plain blocks carry a constant they do not use."""
+    """Return the constants of the author's blocks, by our names. His plain blocks have a constant they do not use."""
     constants = {}
     for name, half in weights.items():
         if block := re.fullmatch(rf"rdbs\.{_NUMBER}\.one_half", name):
@@ -173,14 +173,14 @@ def _srgan(path: Path, weights: Weights) -> Network:
 
 
 def _fold(path: Path, weights: Weights, convolution: str, norm: str) -> None:
-    """Multiply and shift a convolution's weights as the batch norm after it does its results; the norm is gone then."""
+    """Fold the batch norm after a convolution into its weights, and remove the norm's tensors."""
     weights.pop(f"{norm}.num_batches_tracked", None)
     parts = [weights.pop(f"{norm}.{part}", None) for part in ("weight", "bias", "running_mean", "running_var")]
     kernel, bias = weights.get(f"{convolution}.weight"), weights.get(f"{convolution}.bias")
     if kernel is None or bias is None or any(part is None or part.shape != bias.shape for part in parts):
-        raise BadModel(f"{path} is damaged: {convolution} and {norm} do not fit", hint="fetch it again")
+        raise BadModel(f"{path} is damaged: {convolution} and {norm} do not fit", hint="download it again")
     gain, shift, mean, variance = (part.double() for part in parts if part is not None)
-    gain = gain / (variance + 1e-5).sqrt()  # PyTorch's default epsilon, which the code keeps
+    gain = gain / (variance + 1e-5).sqrt()  # PyTorch's default epsilon, which that code uses
     weights[f"{convolution}.weight"] = (kernel.double() * gain.view(-1, 1, 1, 1)).float()
     weights[f"{convolution}.bias"] = ((bias.double() - mean) * gain + shift).float()
 
@@ -189,11 +189,11 @@ def _fold(path: Path, weights: Weights, convolution: str, norm: str) -> None:
 
 
 def _renamed(path: Path, name: str, patterns: dict[str, str], last: int) -> str:
-    """By the pattern that fits; each gives names of its own."""
+    """Translate a name by the pattern that matches it; no two patterns give the same name. Raises BadModel."""
     for pattern, ours in patterns.items():
         if found := re.fullmatch(pattern, name):
             return found.expand(ours).replace("LAST", str(last))
-    raise BadModel(f"{path} has {name[:60]!r}, which does not belong", hint=KNOWN)
+    raise BadModel(f"{path} has an unexpected tensor {name[:60]!r}", hint=KNOWN)
 
 
 def _count(weights: Weights, pattern: str) -> int:
@@ -201,7 +201,7 @@ def _count(weights: Weights, pattern: str) -> int:
 
 
 def _side(path: Path, weights: Weights, name: str, dim: int) -> int:
-    """The length of a tensor along one dimension, 1 or more."""
+    """Return the length of a tensor along one dimension, at least 1. Raises BadModel."""
     tensor = weights.get(name)
     if tensor is None or tensor.ndim <= dim or not tensor.shape[dim]:
         _lacking(path, name)

@@ -1,4 +1,4 @@
-"""A network -> an ONNX file for any size of picture, checked against PyTorch before anyone sees it."""
+"""Export a network to an ONNX file for any image size, checked against PyTorch before it is written."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from dagan_cli.model.checkpoint import Network
 from dagan_cli.version import __version__
 
 OPSET = 17
-TOLERANCE = 1e-4  # of values in [0, 1]; what is measured is below 2e-6
-_TRACED = (2, 3, 17, 19)  # whole windows would let the padding be left out of the trace
+TOLERANCE = 1e-4  # for values in [0, 1]; measured differences are below 2e-6
+_TRACED = (2, 3, 17, 19)  # no whole windows: with these the trace would omit the padding
 _CHECKED = ((1, 3, 33, 50), (2, 3, 16, 31))
 
 
 def require_onnx() -> None:
-    """Raises DaganError, saying what to install, where the libraries are not there."""
+    """Raise DaganError, with what to install, if a library is missing."""
     try:
         import_module("onnx")
         import_module("onnxruntime")
     except ImportError as error:
-        raise DaganError("an ONNX file needs onnx and onnxruntime", hint="pip install 'dagan[onnx]'") from error
+        raise DaganError("ONNX export needs onnx and onnxruntime", hint="pip install 'dagan[onnx]'") from error
 
 
 def export_onnx(network: Network, path: Path, facts: dict[str, str]) -> float:
-    """Write the network, at the order it is set to, and return the largest difference from PyTorch's results.
+    """Write the network, at its current order, and return the largest difference from PyTorch's results.
 
-    The file takes `input` (N, 3, H, W), RGB in [0, 1] as float32, of any N, H and W from 1 up, and gives `output`
-    (N, 3, scale*H, scale*W), not clamped. There is no tiling: attention without a window takes memory for (H*W)^2
-    weights, and pooling is over the whole picture, whatever the model's default. `facts`, and what the network knows of
-    itself, become the metadata.
+    The file maps `input` (N, 3, H, W), RGB in [0, 1] as float32, with any N, H and W from 1 up, to `output`
+    (N, 3, scale*H, scale*W), not clamped. There is no tiling: attention without a window needs memory for (H*W)^2
+    weights, and pooling covers the whole image, whatever the model's default. `facts` and the network's properties
+    become the metadata.
 
-    Raises BadModel when the difference is above `TOLERANCE`, and OSError.
+    Raises BadModel if the difference is above `TOLERANCE`, and OSError.
     """
     import onnx
 
@@ -67,18 +67,18 @@ def export_onnx(network: Network, path: Path, facts: dict[str, str]) -> float:
     if not difference <= TOLERANCE:
         raise BadModel(
             f"the ONNX file's results differ from PyTorch's by {difference:.2g}, more than {TOLERANCE:g}",
-            hint="use the model as it is; other versions of torch and onnxruntime may agree",
+            hint="use the .safetensors file, or try other versions of torch and onnxruntime",
         )
     path.write_bytes(data)
     return difference
 
 
 def _traced(network: Network) -> bytes:
-    """By the tracing exporter: the one of torch.export needs onnxscript too, and twenty times as long, for the same."""
+    """Export by tracing: the torch.export exporter also needs onnxscript, and 20 times as long, for the same file."""
     file = io.BytesIO()
     axes = {0: "batch", 2: "height", 3: "width"}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of branches that are the same for all sizes once there is padding
+        warnings.simplefilter("ignore")  # about branches, which are the same for all padded sizes
         torch.onnx.export(
             network,
             (torch.rand(_TRACED, generator=torch.Generator().manual_seed(0)),),
@@ -94,7 +94,7 @@ def _traced(network: Network) -> bytes:
 
 @torch.inference_mode()
 def _difference(network: Network, data: bytes) -> float:
-    """The largest over pictures of several sizes, with whole windows and without."""
+    """Return the largest difference over images of several sizes, with and without whole windows."""
     import onnxruntime
 
     session: Any = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
@@ -102,5 +102,5 @@ def _difference(network: Network, data: bytes) -> float:
     for number, shape in enumerate((_TRACED, *_CHECKED)):
         x = torch.rand(shape, generator=torch.Generator().manual_seed(number))
         (result,) = session.run(["output"], {"input": x.numpy()})
-        found = np.maximum(found, np.abs(result - network(x).numpy()).max())  # a NaN stays one
+        found = np.maximum(found, np.abs(result - network(x).numpy()).max())  # keeps a NaN
     return float(found)

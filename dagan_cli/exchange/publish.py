@@ -1,4 +1,4 @@
-"""`dagan models push`: a run or a model's file -> what goes into its repository on the Hub."""
+"""`dagan models push`: collect the files of a run or model for its repository on the Hub."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LARGEST_PICTURE = 20_000_000  # bytes
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """Files by their name in the repository, and what the commit says."""
+    """Files by their name in the repository, and the commit message."""
 
     files: dict[str, bytes]
     message: str
@@ -28,13 +28,15 @@ class Publication:
 
 
 def publication(source: str, repository: str, *, licence: str | None = None) -> Publication:
-    """The files for a repository, of a run's folder, a model's file or a published name; no network is used.
+    """Collect the files for a repository from a run folder, a model's file or a published name, without network access.
 
-    The model is read and checked as a whole first: nothing broken is published. Of a run go along the curves, if
-    `dagan train plot` has drawn them, and its last strip of samples; of a published model its picture. Raises BadModel.
+    The model is first read and checked completely. A run adds its curves, if `dagan train plot` has drawn them, and its
+    last strip of samples; a published model adds its example image. Raises BadModel.
     """
     if not is_repository(repository):
-        raise BadModel(f"{repository!r} is no name of a repository", hint="write owner/name, such as me/dagan-x4-anime")
+        raise BadModel(
+            f"{repository!r} is not a valid repository name", hint="write owner/name, such as me/dagan-x4-anime"
+        )
     folder = Path(source)
     is_run = folder.is_dir()
     path, expected = (_of_run(folder), None) if is_run else find_model(source)
@@ -57,7 +59,7 @@ def _of_run(folder: Path) -> Path:
     for name in ("best.safetensors", "model.safetensors"):
         if (folder / name).is_file():
             return folder / name
-    raise BadModel(f"{folder} holds no model", hint="name the folder of a `dagan train` run, or a .safetensors file")
+    raise BadModel(f"{folder} contains no model", hint="name the folder of a `dagan train` run, or a .safetensors file")
 
 
 def _pictures(folder: Path) -> dict[str, bytes]:

@@ -1,1 +1,1 @@
-"""Look at media files: what one holds, and whether an upscaled one keeps what its source held."""
+"""Inspect media files: facts of one file, and a comparison of an upscaled file with its source."""

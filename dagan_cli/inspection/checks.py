@@ -1,4 +1,4 @@
-"""One row of a verification: what was looked at, what should be there, what is. Imports nothing heavy."""
+"""One row of a verification: subject, expected, found. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Result = Literal["ok", "note", "differs", "lost"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One row."""
+    """One row of a verification."""
 
     what: str
     expected: str
     found: str
-    result: Result  # "note": differs as the documentation says it may; "lost": not there at all
+    result: Result  # "note": a documented difference; "lost": missing from the output
     remark: str = ""
 
     @property
@@ -24,7 +24,7 @@ class Check:
         return self.result in ("differs", "lost")
 
     def to_json(self) -> dict[str, Any]:
-        """The row with printable text."""
+        """Return the row with printable text."""
         return {
             name: getattr(self, name).encode("utf-8", "backslashreplace").decode()
             for name in ("what", "expected", "found", "result", "remark")
@@ -32,23 +32,23 @@ class Check:
 
 
 def check(what: str, expected: object, found: object, *, remark: str = "", fine: bool | None = None) -> Check:
-    """A row that is ok where both are equal, or where `fine` says so, and differs elsewhere."""
+    """Return a row: ok if `fine`, by default if both are equal; otherwise it differs."""
     good = expected == found if fine is None else fine
     return Check(what, str(expected), str(found), "ok" if good else "differs", remark)
 
 
 def seconds(time: Fraction | float) -> str:
-    """A time in words: "1.240 s"."""
+    """Format a time: "1.240 s"."""
     return f"{float(time):.3f} s"
 
 
 def milliseconds(time: Fraction | float) -> str:
-    """A short time in words: "0.33 ms"."""
+    """Format a short time: "0.33 ms"."""
     return f"{float(time) * 1000:.2f} ms"
 
 
 def size_check(before: tuple[int, int], after: tuple[int, int], slack: float) -> tuple[Check, float]:
-    """Whether both sides grew by one factor, each rounded by up to `slack` pixels, and that factor."""
+    """Check that both sides grew by one factor, each rounded by up to `slack` pixels; return the row and the factor."""
     low = max((new - slack) / old for old, new in zip(before, after, strict=True))
     high = min((new + slack) / old for old, new in zip(before, after, strict=True))
     factors = [new / old for old, new in zip(before, after, strict=True)]

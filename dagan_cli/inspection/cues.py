@@ -1,4 +1,4 @@
-"""The words of subtitles and when they are to be read, the same for every format that keeps them."""
+"""Text and times of subtitles, independent of their format."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from itertools import pairwise
 from av.error import FFmpegError
 from av.packet import Packet
 
-TEXT_CODECS = {  # whose packets are words, not pictures of words
+TEXT_CODECS = {  # their packets hold text, not bitmaps
     *("subrip", "ass", "mov_text", "webvtt", "text", "microdvd", "subviewer", "subviewer1", "sami", "stl", "jacosub"),
     *("mpl2", "pjs", "realtext", "vplayer"),
 }
-_STYLE = re.compile(r"\{[^}]*\}|<[^>]*>")  # of ASS, into which decoders turn the others, and what they leave
+_STYLE = re.compile(r"\{[^}]*\}|<[^>]*>")  # ASS, which decoders convert the other formats to, and markup they leave
 _INSTANT = Fraction(1, 200)  # seconds: shorter than anyone can read, so it is rounding
 
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """What is to be read on the screen from `start` to `end`, seconds; lines in alphabetical order."""
+    """Text on the screen from `start` to `end`, in seconds; lines in alphabetical order."""
 
     start: Fraction
     end: Fraction
@@ -29,7 +29,7 @@ class Cue:
 
 
 def words_of(packet: Packet) -> Iterator[str]:
-    """The words of a subtitle packet, line by line, without their styling; nothing of a damaged one."""
+    """Yield the lines of a subtitle packet without styling; a damaged packet yields nothing."""
     try:
         parts = packet.decode()
     except FFmpegError:
@@ -41,7 +41,7 @@ def words_of(packet: Packet) -> Iterator[str]:
 
 
 def on_screen(cues: Iterable[tuple[Fraction, Fraction, str]]) -> Iterator[Cue]:
-    """What there is to read at each moment, from (start, end, words): the same however cues are cut up or joined."""
+    """Yield the text on the screen at each moment, from (start, end, text), however the cues are split or joined."""
     cues = [cue for cue in cues if cue[2] and cue[1] > cue[0]]
     times = sorted({time for start, end, _ in cues for time in (start, end)})
     begins: dict[Fraction, set[int]] = {time: set() for time in times}

@@ -1,7 +1,7 @@
-"""The frames of an output beside those of its input: their number, their times, and what can be seen in them.
+"""Compare the frames of an output with those of its input: number, times and content.
 
-Frames are compared in the order they are shown, a few in memory. What is seen is the mean brightness of up to 16x9
-cells, from 0 to 255, which upscaling hardly changes, and which tells a frame from its neighbours where anything moves.
+Frames are compared in display order, a few at a time in memory. Their content is the mean brightness of up to 16x9
+cells, from 0 to 255. Upscaling hardly changes it, and it distinguishes neighbouring frames where anything moves.
 """
 
 from __future__ import annotations
@@ -17,31 +17,32 @@ from dagan_cli.inspection.checks import Check, check, milliseconds, seconds
 from dagan_cli.inspection.glance import Cells, Glance
 from dagan_cli.upscale.request import Part
 
-# How far a frame may be from its source. Measured on 27 real clips, 176x144 to 1280x720, x2 and x4, by nearest, bicubic
-# and the network, into x264 and x265 at CRF 17: at most 0.45 over all cells and 2.0 in one. CRF 28 comes to 0.94 and
-# 3.3, CRF 32 to 1.2 and 4.2; CRF 40 with the fastest preset, at 4.1 and 12, is told. A black frame is some 100 away.
+# Largest accepted distance of a frame from its source. Measured on 27 real clips, 176x144 to 1280x720, x2 and x4, by
+# nearest, bicubic and the network, with x264 and x265 at CRF 17: at most 0.45 over all cells and 2.0 in one cell.
+# CRF 28 reaches 0.94 and 3.3, CRF 32 reaches 1.2 and 4.2. CRF 40 with the fastest preset, at 4.1 and 12, is reported.
+# A black frame is about 100 away.
 WHOLE = 3.0  # root mean square over the cells
-CELL = 12.0  # of any one cell
-# Frames next to each other are 0.8 to 8 apart where something moves (medians of those clips). A frame is out of place
-# if it is twice as near to a neighbour of its source as to its source, and this far from that. Good ones were, up to
-# CRF 28, at most 1.6 times as near.
+CELL = 12.0  # largest difference of one cell
+# Neighbouring frames are 0.8 to 8 apart where something moves (medians of those clips). A frame is out of place if it
+# is twice as near to a neighbour of its source as to its source, and farther than this from its source. Correct frames
+# were at most 1.6 times as near, up to CRF 28.
 NEIGHBOUR = 0.3
 
-_SOLID = 254.9  # of an alpha of 255, however it was rounded
+_SOLID = 254.9  # alpha of a solid pixel, 255 at most, after rounding
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A frame of the input, and when the output must show it."""
+    """A frame of the input, and the time at which the output must show it."""
 
     glance: Glance
     time: Fraction  # seconds of the input
-    mended: bool  # the input says no time, or none that is later than the one before
+    repaired: bool  # the input has no time for it, or one that is not later than the previous
 
 
 @dataclass(slots=True)
 class Tally:
-    """Frames of one kind: how many, and the first of them."""
+    """Number of frames of one kind, and a description of the first."""
 
     count: int = 0
     first: str = ""
@@ -53,25 +54,25 @@ class Tally:
 
 @dataclass(slots=True, kw_only=True)
 class FrameComparison:
-    """What became of the frames. Give it all of them by `run`, then ask for `checks`."""
+    """Comparison of all frames: call `run` with them, then `checks`."""
 
-    trimmed: bool  # the output begins at 0, wherever its part of the input begins
-    origins: Fraction  # seconds from the beginning of the input's time to that of the output's, which players leave out
-    tolerance: Fraction  # of a time, seconds
-    size: tuple[int, int]  # of all frames of the output
+    trimmed: bool  # the output starts at 0, wherever its part of the input starts
+    origins: Fraction  # seconds from the start time of the input to that of the output, which players skip
+    tolerance: Fraction  # of times, seconds
+    size: tuple[int, int]  # (width, height) expected of every frame of the output
 
     expected: int = 0
     found: int = 0
-    shift: Fraction = Fraction(0)  # seconds that are added to the input's times
-    first: Timed | None = None  # of the input
+    shift: Fraction = Fraction(0)  # seconds added to the times of the input
+    first: Timed | None = None  # frame of the input
     last: Timed | None = None
     out_first: Glance | None = None
     out_last: Glance | None = None
-    is_seen_through: bool = False  # whether anything in the input is not solid
-    _before: Fraction | None = None  # time of the output's frame before
+    is_seen_through: bool = False  # the input has pixels that are not solid
+    _before: Fraction | None = None  # time of the previous frame of the output
     _worst: Fraction = Fraction(0)
     _late: Tally = field(default_factory=Tally)
-    _mended: int = 0
+    _repaired: int = 0
     _resized: Tally = field(default_factory=Tally)
     _misplaced: Tally = field(default_factory=Tally)
     _different: Tally = field(default_factory=Tally)
@@ -79,7 +80,7 @@ class FrameComparison:
     _cell: float = 0.0
 
     def run(self, expected: Iterable[Timed], found: Iterable[Glance], tell: Callable[[int], None]) -> None:
-        """Compare all; `tell` is told how many are done."""
+        """Compare all frames; `tell` receives the number done."""
         for index, (near, other) in enumerate(zip_longest(_with_neighbours(expected), found)):
             now = near[1] if near else None
             self.expected += now is not None
@@ -95,13 +96,13 @@ class FrameComparison:
 
     @property
     def ends(self) -> tuple[Fraction | None, Fraction | None]:
-        """When the last frame of the input and that of the output end, seconds of each; None where it does not say."""
+        """End of the last frame of the input and of the output, in seconds of each file; None if undeclared."""
         last, out = self.last, self.out_last
         end = last.time + last.glance.duration if last and last.glance.duration else None
         return end, out.time + out.duration if out and out.time is not None and out.duration else None
 
     def checks(self) -> list[Check]:
-        """The rows."""
+        """Return the rows of the verification."""
         rows = [check("frames", self.expected, self.found)]
         if self.first is None or self.out_first is None or self.out_first.time is None:
             return rows
@@ -128,7 +129,7 @@ class FrameComparison:
         self.last = frame
         alpha = frame.glance.cells.alpha
         self.is_seen_through |= alpha is not None and bool((alpha < _SOLID).any())
-        self._mended += frame.mended
+        self._repaired += frame.repaired
 
     def _see_found(self, index: int, frame: Glance) -> None:
         self.out_first = self.out_first or frame
@@ -140,7 +141,7 @@ class FrameComparison:
         found = f"{milliseconds(self._worst)} off at most"
         if self._late.count:
             found += f", {self._late.count} frames, first {self._late.first}"
-        remark = f"{self._mended} times that the input does not tell were not compared" if self._mended else ""
+        remark = f"{self._repaired} missing or repaired times of the input were not compared" if self._repaired else ""
         expected = f"within {milliseconds(self.tolerance)}"
         return check("frame times", expected, found, fine=not self._late.count, remark=remark)
 
@@ -149,9 +150,9 @@ class FrameComparison:
         if other.time is None:
             self._late.add(index, due, " has no time")
             return
-        if now.mended:
+        if now.repaired:
             if self._before is not None and other.time <= self._before:
-                self._late.add(index, due, " is not later than the one before")
+                self._late.add(index, due, " is not later than the previous frame")
         else:
             off = abs(other.time - due)
             self._worst = max(self._worst, off)
@@ -168,18 +169,18 @@ class FrameComparison:
                 self._misplaced.add(index, now.time, f" shows the one {name} it")
                 return
         if own > WHOLE or worst > CELL:
-            self._different.add(index, now.time, f" by {own:.1f} of 255, one part of it by {worst:.1f}")
+            self._different.add(index, now.time, f" by {own:.1f} of 255, one cell by {worst:.1f}")
 
     def _apart(self, expected: Timed, found: Glance) -> tuple[float, float]:
-        """How far a frame is from what is expected: root mean square over the cells, and the farthest cell.
+        """Return the distance of a frame from the expected one: root mean square over the cells, and the worst cell.
 
-        A deinterlaced frame is what one half of the lines had shown.
+        A deinterlaced frame may match one field of the input.
         """
         alternatives = (expected.glance.cells, *expected.glance.fields)
         return min(_distance(cells, found.cells) for cells in alternatives)
 
     def _pictures(self) -> Check:
-        expected = "the input's, in its order"
+        expected = "those of the input, in its order"
         if self._misplaced.count:
             found = f"{self._misplaced.count} in another place, first {self._misplaced.first}"
         elif self._different.count:
@@ -192,24 +193,24 @@ class FrameComparison:
 def timed(
     frames: Iterable[Glance], part: Part, origin: Fraction, step: Fraction, *, stands_still: bool = False
 ) -> Iterator[Timed]:
-    """The frames of the input that belong to the output, each with its time.
+    """Yield the frames of the input that belong to the output, each with its time.
 
-    `origin` is where the input's time begins, `step` the time between frames where it says nothing of them, or where
-    all it says is one and the same time (`stands_still`).
+    `origin` is the start time of the input. `step` is the time between frames, used if the input has no time stamps or
+    if all of them are equal (`stands_still`).
     """
     start, end = (None if at is None else origin + Fraction(str(at)) for at in (part.start, part.end))
     last: Fraction | None = None
     given, length = 0, step
     for frame in frames:
-        told = None if stands_still else frame.time
-        mended = told is None or (last is not None and told <= last)
-        time = told if told is not None else Fraction(0) if last is None else last + length
+        declared = None if stands_still else frame.time
+        repaired = declared is None or (last is not None and declared <= last)
+        time = declared if declared is not None else Fraction(0) if last is None else last + length
         time = time if last is None else max(time, last)
         last, length = time, frame.duration or step
         if end is not None and time >= end:
             return
         if start is None or time >= start:
-            yield Timed(frame, time, mended)
+            yield Timed(frame, time, repaired)
             given += 1
             if given == part.frames:
                 return
@@ -227,7 +228,7 @@ def _with_neighbours(frames: Iterable[Timed]) -> Iterator[tuple[Timed | None, Ti
 
 
 def _distance(expected: Cells, found: Cells) -> tuple[float, float]:
-    """Of transparent pictures, what can be seen of them is compared, and their transparency."""
+    """Return the worst root mean square and the worst cell; transparent frames compare visible colour and alpha."""
     pairs = [(expected.luma, found.luma)]
     if expected.visible is not None and found.visible is not None:
         assert expected.alpha is not None

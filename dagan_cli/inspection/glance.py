@@ -1,6 +1,6 @@
-"""Pictures at a glance: when each frame of a video is shown, and its brightness over a coarse grid.
+"""Coarse view of the frames of a video: the time of each, and its brightness over a grid of cells.
 
-This is how results are checked: it decodes by itself, and shares no loop with the reader whose work it judges.
+Verification uses it: it decodes with a loop of its own, independent of the reader that it checks.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from dagan_cli.planes import ColourTags, Matrix
 Grid = tuple[int, int]  # cells down and across
 
 _FINEST: Grid = (9, 16)
-_CELL = 8  # pixels of the smaller picture that a cell spans at least: fewer may change on the way
-_BAD_PACKETS_IN_A_ROW = 500  # by then nothing more will come
+_CELL = 8  # least side of a cell, in pixels of the smaller frame: smaller cells change too much
+_BAD_PACKETS_IN_A_ROW = 500  # reading stops here: no further frame is expected
 _BT709 = (0.2126, 0.7152, 0.0722)
-_LUMA: dict[Matrix, tuple[float, ...]] = {  # of red, green and blue, where pictures are stored so
+_LUMA: dict[Matrix, tuple[float, ...]] = {  # weights of red, green and blue, for frames stored as RGB
     "bt601": (0.299, 0.587, 0.114),
     "bt2020": (0.2627, 0.678, 0.0593),
     "smpte240m": (0.212, 0.701, 0.087),
@@ -44,7 +44,7 @@ class Cells:
     """Means over the cells of a grid, each (down, across) float32 from 0 (black, clear) to 255 (white, solid)."""
 
     luma: np.ndarray
-    visible: np.ndarray | None = None  # luma times alpha, as what hides under transparency may change
+    visible: np.ndarray | None = None  # luma times alpha: colour under transparency may change
     alpha: np.ndarray | None = None
 
 
@@ -52,21 +52,21 @@ class Cells:
 class Glance:
     """One decoded frame of a video."""
 
-    time: Fraction | None  # seconds, as the container counts them; None where it says nothing
-    duration: Fraction  # seconds; 0 where it says nothing
+    time: Fraction | None  # seconds, on the clock of the container; None if undeclared
+    duration: Fraction  # seconds; 0 if undeclared
     size: tuple[int, int]  # (width, height) as stored
-    said: ColourTags  # by the stream itself: range 0, and the others 2, where it says nothing
+    said: ColourTags  # declared by the stream; undeclared: range 0, the others 2
     cells: Cells
-    fields: tuple[Cells, ...] = ()  # of an interlaced frame: its upper lines alone and its lower lines alone
+    fields: tuple[Cells, ...] = ()  # upper and lower field of an interlaced frame
 
 
 class Glances:
-    """The frames of a video stream in the order they are shown, one in memory at a time; to be read once."""
+    """Frames of a video stream in display order, one in memory at a time; can be read once."""
 
     def __init__(self, path: Path, stream: int, grid: Grid, matrix: Matrix = "bt709") -> None:
-        """`matrix` tells what luma is where frames are stored as RGB. Reading raises BadInput."""
-        self.damaged_packets = 0  # that no frame could be made of, so far
-        self.concealed = 0  # frames that the decoder had to make up in part, so far
+        """`matrix` defines the luma of frames stored as RGB. Reading raises BadInput."""
+        self.damaged_packets = 0  # packets without a frame, up to now
+        self.concealed = 0  # frames with concealed errors, up to now
         self._path = path
         self._stream = stream
         self._grid = grid
@@ -77,7 +77,7 @@ class Glances:
             stream = cast(VideoStream, container.streams[self._stream])
             for other in container.streams:
                 if other is not stream:
-                    other.discard = Discard.all  # a damaged sound track would end the pictures early
+                    other.discard = Discard.all  # a damaged audio track would end the video early
             decoder = _decoder(stream)
             in_a_row = 0
             for packet in self._packets(container.demux(stream)):
@@ -95,7 +95,7 @@ class Glances:
                     yield self._glance(frame, stream)
 
     def _packets(self, packets: Iterator[Packet]) -> Iterator[Packet | None]:
-        """After an error of the file None, which empties the decoder as the end of the file does."""
+        """Yield the packets; after a read error yield None, which flushes the decoder as at the end of the file."""
         try:
             yield from packets
         except FFmpegError:
@@ -132,7 +132,7 @@ class Glances:
 
 
 def grid_for(width: int, height: int) -> Grid:
-    """The cells to compare pictures by, of which the smaller one is of that size."""
+    """Return the grid for comparing two frames; `width` and `height` are those of the smaller one."""
     return min(_FINEST[0], max(1, height // _CELL)), min(_FINEST[1], max(1, width // _CELL))
 
 
@@ -144,13 +144,13 @@ def coarse(
     white: float = 255,
     alpha: np.ndarray | None = None,
 ) -> Cells:
-    """The cells of a picture whose luma is the sum of its planes, (H, W) each, in the shares `luma`.
+    """Return the cells of a frame whose luma is the sum of its planes, (H, W) each, weighted by `luma`.
 
     `zero` and `white` are the values of black and white. `alpha` is (H, W), from 0 clear to 1 solid.
     """
     gain = np.float32(255 / (white - zero))
     if alpha is None:
-        means = [_means(plane, grid) for plane in planes]  # quicker than those of the luma of each pixel
+        means = [_means(plane, grid) for plane in planes]  # faster than weighting every pixel
         return Cells((_weighted(means, luma) - np.float32(zero)) * gain)
     whole = (_weighted(planes, luma) - np.float32(zero)) * gain
     return Cells(_means(whole, grid), _means(whole * alpha, grid), _means(alpha, grid) * 255)
@@ -164,21 +164,21 @@ def _weighted(parts: Sequence[np.ndarray], shares: Sequence[float]) -> np.ndarra
 
 
 def _means(plane: np.ndarray, grid: Grid) -> np.ndarray:
-    """(H, W) of any numbers  ->  `grid` float32: exact means, a pixel that two cells share counting in both."""
+    """(H, W) of any numbers  ->  `grid` float32: exact means; a pixel on the border of two cells counts in both."""
     down, across = (_shares(length, cells) for length, cells in zip(plane.shape, grid, strict=True))
     return down @ (plane.astype(np.float32, copy=False) @ across.T)
 
 
 @lru_cache(maxsize=8)
 def _shares(length: int, cells: int) -> np.ndarray:
-    """(cells, length) float32: the part of each cell that each pixel covers; rows sum to 1."""
+    """(cells, length) float32: share of each cell that each pixel covers; rows sum to 1."""
     edges = np.arange(cells + 1)[:, None] * (length / cells)
-    covered = np.clip(edges - np.arange(length), 0, 1)  # of each pixel, up to each edge
+    covered = np.clip(edges - np.arange(length), 0, 1)  # part of each pixel before each edge
     return (np.diff(covered, axis=0) * (cells / length)).astype(np.float32)
 
 
 def _decoder(stream: VideoStream) -> VideoCodecContext:
-    """The stream's own decoder, but for VP9 with transparency, which only libvpx hands out."""
+    """Return the stream's own decoder; for VP9 with transparency libvpx, the only decoder that returns alpha."""
     decoder = stream.codec_context
     if decoder.codec.canonical_name == "vp9" and stream.metadata.get("alpha_mode") == "1":
         decoder = cast(VideoCodecContext, CodecContext.create("libvpx-vp9", "r"))

@@ -1,4 +1,4 @@
-"""What the headers of a video output promise beside what those of its input do: shape, colour, tags, chapters."""
+"""Compare the headers of a video output with those of its input: geometry, colour, tags, chapters."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from itertools import zip_longest
 from dagan_cli.inspection.checks import Check, check, seconds
 from dagan_cli.inspection.inventory import Chapter, Contents
 from dagan_cli.media.video.info import HdrLight, VideoInfo
-from dagan_cli.planes import HALVINGS, ColourTags, in_words, said_of
+from dagan_cli.planes import HALVINGS, ColourTags, specified_tags, tag_names
 
-_MP4_TAGS = {  # what mp4 and mov keep of a file's tags
+_MP4_TAGS = {  # tags of a file that mp4 and mov keep
     *("title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping"),
     *("lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords", "track", "disc"),
     *("creation_time", "timecode"),
 }
-_NEVER = "1970-01-01T00:00:00"  # a creation time that nobody set
+_NEVER = "1970-01-01T00:00:00"  # an unset creation time
 _NUMBER = re.compile(r"[+-]\d+(?:\.\d+)?")
-_CHAPTER = Fraction(1, 500)  # seconds: chapters are counted in milliseconds at least
-_LIGHT = Fraction(1, 10000)  # of a chromaticity, and of cd/m2: encoders count in steps
+_CHAPTER = Fraction(1, 500)  # seconds; chapter times have a resolution of a millisecond or finer
+_LIGHT = Fraction(1, 10000)  # tolerance of a chromaticity and of cd/m2: encoders quantize them
 
 
 def geometry(before: VideoInfo, after: VideoInfo, factor: float, there: Contents) -> Iterator[Check]:
-    """How players shape the stored picture: stretch, turn, mirror, shift."""
+    """Check how players transform the stored frame: stretch, rotate, mirror, shift."""
     ratios = [info.sample_aspect_ratio or Fraction(1) for info in (before, after)]
-    fine = abs(ratios[0] - ratios[1]) <= ratios[0] / 1000  # encoders keep it in numbers of 16 bits
+    fine = abs(ratios[0] - ratios[1]) <= ratios[0] / 1000  # encoders store it as 16-bit numbers
     yield check("sample aspect ratio", *ratios, fine=fine)
     matrices = [info.display_matrix for info in (before, after)]
     turns = [_turn(matrix) for matrix in matrices]
@@ -38,7 +38,7 @@ def geometry(before: VideoInfo, after: VideoInfo, factor: float, there: Contents
 
 
 def _turn(matrix: tuple[int, ...] | None) -> tuple[int, ...]:
-    """How a display matrix turns, mirrors and stretches, in hundredths."""
+    """Return the rotation, mirroring and stretch of a display matrix, in hundredths."""
     return tuple(round(matrix[i] / 655.36) for i in (0, 1, 3, 4)) if matrix else (100, 0, 0, 100)
 
 
@@ -55,42 +55,42 @@ def _turn_in_words(turn: tuple[int, ...]) -> str:
 
 
 def pixels(before: VideoInfo, after: VideoInfo) -> Check:
-    """Depth and resolution of colour; transparency is looked for in the frames themselves."""
+    """Check bit depth and chroma resolution; transparency is checked in the frames themselves."""
     halved = [HALVINGS[info.layout.chroma] for info in (before, after)]
     coarser = any(b > a for a, b in zip(*halved, strict=True)) or after.layout.chroma == "gray"
     coarser = coarser and before.layout.chroma != "gray"
     deep = after.layout.depth >= min(before.layout.depth, 12)
-    expected = f"{before.pix_fmt}, or finer"
+    expected = f"{before.pix_fmt} or better"
     if coarser and deep and before.layout.chroma in ("411", "410"):
-        return Check("pixel format", expected, after.pix_fmt, "note", "encoders take no such colour resolution")
+        return Check("pixel format", expected, after.pix_fmt, "note", "encoders do not support this chroma subsampling")
     return check("pixel format", expected, after.pix_fmt, fine=deep and not coarser)
 
 
 def colour_tags(before: VideoInfo, after: VideoInfo, was: ColourTags, now: ColourTags) -> Check:
-    """`was` and `now` are what the first frames say of themselves. Where the input says nothing, the guess is fine."""
+    """Check the tags; `was` and `now` are declared by the first frames. A tag the input lacks may be guessed."""
     guessed = before.layout.tags
     if before.layout.chroma != "rgb" and after.layout.chroma == "rgb":
         guessed = ColourTags(range=2, matrix=0, primaries=guessed.primaries, transfer=guessed.transfer)
-    due, said, read = in_words(guessed), said_of(was), in_words(after.layout.tags)
-    if before.layout.chroma == "rgb" and after.layout.chroma != "rgb":  # any matrix will do, if it is told
+    due, said, read = tag_names(guessed), specified_tags(was), tag_names(after.layout.tags)
+    if before.layout.chroma == "rgb" and after.layout.chroma != "rgb":  # any matrix is fine if it is declared
         due |= {name: read[name] for name in ("matrix", "range")}
         due |= {name: read[name] for name in ("primaries", "transfer") if name not in said}
     if before.layout.chroma == "gray" and "range" not in said:
         due["range"] = read["range"]
-    unsaid = [name for name in due if name not in said_of(now)]
+    unsaid = [name for name in due if name not in specified_tags(now)]
     wrong = [name for name in due if read[name] != due[name] or (name in said and name in unsaid)]
     expected = " ".join(due.values())
-    found = " ".join(f"{value} (unsaid)" if name in unsaid else value for name, value in read.items())
+    found = " ".join(f"{value} (undeclared)" if name in unsaid else value for name, value in read.items())
     guesses = ", ".join(name for name in due if name not in said)
-    remark = f"the input does not say: {guesses}" if guesses else ""
+    remark = f"the input does not declare: {guesses}" if guesses else ""
     what = "colour: range, matrix, primaries, transfer"
-    if wrong == ["range"] and "range" not in unsaid:  # were it wrong, the pictures would differ
+    if wrong == ["range"] and "range" not in unsaid:  # if it were wrong, the frames would differ
         return Check(what, expected, found, "note", "the range was converted")
     return check(what, expected, found, fine=not wrong, remark=remark)
 
 
 def hdr10(before: VideoInfo, after: VideoInfo, codec: str) -> Iterator[Check]:
-    """Mastering display and light level; `codec` is the output's."""
+    """Check mastering display and light level; `codec` is that of the output."""
     if before.hdr is None and after.hdr is None:
         return
     due, found = _light_in_words(before.hdr), _light_in_words(after.hdr)
@@ -121,12 +121,12 @@ def _light_in_words(hdr: HdrLight | None) -> str:
 
 
 def chapters(held: Contents, there: Contents, shift: Fraction, end: Fraction, trimmed: bool) -> Iterator[Check]:
-    """Starts and titles; the ends are what containers keep least."""
+    """Check starts and titles; different ends are a note, because few containers keep them."""
     due = [Chapter(c.start + shift, c.end + shift, c.title) for c in held.chapters]
     if trimmed:
         due = [Chapter(max(c.start, Fraction(0)), min(c.end, end), c.title) for c in due if c.end > 0 and c.start < end]
         if due and not there.chapters:
-            yield Check("chapters", str(len(due)), "0", "note", "they are not kept of a part of a video")
+            yield Check("chapters", str(len(due)), "0", "note", "they are not kept for a part of a video")
             return
     if not due and not there.chapters:
         return
@@ -136,13 +136,13 @@ def chapters(held: Contents, there: Contents, shift: Fraction, end: Fraction, tr
             yield check("chapters", *words, fine=False)
             return
     if any(abs(a.end - b.end) > _CHAPTER for a, b in zip(due, there.chapters, strict=True)):
-        yield Check("chapters", str(len(due)), str(len(due)), "note", "starts and titles are the same, ends differ")
+        yield Check("chapters", str(len(due)), str(len(due)), "note", "starts and titles are equal, ends differ")
     else:
         yield check("chapters", len(due), len(there.chapters))
 
 
 def tags(held: Contents, there: Contents) -> Iterator[Check]:
-    """The tags of the files; new ones may be added."""
+    """Check the tags of the file; the output may add new ones."""
     found = _folded(there.tags)
     wrong, limited = [], []
     for name, value in _folded(held.tags).items():
@@ -154,13 +154,13 @@ def tags(held: Contents, there: Contents) -> Iterator[Check]:
     if wrong:
         yield Check("tags of the file", expected, "; ".join(wrong), "differs")
     elif limited:
-        yield Check("tags of the file", expected, "; ".join(limited), "note", "the container has no place for them")
+        yield Check("tags of the file", expected, "; ".join(limited), "note", "the container cannot store them")
     elif held.tags:
         yield check("tags of the file", expected, expected)
 
 
 def _is_kept(name: str, value: str, found: str | None) -> bool:
-    if name.startswith("location") and found:  # mp4 counts degrees and metres in steps of 1/65536
+    if name.startswith("location") and found:  # mp4 stores degrees and metres in steps of 1/65536
         pairs = zip_longest(*(map(float, _NUMBER.findall(place)) for place in (value, found)), fillvalue=1e9)
         return all(abs(a - b) < 1 / 65000 for a, b in pairs)
     return found == value or (name == "creation_time" and value.startswith(_NEVER))

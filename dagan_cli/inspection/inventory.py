@@ -1,4 +1,4 @@
-"""What a media file holds, stream by stream: headers, tags, chapters, and every packet's content and time."""
+"""Contents of a media file by stream: headers, tags, chapters, and the content and time of every packet."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from dagan_cli.inspection.cues import TEXT_CODECS, Cue, on_screen, words_of
 from dagan_cli.media.container import CONTAINERS, open_input
 from dagan_cli.media.streams.copied import can_hold
 
-_OF_THE_FILE = re.compile(  # tags that describe the file's own bytes, not what is in them
+_OF_THE_FILE = re.compile(  # tags that describe the file itself, not its content
     r"major_brand|minor_version|compatible_brands|encoder(-.*)?|duration|bps|number_of_.*|_statistics_.*", re.IGNORECASE
 )
-_AMR_BLOCKS = {  # bytes of a block of 20 ms by its first byte (3GPP TS 26.101 and 26.201)
+_AMR_BLOCKS = {  # bytes of a 20 ms block, by its first byte (3GPP TS 26.101 and 26.201)
     "amr_nb": (13, 14, 16, 18, 20, 21, 27, 32, 6, 1, 1, 1, 1, 1, 1, 1),
     "amr_wb": (18, 24, 33, 37, 41, 47, 51, 59, 61, 6, 1, 1, 1, 1, 1, 1),
 }
@@ -37,20 +37,20 @@ Fate = Literal["copied", "rewritten", "left out"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamContents:
-    """One stream as its header tells of it."""
+    """One stream, according to its header."""
 
     index: int
     kind: str  # "video", "audio", "subtitle", "cover", "attachment", "data"
-    codec: str  # of the standard, not the decoder: "av1", "mp3"; of an attachment its MIME type
+    codec: str  # name of the standard, not the decoder: "av1", "mp3"; MIME type of an attachment
     language: str | None  # None for undetermined
-    title: str | None  # of an attachment its file name
+    title: str | None  # file name of an attachment
     disposition: tuple[str, ...]  # "default", "forced", ...
     tags: Mapping[str, str]
     tick: Fraction  # seconds
 
     @property
     def is_text(self) -> bool:
-        """Whether it holds subtitles that are words, not pictures of words."""
+        """True if it holds subtitles as text, not as bitmaps."""
         return self.codec in TEXT_CODECS
 
     def __str__(self) -> str:
@@ -60,7 +60,7 @@ class StreamContents:
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """A part of a film with a name."""
+    """One chapter of a video."""
 
     start: Fraction  # seconds
     end: Fraction
@@ -69,10 +69,10 @@ class Chapter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """What the headers of a file tell."""
+    """Contents of a file according to its headers."""
 
     container: str  # as FFmpeg calls it: "mov,mp4,m4a,3gp,3g2,mj2"
-    start: Fraction  # where the file's time begins, seconds
+    start: Fraction  # start time of the file, seconds
     duration: Fraction | None  # seconds
     tags: Mapping[str, str]
     chapters: tuple[Chapter, ...]
@@ -81,15 +81,15 @@ class Contents:
 
 @dataclass(slots=True)
 class Packets:
-    """All packets of a stream in the order they are stored, in a few bytes each: those of a long film fit in memory."""
+    """All packets of a stream in stored order, a few bytes each, so that those of a long video fit in memory."""
 
     tick: Fraction  # seconds
     digests: array[int] = field(default_factory=lambda: array("Q"))  # the first 64 bits of each payload's SHA-256
     starts: array[int] = field(default_factory=lambda: array("q"))  # presentation times in ticks
     ends: array[int] = field(default_factory=lambda: array("q"))
     size: int = 0  # bytes of all payloads
-    sha256: str = ""  # of all payloads, joined
-    cues: tuple[Cue, ...] | None = None  # of subtitles that are words
+    sha256: str = ""  # hash of all payloads, joined
+    cues: tuple[Cue, ...] | None = None  # cues of text subtitles
 
     def __len__(self) -> int:
         return len(self.digests)
@@ -109,7 +109,10 @@ def contents(path: Path) -> Contents:
 
 
 def fates(path: Path, suffix: str) -> dict[int, Fate]:
-    """What becomes of each stream of a file, by its index, in a container of this suffix (".mp4"). Raises BadInput."""
+    """Return the expected fate of each stream, by its index, in a container of this suffix (".mp4").
+
+    Verification uses it: it is independent of the code that writes files. Raises BadInput.
+    """
     form = CONTAINERS.get(suffix.lower())
     with open_input(path) as container:
         return {stream.index: _fate(stream, form) for stream in container.streams}
@@ -121,19 +124,19 @@ def _fate(stream: Stream, form: str | None) -> Fate:
     if stream.disposition & Disposition.attached_pic:
         return "left out" if form in ("mov", "webm") else "copied"
     if form is None or (form == "matroska" and stream.type == "audio") or can_hold(form, stream):
-        return "copied"  # Matroska has a place for any sound
-    return "rewritten" if _codec(stream) in TEXT_CODECS else "left out"  # each container has words its own way
+        return "copied"  # Matroska holds any audio
+    return "rewritten" if _codec(stream) in TEXT_CODECS else "left out"  # each container has its own format for text
 
 
 def read_packets(path: Path, streams: Iterable[int]) -> dict[int, Packets]:
-    """Read the streams of these indices to their end, or to where damage ends the file. Raises BadInput."""
+    """Read the streams with these indices to their end, or to damage that ends the file. Raises BadInput."""
     wanted = set(streams)
     with open_input(path) as container:
         readers = {}
         for stream in container.streams:
             if stream.index not in wanted:
                 stream.discard = Discard.all
-            elif isinstance(stream, AttachmentStream):  # whose data is in the header
+            elif isinstance(stream, AttachmentStream):  # its data is in the header
                 readers[stream.index] = reader = _Reader(stream)
                 reader.add(_data(stream), 0, 0)
             else:
@@ -145,9 +148,9 @@ def read_packets(path: Path, streams: Iterable[int]) -> dict[int, Packets]:
 
 
 def sound_span(path: Path, stream: int) -> tuple[Fraction, Fraction] | None:
-    """When decoded sound begins and ends, seconds; None if there is none. Packets tell it less well: decoders lag.
+    """Return when decoded audio starts and ends, in seconds; None if there is none.
 
-    Raises BadInput.
+    Times of packets are less exact, because decoders lag. Raises BadInput.
     """
     begin = end = None
     with open_input(path) as container:
@@ -163,14 +166,14 @@ def sound_span(path: Path, stream: int) -> tuple[Fraction, Fraction] | None:
 
 
 def _decoded(container: InputContainer, sound: Stream) -> Iterator[AudioFrame]:
-    with suppress(FFmpegError):  # what came before the damage counts
+    with suppress(FFmpegError):  # packets before the damage count
         for packet in container.demux(sound):
             with suppress(FFmpegError):
                 yield from cast(list[AudioFrame], packet.decode())
 
 
 class _Reader:
-    """Collects one stream's packets."""
+    """Collects the packets of one stream."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -183,7 +186,7 @@ class _Reader:
     def take(self, packet: Packet) -> None:
         data = bytes(packet)
         if self._cues is not None and not data.strip(b"\0"):
-            return  # mp4 files have these where nothing is said
+            return  # mp4 files store these between cues
         last = self._packets.ends[-1] if len(self._packets) else 0
         start = packet.pts if packet.pts is not None else packet.dts if packet.dts is not None else last
         end = start + (packet.duration or 0)
@@ -196,7 +199,7 @@ class _Reader:
             self._cues += ((start * tick, end * tick, text) for text in words_of(packet))
 
     def _add_blocks(self, data: bytes, start: int, sizes: tuple[int, ...]) -> None:
-        """Each block by itself: 3gp files keep many in one packet, others one."""
+        """Add each block separately: 3gp files store many in one packet, other files one."""
         length, at = Fraction(1, 50) / self._packets.tick, 0
         for number in count():
             size = sizes[data[at] >> 3 & 15]
@@ -227,8 +230,8 @@ def _demuxed(container: InputContainer, streams: list[Stream]) -> Iterator[Packe
         for packet in container.demux(*streams):
             if packet.size:
                 yield packet
-    except (FFmpegError, IndexError):  # the latter from PyAV, where a stream begins later than the file
-        return  # what was read before the damage counts
+    except (FFmpegError, IndexError):  # PyAV raises IndexError for a stream that starts later than the file
+        return  # packets before the damage count
 
 
 def _stream_contents(stream: Stream) -> StreamContents:
@@ -240,7 +243,7 @@ def _stream_contents(stream: Stream) -> StreamContents:
         kind="cover" if cover else stream.type,
         codec=_codec(stream),
         language=language,
-        title=tags.get("title") or tags.get("name") or tags.get("filename"),  # "name" is what FFmpeg reads of mp4
+        title=tags.get("title") or tags.get("name") or tags.get("filename"),  # FFmpeg reads "name" from mp4
         disposition=tuple(sorted(flag.name or "" for flag in Disposition if flag & stream.disposition and not cover)),
         tags=tags,
         tick=Fraction(stream.time_base or 1),
@@ -252,7 +255,7 @@ def _codec(stream: Stream) -> str:
         return stream.mimetype or "unknown"
     if stream.codec_context:
         return stream.codec_context.codec.canonical_name
-    return getattr(stream, "name", None) or "unknown"  # sound that FFmpeg has no decoder for lacks even the attribute
+    return getattr(stream, "name", None) or "unknown"  # a stream without a decoder lacks even the attribute
 
 
 def _own(tags: Mapping[str, str]) -> dict[str, str]:
@@ -273,7 +276,7 @@ def _data(stream: AttachmentStream) -> bytes:
 
 
 def _without_adts(data: bytes) -> bytes:
-    """An AAC packet as mp4 and Matroska keep it: transport streams put a header of 7 or 9 bytes before each."""
+    """Return an AAC packet as mp4 and Matroska store it: without the 7 or 9 byte header of transport streams."""
     if len(data) < 7 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
         return data
     return data[7 if data[1] & 1 else 9 :]

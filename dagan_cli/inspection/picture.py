@@ -1,4 +1,4 @@
-"""A picture output beside its input: size, frames and their times, metadata, transparency, and what can be seen."""
+"""Compare an image output with its input: size, frames, times, metadata, transparency and content."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from dagan_cli.media.images.formats import BY_NAME, PictureFormat
 from dagan_cli.media.images.info import Picture, PictureInfo
 from dagan_cli.media.images.metadata import EXIF_IFD, GPS_IFD, profile_space
 from dagan_cli.media.images.png import TEXTS
-from dagan_cli.planes import UNSAID
+from dagan_cli.planes import UNSPECIFIED
 from dagan_cli.upscale.request import Part
 
 _BLOCKS = {"icc": "colour profile", "xmp": "XMP data", "iptc": "IPTC data", "comment": "comment"}
-_OF_THE_FILE = {  # tags of EXIF that must change with the pixels, are kept elsewhere, or say where things lie
+_OF_THE_FILE = {  # EXIF tags that change with the pixels, are stored elsewhere, or are offsets
     *(0x0100, 0x0101, 0x0103, 0x0112, 0xA002, 0xA003),  # sizes, compression, orientation
     *(0x0111, 0x0117, 0x0201, 0x0202, EXIF_IFD, GPS_IFD, 0xA005),
     *(0x011A, 0x011B, 0x0128, 0x0131),  # resolution, software
@@ -33,7 +33,7 @@ _SECOND = Fraction(1)
 
 
 def verify_picture(source: Path, output: Path, tell: Callable[[int, int | None], None]) -> tuple[list[Check], float]:
-    """The rows, and the factor between the sizes. Raises BadInput for files that cannot be read."""
+    """Return the rows, and the factor between the sizes. Raises BadInput for unreadable files."""
     with images.open_picture(source) as before, images.open_picture(output) as after:
         was, now = before.info, after.info
         form = BY_NAME[now.format]
@@ -47,7 +47,7 @@ def verify_picture(source: Path, output: Path, tell: Callable[[int, int | None],
 def _samples(was: PictureInfo, now: PictureInfo, form: PictureFormat) -> Iterator[Check]:
     depth = min(was.depth, form.widest(was.depth))
     if depth < was.depth == now.depth + was.depth - depth:
-        yield Check("bits of a sample", str(was.depth), str(now.depth), "note", f"{form.name} holds no more")
+        yield Check("bits of a sample", str(was.depth), str(now.depth), "note", f"{form.name} cannot hold more")
     else:
         yield check("bits of a sample", f"{was.depth} or more", now.depth, fine=now.depth >= was.depth)
     if was.channels >= 3 > now.channels:
@@ -68,7 +68,7 @@ def _frames(
     comparison = FrameComparison(
         trimmed=False,
         origins=Fraction(0),
-        tolerance=Fraction(10 if form.name == "GIF" else 1, 1000),  # as they are counted
+        tolerance=Fraction(10 if form.name == "GIF" else 1, 1000),  # the resolution of the format
         size=(now.width, now.height),
     )
     grid = grid_for(min(was.width, now.width), min(was.height, now.height))
@@ -84,15 +84,15 @@ def _frames(
         forever = form.name == "AVIF"
         yield Check(
             "how often it plays",
-            str(was.plays or "for ever"),
-            str(now.plays or "for ever"),
+            str(was.plays or "forever"),
+            str(now.plays or "forever"),
             "note" if forever else "differs",
-            "AVIF repeats for ever" if forever else "",
+            "AVIF repeats forever" if forever else "",
         )
 
 
 def _glances(picture: Picture, grid: Grid, untimed: bool) -> Iterator[Glance]:
-    """The frames, each a second long where they have no times."""
+    """Yield the frames; those without times last a second each."""
     info = picture.info
     at = Fraction(0)
     for index, samples in enumerate(picture.frames):
@@ -101,17 +101,17 @@ def _glances(picture: Picture, grid: Grid, untimed: bool) -> Iterator[Glance]:
         alpha = samples[..., -1] / np.float32(white) if info.has_alpha else None
         cells = coarse(colours, grid, (0.299, 0.587, 0.114) if len(colours) == 3 else (1.0,), 0, white, alpha)
         duration = _SECOND if untimed or not info.durations else Fraction(info.durations[index]) / 1000
-        yield Glance(at, duration, samples.shape[1::-1], UNSAID, cells)
+        yield Glance(at, duration, samples.shape[1::-1], UNSPECIFIED, cells)
         at += duration
 
 
 def _blocks(was: PictureInfo, now: PictureInfo, form: PictureFormat) -> Iterator[Check]:
-    """What is kept as it is, byte by byte, and the resolution."""
+    """Check the metadata blocks, which are kept byte for byte, and the resolution."""
     for field, what in _BLOCKS.items():
         due, found = getattr(was, field), getattr(now, field)
         if due:
             if field == "comment" and any(kind in TEXTS and data.endswith(_utf8(due)) for kind, data in now.chunks):
-                found = due  # PNG has it as one text of many
+                found = due  # PNG stores it as one text chunk among others
             grey = field == "icc" and profile_space(due) == "GRAY" and not form.grey
             held = field in form.keeps and not grey
             yield _block(what, f"{len(due)} bytes", found and f"{len(found)} other bytes", due == found, held, form)
@@ -134,11 +134,11 @@ def _block(what: str, due: str, found: str | None, same: bool, held: bool, form:
         return check(what, due, due)
     if found:
         return check(what, due, found, fine=False)
-    return Check(what, due, "missing", "lost" if held else "note", "" if held else f"{form.name} is written without")
+    return Check(what, due, "missing", "lost" if held else "note", "" if held else f"{form.name} is written without it")
 
 
 def _exif(was: PictureInfo, now: PictureInfo, form: PictureFormat) -> Iterator[Check]:
-    """Tag by tag, but for those that must change."""
+    """Compare EXIF tag by tag, except the tags that must change."""
     if not was.exif:
         return
     due, found = (_tags(info.exif) for info in (was, now))
@@ -150,12 +150,12 @@ def _exif(was: PictureInfo, now: PictureInfo, form: PictureFormat) -> Iterator[C
 
 
 def _tags(exif: bytes | None) -> dict[int, Any]:
-    """Every tag of the picture, of its making and of its place; maker notes as they are."""
+    """Return all tags of the main, Exif and GPS directories; maker notes stay unparsed."""
     read = Image.Exif()
     try:
         with heard():
             read.load(b"Exif\0\0" + (exif or b""))
             parts = [dict(read), read.get_ifd(EXIF_IFD), read.get_ifd(GPS_IFD)]
-    except Exception:  # damaged blocks make Pillow raise almost anything
+    except Exception:  # Pillow raises almost anything for damaged blocks
         return {}
     return {tag: value for part in parts for tag, value in part.items() if tag not in _OF_THE_FILE}

@@ -1,4 +1,4 @@
-"""`dagan probe`: what dagan sees in a file, and what it would make of it."""
+"""`dagan probe`: read the facts of a file, and plan the output that `dagan upscale` would write."""
 
 from __future__ import annotations
 
@@ -7,116 +7,151 @@ from fractions import Fraction
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, ImageCms
 
 from dagan_cli.errors import DaganError, NoInput
+from dagan_cli.inspection.facts import (
+    ChapterFacts,
+    ColourTag,
+    ContentLight,
+    CountedImage,
+    CountedVideo,
+    Hdr10,
+    ImageFacts,
+    MainStream,
+    Mastering,
+    Planned,
+    StreamFacts,
+    Treatment,
+    VideoFacts,
+)
 from dagan_cli.inspection.glance import Glances
-from dagan_cli.inspection.inventory import StreamContents, contents, fates
+from dagan_cli.inspection.inventory import StreamContents, contents
 from dagan_cli.media import images
+from dagan_cli.media.container import CONTAINERS, open_input
 from dagan_cli.media.images.decoder_warnings import heard
 from dagan_cli.media.images.info import Picture
-from dagan_cli.media.video.info import VideoInfo
+from dagan_cli.media.streams.copied import Way, way_of
+from dagan_cli.media.video.info import HdrLight, VideoInfo
 from dagan_cli.media.video.mux import default_suffix
 from dagan_cli.media.video.recipe import Encoding, plan
 from dagan_cli.media.video.source import VideoSource, open_video
-from dagan_cli.planes import in_words, said_of
+from dagan_cli.planes import specified_tags, tag_names
 from dagan_cli.upscale.request import Goal
-from dagan_cli.version import __version__
 
-Facts = dict[str, Any]
 Tell = Callable[[int, int | None], None]
 
+_TREATMENTS: dict[Way | None, Treatment] = {
+    "copied": "copied",
+    "cover": "copied",
+    "attached": "copied",
+    "converted": "rewritten",
+    "decoded": "rewritten",
+    "elsewhere": "rewritten",  # time codes and chapters: each container stores them in its own form
+    None: "left out",
+}
 
-def probe(path: Path, goal: Goal, *, count: bool = False, tell: Tell = lambda done, total: None) -> Facts:
-    """All that is known of a picture or video, ready for JSON; `probe_text` makes lines of it.
 
-    `goal` is the size for which the result is planned. With `count` every frame is decoded, which alone finds their
-    exact number and all damage; `tell` is told how many are done, and of about how many.
-    Raises NoInput for what is not there or is a folder, BadInput for what cannot be read.
+def probe(
+    path: Path, goal: Goal, *, count: bool = False, tell: Tell = lambda done, total: None
+) -> VideoFacts | ImageFacts:
+    """Return all facts of an image or video, and the output planned for the size `goal`.
+
+    `count` decodes every frame, which gives their exact number and finds all damage; `tell` then receives the frames
+    decoded and about how many there are. Raises NoInput for a missing file or a folder, BadInput for an unreadable
+    file.
     """
     if path.is_dir():
         raise NoInput(f"{path} is a folder", hint="name one file; `dagan upscale` takes whole folders")
     if not path.exists():
         raise NoInput(f"there is no file {path}", hint="dagan probe INPUT")
-    head: Facts = {"dagan": __version__, "input": _printable(str(path))}
     if images.is_picture(path):
-        with images.open_picture(path) as picture:
-            return head | _picture(path, picture, goal, count, tell)
+        with images.open_picture(path) as image:
+            return _image(path, image, goal, count, tell)
     with open_video(path) as video:
-        return head | _video(video, goal, count, tell)
+        return _video(path, video, goal, count, tell)
 
 
-def _video(video: VideoSource, goal: Goal, count: bool, tell: Tell) -> Facts:
+def _video(path: Path, video: VideoSource, goal: Goal, count: bool, tell: Tell) -> VideoFacts:
     info = video.info
     held = contents(info.path)
     counted = _counted(video, tell) if count else None
-    becomes, suffix = _planned_video(info, goal)
-    each = fates(info.path, suffix)
-    return {
-        "kind": "video",
-        "container": held.container,
-        "duration": info.duration,
-        "start": float(info.start),
-        "tags": {_printable(name): _printable(value) for name, value in held.tags.items()},
-        "picture": _main_picture(info, held.streams[info.stream]),
-        "counted": counted,
-        "streams": [_stream(s, "upscaled" if s.index == info.stream else each[s.index]) for s in held.streams],
-        "chapters": [
-            {"start": float(c.start), "end": float(c.end), "title": _printable(c.title)} for c in held.chapters
-        ],
-        "result": becomes,
-        "warnings": list(video.warnings),
-    }
+    suffix = default_suffix(info)
+    treatments = _treatments(info, suffix)
+    return VideoFacts(
+        input=_printable(str(path)),
+        container=held.container,
+        duration=info.duration,
+        start=float(info.start),
+        tags={_printable(name): _printable(value) for name, value in held.tags.items()},
+        picture=_main_stream(info, held.streams[info.stream]),
+        counted=counted,
+        streams=tuple(_stream(stream, treatments[stream.index]) for stream in held.streams),
+        chapters=tuple(
+            ChapterFacts(start=float(c.start), end=float(c.end), title=_printable(c.title)) for c in held.chapters
+        ),
+        result=_planned_video(info, goal, suffix),
+        warnings=tuple(video.warnings),
+    )
 
 
-def _main_picture(info: VideoInfo, stream: StreamContents) -> Facts:
+def _treatments(info: VideoInfo, suffix: str) -> dict[int, Treatment]:
+    """Return the treatment of each stream, by its index, in a container of this suffix (".mp4")."""
+    form = CONTAINERS[suffix]
+    with open_input(info.path) as donor:
+        return {
+            stream.index: "upscaled" if stream.index == info.stream else _TREATMENTS[way_of(form, donor, stream)]
+            for stream in donor.streams
+        }
+
+
+def _main_stream(info: VideoInfo, stream: StreamContents) -> MainStream:
     layout, matrix = info.layout, info.display_matrix
     width, height = info.width * (info.sample_aspect_ratio or Fraction(1)), Fraction(info.height)
     if info.rotation % 180:
         width, height = height, width
-    said = next(iter(Glances(info.path, info.stream, (1, 1)))).said
-    known = said_of(said)
-    return {
-        "stream": info.stream,
-        "codec": stream.codec,
-        "width": info.width,
-        "height": info.height,
-        "sample_aspect_ratio": str(info.sample_aspect_ratio or 1),
-        "shown_width": round(width),
-        "shown_height": round(height),
-        "rotation": info.rotation,
-        "mirrored": bool(matrix and matrix[0] * matrix[4] - matrix[1] * matrix[3] < 0),
-        "rate": float(info.rate),
-        "varies": info.vfr,
-        "frames": info.frames,
-        "time_base": str(info.time_base),
-        "pixel_format": info.pix_fmt,
-        "depth": layout.depth,
-        "chroma": layout.chroma,
-        "siting": layout.siting,
-        "transparency": layout.alpha,
-        "interlaced": info.interlaced,
-        "colour": {name: {"is": word, "said": name in known} for name, word in in_words(layout.tags).items()},
-        "hdr10": _hdr10(info),
-    }
+    declared = specified_tags(next(iter(Glances(info.path, info.stream, (1, 1)))).said)
+    return MainStream(
+        stream=info.stream,
+        codec=stream.codec,
+        width=info.width,
+        height=info.height,
+        sample_aspect_ratio=str(info.sample_aspect_ratio or 1),
+        shown_width=round(width),
+        shown_height=round(height),
+        rotation=info.rotation,
+        mirrored=bool(matrix and matrix[0] * matrix[4] - matrix[1] * matrix[3] < 0),
+        rate=float(info.rate),
+        varies=info.vfr,
+        frames=info.frames,
+        time_base=str(info.time_base),
+        pixel_format=info.pix_fmt,
+        depth=layout.depth,
+        chroma=layout.chroma,
+        siting=layout.siting,
+        transparency=layout.alpha,
+        interlaced=info.interlaced,
+        colour={
+            name: ColourTag(value=word, declared=name in declared) for name, word in tag_names(layout.tags).items()
+        },
+        hdr10=_hdr10(info.hdr),
+    )
 
 
-def _hdr10(info: VideoInfo) -> Facts | None:
-    if info.hdr is None:
+def _hdr10(light: HdrLight | None) -> Hdr10 | None:
+    if light is None:
         return None
-    mastering = None
-    if info.hdr.mastering:
-        *points, low, high = map(float, info.hdr.mastering)
-        names = ("red", "green", "blue", "white")
-        mastering = {name: points[2 * i : 2 * i + 2] for i, name in enumerate(names)} | {"lowest": low, "highest": high}
-    content = dict(zip(("max_cll", "max_fall"), info.hdr.content, strict=True)) if info.hdr.content else None
-    return {"mastering": mastering, "content": content}
+    mastering = content = None
+    if light.mastering:
+        rx, ry, gx, gy, bx, by, wx, wy, low, high = map(float, light.mastering)
+        mastering = Mastering(red=(rx, ry), green=(gx, gy), blue=(bx, by), white=(wx, wy), lowest=low, highest=high)
+    if light.content:
+        content = ContentLight(max_cll=light.content[0], max_fall=light.content[1])
+    return Hdr10(mastering=mastering, content=content)
 
 
-def _counted(video: VideoSource, tell: Tell) -> Facts:
-    """What only decoding everything tells."""
+def _counted(video: VideoSource, tell: Tell) -> CountedVideo:
     times: list[float] = []  # of the last two frames
     shortest, longest, frames = float("inf"), 0.0, 0
     for frame in video.frames():
@@ -126,81 +161,90 @@ def _counted(video: VideoSource, tell: Tell) -> Facts:
             shortest, longest = min(shortest, b - a), max(longest, b - a)
         tell(frames, video.info.frames)
     steps = frames > 1
-    return {
-        "frames": frames,
-        "shortest": shortest if steps else None,  # seconds from one frame to the next
-        "longest": longest if steps else None,
-        "damaged_packets": video.damaged_packets,
-        "repaired_times": video.repaired_times,
-        "shortfall": video.shortfall,
-    }
+    return CountedVideo(
+        frames=frames,
+        shortest=shortest if steps else None,
+        longest=longest if steps else None,
+        damaged_packets=video.damaged_packets,
+        repaired_times=video.repaired_times,
+        shortfall=video.shortfall,
+    )
 
 
-def _stream(stream: StreamContents, becomes: str) -> Facts:
-    return {
-        "index": stream.index,
-        "kind": stream.kind,
-        "codec": stream.codec,
-        "language": stream.language,
-        "title": _printable(stream.title) if stream.title else None,
-        "disposition": list(stream.disposition),
-        "becomes": becomes,
-    }
+def _stream(stream: StreamContents, becomes: Treatment) -> StreamFacts:
+    return StreamFacts(
+        index=stream.index,
+        kind=stream.kind,
+        codec=stream.codec,
+        language=stream.language,
+        title=_printable(stream.title) if stream.title else None,
+        disposition=stream.disposition,
+        becomes=becomes,
+    )
 
 
-def _planned_video(info: VideoInfo, goal: Goal) -> tuple[Facts, str]:
-    """How the result would be encoded, and its suffix."""
-    size = goal.size_for(info.width, info.height, even=True)
-    suffix = default_suffix(info)
-    facts: Facts = {"name": _named(info.path, goal, suffix), "width": size[0], "height": size[1]}
+def _planned_video(info: VideoInfo, goal: Goal, suffix: str) -> Planned:
+    width, height = size = goal.size_for(info.width, info.height, even=True)
+    name = _output_name(info.path, goal, suffix)
     try:
         recipe = plan(info, size, Encoding(), suffix)
     except DaganError as error:
-        return facts | {"warnings": [f"it cannot be written so: {error}"]}, suffix
-    return facts | {"codec": recipe.codec, "pixel_format": recipe.pix_fmt, "warnings": list(recipe.warnings)}, suffix
+        return Planned(name=name, width=width, height=height, warnings=(_refused(error),))
+    return Planned(
+        name=name,
+        width=width,
+        height=height,
+        codec=recipe.codec,
+        pixel_format=recipe.pix_fmt,
+        warnings=tuple(recipe.warnings),
+    )
 
 
-def _named(path: Path, goal: Goal, suffix: str) -> str:
+def _output_name(path: Path, goal: Goal, suffix: str) -> str:
     return _printable(f"{path.stem}_{goal.name}{suffix}")
 
 
-def _picture(path: Path, picture: Picture, goal: Goal, count: bool, tell: Tell) -> Facts:
-    info = picture.info
+def _refused(error: DaganError) -> str:
+    return f"this output cannot be written: {error}"
+
+
+def _image(path: Path, image: Picture, goal: Goal, count: bool, tell: Tell) -> ImageFacts:
+    info = image.info
     mode, orientation = _as_stored(path, info.format)
     counted = None
     if count:
-        for done, _ in enumerate(picture.frames, 1):
-            counted = {"frames": done}
+        for done, _ in enumerate(image.frames, 1):
+            counted = CountedImage(frames=done)
             tell(done, info.frames)
-    return {
-        "kind": "picture",
-        "format": info.format,
-        "width": info.width,
-        "height": info.height,
-        "mode": mode,
-        "channels": info.channels,
-        "depth": info.depth,
-        "transparency": info.has_alpha,
-        "lossless": info.lossless,
-        "orientation": orientation,
-        "frames": info.frames,
-        "durations": list(info.durations),
-        "plays": info.plays if info.durations else None,
-        "counted": counted,
-        "profile": _profile_name(info.icc),
-        "metadata": {name: len(getattr(info, name) or b"") for name in ("exif", "xmp", "iptc", "comment", "icc")},
-        "dpi": list(info.dpi) if info.dpi else None,
-        "result": _planned_picture(path, picture, goal),
-        "warnings": list(info.warnings),
-    }
+    return ImageFacts(
+        input=_printable(str(path)),
+        format=info.format,
+        width=info.width,
+        height=info.height,
+        mode=mode,
+        channels=info.channels,
+        depth=info.depth,
+        transparency=info.has_alpha,
+        lossless=info.lossless,
+        orientation=orientation,
+        frames=info.frames,
+        durations=tuple(info.durations),
+        plays=info.plays if info.durations else None,
+        counted=counted,
+        profile=_profile_name(info.icc),
+        metadata={name: len(getattr(info, name) or b"") for name in ("exif", "xmp", "iptc", "comment", "icc")},
+        dpi=info.dpi or None,
+        result=_planned_image(path, image, goal),
+        warnings=tuple(info.warnings),
+    )
 
 
 def _as_stored(path: Path, form: str) -> tuple[str | None, int]:
-    """Pillow's mode, None where it cannot read the file, and the orientation of EXIF: pixels are read upright."""
+    """Return Pillow's mode, None if Pillow cannot read the file, and the EXIF orientation."""
     try:
         with heard(), Image.open(path, formats=[form]) as image:
             return image.mode, int(image.getexif().get(0x0112, 1))
-    except Exception:  # deep TIFFs, and whatever damaged files make of it
+    except Exception:  # deep TIFFs; damaged files raise almost anything
         return None, 1
 
 
@@ -213,16 +257,23 @@ def _profile_name(icc: bytes | None) -> str | None:
         return "without a name"
 
 
-def _planned_picture(path: Path, picture: Picture, goal: Goal) -> Facts:
-    info = picture.info
-    size = goal.size_for(info.width, info.height)
+def _planned_image(path: Path, image: Picture, goal: Goal) -> Planned:
+    info = image.info
+    width, height = size = goal.size_for(info.width, info.height)
     suffix = images.output_suffix(info, size, kept=path.suffix)
-    facts: Facts = {"name": _named(path, goal, suffix), "width": size[0], "height": size[1]}
+    name = _output_name(path, goal, suffix)
     try:
         output = images.plan_output(info, path.with_suffix(suffix), size)
     except DaganError as error:
-        return facts | {"warnings": [f"it cannot be written so: {error}"]}
-    return facts | {"format": output.format, "depth": output.info.depth, "warnings": list(output.warnings)}
+        return Planned(name=name, width=width, height=height, warnings=(_refused(error),))
+    return Planned(
+        name=name,
+        width=width,
+        height=height,
+        format=output.format,
+        depth=output.info.depth,
+        warnings=tuple(output.warnings),
+    )
 
 
 def _printable(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Sound, subtitles, covers and fonts of an output beside those of its input: which are there, whole, and in time."""
+"""Compare audio, subtitles, covers and fonts of an output with those of its input: presence, content and times."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from dagan_cli.inspection.cues import Cue
 from dagan_cli.inspection.inventory import Contents, Packets, StreamContents, sound_span
 from dagan_cli.media.streams.tags import mac_language
 
-_EAR = Fraction(1, 1000)  # seconds: no ear tells less
-_CUE = Fraction(1, 100)  # seconds: how exactly subtitles are timed in the formats that count least finely
-_BEGIN = Fraction(1, 50)  # seconds by which sound encoded anew may begin otherwise: less than anyone sees
-_END = Fraction(1, 10)  # and end: it is filled up to whole packets
-_REBUILT = ("bin_data", "tmcd", "unknown")  # data streams that a container makes of chapters and time codes
+_EAR = Fraction(1, 1000)  # seconds: a shorter offset is not audible
+_CUE = Fraction(1, 100)  # seconds: time resolution of the coarsest subtitle formats
+_BEGIN = Fraction(1, 50)  # seconds; tolerance for the start of re-encoded audio: a smaller offset is not noticeable
+_END = Fraction(1, 10)  # seconds; tolerance for its end, which is padded to whole packets
+_REBUILT = ("bin_data", "tmcd", "unknown")  # data streams that a container generates from chapters and time codes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beside:
-    """What is compared, and how the times of the two files belong together."""
+    """Streams to compare, and the relation between the times of the two files."""
 
     paths: tuple[Path, Path]  # the input, the output
     before: Contents
     after: Contents
-    pictures: tuple[int, int]  # the streams that are compared frame by frame
-    before_packets: dict[int, Packets]  # by stream, the pictures' own left out
+    pictures: tuple[int, int]  # indices of the streams that are compared frame by frame
+    before_packets: dict[int, Packets]  # by stream index, without the main video
     after_packets: dict[int, Packets]
-    shift: Fraction  # seconds that are added to the input's times
-    begin: Fraction  # when the pictures begin and end, in seconds of the input
+    shift: Fraction  # seconds added to the times of the input
+    begin: Fraction  # start and end of the video, in seconds of the input
     end: Fraction
-    trimmed: bool  # only what lies beside the pictures is kept
-    tolerance: Fraction  # seconds, of the pictures' times
+    trimmed: bool  # only packets within the span of the video are kept
+    tolerance: Fraction  # seconds; tolerance of frame times
 
 
 def verify_streams(beside: Beside, kept_out: frozenset[str], not_held: frozenset[int]) -> list[Check]:
-    """A row for each stream of the input, and one for what streams say of themselves.
+    """Return a row for each stream of the input, and one for the labels of all streams.
 
-    `kept_out` are kinds of streams that were left out by choice, `not_held` the indices of streams of the input that
-    the output's container holds in no form.
+    `kept_out` are kinds of streams that were dropped on request. `not_held` are the indices of streams of the input
+    that the output's container cannot hold in any form.
     """
     sources = [s for s in beside.before.streams if s.index in beside.before_packets and s.kind not in kept_out]
     sources = [s for s in sources if not (s.kind == "data" and s.codec in _REBUILT)]
@@ -67,7 +67,7 @@ def verify_streams(beside: Beside, kept_out: frozenset[str], not_held: frozenset
 
 
 def _paired(sources: Sequence[StreamContents], beside: Beside) -> dict[int, StreamContents]:
-    """The output's stream for each of the input's: by content, then by codec and language, then by kind alone."""
+    """Match streams of the output to those of the input: by content, then by codec and language, then by kind alone."""
     before, after = beside.before_packets, beside.after_packets
     same: tuple[Callable[[StreamContents, StreamContents], bool], ...] = (
         lambda a, b: before[a.index].sha256 == after[b.index].sha256,
@@ -97,7 +97,7 @@ def _missing(what: str, source: StreamContents, not_held: frozenset[int], trimme
     if source.kind == "video" and trimmed:
         return Check(what, "kept", "missing", "note", "a part without a key frame cannot be copied")
     if source.kind == "data":
-        return Check(what, "left out", "left out", "note", "neither sound, picture nor words")
+        return Check(what, "left out", "left out", "note", "neither audio, video nor subtitles")
     if source.index in not_held:
         return Check(what, "kept", "missing", "note", "the output's container cannot hold it")
     return Check(what, "kept", "missing", "lost")
@@ -116,26 +116,26 @@ def _compare(what: str, source: StreamContents, found: StreamContents, beside: B
     at = _find(after.digests, before.digests)
     if at is None:
         if before.sha256 != after.sha256 and beside.trimmed and source.codec.startswith("pcm"):
-            return [_compare_lengths(what, source, found, beside)]  # samples have no packets of their own
+            return [_compare_lengths(what, source, found, beside)]  # PCM samples have no fixed packets
         if before.sha256 != after.sha256:
             return [check(what, expected, f"{_packets(len(after))}, {_difference(before, after)}")]
         ends = [(before.starts[0], after.starts[0]), (before.ends[-1], after.ends[-1])]
         offsets = [float(b * after.tick - a * before.tick - beside.shift) for a, b in ends]
-        row = check(what, expected, "the same bytes", fine=True, remark="cut into other packets")
+        row = check(what, expected, "the same bytes", fine=True, remark="split into other packets")
         return [row, _in_time(what, np.array(offsets), tolerance)]
     missing = len(before) - len(after)
     found_words = f"the same {_packets(len(after))}"
-    from_a_key_frame = source.kind == "video" and beside.trimmed  # wherever one is
+    from_a_key_frame = source.kind == "video" and beside.trimmed  # it starts at a key frame, wherever that is
     if not from_a_key_frame and (problem := _wrong_span(before, at, at + len(after), beside, tolerance)):
         return [check(what, expected, f"{_packets(len(after))}: {problem}", fine=False)]
-    hidden = f"{missing} that lie outside of the pictures are left out" if missing else ""
+    hidden = f"{missing} outside the span of the video are left out" if missing else ""
     starts = _seconds_of(before.starts, before.tick)[at : at + len(after)] + float(beside.shift)
     offsets = _seconds_of(after.starts, after.tick) - starts
     return [check(what, expected, found_words, fine=True, remark=hidden), _in_time(what, offsets, tolerance)]
 
 
 def _find(part: array[int], whole: array[int]) -> int | None:
-    """Where the items of `part` lie in `whole`, one after the other; None if they do not."""
+    """Return the index in `whole` at which `part` occurs as one run; None if it does not."""
     if not part:
         return 0
     needle, hay, at = part.tobytes(), whole.tobytes(), -1
@@ -154,11 +154,11 @@ def _difference(before: Packets, after: Packets) -> str:
 
 
 def _wrong_span(before: Packets, first: int, last: int, beside: Beside, tolerance: Fraction) -> str:
-    """Why the output may not hold just the packets from `first` to before `last` of the input, or nothing."""
+    """Return what is wrong if the output holds packets `first` to `last` (excluded) of the input; "" if it is right."""
     begin = beside.begin if beside.trimmed else -beside.shift  # seconds of the input; 0 of the output
     tick = before.tick
     early = [i for i in range(first) if before.ends[i] * tick > begin + tolerance]
-    if beside.trimmed:  # one that lies across the cut may be on either side of it
+    if beside.trimmed:  # a packet across the cut may be on either side
         early = [i for i in early if before.starts[i] * tick > begin + tolerance]
     if early:
         return f"{len(early)} are missing at the beginning"
@@ -170,12 +170,12 @@ def _wrong_span(before: Packets, first: int, last: int, beside: Beside, toleranc
         over = before.starts[last - 1] * tick - beside.end
         under = begin - before.ends[first] * tick
         if max(over, under) > tolerance:
-            return f"{seconds(max(over, under))} beyond the pictures"
+            return f"{seconds(max(over, under))} outside the video"
     return ""
 
 
 def _in_time(what: str, offsets: np.ndarray, tolerance: Fraction) -> Check:
-    """`offsets` (packets,): seconds by which each comes late."""
+    """Check the delay of each packet: `offsets` (packets,), seconds."""
     worst = int(np.abs(offsets).argmax()) if len(offsets) else 0
     off = float(offsets[worst]) if len(offsets) else 0.0
     fine = abs(off) <= tolerance
@@ -190,10 +190,10 @@ def _compare_cues(what: str, source: StreamContents, found: StreamContents, besi
     before, after = beside.before_packets[source.index], beside.after_packets[found.index]
     due = [_moved(cue, beside.shift) for cue in before.cues or ()]
     there = list(after.cues or ())
-    if beside.trimmed:  # those that lie across a cut are cut too
+    if beside.trimmed:  # cues across a cut are cut too
         begin, end = beside.begin + beside.shift, beside.end + beside.shift
         due = [Cue(max(c.start, begin), min(c.end, end), c.lines) for c in due if c.end > begin and c.start < end]
-    converted = f"converted from {source.codec} to {found.codec}: the words are kept, styling may be lost"
+    converted = f"converted from {source.codec} to {found.codec}: the text is kept, styling may be lost"
     remark = converted if source.codec != found.codec else ""
     expected = f"{len(due)} cues"
     for number, (a, b) in enumerate(zip_longest(due, there), 1):
@@ -213,7 +213,7 @@ def _moved(cue: Cue, shift: Fraction) -> Cue:
 
 
 def _compare_lengths(what: str, source: StreamContents, found: StreamContents, beside: Beside) -> Check:
-    """Of a stream that was encoded anew, of which beginning and end can be told."""
+    """Compare start and end of a stream that was re-encoded."""
     spans = []
     for path, stream, packets in (
         (beside.paths[0], source, beside.before_packets[source.index]),
@@ -222,8 +222,8 @@ def _compare_lengths(what: str, source: StreamContents, found: StreamContents, b
         whole = (min(packets.starts) * packets.tick, max(packets.ends) * packets.tick) if len(packets) else None
         spans.append(sound_span(path, stream.index) if stream.kind == "audio" else whole)
     due, there = spans
-    same = "cut into other packets, of which only the times were compared"
-    remark = same if source.codec == found.codec else f"encoded anew: {source.codec} as {found.codec}"
+    same = "split into other packets; only start and end were compared"
+    remark = same if source.codec == found.codec else f"re-encoded: {source.codec} as {found.codec}"
     if due is None or there is None:
         words = ("nothing" if span is None else "something" for span in spans)
         return check(what, *words, remark=remark)
@@ -238,7 +238,7 @@ def _compare_lengths(what: str, source: StreamContents, found: StreamContents, b
 
 
 def _labels(pairs: list[tuple[StreamContents, StreamContents]], container: str) -> Check:
-    """Languages, titles and dispositions, all in one row."""
+    """Compare languages, titles and dispositions of all streams in one row."""
     wrong, limited = [], []
     in_mp4 = "mp4" in container
     for source, found in pairs:
@@ -249,7 +249,7 @@ def _labels(pairs: list[tuple[StreamContents, StreamContents]], container: str) 
             if in_mp4 and name == "language" and mac_language(expected[name]) == mac_language(there[name]):
                 continue
             if in_mp4 and name == "disposition" and {*found.disposition} == {*source.disposition, "default"}:
-                continue  # every track that mp4 does not hide is one
+                continue  # mp4 marks every enabled track as default
             words = f"stream {source.index} {name}: {there[name] or 'none'} instead of {expected[name] or 'none'}"
             free = in_mp4 and (name == "disposition" or (name == "language" and len(source.language or "") != 3))
             (limited if free or (name == "title" and source.kind in ("attachment", "cover")) else wrong).append(words)
@@ -258,7 +258,7 @@ def _labels(pairs: list[tuple[StreamContents, StreamContents]], container: str) 
         return Check(what, f"of {len(pairs)} streams", "; ".join(wrong), "differs")
     if limited:
         return Check(
-            what, f"of {len(pairs)} streams", "; ".join(limited), "note", "the container keeps not all of them"
+            what, f"of {len(pairs)} streams", "; ".join(limited), "note", "the container does not keep all of them"
         )
     return check(what, f"of {len(pairs)} streams", f"of {len(pairs)} streams")
 

@@ -1,4 +1,4 @@
-"""`dagan verify`: does an output keep what its input holds? Rows of what was looked at, for pictures and video."""
+"""`dagan verify`: check that an output keeps what its input holds, in rows, for images and video."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Verification:
         }
 
     def complaint(self) -> Mismatch | None:
-        """The error to end with, if anything differs or is lost."""
+        """Return the error to raise if anything differs or is lost."""
         if not self.failed:
             return None
         names = list(dict.fromkeys(row.what.split(",")[0] for row in self.failed))
         more = f" and {len(names) - 4} more" if len(names) > 4 else ""
         return Mismatch(
             f"{self.output} does not keep all of {self.input}: {', '.join(names[:4])}{more}",
-            hint="make it again: dagan upscale -y; if that does not help, please report it",
+            hint="run dagan upscale -y again; if that does not help, please report it",
         )
 
 
@@ -60,10 +60,11 @@ def verify(
     sound: bool = True,
     tell: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Verification:
-    """Compare an output with what it was made of. `part` is what was upscaled of a video; without `sound` the output
-    need hold none; `tell` is told how many frames are done, and of how many.
+    """Compare an output with its source.
 
-    Raises NoInput for what is not there, BadInput for what cannot be read, BadOption for a part of a picture.
+    `part` is the part of a video that was upscaled. Without `sound` the output need not hold audio. `tell` receives the
+    number of frames done, and their total if known. Raises NoInput for a missing file or a folder, BadInput for an
+    unreadable file, BadOption for a part of an image.
     """
     part = part or Part()
     for path in (source, output):
@@ -75,7 +76,7 @@ def verify(
         raise BadOption("input and output are the same file", hint="dagan verify INPUT OUTPUT")
     pictures = [is_picture(path) for path in (source, output)]
     if pictures[0] != pictures[1]:
-        kinds = ["a picture" if picture else "a video" for picture in pictures]
+        kinds = ["an image" if picture else "a video" for picture in pictures]
         raise BadInput(f"{source} is {kinds[0]}, {output} is {kinds[1]}", hint="name a file and its own result")
     if not pictures[0]:
         rows, factor = verify_video(source, output, part, sound=sound, tell=tell)
@@ -83,6 +84,6 @@ def verify(
         rows, factor = verify_picture(source, output, tell)
     else:
         raise BadOption(
-            f"{source} is a picture, of which there are no parts", hint="leave out --start, --end, --frames"
+            f"{source} is an image; --start, --end and --frames need a video", hint="leave these options out"
         )
     return Verification(source, output, tuple(rows), factor)

@@ -1,4 +1,4 @@
-"""A video output beside its input: first what the headers promise, then every frame, then every other packet."""
+"""Compare a video output with its input: first the headers, then every frame, then the packets of other streams."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from dagan_cli.media.video.source import open_video
 from dagan_cli.prefetch import prefetch
 from dagan_cli.upscale.request import Part
 
-Tell = Callable[[int, int | None], None]  # frames done, and how many there are as far as is known
+Tell = Callable[[int, int | None], None]  # frames done, and their total if known
 
-_HALF_MILLISECOND = Fraction(1, 2000) + Fraction(1, 10**6)  # by which Matroska rounds, and room for arithmetic
-_HEADER = Fraction(1, 10)  # seconds by which a header may round the duration
+_HALF_MILLISECOND = Fraction(1, 2000) + Fraction(1, 10**6)  # rounding of Matroska, and a margin for arithmetic
+_HEADER = Fraction(1, 10)  # seconds; tolerance of the duration in a header
 
 
 def verify_video(source: Path, output: Path, part: Part, *, sound: bool, tell: Tell) -> tuple[list[Check], float]:
-    """The rows, and the factor between the sizes; without `sound` the output need hold none.
+    """Return the rows, and the factor between the sizes. Without `sound` the output need not hold audio.
 
-    Raises BadInput for files that cannot be read.
+    Raises BadInput for unreadable files.
     """
     before, after = _info(source), _info(output)
     held, there = contents(source), contents(output)
@@ -52,7 +52,7 @@ def verify_video(source: Path, output: Path, part: Part, *, sound: bool, tell: T
         due = timed(left, part, held.start, 1 / before.rate, stands_still=before.stands_still)
         frames.run(due, found, lambda done: tell(done, total))
     if frames.first is None or frames.last is None:
-        raise BadInput(f"{source} holds no frame in that part", hint="check --start and --end")
+        raise BadInput(f"{source} has no frame in this part", hint="check --start and --end")
     if frames.out_first is not None:
         rows.append(colour_tags(before, after, frames.first.glance.said, frames.out_first.said))
     rows += hdr10(before, after, there.streams[after.stream].codec)
@@ -97,35 +97,35 @@ def _transparency(frames: FrameComparison, output: Path) -> Iterator[Check]:
     elif not frames.is_seen_through:
         yield check("transparency", "solid throughout", "left out", fine=True)
     elif CONTAINERS.get(output.suffix.lower()) == "mp4":
-        yield Check("transparency", "kept", "missing", "note", "no codec that mp4 holds has it")
+        yield Check("transparency", "kept", "missing", "note", "no codec of mp4 supports it")
     else:
         yield Check("transparency", "kept", "missing", "lost")
 
 
 def _damage(source: Glances, output: Glances) -> Iterator[Check]:
     if source.damaged_packets or source.concealed:
-        words = f"{source.damaged_packets} packets gave no picture, {source.concealed} pictures are made up in part"
-        yield Check("damage of the input", "none", words, "note", "only what can be decoded was compared")
-    words = f"{output.damaged_packets} packets gave no picture, {output.concealed} pictures are made up in part"
+        words = f"{source.damaged_packets} damaged packets, {source.concealed} frames with concealed errors"
+        yield Check("damage of the input", "none", words, "note", "only decodable frames were compared")
+    words = f"{output.damaged_packets} damaged packets, {output.concealed} frames with concealed errors"
     fine = not output.damaged_packets and not output.concealed
     yield check("damage of the output", "none", "none" if fine else words)
 
 
 def _duration(beside: Beside, frames: FrameComparison) -> Iterator[Check]:
-    """What the output's header says beside what there is in the file; players show the header."""
+    """Compare the duration in the output's header, which players show, with the packets in the file."""
     there = beside.after
     begins, ends = _span(beside, frames, ("audio",))
     everything = _span(beside, frames, ("audio", "subtitle"))
     if there.duration is None:
         yield Check("duration in the header", seconds(ends), "none", "differs")
         return
-    due = {ends, everything[1], ends - begins, everything[1] - everything[0]}  # formats count from 0 or from the first
+    due = {ends, everything[1], ends - begins, everything[1] - everything[0]}  # from 0 or from the first packet
     fine = any(abs(there.duration - length) <= _HEADER for length in due)
     yield check("duration in the header", seconds(ends), seconds(there.duration), fine=fine)
 
 
 def _span(beside: Beside, frames: FrameComparison, kinds: tuple[str, ...]) -> tuple[Fraction, Fraction]:
-    """When the first stream of the output begins and the last one ends: the pictures, and those of these kinds."""
+    """Return the first start and the last end among the output's frames and its streams of these kinds."""
     first = frames.out_first.time if frames.out_first else None
     last = frames.out_last.time if frames.out_last else None
     end = frames.ends[1] or last

@@ -1,1 +1,1 @@
-"""Files in and out: pictures and video, as arrays with everything needed to write them back."""
+"""Read and write images and video as arrays, with everything needed to write them back."""

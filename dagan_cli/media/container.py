@@ -1,4 +1,4 @@
-"""Containers: open a media file safely, and which suffix names which container."""
+"""Open media files safely, and map suffixes to containers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from av.error import FFmpegError
 
 from dagan_cli.errors import BadInput, BadOption
 
-# Suffix of each file that we write -> FFmpeg's name of its container. The first suffix of a container is its usual one.
+# Output suffix -> FFmpeg's name of the container. The first suffix of a container is its default.
 CONTAINERS = {".mkv": "matroska", ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".webm": "webm"}
 SUFFIXES = {form: next(s for s, f in CONTAINERS.items() if f == form) for form in CONTAINERS.values()}
-# The demuxers for files that people have; image, playlist and device readers are not wanted here.
+# Demuxers of ordinary media files; image, playlist and device demuxers are excluded.
 _FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,h264,hevc,vvc,m4v,ivf,obu,av1,yuv4mpegpipe,mxf,dv,nut,"
     "wtv,rm,swf,mjpeg,vc1,h263,dirac,dnxhd,bink,smk,flic,film_cpk,4xm,roq,ea,gxf,lxf,nsv,nuv,pva,r3d,avs,cavsvideo"
@@ -23,20 +23,20 @@ ADVICE = "check that it plays; a damaged file can often be repaired with: ffmpeg
 
 
 def container_of(target: Path) -> str:
-    """FFmpeg's name of the container for a file of that name. Raises BadOption."""
+    """Return FFmpeg's name of the container that the suffix of `target` selects. Raises BadOption."""
     suffix = target.suffix.lower()
     if suffix not in CONTAINERS:
         raise BadOption(
-            f"{target}: no video is written as {suffix or 'a file without a suffix'}", hint="use .mkv or .mp4"
+            f"cannot write video to {target}: unsupported suffix {suffix or '(none)'}", hint="use .mkv or .mp4"
         )
     return CONTAINERS[suffix]
 
 
 def open_input(path: Path) -> InputContainer:
-    """Open a media file, and nothing but a file, for reading. Raises BadInput."""
+    """Open a media file for reading; URLs and devices are refused. Raises BadInput."""
     try:
         return av.open(
-            os.path.abspath(path),  # a relative name such as "a:b.mp4" would be taken for a protocol
+            os.path.abspath(path),  # a relative name such as "a:b.mp4" would be parsed as a protocol
             options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"},
             metadata_errors="surrogateescape",
         )

@@ -1,4 +1,4 @@
-"""What to work on and where to write it: files, folders and patterns become sources, sources become targets."""
+"""Find the inputs and name the outputs: resolve files, folders and patterns to sources, and sources to targets."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Source:
 
     path: Path
     kind: Kind
-    below: Path = Path()  # its folder, seen from the folder or pattern that was named; kept under an output folder
+    below: Path = Path()  # its folder relative to the named folder or pattern; kept below an output folder
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file or folder that was found but is not worked on."""
+    """A file or folder that was found but is not processed."""
 
     path: Path
     reason: str
@@ -40,25 +40,25 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the named inputs come to."""
+    """Result of resolving the named inputs."""
 
     sources: tuple[Source, ...]
     skipped: tuple[Skipped, ...]
-    failed: tuple[tuple[Path, BadInput], ...]  # named, but missing, unreadable or neither picture nor video
-    is_one_file: bool  # one name, and it is no folder or pattern: the output may be a file
+    failed: tuple[tuple[Path, BadInput], ...]  # named, but missing, unreadable or neither image nor video
+    is_one_file: bool  # a single name, neither folder nor pattern: the output may be a file
 
     def reasons(self) -> dict[str, int]:
-        """How many were skipped for each reason, most frequent first."""
+        """Count the skipped paths by reason, most frequent first."""
         return dict(Counter(skipped.reason for skipped in self.skipped).most_common())
 
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """Where results go; made by `plan_naming`."""
+    """Output location and naming scheme; made by `plan_naming`."""
 
-    out: Path | None  # None: beside each source
+    out: Path | None  # None: next to each source
     out_is_file: bool
-    mark: str  # what tells a result from its source: "x4"
+    mark: str  # distinguishes a result from its source: "x4"
 
 
 def find_inputs(
@@ -69,12 +69,13 @@ def find_inputs(
     exclude: Sequence[str] = (),
     out: Path | None = None,
 ) -> Found:
-    """Resolve files, folders, and patterns that no shell expanded; nothing is raised for a bad one among them.
+    """Resolve files, folders, and patterns that no shell expanded; invalid names are recorded, never raised.
 
-    What is named itself is worked on, or failed. In folders and among what a pattern matches, the rest is skipped with
-    a reason: hidden files, other kinds of files, what `include` and `exclude` (by name or by path below the folder,
-    upper and lower case alike) leave out, earlier results beside their source (`a_x4.png` beside `a.png`), and the
-    folder `out`. Links to folders are not followed. Sources come in the order named, folders in alphabetical order.
+    A file that is named itself becomes a source or a failure. In folders and among the matches of a pattern, these are
+    skipped with a reason: hidden files, other kinds of files, files that `include` and `exclude` leave out (matched
+    case-insensitively by name or by path below the folder), earlier results next to their source (`a_x4.png` next to
+    `a.png`), and the folder `out`. Links to folders are not followed. Sources keep the order of the names; the contents
+    of a folder are sorted alphabetically.
     """
     names = list(names)
     search = _Search(recursive, tuple(include), tuple(exclude), out)
@@ -93,7 +94,7 @@ def find_inputs(
 
 
 def read_list(data: bytes, *, nul: bool = False) -> list[Path]:
-    """The paths of a list file: one a line, or each ended by a NUL byte. Empty lines are passed over."""
+    """Return the paths of a list file: one per line, or each terminated by a NUL byte. Empty lines are ignored."""
     data = data.removeprefix(b"\xef\xbb\xbf")
     lines = data.split(b"\0") if nul else (line.rstrip(b"\r") for line in data.split(b"\n"))
     return [Path(os.fsdecode(line)) for line in lines if line]
@@ -102,8 +103,8 @@ def read_list(data: bytes, *, nul: bool = False) -> list[Path]:
 def plan_naming(found: Found, out: str | Path | None, mark: str) -> Naming:
     """Decide whether `out` is a file or a folder.
 
-    A file if there is one input file and `out` has a suffix and is no folder; else a folder, made when it is written
-    to. Raises BadOption if it must be a folder and a file of that name exists.
+    It is a file if there is one input file and `out` has a suffix and is not a folder; else it is a folder, created on
+    the first write. Raises BadOption if it must be a folder and a file of that name exists.
     """
     if out is None:
         return Naming(None, False, mark)
@@ -111,14 +112,14 @@ def plan_naming(found: Found, out: str | Path | None, mark: str) -> Naming:
     if found.is_one_file and not is_folder and Path(out).suffix:
         return Naming(Path(out), True, mark)
     if os.path.exists(out) and not is_folder:
-        raise BadOption(f"{out} is a file, but results need a folder", hint="name a folder with -o")
+        raise BadOption(f"-o {out} is a file, but the results need a folder", hint="specify a folder with -o")
     return Naming(Path(out), False, mark)
 
 
 def target_of(source: Source, naming: Naming, suffix: str, *, with_kind: bool = False) -> Path:
-    """Where the result of `source` goes: `{stem}_{mark}{suffix}`, or what was named as a file.
+    """Return the path of the result of `source`: `{stem}_{mark}{suffix}`, or the output file if one was named.
 
-    `with_kind` puts the source's own suffix into the name: `a.png` -> `a_png_x4.webp`.
+    `with_kind` adds the source's own suffix to the name: `a.png` -> `a_png_x4.webp`.
     """
     if naming.out and naming.out_is_file:
         return naming.out
@@ -128,10 +129,10 @@ def target_of(source: Source, naming: Naming, suffix: str, *, with_kind: bool = 
 
 
 def plan_targets(sources: Sequence[Source], naming: Naming, suffixes: Sequence[str]) -> list[Path | BadOption]:
-    """The target of each source, with its result's suffix; no two alike, and none of them a source.
+    """Return the target of each source, with the suffix of its result; targets are unique, and none is a source.
 
-    Sources that would share a target (`a.png` and `a.jpg` to WebP) all get their own suffix into the name, so that
-    names do not depend on the order. A target that cannot be used is the error to report for that source.
+    Sources that would share a target (`a.png` and `a.jpg` to WebP) all get their own suffix added to the name, so that
+    names do not depend on the order. In place of an unusable target, the list holds the error to report.
     """
     targets = [target_of(source, naming, suffix) for source, suffix in zip(sources, suffixes, strict=True)]
     shared = _repeated(targets)
@@ -148,14 +149,14 @@ def _obstacle(target: Path, shared: set[str], taken: set[tuple[int, int]]) -> Ba
     if _key(target) in shared:
         return BadOption(f"several inputs would be written to {target}", hint="name one output folder for each with -o")
     if _identity(target) in taken:
-        return BadOption(f"{target} would overwrite an input", hint="name another file or folder with -o")
+        return BadOption(f"{target} would overwrite an input", hint="choose another file or folder with -o")
     if len(os.fsencode(target.name)) > _LONGEST_NAME:
-        return BadOption(f"{target} is too long a name", hint="name the output file with -o")
+        return BadOption(f"the file name of {target} is too long", hint="choose a shorter one with -o")
     return None
 
 
 class _Search:
-    """What has been found so far."""
+    """Collects sources, skipped paths and failures while the names are resolved."""
 
     def __init__(self, recursive: bool, include: tuple[str, ...], exclude: tuple[str, ...], out: Path | None) -> None:
         self.sources: list[Source] = []
@@ -168,7 +169,7 @@ class _Search:
         self._seen: set[str] = set()
 
     def file(self, path: Path) -> None:
-        """A file that was named itself."""
+        """Add a file that was named itself."""
         try:
             with path.open("rb"):
                 pass
@@ -179,18 +180,18 @@ class _Search:
         if kind := _kind(path):
             self._add(Source(path, kind))
         elif path.stat().st_size == 0:
-            self._fail(path, f"{path} is empty", "get it anew, or leave it out")
+            self._fail(path, f"{path} is empty", "obtain the file again, or leave it out")
         else:
-            self._fail(path, f"{path} is neither a picture nor a video", "leave it out")
+            self._fail(path, f"{path} is neither an image nor a video", "leave it out")
 
     def folder(self, root: Path) -> None:
-        """A folder that was named itself, and with `recursive` all below it."""
+        """Search a folder that was named itself, and with `recursive` all folders below it."""
         for folder, folders, files in os.walk(root, onerror=self._unreadable):
             folders[:] = [name for name in sorted(folders) if self._enters(Path(folder, name))]
             self._members(root, [Path(folder, name) for name in sorted(files)])
 
     def pattern(self, pattern: str) -> None:
-        """A pattern, as a shell that knows `**` would expand it; folders it matches are searched."""
+        """Expand a pattern as a shell that supports `**` does; folders it matches are searched."""
         root = _fixed_part(pattern)
         matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True, include_hidden=False))]
         if not matches:
@@ -202,7 +203,7 @@ class _Search:
                     self.folder(match)
 
     def _members(self, root: Path, paths: list[Path]) -> None:
-        """Files that were not named themselves."""
+        """Add files that were not named themselves, or record why they are skipped."""
         stems = {(path.parent, path.stem.lower()) for path in paths}
         names = {(path.parent, path.name.lower()) for path in paths}
         for path in paths:
@@ -212,7 +213,7 @@ class _Search:
             elif not self._wanted(below):
                 self._skip(path, "left out by --include or --exclude")
             elif not (kind := _kind(path)):
-                self._skip(path, "neither a picture nor a video")
+                self._skip(path, "neither an image nor a video")
             elif _is_result(path, stems, names):
                 self._skip(path, "an earlier result")
             else:
@@ -222,7 +223,7 @@ class _Search:
         if folder.name.startswith("."):
             self._skip(folder, "hidden")
         elif not self._recursive:
-            self._skip(folder, "a folder inside a folder, without -r")
+            self._skip(folder, "a subfolder (needs -r)")
         elif _key(folder) == self._out:
             self._skip(folder, "the output folder")
         elif folder.is_symlink():
@@ -238,7 +239,7 @@ class _Search:
 
     def _add(self, source: Source) -> None:
         if (key := _key(source.path)) in self._seen:
-            self._skip(source.path, "named before")
+            self._skip(source.path, "already named")
             return
         self._seen.add(key)
         self.sources.append(source)
@@ -259,7 +260,7 @@ def _kind(path: Path) -> Kind | None:
 
 
 def _is_result(path: Path, stems: set[tuple[Path, str]], names: set[tuple[Path, str]]) -> bool:
-    """Whether the name is one that `target_of` gives, and the source it would be of lies beside it."""
+    """True if `target_of` produces such a name and the corresponding source is in the same folder."""
     found = _RESULT.fullmatch(path.stem)
     if found is None:
         return False
@@ -274,7 +275,7 @@ def _matches(below: Path, pattern: str) -> bool:
 
 
 def _fixed_part(pattern: str) -> Path:
-    """The folders of a pattern before the first that has a wildcard."""
+    """Return the folders of a pattern before the first part with a wildcard."""
     parts = Path(pattern).parts
     return Path(*_until_magic(parts[:-1]))
 
@@ -291,12 +292,12 @@ def _repeated(targets: Iterable[Path]) -> set[str]:
 
 
 def _key(path: Path) -> str:
-    """One string for all spellings of a path, without asking the disk."""
+    """Return one string for all spellings of a path, without disk access."""
     return os.path.normcase(os.path.abspath(path))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Device and number of the file, equal for all names of it; None if there is no file."""
+    """Return device and inode of the file, equal for all its names; None if there is no file."""
     try:
         found = path.stat()
     except OSError:

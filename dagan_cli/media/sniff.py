@@ -1,11 +1,11 @@
-"""What a file is, told by its first bytes rather than by its name."""
+"""Detect file formats by the first bytes rather than by the name."""
 
 from __future__ import annotations
 
 import struct
 from pathlib import Path
 
-HEAD = 512  # bytes that are enough to tell
+HEAD = 512  # bytes that suffice to detect the format
 
 _PICTURES = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -19,7 +19,7 @@ _PICTURES = (
     (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG2000"),
     (b"\xff\x4f\xff\x51", "JPEG2000"),
     (b"qoif", "QOI"),
-    # Known by name only, so that the error can say what to do.
+    # Recognised but not read, so that the error can suggest a conversion.
     (b"\xff\x0a", "JPEG XL"),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
     (b"8BPS", "PSD"),
@@ -51,7 +51,7 @@ _BARE_VIDEO_SUFFIXES = {".264", ".h264", ".265", ".h265", ".hevc", ".dv", ".mpg"
 
 
 def picture_format(head: bytes, name: str = "") -> str | None:
-    """The picture format that starts with `head`, or None; `name` decides only for TGA, which has no signature."""
+    """Return the image format that starts with `head`, or None; `name` matters only for TGA, which has no signature."""
     for magic, found in _PICTURES:
         if head.startswith(magic):
             return found
@@ -70,12 +70,12 @@ def picture_format(head: bytes, name: str = "") -> str | None:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the file at `path` holds a picture, animated ones included; False if it cannot be read."""
+    """True if the file at `path` is an image, still or animated; False if it cannot be read."""
     return picture_format(_head(path), path.name) is not None
 
 
 def looks_like_video(path: Path) -> bool:
-    """Whether the file at `path` starts like a video; raw streams, which have no header, are told by their suffix."""
+    """True if the file at `path` starts like a video; raw streams, which have no header, are recognised by suffix."""
     head = _head(path)
     suffix = path.suffix.lower()
     if not head or suffix in _AUDIO_SUFFIXES or picture_format(head, path.name):
@@ -90,13 +90,13 @@ def looks_like_video(path: Path) -> bool:
 
 
 def _brands(head: bytes) -> set[bytes]:
-    """Major and compatible brands of an ISO media file."""
+    """Return the major and compatible brands of an ISO media file."""
     end = min(struct.unpack_from(">I", head)[0], len(head))
     return {head[8:12], *(head[at : at + 4] for at in range(16, end, 4))}
 
 
 def _is_transport_stream(head: bytes) -> bool:
-    """Packets of 188 bytes start with 0x47; a .m2ts puts 4 bytes before each."""
+    """True if `head` holds packets of 188 bytes that start with 0x47; .m2ts puts 4 bytes before each packet."""
     return any(head[at::step][:2] == b"GG" for at, step in ((0, 188), (4, 192)) if len(head) > at + step)
 
 

@@ -1,7 +1,7 @@
-"""The measuring rules of super-resolution papers: MATLAB's bicubic, the Y channel, PSNR and SSIM.
+"""Evaluation protocol of super-resolution papers: MATLAB's bicubic, the Y channel, PSNR and SSIM.
 
-One place for training, evaluation and baselines, so that no number ever compares two protocols. Checked against
-published values: bicubic on Set5 is 33.66 dB at x2 and 28.42 dB at x4.
+Training, evaluation and baselines share this module, so that all numbers follow one protocol. Checked against published
+values: bicubic on Set5 is 33.66 dB at x2 and 28.42 dB at x4.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def bicubic(x: Tensor, out_h: int, out_w: int) -> Tensor:
 
 @lru_cache(maxsize=16)
 def bicubic_weights(length: int, out: int) -> Tensor:
-    """The (out, length) float64 matrix that resizes one axis: rows sum to 1, the picture is mirrored at its edges."""
+    """The (out, length) float64 matrix that resizes one axis: rows sum to 1, the image is mirrored at its edges."""
     scale = out / length
     shrink = min(1.0, scale)
     support = 4 / shrink
@@ -50,7 +50,7 @@ def luma(rgb: Tensor) -> Tensor:
 
 
 def psnr_y(sr: Tensor, hr: Tensor, border: int) -> float:
-    """Peak signal-to-noise ratio on Y in dB, of (1, 3, H, W) whole values in [0, 255]; inf for equal pictures."""
+    """Peak signal-to-noise ratio on Y in dB, of (1, 3, H, W) whole values in [0, 255]; inf for identical images."""
     difference = _inside(luma(sr.double()) - luma(hr.double()), border)
     error = difference.square().mean().item()
     return float("inf") if error == 0 else 10 * torch.log10(torch.tensor(255.0**2 / error, dtype=torch.float64)).item()
@@ -73,7 +73,7 @@ def ssim_y(sr: Tensor, hr: Tensor, border: int) -> float:
 
 
 def crop_to_multiple(hr: Tensor, scale: int) -> Tensor:
-    """(..., H, W) -> sides cut at the bottom and right to multiples of `scale`."""
+    """Crop (..., H, W) at the bottom and right to multiples of `scale`."""
     h, w = hr.shape[-2:]
     return hr[..., : h - h % scale, : w - w % scale]
 

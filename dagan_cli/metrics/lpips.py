@@ -1,4 +1,4 @@
-"""LPIPS v0.1 (Zhang et al., CVPR 2018): how different two pictures look, by AlexNet or SqueezeNet 1.1."""
+"""LPIPS v0.1 (Zhang et al., CVPR 2018): perceptual distance of two images, by AlexNet or SqueezeNet 1.1."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dagan_cli.model.tensors import fill, read_weights
 
 Net = Literal["alex", "squeeze"]
 HINT = "give the path of lpips_alex.safetensors or lpips_squeeze.safetensors"
-TAPS = {"alex": (1, 4, 7, 9, 11), "squeeze": (1, 4, 7, 9, 10, 11, 12)}  # places in `features`
+TAPS = {"alex": (1, 4, 7, 9, 11), "squeeze": (1, 4, 7, 9, 10, 11, 12)}  # indices in `features`
 WIDTHS = {"alex": (64, 192, 384, 256, 256), "squeeze": (64, 128, 256, 384, 384, 512, 512)}
 
 
 class Lpips(nn.Module):
-    """RGB (N, 3, H, W) in [0, 1], twice -> distance (N,), 0 for equal ones; frozen, in fp32 whatever the autocast.
+    """Two RGB batches (N, 3, H, W) in [0, 1] -> distance (N,), 0 if identical; frozen, in fp32 despite autocast.
 
-    Sides of at least 31 pixels. Built with random weights; `Lpips.load` gives the published ones.
+    Sides must have at least 31 pixels. The constructor sets random weights; `Lpips.load` reads the published ones.
     """
 
     shift: Tensor
@@ -37,7 +37,7 @@ class Lpips(nn.Module):
 
     @classmethod
     def load(cls, path: Path) -> Lpips:
-        """The network a file holds, told by its tensors: `features.*` named as by torchvision, `lin{i}.model.1.weight`.
+        """Load a file. Its tensors, `features.*` as in torchvision and `lin{i}.model.1.weight`, determine the network.
 
         Raises BadModel for a missing, damaged or foreign file.
         """
@@ -58,7 +58,7 @@ class Lpips(nn.Module):
             return total
 
     def _directions(self, pictures: Tensor) -> list[Tensor]:
-        """What each tap sees, of length 1 at every place."""
+        """Return the features of each tap, normalised to length 1 at every position."""
         x = (2 * pictures.to(self.shift.dtype) - 1 - self.shift) / self.scale
         found = []
         for i, layer in enumerate(self.features):

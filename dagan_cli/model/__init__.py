@@ -1,1 +1,1 @@
-"""The generator of the paper, its configuration, and its file."""
+"""The paper's generator, its configuration, and its file format."""

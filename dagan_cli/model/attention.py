@@ -1,4 +1,4 @@
-"""The dual attention of a block: which positions matter (non-local) and which channels matter (squeeze-excitation)."""
+"""Dual attention of a block: over positions (non-local) and over channels (squeeze-excitation)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SpatialAttention(nn.Module):
     """Non-local block (Wang et al., CVPR 2018) with its inner residual: x + W(softmax over j of q_i.k_j applied to v).
 
     Gaussian: q = k = x, and v = x with g applied after the sum. The rows of the softmax sum to one, so this equals
-    applying g first, and lets the fused kernels run, which want q, k and v of one width.
+    applying g first, and the fused kernels, which need q, k and v of one width, can run.
     Embedded: q = theta(x), k = phi(x), v = g(x), each half as wide.
     """
 
@@ -32,8 +32,8 @@ class SpatialAttention(nn.Module):
         self.sharpness = nn.Parameter(torch.zeros(())) if config.learned_temperature else None  # log of a factor
         self.window = config.window
         self.pool = config.pool
-        self.local: int | None = None  # side of overlapping windows that stand in for global attention
-        self.attend: Attend = attend  # another function where a tool watches or replaces it
+        self.local: int | None = None  # side of the overlapping windows that replace global attention
+        self.attend: Attend = attend  # replaced by tools that watch or change it
         if self.embedded:
             self.theta = nn.Conv2d(c, e, 1)
             self.phi = nn.Conv2d(c, e, 1)
@@ -54,7 +54,7 @@ class SpatialAttention(nn.Module):
         return y + x if y.requires_grad else y.add_(x)  # autograd copies what is changed in place through a view
 
     def _attend(self, x: Tensor) -> Tensor:
-        """Positions attend to the (pooled) positions of their window, or of the whole: (N, C, H, W) -> (N, D, H, W)."""
+        """Attend to the (pooled) positions of the same window, or of the whole: (N, C, H, W) -> (N, D, H, W)."""
         h, w = x.shape[-2:]
         pooled = x if self.pool == 1 else F.max_pool2d(x, self.pool, ceil_mode=True)
         q, k, v = x, pooled, pooled
@@ -72,7 +72,7 @@ class SpatialAttention(nn.Module):
         return _join(y, h, w, self.window)
 
     def _overlapping(self, x: Tensor, side: int) -> Tensor:
-        """Evenly spaced overlapping windows, averaged where they overlap (TLC, Chu et al., ECCV 2022)."""
+        """Attend in evenly spaced windows, averaged where they overlap (TLC, Chu et al., ECCV 2022)."""
         n, c, h, w = x.shape
         out = x.new_zeros(n, self.g.out_channels if self.embedded else c, h, w)
         count = x.new_zeros(1, 1, h, w)
@@ -85,7 +85,7 @@ class SpatialAttention(nn.Module):
 class ChannelAttention(nn.Module):
     """Squeeze-excitation (Hu et al., CVPR 2018): each channel times a gate made from all channel means, no biases.
 
-    The gate may see the standard deviation of each channel as well.
+    The gate can also use the standard deviation of each channel.
     """
 
     def __init__(self, config: GeneratorConfig) -> None:
@@ -95,7 +95,7 @@ class ChannelAttention(nn.Module):
         self.squeeze = nn.Linear(2 * c if self.sees_deviation else c, waist, bias=False)
         self.excite = nn.Linear(waist, c, bias=False)
         self.gain = 1.0  # sigmoid(0) = 1/2, so a gate that starts at 1 needs twice that
-        self.local: int | None = None  # side of the sliding mean that stands in for the global one
+        self.local: int | None = None  # side of the sliding mean that replaces the global one
         if config.identity_start:
             self.gain = 2.0
             nn.init.zeros_(self.excite.weight)
@@ -105,16 +105,16 @@ class ChannelAttention(nn.Module):
         local = self.local if self.local is not None and max(x.shape[-2:]) > self.local else None
         if local is None or self.sees_deviation:
             waist = self.squeeze(self._statistics(x, local).permute(0, 2, 3, 1))
-        else:  # the mean of the squeezed is the squeezed mean, and has fewer channels to slide over
+        else:  # squeezing and averaging commute; squeezed first, there are fewer channels to average
             waist = sliding_mean(self.squeeze(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), local).permute(0, 2, 3, 1)
         gate = self.excite(F.relu(waist)).sigmoid_().permute(0, 3, 1, 2)
         return torch.addcmul(x.new_zeros(()), x, gate, value=self.gain)
 
     def _statistics(self, x: Tensor, local: int | None) -> Tensor:
-        """What the gate sees of each channel, (N, C or 2C, h, w): over the whole input, or over sliding windows."""
+        """Return the gate's statistics, (N, C or 2C, h, w), over the whole input or over sliding windows."""
         if not self.sees_deviation:
             return x.mean((2, 3), keepdim=True)
-        wide = x.float()  # a difference of squares
+        wide = x.float()  # for the difference of squares
         mean, square = (
             y.mean((2, 3), keepdim=True) if local is None else sliding_mean(y, local) for y in (wide, wide.square())
         )
@@ -123,16 +123,16 @@ class ChannelAttention(nn.Module):
 
 
 def pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """A 1x1 convolution as the matrix product it is: without copies where channels lie last in memory."""
+    """Compute a 1x1 convolution as a matrix product, without copies if channels are last in memory."""
     return F.linear(x.permute(0, 2, 3, 1), layer.weight.flatten(1), layer.bias).permute(0, 3, 1, 2)
 
 
-Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]  # q, k, v, scale -> what is attended to
+Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]  # (q, k, v, scale) -> output of the attention
 
 
 @contextmanager
 def attending_by(network: nn.Module, attend: Attend) -> Iterator[None]:
-    """Let the spatial attention of this network compute by another function: to watch it, or to replace it."""
+    """Replace the function by which this network's spatial attention computes, to watch or change it."""
     with ExitStack() as stack:
         for module in network.modules():
             if isinstance(module, SpatialAttention):
@@ -144,8 +144,8 @@ def attending_by(network: nn.Module, attend: Attend) -> Iterator[None]:
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """softmax(scale * q kT) v over (B, N, D) queries and (B, M, D) keys and values -> (B, N, D).
 
-    On a CPU, few keys are faster as two matrix products and a softmax than through the fused kernel; everywhere else
-    the fused kernel wins, keeps its logits in fp32 and never holds the N x M weights.
+    On a CPU with few keys, two matrix products and a softmax are faster than the fused kernel; elsewhere the fused
+    kernel is faster, keeps its logits in fp32 and never holds the N x M weights.
     """
     if len(q) > _LARGEST_BATCH:
         parts = zip(*(x.split(_LARGEST_BATCH) for x in (q, k, v)), strict=True)
@@ -155,12 +155,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=scale)[:, 0]
 
 
-_LARGEST_BATCH = 65_535  # what CUDA's fused kernels can launch (pytorch issue 142228)
-_EXPLICIT_KEYS = {True: 576, False: 128}  # bf16 or not: the most keys for which the explicit form was faster
+_LARGEST_BATCH = 65_535  # limit of CUDA's fused kernels (pytorch issue 142228)
+_EXPLICIT_KEYS = {True: 576, False: 128}  # for bf16 and for others: most keys for which the explicit form was faster
 
 
 def sliding_mean(x: Tensor, side: int) -> Tensor:
-    """Mean over a side x side window around each position, edges repeat the outermost full window (TLC); fp32 sums."""
+    """Mean over a side x side window around each position; edges repeat the outermost full window (TLC); fp32 sums."""
     for dim in (2, 3):
         length = x.shape[dim]
         k = min(side, length)
@@ -191,7 +191,7 @@ def _join(y: Tensor, h: int, w: int, side: int) -> Tensor:
 
 
 def _even_spans(length: int, side: int) -> Iterator[slice]:
-    """Slices of one side, spread evenly so that they cover the length, overlapping by what is left over."""
+    """Yield slices of one side, spread evenly to cover the length; they overlap by the excess."""
     side = min(side, length)
     count = ceil(length / side)
     for i in range(count):

@@ -1,4 +1,4 @@
-"""Between two networks of one shape: network interpolation (Wang et al., ESRGAN, ECCV Workshops 2018)."""
+"""Interpolate two networks of one architecture (Wang et al., ESRGAN, ECCV Workshops 2018)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from dagan_cli.model.generator import Generator
 
 @torch.no_grad()
 def blend(fidelity: Generator, perceptual: Generator, detail: float) -> Generator:
-    """All weights at `detail` of the way from the first network's to the second's; 0 and 1 are these, to the bit.
+    """Interpolate all weights from the first network, at `detail` 0, to the second, at 1; these two are exact.
 
-    That is a useful network only where the second was trained on from the first. Raises BadModel where they differ in
-    more than what they run at by default.
+    The result is useful only if the second was trained further from the first. Raises BadModel if they differ in more
+    than the default order, the default window and the patch.
     """
     ours, theirs = (
         replace(network.config, default_order=None, default_window="global", patch=1)
         for network in (fidelity, perceptual)
     )
     if ours != theirs:
-        raise BadModel("the two networks to go between are not of one shape", hint="leave out --detail")
+        raise BadModel(
+            "--detail cannot blend the two models: they have different architectures", hint="leave out --detail"
+        )
     if detail in (0, 1):
         return perceptual if detail else fidelity
     between = Generator(perceptual.config).eval().requires_grad_(False)

@@ -1,9 +1,9 @@
-"""A network <-> one .safetensors file, with its configuration and provenance in the header.
+"""Save and load a network as one .safetensors file, with its configuration and provenance in the header.
 
 The header's `dagan` entry is JSON: {"format": 1, "config": {...}, "provenance": {...}, "digest": sha256}. The digest
-covers names, shapes, types and values of all tensors, the configuration and the provenance, so a flipped bit is found
-in any file, published or not; safetensors itself finds only damage to its structure. Reading a model never executes
-code.
+covers names, shapes, types and values of all tensors, the configuration and the provenance, so a flipped bit is
+detected in any file, published or not; safetensors itself detects only damage to its structure. Reading a model never
+executes code.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dagan_cli.model.srresnet import SrResNet, SrResNetConfig
 Network = Generator | SrResNet
 
 FORMAT = 1
-LARGEST = 2**30  # bytes; a generator of the paper's family stays far below, a hostile file might not
+LARGEST = 2**30  # bytes; generators of the paper's family are far smaller, hostile files may not be
 _FOREIGN = {".pth": "PyTorch pickle", ".pt": "PyTorch pickle", ".ckpt": "PyTorch pickle", ".bin": "PyTorch pickle"}
 
 
@@ -36,7 +36,7 @@ N = TypeVar("N", bound=Network, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Model(Generic[N]):
-    """A network as it came from its file."""
+    """A network loaded from its file."""
 
     generator: N
     sha256: str  # of the whole file
@@ -44,7 +44,7 @@ class Model(Generic[N]):
 
 
 def save_model(generator: Network, provenance: dict[str, Any], *, half: bool = False) -> bytes:
-    """The bytes of the model's file, the same for the same weights. `half` stores fp16 weights."""
+    """Return the bytes of the model's file, the same for the same weights. `half` stores fp16 weights."""
     tensors = {
         name: tensor.detach().to("cpu", torch.float16 if half and tensor.ndim > 1 else torch.float32).contiguous()
         for name, tensor in sorted(generator.state_dict().items())
@@ -57,7 +57,7 @@ def save_model(generator: Network, provenance: dict[str, Any], *, half: bool = F
 def load_model(path: Path, expected: str | None = None) -> Model[Network]:
     """Read and check a model's file; weights are fp32 on the CPU. `expected` is the sha256 the file must have.
 
-    Raises BadModel, with the next thing to try, for a missing, truncated, damaged, foreign or impossible file.
+    Raises BadModel, with a hint, for a missing, truncated, damaged, foreign or invalid file.
     """
     data = _read(path)
     found = sha256(data).hexdigest()
@@ -68,7 +68,7 @@ def load_model(path: Path, expected: str | None = None) -> Model[Network]:
     try:
         config = kind.from_dict(header["config"])
     except BadOption as error:
-        raise BadModel(f"{path} describes an {error}", hint=error.hint) from error
+        raise BadModel(f"{path} holds an {error}", hint=error.hint) from error
     try:
         tensors = load(data)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
@@ -84,19 +84,19 @@ def load_model(path: Path, expected: str | None = None) -> Model[Network]:
 
 
 def load_generator(path: Path, expected: str | None = None) -> Model[Generator]:
-    """As `load_model`, but only what can be trained further. Raises BadModel also for a converted SRGAN."""
+    """Like `load_model`, but only for models that can be trained further. Also raises BadModel for converted SRGANs."""
     model = load_model(path, expected)
     if not isinstance(model.generator, Generator):
-        what = f"{path} holds a converted SRGAN, whose batch norms are gone: it can upscale, but not be trained"
-        raise BadModel(what, hint="name a model of this trainer, or of `dagan models list`")
+        what = f"{path} holds a converted SRGAN without its batch norms: it can upscale, but not be trained"
+        raise BadModel(what, hint="use a model of this trainer, or of `dagan models list`")
     return Model(model.generator, model.sha256, model.provenance)
 
 
 def filled(config: GeneratorConfig | SrResNetConfig, tensors: dict[str, Tensor]) -> Network:
-    """The network with these tensors as fp32 weights, for use. Raises ValueError, saying why, where they do not fit."""
+    """Build the network with these tensors as fp32 weights, for inference. Raises ValueError if they do not fit."""
     if sum(tensor.numel() for tensor in tensors.values()) < _fewest_values(config):
         raise ValueError(f"its {len(tensors)} tensors are too few or too small for its {config.blocks} blocks")
-    # Initial values cost 40 ms; the meta device, which would save them, takes torch two seconds to load.
+    # Initial values cost 40 ms; the meta device would avoid them, but takes torch two seconds to load.
     network = Generator(config) if isinstance(config, GeneratorConfig) else SrResNet(config)
     _check(tensors, network)
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
@@ -104,7 +104,7 @@ def filled(config: GeneratorConfig | SrResNetConfig, tensors: dict[str, Tensor])
 
 
 def _fewest_values(config: GeneratorConfig | SrResNetConfig) -> int:
-    """Most of the weights that the network will have: no more is built than a file can fill."""
+    """Return a lower bound for the network's weights, so that no network is built that the file cannot fill."""
     c = config.channels
     if isinstance(config, SrResNetConfig):
         return 9 * c * c * 2 * config.blocks
@@ -117,16 +117,16 @@ def _fewest_values(config: GeneratorConfig | SrResNetConfig) -> int:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Configuration and provenance of a model's file, without building the network. Raises BadModel."""
+    """Read configuration and provenance of a model's file, without building the network. Raises BadModel."""
     return _header(path, _read(path))
 
 
 def _read(path: Path) -> bytes:
-    hint = "name a model from `dagan models list`, or the path of a .safetensors file"
+    hint = "use a model from `dagan models list`, or the path of a .safetensors file"
     try:
         if path.suffix.lower() in _FOREIGN and path.is_file():
             raise BadModel(
-                f"{path} is a {_FOREIGN[path.suffix.lower()]}, which can run code when it is read",
+                f"{path} is a {_FOREIGN[path.suffix.lower()]}, which can run code when loaded",
                 hint=f"convert it once, if you trust it: dagan models convert {path}",
             )
         if path.stat().st_size > LARGEST:
@@ -137,10 +137,10 @@ def _read(path: Path) -> bytes:
 
 
 def _header(path: Path, data: bytes) -> dict[str, Any]:
-    """The `dagan` entry of the file's header, read by hand: safetensors does not hand out metadata of bytes."""
+    """Parse the `dagan` entry of the file's header; safetensors does not return the metadata of bytes."""
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 or not 2 <= size <= min(len(data) - 8, 100_000_000):
-        raise _damaged(path, "it is not a whole safetensors file")
+        raise _damaged(path, "it is not a complete safetensors file")
     try:
         metadata = json.loads(data[8 : 8 + size]).get("__metadata__", {})
         header = json.loads(metadata.get("dagan", "null"))
@@ -149,12 +149,12 @@ def _header(path: Path, data: bytes) -> dict[str, Any]:
     if "dagan-baseline" in metadata:
         raise BadModel(
             f"{path} is a baseline of the trainer, not a dagan model",
-            hint="it is there to be compared with; use a model from `dagan models list`",
+            hint="baselines are for comparison only; use a model from `dagan models list`",
         )
     if not isinstance(header, dict) or not isinstance(header.get("config"), dict):
         raise BadModel(
             f"{path} is a safetensors file, but not a dagan model",
-            hint="its header names no generator; use a model from `dagan models list`",
+            hint="its header has no generator config; use a model from `dagan models list`",
         )
     if header.get("format") != FORMAT:
         raise BadModel(f"{path} has format {header.get('format')!r}, not {FORMAT}", hint="update dagan")
@@ -164,14 +164,14 @@ def _header(path: Path, data: bytes) -> dict[str, Any]:
 def _check(tensors: dict[str, Tensor], network: Network) -> None:
     expected = network.state_dict()
     if missing := sorted(expected.keys() - tensors.keys()):
-        raise ValueError(f"{len(missing)} tensors are missing, {missing[0]} first")
+        raise ValueError(f"{len(missing)} tensors are missing, the first is {missing[0]}")
     if extra := sorted(tensors.keys() - expected.keys()):
-        raise ValueError(f"{len(extra)} tensors do not belong, {extra[0][:60]!r} first")
+        raise ValueError(f"{len(extra)} tensors are unexpected, the first is {extra[0][:60]!r}")
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
             raise ValueError(f"{name} is {tuple(tensor.shape)}, not {tuple(expected[name].shape)}")
         if tensor.dtype not in (torch.float16, torch.float32):
-            raise ValueError(f"{name} holds {tensor.dtype}")
+            raise ValueError(f"{name} is {tensor.dtype}, not fp16 or fp32")
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{name} holds values that are not finite")
 
@@ -185,4 +185,6 @@ def _digest(tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
 
 
 def _damaged(path: Path, what: str) -> BadModel:
-    return BadModel(f"{path} is damaged: {what}", hint="fetch it again; `dagan models list` names the published ones")
+    return BadModel(
+        f"{path} is damaged: {what}", hint="download it again; `dagan models list` shows the published models"
+    )

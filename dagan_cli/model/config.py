@@ -1,4 +1,4 @@
-"""The generator's numbers: one frozen value describes every network of the paper's family."""
+"""Configuration of the generator: one frozen value describes every network of the paper's family."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Window = Literal["global", "local"]
 Squeeze = Literal["mean", "mean-deviation"]
 
 ORDER_SOLVERS: dict[int, Solver] = {1: "euler", 2: "heun", 4: "rk4"}
-"""The solver behind each position of the order dial (`--order`)."""
+"""The solver of each order (`--order`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratorConfig:
-    """Everything that decides the generator's shape and arithmetic; the defaults are the paper's.
+    """All settings of the generator's shape and arithmetic; the defaults are the paper's.
 
-    Raises BadOption when the numbers contradict each other.
+    Raises BadOption for values that are invalid or contradict each other.
     """
 
     scale: int = 4  # output side / input side: 2, 3, 4 or 8
@@ -35,42 +35,42 @@ class GeneratorConfig:
     layers: int = 4  # dense layers per block, C_l
 
     attention: Attention = "spatial-channel"  # inside f, in this order
-    attended: tuple[int, ...] | None = None  # numbers, from 1, of the blocks whose f has it; None = all
+    attended: tuple[int, ...] | None = None  # numbers, from 1, of the blocks with attention; None = all
     pairwise: Pairwise = "gaussian"  # softmax over x_i.x_j, or over theta(x_i).phi(x_j)
-    temperature: float = 1.0  # the logits are divided by it
-    learned_temperature: bool = False  # it is where the training starts
-    embedding: int | None = None  # channels of theta, phi and g; None = half of the features'
-    window: int | None = None  # attention within windows of this side, in input pixels; None = everywhere
+    temperature: float = 1.0  # divisor of the logits
+    learned_temperature: bool = False  # the temperature is trained, starting from `temperature`
+    embedding: int | None = None  # channels of theta, phi and g; None = half of `channels`
+    window: int | None = None  # attention within windows of this side, in input pixels; None = over the whole input
     pool: int = 1  # keys and values are max-pooled by this factor (the non-local paper's sub-sampling)
-    reduction: int = 8  # squeeze-excitation: width of its waist is channels / reduction
-    squeeze: Squeeze = "mean"  # what of each channel its gate is made from: the mean, or mean and deviation
+    reduction: int = 8  # squeeze-excitation: its bottleneck has channels / reduction
+    squeeze: Squeeze = "mean"  # statistics of each channel for its gate: mean, or mean and standard deviation
 
     solver: Solver = "heun"
-    stages: int = 2  # repetitions of the tied-Euler control, which spends compute but not order
-    learned_constants: bool = True  # the solver's constants are trained, from the classical values
-    shared_weights: bool = True  # one f for all stages of a block, or one each
-    orders: tuple[int, ...] = ()  # the orders an rk4 network was trained to run at, e.g. (1, 2, 4); () = the solver's
-    default_order: int | None = None  # the one it runs at unless told otherwise; None = the highest
+    stages: int = 2  # repetitions of the tied-Euler control, which adds compute but not order
+    learned_constants: bool = True  # the solver's constants are trained, starting from the classical values
+    shared_weights: bool = True  # one f for all stages of a block, or one per stage
+    orders: tuple[int, ...] = ()  # orders an rk4 network was trained for, e.g. (1, 2, 4); () = only the solver's
+    default_order: int | None = None  # order it runs at by default; None = the highest
 
     upsampler: Upsampler = "steps"  # convolution + shuffle per prime factor, or one to RGB at once
     image_skip: bool = False  # add the nearest-neighbour enlarged input to the output
-    identity_start: bool = False  # attention and f start as nothing: W = 0, gate = 1, last convolution = 0
-    patch: int = 48  # side of the training patch in input pixels; `local` windows follow from it
-    default_window: Window = "global"  # what pooling and global attention see unless told otherwise
+    identity_start: bool = False  # blocks start as the identity: W = 0, gate = 1, last convolution = 0
+    patch: int = 48  # side of the training patch in input pixels; determines the `local` windows
+    default_window: Window = "global"  # default context of pooling and global attention
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(GeneratorConfig).items():
             _check_type(name, getattr(self, name), hint)
-        _require(self.scale in (2, 3, 4, 8), f"a scale of {self.scale}", "use 2, 3, 4 or 8")
+        _require(self.scale in (2, 3, 4, 8), f"scale = {self.scale}", "use 2, 3, 4 or 8")
         for name in ("blocks", "channels", "growth", "layers", "pool", "reduction", "stages", "patch"):
             _require(1 <= getattr(self, name) <= 4096, f"{name} = {getattr(self, name)}", "use a whole number above 0")
-        _require(self.channels % 2 == 0, f"{self.channels} channels", "use an even number: attention halves it")
-        _require(self.channels >= self.reduction, f"a reduction of {self.reduction}", "keep it within the channels")
-        _require(0 < self.temperature < 1e6, f"a temperature of {self.temperature}", "use a number above 0")
+        _require(self.channels % 2 == 0, f"channels = {self.channels}", "use an even number: attention halves it")
+        _require(self.channels >= self.reduction, f"reduction = {self.reduction}", "use at most the channels")
+        _require(0 < self.temperature < 1e6, f"temperature = {self.temperature}", "use a number above 0")
         if self.attended is not None:
             rising = all(a < b for a, b in zip(self.attended, self.attended[1:], strict=False))
             good = bool(self.attended) and rising and self.attended[0] >= 1 and self.attended[-1] <= self.blocks
-            _require(good, f"attended = {self.attended}", f"list blocks between 1 and {self.blocks}, rising")
+            _require(good, f"attended = {self.attended}", f"list blocks from 1 to {self.blocks}, in rising order")
         _require(
             self.embedding is None or 1 <= self.embedding <= self.channels,
             f"embedding = {self.embedding}",
@@ -78,28 +78,28 @@ class GeneratorConfig:
         )
         if self.window is not None:
             good = 1 <= self.window <= 4096 and self.window % self.pool == 0
-            _require(good, f"a window of {self.window}", f"use a multiple of the pooling factor, {self.pool}")
+            _require(good, f"window = {self.window}", f"use a multiple of the pooling factor, {self.pool}")
         if self.orders:
             _require(
                 self.solver == "rk4" and self.shared_weights and set(self.orders) <= set(ORDER_SOLVERS),
-                f"orders {self.orders} with solver {self.solver}",
-                "an order dial needs solver = rk4, shared weights, and orders among 1, 2, 4",
+                f"orders = {self.orders} with solver = {self.solver}",
+                "orders need solver = rk4, shared_weights, and values among 1, 2, 4",
             )
             rising = all(a < b for a, b in zip(self.orders, self.orders[1:], strict=False)) and self.orders[-1] == 4
-            _require(rising, f"orders {self.orders}", "list them rising, 4 last, e.g. (1, 2, 4)")
+            _require(rising, f"orders = {self.orders}", "list them in rising order, 4 last, e.g. (1, 2, 4)")
         known = self.default_order is None or self.default_order in self.orders
-        _require(known, f"default_order = {self.default_order}", "choose one of its orders")
+        _require(known, f"default_order = {self.default_order}", "use one of its orders")
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain JSON-able mapping; `from_dict` is its inverse."""
+        """Return a JSON-compatible mapping; `from_dict` is its inverse."""
         attended = None if self.attended is None else list(self.attended)
         return asdict(self) | {"orders": list(self.orders), "attended": attended}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> GeneratorConfig:
-        """Build from a mapping. Raises BadOption for a key or value that is not known."""
+        """Build from a mapping. Raises BadOption for an unknown key or an invalid value."""
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
-        _require(not unknown, f"no setting {', '.join(map(repr, unknown))}", "check the names, or update dagan")
+        _require(not unknown, f"unknown setting {', '.join(map(repr, unknown))}", "check the names, or update dagan")
         known: dict[str, Any] = dict(values)
         for name in ("orders", "attended"):
             given: Any = values.get(name)
@@ -113,11 +113,11 @@ class GeneratorConfig:
 
 def _require(good: bool, what: str, hint: str) -> None:
     if not good:
-        raise BadOption(f"impossible generator: {what}", hint=hint)
+        raise BadOption(f"invalid generator config: {what}", hint=hint)
 
 
 def _check_type(name: str, value: object, hint: Any) -> None:
-    """Values come from files: a string where a number belongs must not reach the arithmetic."""
+    """Refuse a value of the wrong type: values come from files, and a string must not reach the arithmetic."""
     choices = get_args(hint)
     if name == "orders" or (name == "attended" and value is not None):
         good = isinstance(value, tuple) and all(type(number) is int for number in value)

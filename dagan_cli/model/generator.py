@@ -1,4 +1,4 @@
-"""The generator: RDN's skeleton with dual attention in its blocks, each block stepped by a Runge-Kutta scheme.
+"""The generator: RDN's skeleton with dual attention in its blocks, each block a step of a Runge-Kutta scheme.
 
 input -> sfe1 -> sfe2 -> block 1 -> ... -> block D      every block's output goes to the fusion
            |                                  |
@@ -20,7 +20,7 @@ from dagan_cli.model.rk import EVALUATIONS, RungeKutta
 
 
 class Dense(nn.Module):
-    """f(y) as a residual dense block without its residual: `layers` convolutions seeing all before, fused 1x1."""
+    """f(y) as a residual dense block without its residual: `layers` densely connected convolutions, fused 1x1."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -50,9 +50,9 @@ class Residual(nn.Module):
 
 
 def block_function(config: GeneratorConfig, *, attended: bool = True) -> nn.Sequential:
-    """f(y): the convolutions, then, in a block that is attended, the attention in the configured order."""
+    """Build f(y): the convolutions, then, if `attended`, the attention in the configured order."""
     convolutions = Dense(config) if config.block == "dense" else Residual(config)
-    if config.identity_start:  # so that every block starts as y -> y, however deep the network
+    if config.identity_start:  # every block starts as y -> y, at any depth of the network
         last = convolutions.fusion if isinstance(convolutions, Dense) else convolutions.last
         nn.init.zeros_(last.weight)
         if last.bias is not None:
@@ -65,8 +65,8 @@ def block_function(config: GeneratorConfig, *, attended: bool = True) -> nn.Sequ
 class Generator(nn.Module):
     """(N, 3, H, W) RGB in [0, 1] -> (N, 3, scale*H, scale*W), nominally in [0, 1] and not clamped.
 
-    Any H and W from 1 up: where the attention works in windows or pools, the input is padded (edge values repeated) to
-    whole windows and the result cropped.
+    Any H and W from 1 up: if the attention uses windows or pooling, the input is padded (edge values repeated) to whole
+    windows and the result cropped.
     """
 
     def __init__(self, config: GeneratorConfig) -> None:
@@ -104,7 +104,7 @@ class Generator(nn.Module):
         self.use_window(config.default_window)
 
     def forward(self, x: Tensor, order: int | None = None) -> Tensor:
-        """(N, 3, H, W) -> (N, 3, scale*H, scale*W). `order` overrides the dial for this call."""
+        """(N, 3, H, W) -> (N, 3, scale*H, scale*W). `order` overrides `self.order` for this call."""
         h, w = x.shape[-2:]
         x = self._pad_to_windows(x)
         solver = self.solver if order is None else self._solver_of(order)
@@ -114,12 +114,12 @@ class Generator(nn.Module):
         weights = self.fusion1.weight.flatten(1).split(self.config.channels, dim=1)
         for block, weight in zip(self.blocks, weights, strict=True):
             y = block(y, solver)
-            # The 1x1 convolution over all block outputs, summed block by block: the concatenation, which is D times as
-            # large as the features, is never held.
+            # The 1x1 convolution over all block outputs, summed block by block: the concatenation, D times as large as
+            # the features, is never held.
             rows = y.permute(0, 2, 3, 1).flatten(0, 2)  # (N*H*W, C)
             if fused is None:
                 fused = F.linear(rows, weight, self.fusion1.bias)
-            else:  # what is done in place is not cast by autocast
+            else:  # autocast does not cast in-place operations
                 fused.addmm_(rows.to(fused.dtype), weight.T.to(fused.dtype))
         assert fused is not None
         n, c, *sides = y.shape
@@ -127,11 +127,11 @@ class Generator(nn.Module):
         return self._enlarge(deep, x)[..., : h * self.scale, : w * self.scale]
 
     def _enlarge(self, features: Tensor, x: Tensor) -> Tensor:
-        """Features (N, C, H, W) and the input they came from -> (N, 3, scale*H, scale*W)."""
+        """Features (N, C, H, W) and the network's input (N, 3, H, W) -> (N, 3, scale*H, scale*W)."""
         s = self.scale
         if not self.config.image_skip:
             return self.upsampler(features)
-        if self.config.upsampler == "direct":  # the same sum before the shuffle, where it is a plain one
+        if self.config.upsampler == "direct":  # the same sum before the shuffle, without interpolation
             convolution, shuffle = self.upsampler
             return shuffle(convolution(features).add_(x.repeat_interleave(s * s, dim=1)))
         return self.upsampler(features) + F.interpolate(x, scale_factor=s, mode="nearest")
@@ -142,7 +142,7 @@ class Generator(nn.Module):
 
     @property
     def order(self) -> int | None:
-        """Position of the order dial (1, 2 or 4); None for a network that has no dial."""
+        """Current order of the solver (1, 2 or 4); None for a network without a choice of orders."""
         return self._order
 
     @order.setter
@@ -164,13 +164,13 @@ class Generator(nn.Module):
 
     @property
     def grid(self) -> int:
-        """Tiles must start at multiples of this for their attention windows to be those of the whole picture."""
+        """Tiles must start at multiples of this, so that their attention windows are those of the whole image."""
         has_spatial = "spatial" in self.config.attention
         return (self.config.window or self.config.pool) if has_spatial else 1
 
     @property
     def receptive_field(self) -> int | None:
-        """How far one output pixel sees, in input pixels to each side; None = everywhere."""
+        """Receptive field of one output pixel, in input pixels to each side; None = the whole input."""
         config = self.config
         kinds = set() if config.attention == "none" else set(config.attention.split("-"))
         convolutions = config.blocks * (config.layers if config.block == "dense" else 2)
@@ -189,7 +189,7 @@ class Generator(nn.Module):
 
     def _solver_of(self, order: int) -> str:
         if order not in self.config.orders:
-            trained = ", ".join(map(str, self.config.orders)) or "none: it has no order dial"
+            trained = ", ".join(map(str, self.config.orders)) or "none; leave out --order"
             raise BadOption(f"this model was not trained for order {order}", hint=f"its orders: {trained}")
         return ORDER_SOLVERS[order]
 
@@ -200,5 +200,5 @@ class Generator(nn.Module):
 
 
 def evaluations(config: GeneratorConfig, solver: str) -> int:
-    """How often a block evaluates f in one step."""
+    """Return how often a block evaluates f in one step."""
     return config.stages if solver == "tied-euler" else EVALUATIONS[solver]

@@ -1,7 +1,7 @@
-"""Runge-Kutta steps: how a block's function f moves the features y one step on (paper, section on ODE blocks).
+"""Runge-Kutta steps: a block's function f advances the features y by one step (paper, section on ODE blocks).
 
-Every solver takes the derivative as `f(stage, y)`, so that the stages may share their weights or not, and its constants
-as one tensor, so that they may be learned; `CLASSICAL` holds the textbook values they start from.
+Every solver takes the derivative as `f(stage, y)`, so that the stages can share their weights or not, and its constants
+as one tensor, so that they can be learned; `CLASSICAL` holds the textbook values they start from.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ EVALUATIONS = {"euler": 1, "heun": 2, "midpoint": 2, "rk3": 3, "rk4": 4}
 
 
 def step(solver: str, f: Derivative, y: Tensor, constants: Tensor, stages: int = 2) -> Tensor:
-    """One step of unit length of y' = f(y), same shape as y.
+    """Take one step of unit length of y' = f(y); the result has the shape of y.
 
-    solver: a key of `CLASSICAL`; constants: as many values as it has there. `stages` counts only for "tied-euler",
-    the control that evaluates the same f that many times in series without gaining order.
+    solver: a key of `CLASSICAL`; constants: as many values as it has there. `stages` applies only to "tied-euler",
+    the control that evaluates the same f that many times in series without raising the order.
     """
     if solver == "euler":
         return y + f(0, y)
@@ -59,7 +59,7 @@ def step(solver: str, f: Derivative, y: Tensor, constants: Tensor, stages: int =
 
 
 class RungeKutta(nn.Module):
-    """A block: y -> one step of each solver it knows, over functions that it owns.
+    """A block: y -> one step of any of its solvers, over its own functions.
 
     functions: one module if the stages share it, else one per stage.
     """

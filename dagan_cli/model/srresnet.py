@@ -1,4 +1,4 @@
-"""The generator of SRGAN as leftthomas/SRGAN writes it: only to be used, so its batch norms are part of convolutions.
+"""SRGAN's generator as in leftthomas/SRGAN, for inference only: its batch norms are folded into convolutions.
 
 input -> head -> residuals -> trunk -> + -> tail -> (tanh + 1) / 2
            |                           |
@@ -19,7 +19,7 @@ from dagan_cli.model.config import Window
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SrResNetConfig:
-    """Everything that decides its shape. Raises BadOption for numbers that cannot be."""
+    """All settings of its shape. Raises BadOption for invalid values."""
 
     scale: int = 4  # output side / input side: 2, 4 or 8
     blocks: int = 5  # residual blocks in series
@@ -31,20 +31,22 @@ class SrResNetConfig:
         for field in fields(self):
             value = getattr(self, field.name)
             if type(value) is not int or not 1 <= value <= 4096:
-                raise BadOption(f"impossible generator: {field.name} = {value!r}", hint="use a whole number above 0")
+                what = f"invalid generator config: {field.name} = {value!r}"
+                raise BadOption(what, hint="use a whole number above 0")
         if self.scale not in (2, 4, 8):
-            raise BadOption(f"impossible generator: a scale of {self.scale}", hint="use 2, 4 or 8")
+            raise BadOption(f"invalid generator config: scale = {self.scale}", hint="use 2, 4 or 8")
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain JSON-able mapping; `from_dict` is its inverse."""
+        """Return a JSON-compatible mapping; `from_dict` is its inverse."""
         return {"architecture": "srresnet", **asdict(self)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> SrResNetConfig:
-        """Build from a mapping. Raises BadOption for a key or value that is not known."""
+        """Build from a mapping. Raises BadOption for an unknown key or an invalid value."""
         known = {name: value for name, value in values.items() if name != "architecture"}
         if unknown := sorted(known.keys() - {field.name for field in fields(cls)}):
-            raise BadOption(f"impossible generator: no setting {unknown[0]!r}", hint="check the names, or update dagan")
+            what = f"invalid generator config: unknown setting {unknown[0]!r}"
+            raise BadOption(what, hint="check the names, or update dagan")
         return cls(**known)
 
 
@@ -65,8 +67,8 @@ class Residual(nn.Module):
 class SrResNet(nn.Module):
     """(N, 3, H, W) RGB in [0, 1] -> (N, 3, scale*H, scale*W) in [0, 1], for any H and W from 1 up.
 
-    The first published weights have an activation at the end of the trunk, later ones a batch norm: a slope of 1, which
-    changes nothing, stands for its absence.
+    The first published weights have an activation at the end of the trunk, later ones a batch norm. For these, the
+    activation has a slope of 1, which is the identity.
     """
 
     def __init__(self, config: SrResNetConfig) -> None:
@@ -90,20 +92,20 @@ class SrResNet(nn.Module):
 
     @property
     def order(self) -> int | None:
-        """Always None: there is no order dial."""
+        """Always None: it has no solver."""
         return None
 
     @order.setter
     def order(self, order: int) -> None:
-        raise BadOption(f"this model was not trained for order {order}", hint="leave out --order: it has no such dial")
+        raise BadOption(f"this model was not trained for order {order}", hint="leave out --order: it has no solver")
 
     def use_window(self, window: Window) -> None:
-        """Nothing in it pools, so both are the same."""
+        """Do nothing: the network does not pool, so both windows are the same."""
 
     @property
     def receptive_field(self) -> int:
-        """How far one output pixel sees, in input pixels to each side."""
-        far = self.scale - 1 + 4  # in large pixels, from the first of those that a small one becomes
+        """Receptive field of one output pixel, in input pixels to each side."""
+        far = self.scale - 1 + 4  # in output pixels, from the first output pixel of an input pixel
         for _ in range(round(log2(self.scale))):
             far = far // 2 + 1
         return 4 + 2 * self.config.blocks + 1 + far

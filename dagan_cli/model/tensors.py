@@ -1,4 +1,4 @@
-"""Weights of networks that are not ours: tensors by name, out of a file, into a module."""
+"""Weights of third-party networks: read tensors by name from a file, and load them into a module."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LARGEST = 2**30  # bytes; torchvision's VGG19 with its classifier is 575 MB
 
 
 def read_weights(path: Path, hint: str) -> dict[str, Tensor]:
-    """All tensors of a .safetensors file, or of a state dict in a pickle, of which only tensors are unpickled.
+    """Read all tensors of a .safetensors file, or of a pickled state dict, of which only tensors are unpickled.
 
     Raises BadModel, with `hint`, for a missing, oversized, damaged or foreign file.
     """
     try:
         if path.stat().st_size > LARGEST:
-            raise BadModel(f"{path} is larger than any network that is read here", hint=hint)
+            raise BadModel(f"{path} is larger than any supported network", hint=hint)
         if path.suffix.lower() == ".safetensors":
             return load_file(path)
         tensors = unpickle(path)
@@ -33,16 +33,16 @@ def read_weights(path: Path, hint: str) -> dict[str, Tensor]:
             f"cannot read the weights {path}: {(error.strerror or str(error)).lower()}", hint=hint
         ) from error
     except Exception as error:  # a damaged file raises almost anything
-        raise BadModel(f"{path} holds no weights that can be read ({type(error).__name__})", hint=hint) from error
+        raise BadModel(f"{path} holds no readable weights ({type(error).__name__})", hint=hint) from error
     if not all(isinstance(value, Tensor) for value in tensors.values()):
         raise BadModel(f"{path} is not a plain state dict", hint=hint)
     return tensors
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, hint: str, prefix: str = "") -> None:
-    """Take a module's weights out of `tensors`, named by its own state dict after `prefix`; others are left alone.
+    """Load a module's weights from `tensors`, by `prefix` + the names of its state dict; other tensors are ignored.
 
-    Raises BadModel, with `hint`, for a missing one, one of another shape, or one that is not finite numbers.
+    Raises BadModel, with `hint`, for a tensor that is missing, has another shape, or holds non-finite numbers.
     """
     own = module.state_dict()
     for name, value in own.items():

@@ -1,1 +1,1 @@
-"""The use case: inputs through a network into outputs."""
+"""Upscaling: read inputs, run them through a network, write outputs."""

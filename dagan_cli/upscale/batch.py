@@ -1,4 +1,7 @@
-"""The use case: inputs through a network into outputs. The only place where media, engine, model and weights meet."""
+"""Run a request: find inputs, plan outputs, upscale each input and report it.
+
+The only place where media, engine, model and weights meet.
+"""
 
 from __future__ import annotations
 
@@ -31,21 +34,19 @@ _log = logging.getLogger(__name__)
 
 
 def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[], bool] = lambda: False) -> None:
-    """Upscale everything that was asked for, and tell what happens, with one Item for each input.
+    """Upscale all inputs of the request, and report events to `tell`, with one Item for each input.
 
-    A bad input is an Item that failed and stops nothing. Raises what concerns all inputs: NoInput, BadModel, BadOption,
-    Abandoned for a full or read-only disk; and Stopped once `should_stop` says so.
+    A bad input becomes an Item with status "failed"; the others continue. Errors that concern all inputs are raised:
+    NoInput, BadModel, BadOption, Abandoned for a full or read-only disk; and Stopped once `should_stop` returns True.
     """
     found, piped = _found(request)
     if not found.sources and not found.failed:
         reasons = ", ".join(f"{count} {reason}" for reason, count in found.reasons().items())
         raise NoInput(
             f"nothing to upscale in {', '.join(request.inputs)}" + (f" ({reasons})" if reasons else ""),
-            hint="name pictures or videos, or a folder of them; -r looks into folders inside",
+            hint="name images or videos, or a folder of them; -r also searches its subfolders",
         )
-    if found.sources and (
-        request.model.name or request.goal.factor
-    ):  # a wrong model is the command's error, no input's
+    if found.sources and (request.model.name or request.goal.factor):  # a bad model is an error of the command
         engines.for_factor(request.goal.factor or 4.0, video=found.sources[0].kind == "video")
     for path, error in found.failed:
         tell(_failure(path, error))
@@ -63,7 +64,7 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
             tell(_failure(source.path, target))
         elif target != STDOUT and os.path.exists(target) and not request.overwrite:
             forget_finished(target)
-            tell(Item(input=source.path, output=target, status="skipped", reason="it exists; -y overwrites"))
+            tell(Item(input=source.path, output=target, status="skipped", reason="it exists; -y overwrites it"))
         elif request.dry_run:
             _forecast(source, target, forecaster, tell)
         else:
@@ -72,21 +73,21 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
 
 
 def _found(request: Request) -> tuple[Found, bytes | Y4mSource | None]:
-    """The inputs, and the picture or video that comes from stdin. Raises BadOption where streams do not go together."""
+    """Return the inputs, and the image or video from stdin. Raises BadOption for streams that cannot be combined."""
     if request.dry_run and STREAM in (*request.inputs, request.output):
-        raise BadOption("--dry-run cannot look into a stream", hint="name files, or leave --dry-run out")
+        raise BadOption("--dry-run does not work with - (stdin or stdout)", hint="name files, or leave out --dry-run")
     if STREAM not in request.inputs:
         out = Path(request.output) if request.output not in (None, STREAM) else None
         keywords = {"recursive": request.recursive, "include": request.include, "exclude": request.exclude}
         return find_inputs(request.inputs, out=out, **keywords), None
     if len(request.inputs) > 1:
-        raise BadOption("- (stdin) was named among other inputs", hint="upscale it in a run of its own")
+        raise BadOption("- (stdin) cannot be combined with other inputs", hint="upscale it in a separate run")
     if request.output is None:
-        raise BadOption("the result of - (stdin) has no name", hint="give -o FILE, or -o - for stdout")
+        raise BadOption("- (stdin) needs -o: its output has no name", hint="give -o FILE, or -o - for stdout")
     name, stdin = Path("stdin"), sys.stdin.buffer
-    begun = stdin.read(10)
+    head = stdin.read(10)
     try:
-        piped = Y4mSource(stdin, name, begun) if is_y4m(begun) else begun + stdin.read()
+        piped = Y4mSource(stdin, name, head) if is_y4m(head) else head + stdin.read()
     except BadInput as error:
         return Found((), (), ((name, error),), is_one_file=True), None
     kind = "picture" if isinstance(piped, bytes) else "video"
@@ -98,7 +99,7 @@ def _targets(found: Found, jobs: list[tuple[Source, str]], request: Request) -> 
         naming = plan_naming(found, request.output, request.goal.name)
         return plan_targets([source for source, _ in jobs], naming, [suffix for _, suffix in jobs])
     if len(jobs) + len(found.failed) > 1:
-        raise BadOption("-o - (stdout) takes one picture or video", hint="name a file or folder with -o")
+        raise BadOption("-o - (stdout) takes one image or video", hint="name a file or folder with -o")
     if sys.stdout.isatty():
         raise BadOption("refusing to write image data to a terminal", hint="-o - | PROGRAM, or -o FILE")
     return [STDOUT for _ in jobs]
@@ -114,13 +115,13 @@ def _forecast(source: Source, target: Path, forecaster: Forecaster, tell: Tell) 
 
 
 def _one(source: Source, target: Path, work: Work) -> None:
-    """Upscale one input; what goes wrong with it becomes a failed Item."""
+    """Upscale one input; an error becomes a failed Item."""
     started = time.monotonic()
     upscale = upscale_picture if source.kind == "picture" else upscale_video
     try:
         item = attempt(lambda: upscale(source.path, target, work))
         if item is None:
-            raise OutOfMemory(f"memory ran out at {source.path}", hint="use a smaller --scale or --size")
+            raise OutOfMemory(f"out of memory at {source.path}", hint="use a smaller --scale or --size")
     except (BadModel, Stopped):
         raise
     except Exception as error:
@@ -132,7 +133,7 @@ def _one(source: Source, target: Path, work: Work) -> None:
 
 
 def _suffix(source: Source, request: Request, piped: bytes | Y4mSource | None) -> str:
-    """The suffix of an input's result, as its content decides. Raises BadInput, BadOption."""
+    """Return the suffix of an output, which depends on the content of the input. Raises BadInput, BadOption."""
     if isinstance(piped, Y4mSource):
         return ".mkv"
     if source.kind == "video":
@@ -147,8 +148,8 @@ def _suffix(source: Source, request: Request, piped: bytes | Y4mSource | None) -
 
 
 def _failure(path: Path, error: Exception) -> Item:
-    """The item of an input that failed; a bug keeps its traceback, but harms no other input."""
+    """Return the Item of a failed input; a bug is logged with its traceback, and other inputs continue."""
     if not isinstance(error, DaganError):
-        _log.error("a bug in dagan, met at %r", str(path), exc_info=error)
-        error = BadInput(f"{path} met a bug in dagan: {error!r}", hint="please report it, with the file")
+        _log.error("bug in dagan, at %r", str(path), exc_info=error)
+        error = BadInput(f"{path} triggered a bug in dagan: {error!r}", hint="please report it, with the file")
     return Item(input=path, output=None, status="failed", reason=str(error), hint=error.hint, exit_code=error.exit_code)

@@ -1,4 +1,4 @@
-"""What happens in a run of `dagan upscale`: the events that are reported, and how each input ended."""
+"""Events of a run of `dagan upscale`: progress, and the result of each input."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Forecast:
     model: str
     tile: tuple[int, int]  # (width, height), input pixels
     tiles: int  # tiles of a frame
-    memory: int  # bytes on the device, and for the result
-    disk: int  # bytes, roughly; a video needs its room twice while its segments are joined
-    seconds: float  # of the network, by the measured pace of one tile
+    memory: int  # bytes, on the device and for the result
+    disk: int  # bytes, estimated; a video needs twice its size while its segments are joined
+    seconds: float  # time of the network, extrapolated from one tile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +35,12 @@ class Item:
     in_size: tuple[int, int] | None = None
     out_size: tuple[int, int] | None = None
     warnings: tuple[str, ...] = field(default=())
-    reused: float | None = (
-        None  # share of a video's tiles that equal those of the previous frame and were not computed again
-    )
-    resumed: int = 0  # frames that an earlier run had made
+    reused: float | None = None  # share of a video's tiles that were reused from the previous frame
+    resumed: int = 0  # frames taken from an earlier run
     forecast: Forecast | None = None  # if planned
 
     def to_json(self) -> dict[str, Any]:
-        """The row as the report holds it; paths of any bytes become printable."""
+        """Return the row of the report; undecodable bytes in paths are escaped."""
         return {
             "input": _printable(self.input),
             "output": _printable(self.output) if self.output else None,
@@ -78,7 +76,7 @@ class Advance:
     done: int
     total: int | None
     unit: Literal["tiles", "frames"]
-    resumed: int = 0  # frames of `done` that an earlier run had made
+    resumed: int = 0  # frames of `done` taken from an earlier run
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,7 @@ class Fetch:
 Event = Start | Advance | Fetch | Item
 Tell = Callable[[Event], None]
 
-STDOUT = Path("-")  # the target that is not a file
+STDOUT = Path("-")  # target that stands for stdout
 
 
 class Stopped(Exception):
@@ -101,4 +99,4 @@ class Stopped(Exception):
 
 
 class Abandoned(Exception):
-    """The disk is full or read-only for all inputs that follow; the last Item says so, the rest was not tried."""
+    """The disk is full or read-only; the last Item reports it, and the inputs after it were not tried."""

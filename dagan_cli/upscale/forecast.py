@@ -1,4 +1,4 @@
-"""What upscaling an input would take, without doing it: pictures, tiles, memory, disk and time."""
+"""Estimate the cost of upscaling an input without doing it: frames, tiles, memory, disk and time."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.work import Engines
 from dagan_cli.upscaler import Upscaler
 
-_QUICK = 1.0  # seconds: what takes less is timed twice, the first time being slow
+_QUICK = 1.0  # seconds: shorter runs are timed twice, because the first one is slow
 _LOSSLESS = {"ffv1": 0.5, "prores_ks": 0.25}  # bytes written / bytes of raw planes, roughly
-_LOSSY = 0.02  # the same at CRF 17: 0.008 to 0.03 on enlarged film
+_LOSSY = 0.02  # bytes written / bytes of raw planes at CRF 17: 0.008 to 0.03 on upscaled film
 _PICTURE = {".png": 0.6, ".tif": 0.6, ".tiff": 0.6, ".bmp": 1.0, ".webp": 0.1, ".jpg": 0.2, ".jpeg": 0.2, ".avif": 0.1}
 
 
 class Forecaster:
-    """Opens inputs, computes one tile for each model and size of tile, and writes nothing."""
+    """Estimates costs: opens inputs, computes one tile for each model and tile size, and writes nothing."""
 
     def __init__(self, request: Request, engines: Engines) -> None:
         self._request = request
         self._upscalers = engines
-        self._paces: dict[tuple[str, int], float] = {}  # seconds an input pixel, by model and pixels of the tile
+        self._paces: dict[tuple[str, int], float] = {}  # seconds per input pixel, by model and pixels per tile
 
     def look_at(self, source: Source, target: Path) -> Item:
-        """The item that `source` would become. Raises BadInput, BadOption, BadModel as upscaling it would."""
+        """Return the planned Item of `source`. Raises BadInput, BadOption and BadModel like upscaling it."""
         return self._picture(source.path, target) if source.kind == "picture" else self._video(source.path, target)
 
     def _picture(self, path: Path, target: Path) -> Item:
@@ -64,10 +64,10 @@ class Forecaster:
         layout = recipe.layout
         chroma = 0 if layout.chroma == "gray" else 2 / 2 ** sum(HALVINGS[layout.chroma])
         raw = size[0] * size[1] * (1 + chroma + layout.alpha) * (1 if layout.depth == 8 else 2) * (frames or 0)
-        written = raw * _LOSSLESS.get(recipe.codec, _LOSSY) + path.stat().st_size  # with sound and all
+        written = raw * _LOSSLESS.get(recipe.codec, _LOSSY) + path.stat().st_size  # the input covers the other streams
         warnings = (*warnings, *recipe.warnings, *foreseen_losses(info, target, request.encoding))
         if frames is None:
-            warnings = (*warnings, "the number of frames is not known: time and disk are for none")
+            warnings = (*warnings, "the number of frames is unknown: time and disk do not include them")
         return self._item(path, target, upscaler, (info.width, info.height), size, frames, 2 * written, warnings)
 
     def _item(
@@ -84,10 +84,10 @@ class Forecaster:
         width, height = in_size
         tiles = upscaler.engine.plan(height, width)
         seconds = self._pace(upscaler, *tiles.sides) * tiles.area * tiles.count * (frames or 0)
-        result = size[0] * size[1] * 3 * 4 * 2  # the enlarged picture in fp32, and as it is converted
+        result = size[0] * size[1] * 3 * 4 * 2  # the upscaled frame in fp32, and a copy during conversion
         free = shutil.disk_usage(next(folder for folder in target.absolute().parents if folder.is_dir())).free
         if disk > free:
-            warnings = (*warnings, f"about {disk / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB free")
+            warnings = (*warnings, f"the output needs about {disk / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free")
         return Item(
             input=path,
             output=target,
@@ -107,7 +107,7 @@ class Forecaster:
         )
 
     def _pace(self, upscaler: Upscaler, height: int, width: int) -> float:
-        """Seconds that an input pixel takes in a tile of that size; measured once for tiles of as many pixels."""
+        """Return seconds per input pixel in a tile of this size; measured once per number of pixels."""
         key = upscaler.name, height * width
         if key not in self._paces:
             tile = torch.zeros(1, 3, height, width)
@@ -120,7 +120,7 @@ class Forecaster:
 
 
 def _frames_asked_for(info: VideoInfo, request: Request) -> int | None:
-    """How many frames a request takes of a video, as far as its headers tell."""
+    """Return the number of frames that the request takes, according to the headers; None if unknown."""
     total, part = info.frames, request.part
     if total is not None and (part.start is not None or part.end is not None):
         length = total / info.rate

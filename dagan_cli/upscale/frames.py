@@ -1,4 +1,4 @@
-"""One group of video frames: planes -> RGB on the device -> the network -> planes."""
+"""Convert a group of video frames: planes -> RGB on the device -> the network -> planes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from dagan_cli.planes import PixelLayout
 
 
 def to_rgb(frames: Sequence[Frame], device: torch.device, *, alpha: bool) -> list[Tensor]:
-    """Frames of one layout -> (N, 3, H, W) RGB in [0, 1] on the device, then alpha as grey of that shape if wanted.
+    """Frames of one layout -> (N, 3, H, W) RGB in [0, 1] on the device; then, if wanted, alpha as grey.
 
-    Frames go to the device as planes, which are smaller than RGB. Values outside [0, 1] are kept: video has them.
+    Frames go to the device as planes, which are smaller than RGB. Values outside [0, 1] are kept: they occur in video.
     """
     stacks = zip(*(frame.planes for frame in frames), strict=True)
     planes = [torch.from_numpy(np.stack(stack)).to(device) for stack in stacks]
@@ -27,9 +27,9 @@ def to_rgb(frames: Sequence[Frame], device: torch.device, *, alpha: bool) -> lis
 
 
 def through(enlarge: Callable[[Tensor], Tensor], rgb: Tensor, size: tuple[int, int], *, limited: bool) -> Tensor:
-    """(N, 3, H, W) RGB -> the same enlarged to `size` (width, height) by `enlarge`.
+    """Upscale (N, 3, H, W) RGB to `size` (width, height) by `enlarge`.
 
-    A network is `limited` to [0, 1]: what lies beyond goes around it, by bicubic, so that it is not lost.
+    A network is `limited` to [0, 1]: values beyond are upscaled separately by bicubic, so that they are not lost.
     """
     within = rgb.clamp(0, 1) if limited else rgb
     big, beyond = enlarge(within), rgb - within
@@ -37,7 +37,7 @@ def through(enlarge: Callable[[Tensor], Tensor], rgb: Tensor, size: tuple[int, i
 
 
 def to_planes(big: Tensor, alpha: Tensor | None, layout: PixelLayout) -> list[list[np.ndarray]]:
-    """(N, 3, H, W) RGB, and alpha as grey of that shape if there is any -> the planes of each frame, in host memory."""
+    """(N, 3, H, W) RGB, and alpha as grey of the same shape or None -> the planes of each frame, in host memory."""
     planes = list(colour.from_rgb(big, layout))
     if alpha is not None:
         planes.append(colour.from_alpha(alpha.mean(1, keepdim=True), layout))

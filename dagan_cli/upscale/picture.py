@@ -1,4 +1,4 @@
-"""One picture, still or animated, through a network into a file or to stdout."""
+"""Upscale one image, still or animated, to a file or stdout."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def upscale_picture(path: Path, target: Path, work: Work) -> Item:
 
 
 def _write_to_stdout(output: images.PictureOutput, frames: Iterator[np.ndarray]) -> None:
-    buffer = io.BytesIO()  # whole first: some formats go back and forth
+    buffer = io.BytesIO()  # some formats need to seek, which stdout cannot
     images.encode_picture(buffer, output, frames)
     left = buffer.getbuffer()
     try:

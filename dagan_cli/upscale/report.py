@@ -1,4 +1,4 @@
-"""The machine-readable account of a run: one JSON document, written even when the run fails or is stopped."""
+"""Report of a run: one JSON document, written even if the run fails or is stopped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def build_report(items: list[Item], used: list[Upscaler], seconds: float) -> dict[str, Any]:
-    """Items, totals, and what made them; `model` is the first one used, `models` all of them."""
+    """Return items, totals and models as JSON; `model` is the first one used, `models` lists all."""
     keys = ("name", "sha256", "scale", "order", "detail", "window")
     models = [{key: getattr(upscaler, key) for key in keys} for upscaler in used]
     pixels = sum(
@@ -40,13 +40,13 @@ def build_report(items: list[Item], used: list[Upscaler], seconds: float) -> dic
 
 
 def write_report(path: Path, report: dict[str, Any]) -> None:
-    """Raises CannotWrite."""
+    """Write the report. Raises CannotWrite."""
     with whole_or_absent(path) as part:
         part.write_text(json.dumps(report, indent=2) + "\n")
 
 
 def exit_code(items: list[Item]) -> int:
-    """0 all done; 1 some failed; where nothing was done for one and the same reason, the code of that reason."""
+    """Return 0 if all inputs are done, 1 if some are not; if all failed for the same reason, its own code."""
     if all(item.status in ("done", "skipped", "planned") for item in items):
         return 0
     if any(item.status != "failed" for item in items):

@@ -1,4 +1,4 @@
-"""One request to `dagan upscale`, as frozen values with units, checked when they are built."""
+"""A request to `dagan upscale` as frozen values with units, checked on construction."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dagan_cli.errors import BadOption
 
-if TYPE_CHECKING:  # their modules import torch and av, which --help must not wait for
+if TYPE_CHECKING:  # these modules import torch and av, which would delay --help
     from dagan_cli.engine.options import EngineOptions
     from dagan_cli.media.video.recipe import Encoding
     from dagan_cli.media.video.source import Deinterlace
@@ -20,7 +20,7 @@ _NAMED_SIZES = {"720p": 720, "1080p": 1080, "1440p": 1440, "4k": 2160, "8k": 432
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """The size of the result: a factor, a box to fit into, or a height. Raises BadOption for nonsense."""
+    """Size of the result: a factor, a box to fit into, or a height."""
 
     factor: float | None = None
     box: tuple[int, int] | None = None  # (width, height), pixels
@@ -29,7 +29,7 @@ class Goal:
 
     @classmethod
     def of(cls, scale: float | None, size: str | None) -> Goal:
-        """From --scale and --size, of which at most one may be given; a factor of 4 by default."""
+        """Parse --scale or --size; the default is a factor of 4. Raises BadOption for invalid values, or for both."""
         if size is None:
             factor = 4.0 if scale is None else scale
             if not (isfinite(factor) and 0 < factor <= 64):
@@ -49,7 +49,7 @@ class Goal:
         raise BadOption(f"invalid --size {size!r}", hint=f"use WxH, or one of {', '.join(_NAMED_SIZES)}")
 
     def factor_for(self, width: int, height: int) -> float:
-        """The factor that reaches this goal from a picture of that size."""
+        """Return the factor that reaches this goal from an input of this size."""
         if self.factor is not None:
             return self.factor
         if self.height is not None:
@@ -58,18 +58,18 @@ class Goal:
         return min(self.box[0] / width, self.box[1] / height)
 
     def size_for(self, width: int, height: int, even: bool = False) -> tuple[int, int]:
-        """(width, height) of the result; `even` sides for video, where a box or height leaves the choice."""
+        """Return (width, height) of the result; `even` makes sides even, for video, unless a factor fixes them."""
         factor = self.factor_for(width, height)
         step = 2 if even and self.factor is None else 1
         w, h = (max(step, step * int(side * factor / step + 0.5)) for side in (width, height))
-        if self.box is not None:  # rounding must not leave it
+        if self.box is not None:  # rounding must not exceed the box
             w, h = (max(step, min(side, most // step * step)) for side, most in zip((w, h), self.box, strict=True))
         return w, h
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The part of a video that is upscaled. Raises BadOption for values out of range."""
+    """The part of a video to upscale. Raises BadOption for values out of range."""
 
     start: float | None = None  # seconds from the start of the file
     end: float | None = None
@@ -100,15 +100,15 @@ class Request:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     overwrite: bool = False
-    format: str | None = None  # of pictures
-    quality: int = 95
+    format: str | None = None  # of images
+    quality: int = 95  # of lossy images, 1 to 100
     lossless: bool = False
     encoding: Encoding  # of videos
     part: Part = field(default_factory=lambda: Part())  # of videos
     deinterlace: Deinterlace = "auto"
-    dry_run: bool = False  # only say what would be done
-    resume: bool = True  # go on with a video where an earlier run stopped
-    reuse: bool = True  # results of frames and tiles of a video that are as they were in the frame before
+    dry_run: bool = False  # plan and estimate only; write nothing
+    resume: bool = True  # continue an interrupted video
+    reuse: bool = True  # reuse results of frames and tiles that equal those of the previous frame
 
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 100:

@@ -1,4 +1,4 @@
-"""Arrays as pictures hold them <-> tensors as the network takes them: grey, alpha, 8 and 16 bit, float."""
+"""Convert sample arrays of images to tensors of the network and back: grey, alpha, 8 and 16 bit, float."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_ROWS = 256  # converted at once, so that a large result is not held twice as floats
+_ROWS = 256  # converted at a time, so that a large result is not held twice as floats
 
 
 def through(pixels: np.ndarray, upscale: Callable[[Tensor], Tensor], *, mixes: bool = True) -> np.ndarray:
     """Upscale (H, W, C) uint8, uint16 or float32, C = 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA -> (sH, sW, C), same type.
 
     `upscale` maps (1, 3, H, W), uint8 or float in [0, 1], to (1, 3, sH, sW) float. Alpha goes through the network as a
-    grey picture of its own, unless it is the same everywhere; colour under alpha 0 is taken from its neighbours first.
-    Float samples above 1 are scaled into [0, 1] on the way. If `upscale` never mixes pixels, hidden colour stays too.
+    separate grey image, unless it is constant. Colour under alpha 0 is first filled from its neighbours, but
+    stays if `upscale` never mixes pixels (`mixes` is False). Float samples above 1 are scaled into [0, 1] on the way.
     """
     channels = pixels.shape[2]
     has_alpha = channels in (2, 4)
@@ -45,7 +45,7 @@ def _peak(pixels: np.ndarray) -> float:
 
 
 def _as_frames(pixels: np.ndarray, peak: float) -> Tensor:
-    """(H, W, 1 or 3) -> (1, 3, H, W): uint8 as it is, the rest as float32 in [0, 1]."""
+    """(H, W, 1 or 3) -> (1, 3, H, W): uint8 unchanged, other types as float32 in [0, 1]."""
     if pixels.dtype == np.uint16:
         pixels = pixels.astype(np.float32)
     x = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(2, 0, 1)[None]
@@ -54,7 +54,7 @@ def _as_frames(pixels: np.ndarray, peak: float) -> Tensor:
 
 
 def _write(out: np.ndarray, big: Tensor, peak: float) -> None:
-    """(1, 3, H, W) -> (H, W, 1 or 3): scaled, and for integers clamped and rounded half to even."""
+    """Write (1, 3, H, W) to (H, W, 1 or 3): scaled; integers are clamped and rounded half to even."""
     for top in range(0, len(out), _ROWS):
         band = big[0, :, top : top + _ROWS]
         if out.shape[2] == 1:  # the mean of three equal float32 values is exact only in float64
@@ -68,9 +68,9 @@ def _write(out: np.ndarray, big: Tensor, peak: float) -> None:
 def bleed(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Fill the colour of fully transparent pixels from their nearest visible neighbours.
 
-    colour (H, W, C), alpha (H, W) or (H, W, 1) of any scale  ->  (H, W, C) as `colour`. Visible pixels are untouched;
-    a picture with nothing visible is returned as it is. Without this an upscaler drags the arbitrary colour that files
-    keep under alpha 0, often black, into the edge: a dark fringe. Pull-push over a pyramid of halves, linear time.
+    colour (H, W, C), alpha (H, W) or (H, W, 1) of any scale  ->  (H, W, C) as `colour`. Visible pixels are
+    unchanged, and so is an image without any. Without this an upscaler mixes the arbitrary colour that files store
+    under alpha 0, often black, into edges: a dark fringe. Pull-push over a pyramid of half sizes, in linear time.
     """
     weight = alpha.reshape(*alpha.shape[:2], 1).astype(np.float32)
     if weight.all() or not weight.any():
@@ -82,7 +82,7 @@ def bleed(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def _fill(colour: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """(H, W, C) with the pixels of weight 0 taken from the same picture at half the size, which fills itself first."""
+    """Fill the pixels of weight 0 of (H, W, C) from the same image at half the size, which is filled first."""
     if weight.all():
         return colour
     total = _sums_of_four(weight)
@@ -93,7 +93,7 @@ def _fill(colour: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def _sums_of_four(x: np.ndarray) -> np.ndarray:
-    """(H, W, C)  ->  (ceil(H / 2), ceil(W / 2), C): sums over squares of 2 x 2, with nothing beyond the edge."""
+    """(H, W, C)  ->  (ceil(H / 2), ceil(W / 2), C): sums over squares of 2 x 2, with zeros beyond the edge."""
     height, width, _ = x.shape
     x = np.pad(x, ((0, height % 2), (0, width % 2), (0, 0)))
     return x[0::2, 0::2] + x[1::2, 0::2] + x[0::2, 1::2] + x[1::2, 1::2]

@@ -1,4 +1,4 @@
-"""One video through a network: decoding, the network and encoding overlap, and no picture is computed twice."""
+"""Upscale one video: decoding, the network and encoding overlap, and identical frames are computed once."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from dagan_cli.upscale.work import Work
 from dagan_cli.upscaler import Upscaler
 
 AHEAD = 2  # frames, or batches of them, in each queue between the stages
-SLOW_SEGMENT = 48  # frames encoded together where a network runs on a CPU: what a kill may cost
+SLOW_SEGMENT = 48  # frames per segment if a network runs on a CPU: the most that a kill loses
 
 Pictures = list[tuple[list[np.ndarray], int, int]]  # planes, time stamp, duration; ticks of the source
 
 
 def upscale_video(path: Path, target: Path, work: Work) -> Item:
-    """Decoding and the network run in threads of their own, each a little ahead of the next stage."""
+    """Upscale a video; decoding and the network run in separate threads, each a little ahead of the next stage."""
     request = work.request
     part = request.part
     trim = not part.is_whole
@@ -91,7 +91,7 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
 
 
 class Enlarger:
-    """Frames as planes -> larger frames as planes of another layout, by way of RGB on the engine's device."""
+    """Upscales frames: planes -> RGB on the engine's device -> larger planes of the output's layout."""
 
     def __init__(self, upscaler: Upscaler, work: Work, size: tuple[int, int], layout: PixelLayout) -> None:
         self._upscaler = upscaler
@@ -101,16 +101,16 @@ class Enlarger:
         self._reuse = work.request.reuse
         network = self._reuse and not upscaler.is_baseline
         self._colour, self._alpha = (History(), History()) if network else (None, None)
-        self._result: list[np.ndarray] = []  # of the last frame
+        self._result: list[np.ndarray] = []  # planes of the last frame
 
     @property
     def reused(self) -> float | None:
-        """Share of the tiles that were not computed, because they were as in the frame before."""
+        """Share of the tiles that were reused from the previous frame; None without a network or reuse."""
         history = self._colour
         return history.reused / history.tiles if history and history.tiles else None
 
     def enlarge(self, frames: Iterable[Frame]) -> Iterator[Pictures]:
-        """All frames in their order, as many together as the device takes at once."""
+        """Yield groups of upscaled frames in order, as many at once as the device takes."""
         for group in self._groups(frames):
             results = iter(self._computed([frame for frame, repeats in group if not repeats]))
             pictures: Pictures = []
@@ -123,11 +123,11 @@ class Enlarger:
             yield pictures
 
     def _groups(self, frames: Iterable[Frame]) -> Iterator[list[tuple[Frame, bool]]]:
-        """Frames of one shape and layout, and whether each is as the one before."""
+        """Yield groups of frames of one shape and layout; True marks a frame that equals the previous one."""
         group: list[tuple[Frame, bool]] = []
         before: Frame | None = None
         for lent in frames:
-            frame = replace(lent, planes=tuple(np.array(plane) for plane in lent.planes))  # the decoder's is its own
+            frame = replace(lent, planes=tuple(np.array(plane) for plane in lent.planes))  # buffers are reused
             if group and not _are_alike(group[0][0], frame):
                 yield group
                 group = []

@@ -1,4 +1,4 @@
-"""The context of the work on each input: the request, loaded models, and a network run that can be stopped."""
+"""Context shared by all inputs: the request, the loaded models, and a network run that can be stopped."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from weights.catalog import default_model
 
 
 class Engines:
-    """One upscaler for each model that the inputs call for, loaded when first needed and kept."""
+    """One upscaler for each model that the inputs need, loaded on first use and kept."""
 
     def __init__(self, request: Request, tell: Tell = lambda _: None) -> None:
         self._request = request
-        self._tell = tell  # downloads are reported to it
+        self._tell = tell  # receives the progress of downloads
         self._loaded: dict[str, Upscaler] = {}
 
     def for_factor(self, factor: float, *, video: bool = False) -> Upscaler:
-        """The upscaler for inputs that grow by `factor`. Raises BadModel, BadOption."""
+        """Return the upscaler for inputs to scale by `factor`. Raises BadModel, BadOption."""
         choice, options = self._request.model, self._request.engine
         # Only models for clean sources have a fidelity model for --detail to blend with.
         choice = choice.with_name(default_model(factor, video=video and choice.detail is None))
@@ -36,7 +36,7 @@ class Engines:
 
     @property
     def used(self) -> list[Upscaler]:
-        """All upscalers that were loaded."""
+        """All loaded upscalers."""
         return list(self._loaded.values())
 
     def _fetching(self, name: str, done: int, total: int | None) -> None:
@@ -45,13 +45,13 @@ class Engines:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What every step of the work needs: the request, the models, and where events go."""
+    """Context of every step: the request, the models, and the receiver of events."""
 
     request: Request
     engines: Engines
     tell: Tell
     should_stop: Callable[[], bool]
-    piped: bytes | Y4mSource | None  # the input, where it came from stdin: a picture, or a video
+    piped: bytes | Y4mSource | None  # the input if it came from stdin: an image, or a video
 
     def watch(
         self,
@@ -61,7 +61,7 @@ class Work:
         unit: Literal["tiles", None] = None,
         history: History | None = None,
     ) -> Tensor:
-        """Frames through the engine to `size`, stopping between tiles when asked to."""
+        """Upscale frames to `size`. Raises Stopped between tiles once `should_stop` returns True."""
         steps = engine.steps(frames, size, history)
         while True:
             if self.should_stop():

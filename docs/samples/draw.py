@@ -1,4 +1,4 @@
-"""Draw the sample picture and clip that `make demo` upscales: shapes, text and texture, free of anyone's rights.
+"""Draw the sample image and clip that `make demo` upscales: shapes, text and texture, free of third-party rights.
 
 usage: python docs/samples/draw.py FOLDER
 """
@@ -15,11 +15,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 WIDTH, HEIGHT = 256, 192
-FINE = 4  # drawn so many times larger and shrunk, so that edges are as a camera would see them
+FINE = 4  # supersampling factor: drawn larger and downscaled, so that edges look as a camera records them
 
 
 def scene(time: float) -> Image.Image:
-    """The scene at a time in [0, 1], WIDTH x HEIGHT: hills, a sun, a house, a fence, a line of text."""
+    """Draw the scene at a time in [0, 1], WIDTH x HEIGHT: hills, a sun, a house, a fence, a line of text."""
     w, h = WIDTH * FINE, HEIGHT * FINE
     rows = np.linspace(0, 1, h)[:, None, None]
     sky = (1 - rows) * np.array([70, 130, 205]) + rows * np.array([250, 214, 170])

@@ -1,4 +1,4 @@
-"""Draw the contact sheet of the README and the strips of the model cards: drawn pictures x4 through every model.
+"""Draw the contact sheet of the README and the strips of the model cards: drawn images x4 through every model.
 
 usage: python docs/samples/sheet.py
 """
@@ -13,19 +13,19 @@ from draw import FINE, HEIGHT, WIDTH, scene
 from PIL import Image, ImageDraw, ImageFont
 
 from dagan_cli import Upscaler
-from trainer.degradations import spoil
+from trainer.degradations import degrade_fixed
 from weights.catalog import CATALOG
 
 HERE = Path(__file__).parent
 CARDS = HERE.parents[1] / "weights" / "cards"
-SIDE = (72, 54)  # of a cell in pixels of the small picture
+SIDE = (72, 54)  # width and height of a cell, in pixels of the low-resolution image
 GAP, HEAD = 6, 18
-# What is cut out, x and y in the small picture, and how it is spoilt first.
+# Crops: x and y in the low-resolution image, and the degradation applied before cropping.
 ROWS = ((4, 2, None), (150, 84, None), (60, 130, None), (186, 28, None), (150, 84, "web"), (4, 2, "video"))
 
 
 def test_card() -> Image.Image:
-    """The scene, with what upscalers get wrong drawn into its sky: rings, fine lines, a fan, small print."""
+    """Draw the scene with details that are hard to upscale in its sky: rings, fine lines, a fan, small print."""
     card = scene(0.3).resize((WIDTH * FINE, HEIGHT * FINE), Image.Resampling.LANCZOS)
     pen = ImageDraw.Draw(card)
     x, y = 192 * FINE, 32 * FINE
@@ -42,26 +42,26 @@ def test_card() -> Image.Image:
 
 
 def crops() -> list[Image.Image]:
-    """The cells of the first column, small."""
+    """Return the low-resolution crops, one per row."""
     whole = torch.from_numpy(np.array(test_card())).permute(2, 0, 1)[None] / 255
-    pictures = []
+    images = []
     for x, y, how in ROWS:
-        spoilt = whole if how is None else spoil(whole, how)
-        levels = spoilt[0].mul(255).round().byte().permute(1, 2, 0).numpy()
-        pictures.append(Image.fromarray(levels).crop((x, y, x + SIDE[0], y + SIDE[1])))
-    return pictures
+        degraded = whole if how is None else degrade_fixed(whole, how)
+        levels = degraded[0].mul(255).round().byte().permute(1, 2, 0).numpy()
+        images.append(Image.fromarray(levels).crop((x, y, x + SIDE[0], y + SIDE[1])))
+    return images
 
 
 def upscaled(small: Image.Image, model: str, scale: int = 4) -> Image.Image:
-    """Through a model, and where that is x2 twice as large again without smoothing."""
+    """Upscale with a model; the result of an x2 model is then doubled by nearest neighbour."""
     frames = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None] / 255
     large = Upscaler.load(model).upscale_to(frames, (SIDE[0] * scale, SIDE[1] * scale))
-    picture = Image.fromarray(large[0].mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy())
-    return picture.resize((SIDE[0] * 4, SIDE[1] * 4), Image.Resampling.NEAREST)
+    image = Image.fromarray(large[0].mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy())
+    return image.resize((SIDE[0] * 4, SIDE[1] * 4), Image.Resampling.NEAREST)
 
 
 def sheet(columns: dict[str, list[Image.Image]]) -> Image.Image:
-    """A column for each name, a row for each crop."""
+    """Arrange the images with one column per name and one row per crop."""
     w, h = SIDE[0] * 4 + GAP, SIDE[1] * 4 + GAP
     rows = len(next(iter(columns.values())))
     image = Image.new("RGB", (len(columns) * w - GAP, HEAD + rows * h - GAP), "white")

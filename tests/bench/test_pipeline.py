@@ -270,11 +270,11 @@ def test_the_ratios_follow_from_the_rates():
 def test_the_report_names_the_bottleneck_the_commands_and_their_times():
     text = report(result(), table)
     assert "a.mp4, 4920 frames: 640x360 -> 1280x720, dagan-x2-psnr order 4, libx264 yuv420p" in text
-    assert "network is the slowest stage; all together reach 0.80 of its pace" in text
+    assert "network is the slowest stage; all stages together reach 0.80 of its speed" in text
     assert "less than 0.9: 95% of the processor is used, the stages share it" in text
     assert "wait for each other" in report(result(busy=0.2), table)
     assert "other programs" not in text
-    assert "other programs ask for 400%" in report(result(load=4.0, busy=0.2), table)
+    assert "other programs load the processor by 400%" in report(result(load=4.0, busy=0.2), table)
     assert "25% of the tiles" in text
     for words in (
         ("--order 4", "41 min", "best"),
@@ -283,13 +283,13 @@ def test_the_report_names_the_bottleneck_the_commands_and_their_times():
     ):
         (line,) = [line for line in text.splitlines() if words[0] in line]
         assert all(word in line for word in words)
-    assert "holds the rest up" not in text
+    assert "limits the speed" not in text
     assert "less than" not in report(result(rate=2.4), table)
 
 
 @pytest.mark.parametrize("stage", ["decode", "encode", "write"])
 def test_another_bottleneck_than_the_network_comes_with_advice(stage):
-    assert "holds the rest up" in report(result(stages={stage: 1.0, "network": 2.5}), table)
+    assert "limits the speed" in report(result(stages={stage: 1.0, "network": 2.5}), table)
 
 
 def test_where_the_length_is_not_known_no_time_is_told():
@@ -313,11 +313,11 @@ def test_times_are_told_in_words(seconds, words):
     [
         (("in.mp4", "--stages"), "INPUT was given with"),
         (("in.mp4", "--size", "48x32"), "INPUT was given with"),
-        (("-s", "2"), "there is none"),
-        (("--codec", "ffv1"), "there is none"),
-        (("--stages", "--size", "1080p"), "a frame of"),
+        (("-s", "2"), "need a video"),
+        (("--codec", "ffv1"), "need a video"),
+        (("--stages", "--size", "1080p"), "invalid --size"),
         (("missing.mp4",), "cannot be opened: no such file"),
-        (("in.mp4", "-n", "dagan-x9"), "no model is called"),
+        (("in.mp4", "-n", "dagan-x9"), "unknown model"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_two_lines(cli, tmp_path, monkeypatch, arguments, what):

@@ -233,4 +233,4 @@ def test_eval_judges_what_any_program_made_of_any_inputs(cli, tmp_path):
     assert ran.code == 1
     assert "is 18x22, not 36x44" in ran.err
     (large / "a.png").rename(large / "b.png")
-    assert "no picture is named a" in cli("eval", hr, "--results", large, "-s", 2).err
+    assert "no image is named a" in cli("eval", hr, "--results", large, "-s", 2).err

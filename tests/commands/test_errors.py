@@ -13,8 +13,7 @@ import pytest
 from torch import nn
 
 from dagan_cli import atomic
-from dagan_cli.engine.options import EngineOptions
-from dagan_cli.upscaler import Upscaler
+from dagan_cli.upscaler import Loaded
 from tests.conftest import Cli, Ran
 from tests.support.fakes import Blur, Limited, NotFinite
 from tests.support.tiny import clip, command, left_over, picture, pixels
@@ -135,7 +134,7 @@ def test_an_empty_folder_exits_with_3(cli, tmp_path):
     ran, report = reported(cli, tmp_path, tmp_path / "in", "-n", "nearest")
     assert (ran.code, report["items"]) == (3, [])
     assert two_lines(ran)
-    assert "1 neither a picture nor a video" in ran.err
+    assert "1 neither an image nor a video" in ran.err
 
 
 def test_a_name_no_file_system_takes_is_no_usable_input(cli):
@@ -185,20 +184,17 @@ def test_without_any_published_model_one_must_be_named(cli, tmp_path, monkeypatc
     assert "-n" in ran.err
 
 
-def use_network(monkeypatch: pytest.MonkeyPatch, network: nn.Module, options: EngineOptions | None = None) -> None:
+ON_CPU = ("--device", "cpu", "--precision", "fp32")
+
+
+def use_network(monkeypatch: pytest.MonkeyPatch, network: nn.Module) -> None:
     """Have every model name stand for this network."""
-
-    def load(name: str, **choices: object) -> Upscaler:
-        upscaler = Upscaler(network, options)  # type: ignore[arg-type]
-        upscaler.name, upscaler.sha256 = name, "0" * 64
-        return upscaler
-
-    monkeypatch.setattr(Upscaler, "load", load)
+    monkeypatch.setattr("dagan_cli.upscaler.load_network", lambda *_: Loaded(network, "fake", "0" * 64))  # type: ignore
 
 
 def test_running_out_of_memory_at_the_smallest_tile_exits_with_5(cli, tmp_path, monkeypatch):
-    use_network(monkeypatch, Limited(Blur(), pixels=10), EngineOptions(device="cpu", precision="fp32"))
-    ran, report = reported(cli, tmp_path, picture(tmp_path / "in.png", (64, 64)), "-n", "fake", "-s", 2)
+    use_network(monkeypatch, Limited(Blur(), pixels=10))
+    ran, report = reported(cli, tmp_path, picture(tmp_path / "in.png", (64, 64)), "-n", "fake", "-s", 2, *ON_CPU)
     assert (ran.code, report["items"][0]["status"]) == (5, "failed")
     assert two_lines(ran), ran.err
     assert not list(tmp_path.glob("in_*"))

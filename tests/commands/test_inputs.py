@@ -236,9 +236,9 @@ def test_a_reader_that_goes_away_ends_the_work(tmp_path):
     ("arguments", "code", "words"),
     [
         (["-"], 2, "has no name"),
-        (["-", "in.png", "-o", "out"], 2, "among other inputs"),
-        (["-", "-o", "out.png"], 3, "the input is not a picture"),
-        (["in.png", "in.bmp", "-o", "-"], 2, "takes one picture"),
+        (["-", "in.png", "-o", "out"], 2, "with other inputs"),
+        (["-", "-o", "out.png"], 3, "the input is not an image"),
+        (["in.png", "in.bmp", "-o", "-"], 2, "takes one image"),
         (["in.png", "-o", "-", "--json"], 2, "--json"),
     ],
 )

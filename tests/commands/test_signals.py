@@ -107,7 +107,7 @@ def test_a_stop_between_two_inputs_keeps_what_is_done(cli, tmp_path, monkeypatch
     stops: list[StopSignals] = []
     before = StopSignals.__init__
     monkeypatch.setattr(StopSignals, "__init__", lambda self: (before(self), stops.append(self))[0])
-    monkeypatch.setattr(Reporter, "item", lambda self, item: stops[0]._receive(signal.SIGTERM, None))
+    monkeypatch.setattr(Reporter, "_item", lambda self, item: stops[0]._receive(signal.SIGTERM, None))
     sources = picture(tmp_path / "a.png"), picture(tmp_path / "b.png")
     ran = cli(*sources, "-n", "nearest", "-s", 2, "--json")
     assert ran.code == 143

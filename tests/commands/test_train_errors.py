@@ -64,7 +64,7 @@ def test_an_empty_folder(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert train(tmp_path / "empty", tmp_path / "run") == 3
     what, hint = two_lines(capsys.readouterr().err)
-    assert "no usable picture" in what
+    assert "no usable image" in what
     assert "PNG" in hint
     assert not (tmp_path / "run" / "state.pt").exists()
 
@@ -94,12 +94,12 @@ def test_unreadable_files_among_good_ones_are_named_and_left_out(pictures, tmp_p
 @pytest.mark.parametrize(
     ("flags", "says", "tries"),
     [
-        (["--preset", "psnr-x5"], "no preset 'psnr-x5'", "psnr-x4"),
+        (["--preset", "psnr-x5"], "unknown preset 'psnr-x5'", "psnr-x4"),
         (["--config", "missing.toml"], "missing.toml", "--config"),
         (["--set", "genrator.blocks=2"], "unknown key genrator", "generator"),
         (["--budget", "soon"], "'soon'", "20m"),
-        (["--schedule", "linear"], "'linear'", "cosine"),
-        (["--gan-budget", "5m"], "no adversarial phase", "gan-x4"),
+        (["--schedule", "linear"], "'linear' is not one of 'cosine'", "--help"),
+        (["--gan-budget", "5m"], "need an adversarial phase", "gan-x4"),
         (["--data", "missing"], "missing", "folder"),
         (["--start", "missing.safetensors"], "missing.safetensors", ""),
         (["--branch", "missing"], "missing", ""),

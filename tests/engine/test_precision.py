@@ -53,7 +53,7 @@ def test_the_timed_convolution_takes_time():
 def test_a_precision_is_taken_as_asked_and_says_why():
     choice = choose("cpu", "fp32")
     assert (choice.device, choice.dtype) == (torch.device("cpu"), torch.float32)
-    assert "as asked" in choice.why
+    assert "as requested" in choice.why
     assert choose("cpu", "fp16").dtype == torch.float16
 
 

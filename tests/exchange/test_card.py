@@ -73,12 +73,12 @@ def test_a_card_tells_data_iterations_hardware_protocol_and_failures():
 def test_a_card_names_the_phases_that_came_before():
     first = {"scale": 2, "phase": "pixel", "iterations": 7000, "degradations": "none", "seconds": 3.0}
     second = {"scale": 4, "phase": "adversarial", "iterations": 90, "degradations": "medium", "note": "by hand"}
-    row = "| before them | 7,000 pixel x2; 90 adversarial x4 of degraded inputs; by hand |"
+    row = "| earlier phases | 7,000 pixel x2; 90 adversarial x4 of degraded inputs; by hand |"
     text = made(earlier=[first, second], iterations=10, training={"gan": {"lr": 0.1, "iterations": None}}, phase="gan")
     assert row in text
     assert "7,100 iterations in all" in text
     assert "| adversarial phase | lr 0.1 |" in text
-    assert "before them" not in made(earlier=[])
+    assert "earlier phases" not in made(earlier=[])
 
 
 def test_a_card_names_the_teacher_and_its_licence():
@@ -86,7 +86,7 @@ def test_a_card_names_the_teacher_and_its_licence():
     assert "| teacher | SPAN, source hongyuanyu/SPAN, licence Apache-2.0, sha256 ca85 |" in made(teacher=teacher)
     assert "| teacher |" not in made()
     before = made(earlier=[{"scale": 2, "phase": "pixel", "iterations": 6, "teacher": teacher}])
-    assert "| before them | 6 pixel x2 with SPAN as teacher |" in before
+    assert "| earlier phases | 6 pixel x2 with SPAN as teacher |" in before
 
 
 def test_a_model_of_given_pairs_is_for_degraded_sources():

@@ -57,7 +57,7 @@ def test_a_run_is_published_with_card_configuration_curves_and_its_last_strip(
     assert (config["model_type"], config["scale"], config["solver"]) == ("dagan", 2, "rk4")
     card = there.files["README.md"].decode()
     assert "# new-net" in card
-    assert "![curves of the training](curves.png)" in card
+    assert "![training curves](curves.png)" in card
 
     path = cli("models", "pull", ran.out.strip()).out.strip()  # and back again
     assert Path(path).read_bytes() == tiny_model.read_bytes()
@@ -96,7 +96,7 @@ def test_private_is_private_and_a_public_repository_is_not_written_to(cli: Cli, 
     assert cli("models", "push", tiny_model, "me/secret", "--private").code == 0
     assert hub.repositories["me/secret"].private
     hub.repositories["me/public"] = Repository()
-    assert refused(cli("models", "push", tiny_model, "me/public", "--private"), "public already")
+    assert refused(cli("models", "push", tiny_model, "me/public", "--private"), "already public")
     assert hub.repositories["me/public"].files == {}
 
 

@@ -119,9 +119,9 @@ def test_it_reads_as_columns(cli, tmp_path):
     ran = cli("probe", clip(tmp_path / "in.mp4"), "--count")
     rows = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in ran.out.splitlines()[1:])
     assert ran.code == 0
-    assert rows["frames"].startswith("25 counted; even, 25 a second")
-    assert rows["pixels"] == "yuv420p: 8 bits, 4:2:0 (left), no transparency, whole pictures"
-    assert rows["would become"].startswith("in_x2.mp4, 192x128, libx264")
+    assert rows["frames"].startswith("25 counted; constant rate, 25 fps")
+    assert rows["pixels"] == "yuv420p: 8 bits, 4:2:0 (left), no transparency, progressive"
+    assert rows["planned output"].startswith("in_x2.mp4, 192x128, libx264")
     assert rows["damage"] == "none"
 
 

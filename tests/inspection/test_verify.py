@@ -312,7 +312,7 @@ def test_sound_encoded_anew_is_compared_by_when_it_is_heard(film, tmp_path):
         target = tmp_path / f"late{late}.mkv"
         ffmpeg("-copyts", "-i", film.output, "-itsoffset", late, "-i", film.output, *streams, target)
         row = rows(verify(film.source, target))["stream 1, audio aac eng"]
-        assert (row.result, row.remark) == (result, "encoded anew: aac as flac")
+        assert (row.result, row.remark) == (result, "re-encoded: aac as flac")
 
 
 def test_subtitles_of_other_words_or_times_are_caught(film, tmp_path):
@@ -443,7 +443,7 @@ def test_pictures_that_lost_something_are_caught(tmp_path):
 def test_what_a_format_cannot_hold_is_a_note(tmp_path):
     source = photo(tmp_path / "in.jpg", comment=b"hello", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0")
     found = rows(verify(source, upscaled(source, tmp_path / "out.webp")))
-    assert found["comment"] == Check("comment", "5 bytes", "missing", "note", "WEBP is written without")
+    assert found["comment"] == Check("comment", "5 bytes", "missing", "note", "WEBP is written without it")
 
 
 def test_what_another_format_keeps_in_its_own_way_is_kept(tmp_path):

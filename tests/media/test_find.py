@@ -43,8 +43,8 @@ def test_a_folder_gives_its_pictures_and_videos_by_content_in_order(tree):
 def test_everything_skipped_has_a_reason(tree):
     found = find_inputs(["."])
     assert found.reasons() == {
-        "neither a picture nor a video": 2,
-        "a folder inside a folder, without -r": 1,
+        "neither an image nor a video": 2,
+        "a subfolder (needs -r)": 1,
         "hidden": 1,
     }
 
@@ -87,7 +87,7 @@ def test_what_was_named_fails_where_a_folder_would_skip(tree):
     (tree / "empty.png").touch()
     found = find_inputs(["notes.md", "missing.png", "empty.png", "b.png"])
     assert names(found) == ["b.png"]
-    words = ["neither a picture nor a video", "no such file", "is empty"]
+    words = ["neither an image nor a video", "no such file", "is empty"]
     assert [word in str(error) for word, (_, error) in zip(words, found.failed, strict=True)] == [True] * 3
     assert all(error.hint for _, error in found.failed)
 
@@ -95,7 +95,7 @@ def test_what_was_named_fails_where_a_folder_would_skip(tree):
 def test_a_file_named_twice_is_worked_on_once(tree):
     found = find_inputs(["b.png", "./b.png", "."])
     assert names(found).count("b.png") == 1
-    assert found.reasons()["named before"] == 2
+    assert found.reasons()["already named"] == 2
 
 
 def test_earlier_results_beside_their_source_are_not_upscaled_again(tree):

@@ -90,7 +90,7 @@ def test_a_configuration_cannot_be_changed_behind_its_checks():
     ids=repr,
 )
 def test_an_impossible_value_is_refused_with_advice(wrong):
-    with pytest.raises(BadOption, match="impossible generator") as caught:
+    with pytest.raises(BadOption, match="invalid generator config") as caught:
         GeneratorConfig.from_dict(wrong)
     assert caught.value.hint
     assert caught.value.exit_code == 2

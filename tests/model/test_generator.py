@@ -17,6 +17,7 @@ from dagan_cli.model.attention import SpatialAttention
 from dagan_cli.model.checkpoint import load_model, save_model
 from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator
+from tests.support.training import parameters
 
 SMALL: dict[str, Any] = {"blocks": 2, "channels": 8, "growth": 4, "layers": 2, "reduction": 1, "patch": 8}
 PLAIN: dict[str, Any] = {"attention": "none", "solver": "euler"}
@@ -29,10 +30,6 @@ DIAL: dict[str, Any] = {"solver": "rk4", "orders": (1, 2, 4)}
 
 def tiny(**choices: Any) -> Generator:
     return Generator(GeneratorConfig(**(TINY | choices)))
-
-
-def parameters(generator: Generator) -> int:
-    return sum(p.numel() for p in generator.parameters())
 
 
 def size_of(**choices: Any) -> int:

@@ -17,23 +17,19 @@ from dagan_cli.media.video.recipe import Encoding
 from dagan_cli.media.video.source import open_video
 from dagan_cli.media.video.writer import create_video
 from dagan_cli.prefetch import prefetch
+from tests.support.tiny import clip as moving
+from tests.support.tiny import ffmpeg as ffmpeg
 
 LOSSLESS = Encoding(codec="ffv1")
 FAST = Encoding(preset="ultrafast")
+WEBM = Encoding(codec="libvpx-vp9", options={"deadline": "realtime", "cpu-used": "8"})
 UNEVEN = [0, 40, 41, 110, 111, 112, 300, 333, 340, 500]  # milliseconds
 SMPTE = "testsrc2=size=96x64:rate=25"
 
 
-def ffmpeg(*arguments: str | Path) -> str:
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
-    return subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
-
-
 def clip(path: Path, *options: str, seconds: float = 1, picture: str = SMPTE) -> Path:
-    """A moving test picture with a tone."""
-    inputs = ("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=44100")
-    ffmpeg(*inputs, "-t", str(seconds), *(options or ("-c:v", "libx264", "-c:a", "aac")), path)
-    return path
+    """A second of a moving test picture with a tone, by default as most files are encoded."""
+    return moving(path, *(options or ("-c:v", "libx264", "-c:a", "aac")), seconds=seconds, source=picture)
 
 
 def clip_with_times(path: Path, pts: list[int], time_base=Fraction(1, 1000), pix_fmt="yuv420p", size=(96, 64)) -> Path:
@@ -98,3 +94,9 @@ def described(path: Path, detail: str = "info") -> str:
     """What the other FFmpeg says of a file."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-v", detail, "-i", str(path)]
     return subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False).stderr
+
+
+def copied_to(source: Path, suffix: str, **part) -> tuple[Path, tuple[str, ...]]:
+    """The clip passed through into a container of that suffix, and all warnings."""
+    target = source.with_name(f"out{suffix}")
+    return target, passed_through(source, target, WEBM if suffix == ".webm" else FAST, **part)

@@ -19,7 +19,7 @@ from dagan_cli.planes import Chroma, ColourTags, Matrix, PixelLayout, Siting
 from tests.support.clips import ffmpeg, pictures
 
 TARGET = Path(__file__).parents[2] / "docs" / "colour.md"
-SIZE = (252, 190)  # width, height: what 4:1:1 divides
+SIZE = (252, 190)  # width, height; the width is a multiple of 4, as 4:1:1 needs
 FRAMES = 2
 
 _ZIMG = {"bt709": "709", "bt601": "170m", "bt2020": "2020_ncl", "rgb": "gbr"}
@@ -42,7 +42,7 @@ class Case:
     chroma: Chroma
     siting: Siting = "left"
     alpha: bool = False
-    codec: str = "ffv1"  # of the file that goes through the command
+    codec: str = "ffv1"  # codec of the file that goes through the command
 
     @property
     def layout(self) -> PixelLayout:
@@ -65,16 +65,16 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What became of random code values, in code values of the source."""
+    """Errors for random code values, in code values of the source."""
 
-    furthest: float  # RGB from zimg's, largest difference
-    mean: float  # the same, on average
+    furthest: float  # largest difference between our RGB and zimg's
+    mean: float  # mean difference between our RGB and zimg's
     back: int  # planes -> RGB -> planes, largest difference
-    changed: int  # frames that are not the same after `dagan upscale -n nearest -s 1 -c ffv1`
+    changed: int  # frames that differ after `dagan upscale -n nearest -s 1 -c ffv1`
 
 
 def cases() -> Iterator[Case]:
-    """Every combination, then the kinds that stand alone."""
+    """Yield every combination, then the individual kinds."""
     matrices: tuple[Matrix, ...] = ("bt709", "bt601", "bt2020")
     chromas: tuple[Chroma, ...] = ("420", "422", "444")
     for matrix, full_range, depth, chroma in product(matrices, (False, True), (8, 10, 12), chromas):
@@ -93,7 +93,7 @@ def cases() -> Iterator[Case]:
 
 
 def measure(case: Case, folder: Path) -> Measured:
-    """What becomes of random frames of that kind; `folder` is written to."""
+    """Measure the errors for random frames of one kind. Temporary files are written to `folder`."""
     random = np.random.default_rng(0)
     frames = [_any_planes(case, random) for _ in range(FRAMES)]
     differences = [np.abs(_rgb(case, planes) - _rgb_by_zimg(case, planes)) * case.span for planes in frames]
@@ -106,7 +106,7 @@ def measure(case: Case, folder: Path) -> Measured:
 
 
 def row(case: Case, measured: Measured) -> str:
-    """A line of the table."""
+    """Return one row of the table."""
     value_range = "full" if case.full_range else "limited"
     return (
         f"| {case.pix_fmt} | {case.matrix} | {value_range} | {measured.furthest:.4f} | {measured.mean:.5f}"
@@ -115,7 +115,7 @@ def row(case: Case, measured: Measured) -> str:
 
 
 def _any_planes(case: Case, random: np.random.Generator) -> list[np.ndarray]:
-    """Every code value is possible, also those outside of the RGB cube."""
+    """Return planes of random code values, including values outside the RGB cube."""
     (width, height), layout = SIZE, case.layout
     across, down = layout.chroma_size(width, height)
     colours = [(height, width), (down, across), (down, across)][: layout.planes - case.alpha]
@@ -124,27 +124,27 @@ def _any_planes(case: Case, random: np.random.Generator) -> list[np.ndarray]:
 
 
 def _stored(case: Case, planes: list[np.ndarray]) -> bytes:
-    """As FFmpeg keeps them: RGB in the order G, B, R."""
+    """Return the bytes of a frame in FFmpeg's layout, which orders RGB as G, B, R."""
     if case.chroma == "rgb":
         planes = [planes[1], planes[2], planes[0], *planes[3:]]
     return b"".join(plane.tobytes() for plane in planes)
 
 
 def _rgb(case: Case, planes: list[np.ndarray]) -> np.ndarray:
-    """(3, height, width), nominally in [0, 1], by our own arithmetic."""
+    """Convert to RGB (3, height, width), nominally in [0, 1], with dagan's arithmetic."""
     return to_rgb([torch.from_numpy(plane) for plane in planes], case.layout).numpy()
 
 
 def _rgb_by_zimg(case: Case, planes: list[np.ndarray]) -> np.ndarray:
-    """The same in zimg's floating point, chroma linearly interpolated at its place."""
+    """Convert to RGB with zimg in floating point; chroma is interpolated linearly at its siting."""
     pix_fmt = case.pix_fmt.replace("yuvj", "yuv").replace("yuva", "yuv").replace("gbrap", "gbrp")
     planes, siting, step = planes[: len(planes) - case.alpha], case.siting, 1
     if case.chroma == "422" and case.depth > 8:
-        # zimg interpolates it in whole numbers. 4:2:0 it does not: given each line of luma twice, and chroma that lies
-        # on the first of the two, that is the same picture.
+        # zimg interpolates 4:2:2 of these depths in integers, but 4:2:0 in floating point. With each luma row doubled
+        # and chroma sited on the first row of each pair, 4:2:0 is the same frame.
         pix_fmt, siting, step = pix_fmt.replace("422", "420"), "topleft", 2
         planes = [planes[0].repeat(2, 0), *planes[1:]]
-    if case.chroma == "gray":  # of gray zscale changes no range: the same picture with neutral colours
+    if case.chroma == "gray":  # zscale does not convert the range of gray, so add neutral chroma
         pix_fmt = pix_fmt.replace("gray", "yuv444p")
         planes = [planes[0], *[np.full_like(planes[0], 2 ** (case.depth - 1))] * 2]
     said = f"rangein={'full' if case.full_range else 'limited'}:range=full:matrixin={_ZIMG[case.matrix]}:matrix=gbr"
@@ -165,40 +165,40 @@ def _there_and_back(case: Case, planes: list[np.ndarray]) -> int:
 
 
 def _changed_in_a_file(case: Case, frames: list[list[np.ndarray]], folder: Path) -> int:
-    """Write a video, send it through the command, and let the other FFmpeg compare the pictures."""
+    """Write a video, run it through `dagan upscale` and count the frames that differ, decoded by the other FFmpeg."""
     raw, source, target = folder / "in.raw", folder / "in.mkv", folder / "out.mkv"
     raw.write_bytes(b"".join(_stored(case, planes) for planes in frames))
     tags, value_range = case.layout.tags, "pc" if case.full_range else "tv"
     said = f"setparams=range={value_range}:colorspace={tags.matrix}:color_primaries={tags.primaries}"
     form = ("-f", "rawvideo", "-pix_fmt", case.pix_fmt, "-s", f"{SIZE[0]}x{SIZE[1]}", "-i", raw)
-    kept = "bgr0" if case.pix_fmt == "gbrp" else case.pix_fmt  # what FFV1 has
+    kept = "bgr0" if case.pix_fmt == "gbrp" else case.pix_fmt  # FFV1 has no gbrp
     ffmpeg(*form, "-vf", said, "-c:v", case.codec, "-q:v", "1", "-pix_fmt", kept, "-color_range", value_range, source)
     arguments = ["upscale", source, "-n", "nearest", "-s", "1", "-c", "ffv1", "-y", "--quiet", "-o", target]
     code = run_command(list(map(str, arguments)))
     if code:
         raise RuntimeError(f"dagan ended with {code} on {case}")
-    plain = ("-pix_fmt", "gbrp") if kept == "bgr0" else ()  # its fourth byte means nothing
+    plain = ("-pix_fmt", "gbrp") if kept == "bgr0" else ()  # the fourth byte of bgr0 is padding
     return sum(one != other for one, other in zip(pictures(source, *plain), pictures(target, *plain), strict=True))
 
 
 HEAD = f"""# How exact colour is
 
-Measured, not promised: `python -m tests.support.colour_table` makes this page, and
-`DAGAN_CORPUS=1 pytest tests/engine/test_colour_table.py` measures all of it again. Each row is {FRAMES} frames of
-{SIZE[0]}x{SIZE[1]} random code values: all are possible, also those that stand for no RGB colour. Errors are in code
-values of the source.
+All numbers on this page are measured. `python -m tests.support.colour_table` writes the page, and
+`DAGAN_CORPUS=1 pytest tests/engine/test_colour_table.py` repeats every measurement. Each row is {FRAMES} frames of
+{SIZE[0]}x{SIZE[1]} random code values. All values can occur, including those that represent no RGB colour. Errors are
+in code values of the source.
 
-* *RGB, largest* and *mean*: difference between the RGB that a network is given and what zimg (the `zscale` filter of
-  another FFmpeg) computes of the same frame in floating point, chroma interpolated linearly at its place: left for
-  BT.709 and BT.601, top left for BT.2020, the centre for JPEG.
-  (4:2:2 of more than 8 bits it interpolates in whole numbers, up to 0.94 off; it is given the same picture as 4:2:0.)
-* *There and back*: largest difference of a code value after planes -> RGB -> planes, with nothing in between.
-* *Changed frames*: of a lossless file sent through `dagan upscale IN -n nearest -s 1 -c ffv1 -o OUT.mkv`, as the other
-  FFmpeg compares them, alpha included.
+* *RGB, largest* and *RGB, mean*: difference between the RGB that a network receives and the result of zimg (the
+  `zscale` filter of another FFmpeg) for the same frame in floating point. zimg interpolates chroma linearly at its
+  siting: left for BT.709 and BT.601, top left for BT.2020, centre for JPEG. For 4:2:2 of more than 8 bits it
+  interpolates in integers, with errors of up to 0.94, so it is given the same frame stored as 4:2:0.
+* *Round trip*: largest difference of a code value after planes -> RGB -> planes, with nothing in between.
+* *Changed frames*: number of frames that differ after a lossless file has gone through
+  `dagan upscale IN -n nearest -s 1 -c ffv1 -o OUT.mkv`. The other FFmpeg compares them, including alpha.
 
-Sizes are even here because zimg wants them so; odd ones come back as exactly (`tests/engine/test_colour.py`).
+Sizes are even here because zimg requires it; odd sizes are equally exact (`tests/engine/test_colour.py`).
 
-| pixel format | matrix | range | RGB, largest | mean | there and back | changed frames |
+| pixel format | matrix | range | RGB, largest | RGB, mean | round trip | changed frames |
 | --- | --- | --- | --- | --- | --- | --- |
 """
 

@@ -20,10 +20,11 @@ from dagan_cli.errors import BadOption
 from dagan_cli.model.checkpoint import load_model
 from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator
+from tests.support.training import equal, run, tensors
 from trainer import loop
 from trainer.config import GanConfig, TrainConfig
 from trainer.ema import Average
-from trainer.loop import Diverged, Progress, train
+from trainer.loop import Diverged
 from trainer.losses.perceptual import Features, PerceptualLoss
 from trainer.phases import AdversarialPhase, PixelPhase
 from trainer.state import load_state
@@ -54,26 +55,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(config: TrainConfig, data: Path, folder: Path, steps: int | None = None, **how: Any) -> list[Progress]:
-    """Train until the end, or for so many steps more and then stop as a signal would."""
-    asked = iter(range(10**6))
-    stop = (lambda: next(asked) >= steps) if steps is not None else (lambda: False)
-    return list(train(config, [data], folder, should_stop=stop, report_every=0.0, **how))
-
-
 def log(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-
-
-def tensors(state: Any) -> list[Tensor]:
-    if isinstance(state, Tensor):
-        return [state]
-    items = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
-    return [tensor for item in items for tensor in tensors(item)]
-
-
-def equal(a: Any, b: Any) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(tensors(a), tensors(b), strict=True))
 
 
 def test_the_adversarial_phase_follows_the_pixel_phase_and_starts_from_its_average(pictures, tmp_path):
@@ -218,7 +201,7 @@ def test_the_last_few_and_the_best_are_kept_and_a_run_that_gains_nothing_stops(p
 PROCESS = """
 import sys, torch
 from pathlib import Path
-from tests.test_trainer_adversarial_phase import CONFIG, GAN
+from tests.trainer.test_adversarial_phase import CONFIG, GAN
 from dataclasses import replace
 from trainer.loop import train
 torch.set_num_threads(1)
@@ -249,7 +232,7 @@ def test_two_processes_train_as_one_with_the_whole_batch(pictures, tmp_path):
 
 def test_a_batch_that_has_no_equal_parts_is_refused(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr("trainer.machine.distributed.join", lambda: (0, 3))
-    with pytest.raises(BadOption, match="no equal parts"):
+    with pytest.raises(BadOption, match="not divisible"):
         run(CONFIG, pictures, tmp_path)
 
 

@@ -81,7 +81,7 @@ def test_none_leaves_a_choice_open_and_a_table_may_begin_with_it():
         ("=3", "not name=value"),
         ("genrator.blocks=4", "unknown key genrator"),
         ("generator.block_count=4", "unknown key generator.block_count"),
-        ("lr.x=4", "lr is one value"),
+        ("lr.x=4", "lr is not a table"),
         ("generator.blocks=many", "blocks"),
         ("lr=fast", "lr = 'fast'"),
     ],

@@ -9,13 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.support.training import parameters
 from trainer.discriminators import Kind, UNet, discriminator
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-
-
-def parameters(network: nn.Module) -> int:
-    return sum(p.numel() for p in network.parameters())
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from dagan_cli.errors import BadModel, BadOption, CannotWrite, NoInput
 from dagan_cli.model.checkpoint import load_generator, save_model
 from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator
+from tests.support.training import equal, run
 from trainer.config import TrainConfig
 from trainer.data.samples import load_pictures, validation_pairs
-from trainer.loop import Progress, train
+from trainer.loop import train
 from trainer.losses import terms
 from trainer.presets import preset
 from trainer.state import NAME, load_state
@@ -44,36 +44,16 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(config: TrainConfig, data: Path, folder: Path, steps: int | None = None, **how: Any) -> list[Progress]:
-    """Train until the end, or for so many steps more and then stop as a signal would."""
-    asked = iter(range(10**6))
-    stop = (lambda: next(asked) >= steps) if steps is not None else (lambda: False)
-    return list(train(config, [data], folder, should_stop=stop, report_every=0.0, **how))
-
-
 def test_a_run_cannot_go_on_with_another_optimiser(pictures, tmp_path):
     run(replace(CONFIG, optimiser="muon"), pictures, tmp_path, steps=2)
-    with pytest.raises(BadOption, match="trained by muon, not by adam"):
+    with pytest.raises(BadOption, match="trained with muon, not with adam"):
         run(CONFIG, pictures, tmp_path)
-    with pytest.raises(BadOption, match="trained by muon, not by adam"):
+    with pytest.raises(BadOption, match="trained with muon, not with adam"):
         run(CONFIG, pictures, tmp_path / "branch", branch=tmp_path)
 
 
 def logged(folder: Path, key: str) -> list[float]:
     return [json.loads(line)[key] for line in (folder / "log.jsonl").read_text().splitlines()]
-
-
-def tensors(state: Any) -> list[Tensor]:
-    """Every tensor of a state, in order: generator, average, optimiser."""
-    if isinstance(state, Tensor):
-        return [state]
-    items = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
-    return [tensor for item in items for tensor in tensors(item)]
-
-
-def equal(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    pairs = zip(tensors(a), tensors(b), strict=True)
-    return a["step"] == b["step"] and all(torch.equal(x, y) for x, y in pairs)
 
 
 def test_the_loss_falls_on_a_tiny_set_and_so_does_that_of_the_saved_average(pictures, tmp_path):
@@ -238,7 +218,7 @@ def test_another_architecture_or_other_pictures_are_refused_and_the_state_left_a
     for change in ({"blocks": 2}, {"solver": "rk4"}, {"temperature": 2.0}):
         with pytest.raises(BadOption, match="another generator"):
             run(replace(CONFIG, generator=replace(SMALL, **change)), pictures, folder)
-    with pytest.raises(BadOption, match="the pictures are not those"):
+    with pytest.raises(BadOption, match="the images, or their teacher, are not those"):
         run(CONFIG, other, folder)
     with pytest.raises(NoInput):
         run(CONFIG, tmp_path / "none", folder)

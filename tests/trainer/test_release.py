@@ -55,7 +55,7 @@ def test_the_published_file_is_half_precise_measured_and_signed(run, tmp_path, c
 
 
 @pytest.mark.parametrize("facts", [{"training": {"degradation": "medium"}}, {"training": {}, "pairs": True}])
-def test_a_model_for_real_sources_is_measured_on_spoilt_ones_and_along_the_dial(run, tmp_path, capsys, facts):
+def test_a_model_for_real_sources_is_measured_on_degraded_ones_and_along_the_dial(run, tmp_path, capsys, facts):
     folder, val = run
     torch.manual_seed(3)
     start = tmp_path / "start.safetensors"
@@ -85,29 +85,33 @@ def test_a_model_for_real_sources_is_measured_on_spoilt_ones_and_along_the_dial(
     card = capsys.readouterr().out
     assert f"| val, degraded as web | {found['metrics']['val, degraded as web']['order 1']:g} |" in card
     assert f"| `--detail` | PSNR-Y |\n| --- | --- |\n| 0 | {found['detail']['0']['psnr_y']:.6g} |" in card
-    assert "µs for each input pixel" in card
+    assert "µs per input pixel" in card
     assert f"| started from | iterations 5, sha256 {found['started_from']['sha256']} |" in card
 
 
-def test_the_dial_may_go_to_a_twin_that_the_run_did_not_begin_with(run, tmp_path, capsys):
+def test_the_dial_may_end_at_a_fidelity_model_that_the_run_did_not_start_from(run, tmp_path, capsys):
     folder, val = run
     torch.manual_seed(3)
-    twin, out = tmp_path / "twin.safetensors", tmp_path / "out.safetensors"
-    twin.write_bytes(save_model(Generator(SMALL), {"iterations": 9}))
-    command = ["train", "release", str(folder), "-o", str(out), "--val", str(val), "--twin", str(twin)]
+    fidelity, out = tmp_path / "fidelity.safetensors", tmp_path / "out.safetensors"
+    fidelity.write_bytes(save_model(Generator(SMALL), {"iterations": 9}))
+    command = ["train", "release", str(folder), "-o", str(out), "--val", str(val), "--fidelity-model", str(fidelity)]
     assert run_command(command) == 2
     assert "--dial" in capsys.readouterr().err
+    command[-2] = "--twin"  # its old name
     assert run_command([*command, "--dial"]) == 0
+    assert "--fidelity-model" in capsys.readouterr().err
     found = load_generator(out).provenance
     assert "started_from" not in found
-    assert found["twin"] == {"iterations": 9, "sha256": hashlib.sha256(twin.read_bytes()).hexdigest()}
+    assert found["fidelity_model"] == {"iterations": 9, "sha256": hashlib.sha256(fidelity.read_bytes()).hexdigest()}
     pairs = list(validation_pairs(load_pictures([val], smallest=16), 2))
-    assert found["detail"]["0"]["psnr_y"] == pytest.approx(validate(load_generator(twin).generator, pairs), abs=2e-3)
+    assert found["detail"]["0"]["psnr_y"] == pytest.approx(
+        validate(load_generator(fidelity).generator, pairs), abs=2e-3
+    )
     capsys.readouterr()
     assert run_command(["models", "card", str(out)]) == 0
     card = capsys.readouterr().out
-    assert f"| its fidelity twin | iterations 9, sha256 {found['twin']['sha256']} |" in card
-    assert "Between its fidelity twin (0) and this one (1)" in card
+    assert f"| its fidelity model | iterations 9, sha256 {found['fidelity_model']['sha256']} |" in card
+    assert "Between its fidelity model (0) and this one (1)" in card
 
 
 @pytest.mark.parametrize(

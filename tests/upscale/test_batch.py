@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from dagan_cli import Upscaler
-from dagan_cli.engine.options import EngineOptions
 from dagan_cli.errors import BadModel, BadOption
+from dagan_cli.upscaler import Loaded
 from tests.support.fakes import Overflowing
 from tests.support.tiny import clip, ffmpeg, frames_of, left_over, noise, picture, pixels, sound_of
 
@@ -143,16 +143,9 @@ def test_the_order_and_the_ensemble_reach_the_network(cli, tmp_path, tiny_model)
 
 
 def test_a_network_that_overflows_in_half_precision_is_told_of_and_gives_no_black(cli, tmp_path, monkeypatch):
-    options = EngineOptions(device="cpu", precision="fp16")
-
-    def load(name: str, **_: object) -> Upscaler:
-        upscaler = Upscaler(Overflowing(), options)
-        upscaler.name, upscaler.sha256 = name, "0" * 64
-        return upscaler
-
-    monkeypatch.setattr("dagan_cli.upscaler.Upscaler.load", load)
+    monkeypatch.setattr("dagan_cli.upscaler.load_network", lambda *_: Loaded(Overflowing(), "fragile", "0" * 64))
     source = picture(tmp_path / "in.png", (20, 20))
-    ran = cli(source, "-n", "fragile", "-s", 2, "--json")
+    ran = cli(source, "-n", "fragile", "-s", 2, "--json", "--device", "cpu", "--precision", "fp16")
     (item,) = json.loads(ran.out)["items"]
     assert ran.code == 0
     assert any("computed again in float32" in warning for warning in item["warnings"])
@@ -262,14 +255,9 @@ def test_colours_outside_of_rgb_go_around_the_network(cli, tmp_path, monkeypatch
             assert 0 <= x.min() <= x.max() <= 1
             return x * self.weight
 
-    def load(name: str, **_: object) -> Upscaler:
-        upscaler = Upscaler(Same(), EngineOptions(device="cpu", precision="fp32"))
-        upscaler.name, upscaler.sha256 = name, "0" * 64
-        return upscaler
-
-    monkeypatch.setattr("dagan_cli.upscaler.Upscaler.load", load)
+    monkeypatch.setattr("dagan_cli.upscaler.load_network", lambda *_: Loaded(Same(), "same", "0" * 64))
     source = clip(tmp_path / "in.mkv", "-c:v", "ffv1", "-pix_fmt", "yuv444p", "-an")
-    assert cli(source, "-n", "same", "-s", 1, "-c", "ffv1").code == 0
+    assert cli(source, "-n", "same", "-s", 1, "-c", "ffv1", "--device", "cpu", "--precision", "fp32").code == 0
     assert frames_of(tmp_path / "in_x1.mkv") == frames_of(source)
 
 

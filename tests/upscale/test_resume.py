@@ -105,7 +105,7 @@ def test_other_settings_do_not_throw_away_what_is_there(tmp_path):
     target = tmp_path / "out.mkv"
     begun(target)
     other = work_folder(target, SETTINGS | {"model": "two"}, resume=True)
-    with pytest.raises(BadOption, match=r"begun with another model") as refused, other:
+    with pytest.raises(BadOption, match=r"started with a different model") as refused, other:
         pass
     assert "--no-resume" in refused.value.hint
     assert found(target) == 2
@@ -150,7 +150,7 @@ def test_a_stopped_video_goes_on_where_it_was_with_the_same_settings_alone(cli, 
     assert not (tmp_path / "out.mkv").exists()
     ran = cli(*work, "--order", 1)
     assert ran.code == 2
-    assert "begun with another model" in ran.err
+    assert "started with a different model" in ran.err
     assert "--no-resume" in ran.err
     ran = cli(*work, "--json")
     assert ran.code == 0, ran.err

@@ -1,11 +1,10 @@
-"""The networks that the paper is compared with, by name, each (N, 3, h, w) RGB in [0, 1] -> (N, 3, scale*h, scale*w).
+"""Baselines that the paper is compared with, by name: (N, 3, h, w) RGB in [0, 1] -> (N, 3, scale*h, scale*w).
 
     network = baseline("edsr-baseline", 2)
 
-Like the generator they have `scale` and `receptive_field`, and may be called with an order, which is None as they have
-no dial: whatever runs, trains or measures one does so with the others. All work on [0, 1], also those whose authors
-trained on 0 to 255: a comparison wants one range, and from 0 to 255 each position of the dual blocks would attend to
-nothing but itself.
+They have the interface of the generator: `scale`, `receptive_field`, and a forward pass that takes an order, here
+always None. All use the range [0, 1], also those whose authors trained on 0 to 255: a comparison needs one range, and
+with 0 to 255 each position of the dual blocks would attend only to itself.
 """
 
 from __future__ import annotations
@@ -34,23 +33,23 @@ SCALES = (2, 3, 4, 8)  # MDSR: 2, 3 and 4
 
 
 def baseline(name: str, scale: int) -> Baseline:
-    """A new network with random weights, in training mode. Raises BadOption for a name or scale there is none of."""
+    """Create a network with random weights, in training mode. Raises BadOption for an unknown name or scale."""
     if name not in BASELINES:
         near = get_close_matches(name.lower(), BASELINES, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(BASELINES)}"
-        raise BadOption(f"no baseline {name!r}", hint=hint)
+        raise BadOption(f"unknown baseline {name!r}", hint=hint)
     if scale not in SCALES:
-        raise BadOption(f"no baseline enlarges by {scale}", hint=f"use {', '.join(map(str, SCALES))}")
+        raise BadOption(f"no baseline supports scale {scale}", hint=f"use {', '.join(map(str, SCALES))}")
     return BASELINES[name](scale)
 
 
 def names() -> tuple[str, ...]:
-    """All that `baseline` can make."""
+    """Return the names that `baseline` accepts."""
     return tuple(BASELINES)
 
 
 def rdn(scale: int, *, blocks: int, layers: int, growth: int) -> Generator:
-    """RDN (Zhang et al., CVPR 2018): the generator without attention and with plain residual steps. No mean shift."""
+    """Create RDN (Zhang et al., CVPR 2018): the generator with Euler steps, without attention or mean shift."""
     plain = GeneratorConfig(
         scale=scale, blocks=blocks, layers=layers, growth=growth, channels=64, attention="none", solver="euler"
     )
@@ -70,7 +69,7 @@ BASELINES: dict[str, Callable[[int], Baseline]] = {
     "edsr": partial(edsr, blocks=32, width=256, factor=0.1),
     "mdsr-baseline": partial(Mdsr, blocks=16),
     "mdsr": partial(Mdsr, blocks=80),
-    "rdn": _RDN_B,  # what papers mean by RDN
+    "rdn": _RDN_B,  # the variant that papers call RDN
     "rdn-a": partial(rdn, blocks=20, layers=6, growth=32),
     "rdn-b": _RDN_B,
     "rcan": partial(rcan, groups=10, blocks=20),

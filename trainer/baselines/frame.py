@@ -1,4 +1,4 @@
-"""What EDSR, RCAN and OISR share: only the blocks between head and tail differ.
+"""The architecture shared by EDSR, RCAN and OISR, which differ in the blocks between head and tail.
 
 input - mean -> head -> blocks -> convolution -> + -> tail + mean
                   |                              |
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from trainer.baselines.convolutions import conv, enlarging, reach_of_tail
 
-MEAN = (0.4488, 0.4371, 0.4040)  # RGB, of DIV2K's training pictures
+MEAN = (0.4488, 0.4371, 0.4040)  # mean RGB of DIV2K's training images
 
 
 class Block(nn.Module):
     """(N, C, h, w) -> same shape."""
 
-    reach: int | None  # how far it sees to each side, in pixels; None = everywhere
+    reach: int | None  # reach of the receptive field to each side, in pixels; None = global
 
 
 class Frame(nn.Module):
@@ -35,7 +35,7 @@ class Frame(nn.Module):
         self.head = conv(3, width)
         self.body = nn.Sequential(*blocks, conv(width, width))
         self.tail = nn.Sequential(*enlarging(width, scale), conv(width, 3))
-        # A constant, where the authors have frozen convolutions that published counts leave out.
+        # The authors use frozen convolutions, which published parameter counts exclude.
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         finite = [block.reach for block in blocks if block.reach is not None]
         ends = 1 + 1 + reach_of_tail(scale, last=1)

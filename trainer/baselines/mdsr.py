@@ -44,7 +44,7 @@ class Mdsr(nn.Module):
     @scale.setter
     def scale(self, scale: int) -> None:
         if scale not in self.scales:
-            raise BadOption(f"MDSR does not enlarge by {scale}", hint=f"use {', '.join(map(str, self.scales))}")
+            raise BadOption(f"MDSR does not support scale {scale}", hint=f"use {', '.join(map(str, self.scales))}")
         self._scale = scale
 
     @property

@@ -1,4 +1,4 @@
-"""MSRResNet (Wang et al., ECCVW 2018): SRResNet without normalisation, on top of the bilinear enlargement."""
+"""MSRResNet (Wang et al., ECCVW 2018): SRResNet without normalisation, with a bilinear skip."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _activation = partial(nn.LeakyReLU, 0.1)
 class MsrResNet(nn.Module):
     """(N, 3, h, w) RGB in [0, 1] -> (N, 3, scale*h, scale*w), nominally in [0, 1].
 
-    No skip around all blocks, unlike EDSR; x4 has 1,517,571 parameters as EDSR's baseline has, by chance: the
-    convolution that is missing after the blocks is the extra one before the output.
+    Unlike EDSR, it has no skip around all blocks. At x4 it has 1,517,571 parameters like EDSR's baseline, by chance:
+    it lacks the convolution after the blocks, but has another one before the output.
     """
 
     def __init__(self, scale: int, blocks: int = 16, width: int = 64) -> None:
@@ -31,7 +31,7 @@ class MsrResNet(nn.Module):
         self.receptive_field = 1 + 2 * blocks + reach_of_tail(scale, last=2)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
-                start_by_he(layer, share=0.1)  # all of it close to nothing, so that it starts as the enlargement
+                start_by_he(layer, share=0.1)  # small weights: it starts as the bilinear enlargement
 
     def forward(self, x: Tensor, order: None = None) -> Tensor:
         enlarged = F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)

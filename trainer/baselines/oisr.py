@@ -1,5 +1,7 @@
-"""OISR (He et al., CVPR 2019): blocks read as steps of a solver. Unlike in the generator, each stage has weights of its
-own, and the factors of the solver are learned from their classical values.
+"""OISR (He et al., CVPR 2019): blocks as steps of an ODE solver.
+
+Unlike in the generator, each stage has its own weights. The factors of the solver are learned and start at their
+classical values.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from trainer.baselines.frame import Block, Frame
 
 
 class HeunStep(Block):
-    """Second-order Runge-Kutta; one factor. Two convolutions in each stage."""
+    """Second-order Runge-Kutta with one factor and two convolutions per stage."""
 
     reach = 4
 
@@ -28,7 +30,7 @@ class HeunStep(Block):
 
 
 class LeapFrogSteps(Block):
-    """z[n+1] = z[n-1] + 2 G(z[n]), four times from z[-1] = 0 and z[0] = y; four factors, that is one for each step."""
+    """z[n+1] = z[n-1] + 2 G(z[n]), four times from z[-1] = 0 and z[0] = y, with one factor per step."""
 
     reach = 4
 
@@ -45,7 +47,7 @@ class LeapFrogSteps(Block):
 
 
 class KuttaStep(Block):
-    """Kutta's third-order rule; five factors, which leaves the 1 of k1 and k3 fixed: so the count is met."""
+    """Kutta's third-order rule with five factors; the 1 of k1 and k3 is fixed, which matches the published count."""
 
     reach = 3
 
@@ -75,5 +77,5 @@ def oisr_rk3(scale: int, *, blocks: int = 22, width: int = 256) -> Frame:
 
 
 def _stage(width: int, depth: int) -> nn.Sequential:
-    """G: activation before convolution, `depth` times; one slope for each channel."""
+    """Create G: activation, then convolution, `depth` times; one slope per channel."""
     return nn.Sequential(*(layer for _ in range(depth) for layer in (nn.PReLU(width), conv(width, width))))

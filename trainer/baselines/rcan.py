@@ -1,5 +1,7 @@
-"""RCAN (Zhang et al., ECCV 2018): groups of residual blocks whose channels are weighted; and the same with the paper's
-non-local attention before the weighting, or with as many weights that look at no other position.
+"""RCAN (Zhang et al., ECCV 2018): groups of residual blocks with channel attention.
+
+Variants have the paper's non-local attention before the channel attention, or, as a control, as many weights without
+any dependence on other positions.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from trainer.baselines.frame import Block, Frame
 
 
 class ChannelWeights(nn.Module):
-    """Each channel times a weight made from all channel means; unlike the generator's, with biases and a waist of 4."""
+    """Channel attention; unlike the generator's, it has biases, and 4 hidden units at the default width."""
 
     def __init__(self, width: int, reduction: int = 16) -> None:
         super().__init__()
@@ -28,20 +30,20 @@ class ChannelWeights(nn.Module):
 
 
 class Pointwise(SpatialAttention):
-    """The non-local attention if every position attended to itself alone, W(g(x)) + x: the control for the rest."""
+    """Non-local attention in which every position attends only to itself, W(g(x)) + x: the control."""
 
     def _attend(self, x: Tensor) -> Tensor:
         return x
 
 
 class WeightedResidual(Block):
-    """y + attention(conv(relu(conv(y)))), where attention is that over channels, or dual: positions, then channels."""
+    """y + attention(conv(relu(conv(y)))) with channel attention, or dual attention: positions, then channels."""
 
     reach = None
 
     def __init__(self, width: int, *, dual: bool, kind: type[SpatialAttention] = SpatialAttention) -> None:
         super().__init__()
-        spatial = [kind(GeneratorConfig(channels=width))] if dual else []  # Gaussian, over everything
+        spatial = [kind(GeneratorConfig(channels=width))] if dual else []  # Gaussian, global
         self.body = nn.Sequential(conv(width, width), nn.ReLU(), conv(width, width), *spatial, ChannelWeights(width))
 
     def forward(self, y: Tensor) -> Tensor:
@@ -49,7 +51,7 @@ class WeightedResidual(Block):
 
 
 class Group(Block):
-    """Blocks and a convolution, around them a skip."""
+    """Blocks and a convolution, with a skip around them."""
 
     reach = None
 

@@ -8,7 +8,7 @@ from trainer.baselines.over_bicubic import OverBicubic
 
 
 def srcnn(scale: int, *, middle: int) -> OverBicubic:
-    """Three convolutions, 64 and 32 wide between them; `middle`: side of the second. Edges repeat, as in its tests."""
+    """Create SRCNN, 64 and 32 channels wide; `middle`: side of the second kernel. Edges repeat, as in its tests."""
 
     def conv(inputs: int, outputs: int, side: int) -> nn.Conv2d:
         return nn.Conv2d(inputs, outputs, side, padding=side // 2, padding_mode="replicate")

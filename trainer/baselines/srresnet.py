@@ -21,10 +21,10 @@ class NormalisedResidual(nn.Module):
 
 
 class SrResNet(nn.Module):
-    """(N, 3, h, w) RGB in [0, 1] -> (N, 3, scale*h, scale*w), nominally in [0, 1]; `bounded`: within it, by tanh.
+    """(N, 3, h, w) RGB in [0, 1] -> (N, 3, scale*h, scale*w), nominally in [0, 1]; `bounded` limits it to that by tanh.
 
-    Every PReLU has one slope for all channels, which is what the counts want. Neither source has x3: here it is one
-    step of 3, as in EDSR.
+    Every PReLU has one slope for all channels, which matches the published counts. Neither source has x3: here it is
+    one step of 3, as in EDSR.
     """
 
     def __init__(self, scale: int, blocks: int, *, width: int = 64, bounded: bool = False) -> None:

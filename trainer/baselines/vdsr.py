@@ -1,4 +1,4 @@
-"""VDSR (Kim et al., CVPR 2016): twenty convolutions find what bicubic interpolation has lost."""
+"""VDSR (Kim et al., CVPR 2016): twenty convolutions predict the detail that bicubic interpolation lacks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainer.baselines.over_bicubic import OverBicubic
 
 
 def vdsr(scale: int, *, depth: int = 20, width: int = 64) -> OverBicubic:
-    """With biases; started by He's rule, without which twenty layers pass nothing on."""
+    """Create VDSR with biases, initialised by He's rule: otherwise the signal vanishes in twenty layers."""
     sizes = [1, *[width] * (depth - 1), 1]
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):

@@ -1,1 +1,1 @@
-"""Training data: images, crops, pairs, targets of a teacher, and batches made ahead of time."""
+"""Training data: images, crops, pairs, teacher targets and prefetched batches."""

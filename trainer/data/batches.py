@@ -1,4 +1,4 @@
-"""Batches made ahead: while a step is computed, threads make what the next ones need."""
+"""Prefetched batches: threads make the next batches while a step is computed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Ahead:
-    """`make(step, patch)`, a pure function, called for the `depth` steps after the one that is asked for.
+    """Call the pure function `make(step, patch)` ahead of time, for the `depth` steps after the requested one.
 
-    The result is that of calling it directly, whatever is asked for. An error of `make` is raised by the `get` that
-    wants the batch. Each thread computes alone: a pool of OpenMP's own in each would slow the training down. With no
-    threads, a batch is made when it is asked for.
+    The results are those of direct calls, whatever the order of requests. An error of `make` is raised by the `get` of
+    its batch. Each thread is limited to one OpenMP thread: a pool in each would slow the training down. With threads =
+    0, a batch is made when it is requested.
     """
 
     def __init__(self, make: Callable[[int, int], Batch], *, threads: int, depth: int) -> None:
@@ -28,18 +28,18 @@ class Ahead:
         self._coming: dict[tuple[int, int], Future[Batch]] = {}
 
     def get(self, step: int, patch: int) -> Batch:
-        """The batch of `step`; the following ones are begun."""
+        """Return the batch of `step` and start making the following ones."""
         if self._pool is None:
             return self._make(step, patch)
         wanted = [(step + i, patch) for i in range(self._depth + 1)]
         for key in wanted:
             if key not in self._coming:
                 self._coming[key] = self._pool.submit(self._make, *key)
-        for key in self._coming.keys() - set(wanted):  # made for a way that the run did not take
+        for key in self._coming.keys() - set(wanted):  # no longer needed, as after a change of the patch size
             self._coming.pop(key).cancel()
         return self._coming.pop(wanted[0]).result()
 
     def close(self) -> None:
-        """Wait for what is being made; nothing new is begun."""
+        """Wait for batches in progress and cancel the others."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Small pictures spoilt in fixed ways, as files: what models for real sources are compared on."""
+"""Write low-resolution images with a fixed degradation, as inputs for comparing models for real sources."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from trainer.degradations.fixed import Fixed, degrade_fixed
 
 
 def degrade_folder(folder: Path, target: Path, kind: Fixed, scale: int) -> Iterator[Path]:
-    """Crop each picture to a multiple of the scale, shrink it by MATLAB's bicubic, spoil it, and write it into `target`
-    as a PNG of its name: what `dagan eval --inputs` starts from. Yields the files.
+    """Downscale each image by MATLAB's bicubic, degrade it and write it to `target`, for `dagan eval --inputs`.
 
+    Images are cropped to a multiple of the scale. The files are PNGs of the same name. Yields their paths.
     Raises NoInput, DaganError, CannotWrite.
     """
-    pictures = load_pictures([folder], smallest=11 * scale)
-    for name, pixels in zip(pictures.names, pictures.pixels, strict=True):
+    images = load_pictures([folder], smallest=11 * scale)
+    for name, pixels in zip(images.names, images.pixels, strict=True):
         hr = crop_to_multiple(torch.from_numpy(pixels).permute(2, 0, 1)[None].double(), scale)
         lr = bicubic(hr, hr.shape[-2] // scale, hr.shape[-1] // scale)
         levels = degrade_fixed((lr / 255).float(), kind)[0].mul(255).round().byte()

@@ -1,4 +1,4 @@
-"""Folders of pictures -> training pairs. A batch is a pure function of (seed, step): resuming needs no loader state."""
+"""Folders of images -> training pairs. A batch is a pure function of (seed, step): resuming needs no loader state."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ from trainer.degradations import Strength, degrade, degrade_fixed
 log = logging.getLogger(__name__)
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".ppm"}
-MARGIN = 4  # LR pixels around a patch that the bicubic kernel may see, so that a patch equals the crop of the whole LR
+MARGIN = 4  # LR pixels of context for the bicubic kernel around a patch, so that it equals a crop of the whole LR
 
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """High-resolution pictures, held once: uint8 (H, W, 3) each."""
+    """High-resolution images in memory, uint8 (H, W, 3) each."""
 
     names: list[str]
     pixels: list[np.ndarray]
-    skipped: list[str]  # "name: why", for the log
-    paths: list[Path] = field(default_factory=list)  # of each, within its folder and without a suffix
-    low: list[np.ndarray] | None = None  # the low-resolution image of each, where it is given and not made
-    targets: list[np.ndarray] | None = None  # what a teacher makes of each low-resolution image, as large as `pixels`
-    teacher: dict[str, Any] | None = None  # name, source, licence and sha256 of that teacher
+    skipped: list[str]  # "path: reason", for the log
+    paths: list[Path] = field(default_factory=list)  # path of each image within its folder, without suffix
+    low: list[np.ndarray] | None = None  # low-resolution image of each, if given instead of computed
+    targets: list[np.ndarray] | None = None  # a teacher's upscaling of each low-resolution image
+    teacher: dict[str, Any] | None = None  # name, source, licence and sha256 of the teacher
 
     @property
     def fingerprint(self) -> str:
-        """Names and sizes in order, and who the teacher is: the same data gives the same batches."""
+        """Hash of the names and sizes in order, and of the teacher: equal data gives equal batches."""
         lines = [f"{n} {p.shape[1]}x{p.shape[0]}" for n, p in zip(self.names, self.pixels, strict=True)]
         lines += ["pairs"] * (self.low is not None) + ([f"teacher {self.teacher}"] if self.teacher else [])
         return sha256("\n".join(lines).encode(errors="backslashreplace")).hexdigest()[:16]
 
 
 def load_pictures(folders: Iterable[Path], smallest: int) -> Pictures:
-    """Read every picture under the folders with sides of at least `smallest` pixels, sorted by path.
+    """Read all images in the folders, recursively, with sides of at least `smallest` pixels, sorted by path.
 
-    Unreadable and too small ones are listed in `skipped`. Raises NoInput when none is left.
+    Unreadable and too small images are listed in `skipped`. Raises NoInput if none is left.
     """
     folders = list(folders)
     paths = [p for folder in folders for p in _pictures_under(folder)]
@@ -68,9 +68,9 @@ def load_pictures(folders: Iterable[Path], smallest: int) -> Pictures:
     if not pixels:
         where = ", ".join(map(str, folders))
         raise NoInput(
-            f"no usable picture of at least {smallest} pixels a side in {where}"
+            f"no usable image with sides of at least {smallest} pixels in {where}"
             + (f" ({len(skipped)} skipped: {skipped[0]})" if skipped else ""),
-            hint="give --data a folder of PNG, JPEG or WebP pictures, or use a smaller patch",
+            hint="give a folder of PNG, JPEG or WebP images, or use a smaller patch",
         )
     for line in skipped:
         log.warning("skipped %s", line)
@@ -88,12 +88,13 @@ def sample_batch(
     step: int,
     degradation: Strength = "none",
 ) -> tuple[Tensor, Tensor]:
-    """One batch of (LR, HR): float32 (batch, 3, patch, patch) and (batch, 3, scale*patch, scale*patch) in [0, 1].
+    """Make a batch of (LR, HR): float32 (batch, 3, patch, patch) and (batch, 3, scale*patch, scale*patch) in [0, 1].
 
-    Where the pictures have targets, HR has six channels: the original's, then the target's. Pictures are drawn by the
-    square root of their area, and of two random places in one the more detailed is taken: large pictures are mostly
-    sky. LR is what was given with the picture, or else MATLAB's bicubic of the whole picture, rounded to 8 bit, cut out
-    here with a margin for the kernel; with a `degradation`, what a camera, the web or a video codec leaves of it.
+    If the images have targets, HR has six channels: the original's, then the target's. Images are drawn with
+    probabilities proportional to the square root of their area; of two random crops the more detailed one is used, as
+    large images are mostly sky. LR is the given low-resolution image, or else a crop of MATLAB's bicubic of the whole
+    image, rounded to 8 bits and computed here with a margin for the kernel; with a `degradation`, it is degraded as by
+    a camera, the web or a video codec.
     """
     random = np.random.default_rng([seed, step])
     weights = np.sqrt([p.shape[0] * p.shape[1] for p in pictures.pixels])
@@ -125,17 +126,17 @@ def sample_batch(
 
 
 def margin_for(degradation: Strength) -> int:
-    """LR pixels around a patch that its low-resolution side may have seen."""
+    """Return the number of LR pixels around a patch that may influence its low-resolution side."""
     return MARGIN if degradation == "none" else degradations.MARGIN
 
 
 def validation_pairs(
     pictures: Pictures, scale: int, largest: int = 512, inputs: Inputs = "clean"
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """(LR, HR) of each picture: (1, 3, h, w), (1, 3, H, W) in [0, 255]; the centre, of at most `largest` HR pixels.
+    """Yield (LR, HR) of each image: (1, 3, h, w), (1, 3, H, W) in [0, 255].
 
-    Where nothing but the rest of a division by the scale is left out, that is at the far ends, as papers have it.
-    inputs: LR is MATLAB's bicubic, or that degraded in one of the fixed ways.
+    HR is the centre crop of at most `largest` pixels a side. An image that fits is only cropped to a multiple of the
+    scale, at the right and bottom, as in papers. inputs: LR is MATLAB's bicubic, or that with a fixed degradation.
     """
     for pixels in pictures.pixels:
         h, w = (min(length, largest) // scale * scale for length in pixels.shape[:2])
@@ -147,7 +148,7 @@ def validation_pairs(
 
 
 def _detailed_place(pixels: np.ndarray, side: int, scale: int, random: np.random.Generator) -> tuple[int, int]:
-    """Top and left of the one of two random crops, aligned to the LR grid, with more contrast between neighbours."""
+    """Return (top, left) of the random crop, of two, with more local contrast; both are aligned to the LR grid."""
     best, most = (0, 0), -1.0
     for _ in range(2):
         y, x = (int(scale * random.integers((length - side) // scale + 1)) for length in pixels.shape[:2])
@@ -164,7 +165,7 @@ def _turned(crop: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
 
 
 def _within(path: Path, folder: Path) -> Path:
-    """The path of an image within its folder, without its suffix: what its counterparts elsewhere are found by."""
+    """Return the path within the folder, without suffix, which identifies an image's counterparts in other folders."""
     return Path(path.stem) if path == folder else path.relative_to(folder).with_suffix("")
 
 
@@ -175,13 +176,13 @@ def _pictures_under(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> np.ndarray | str:
-    """uint8 (H, W, 3), or why not: files of any origin raise almost anything when they are damaged."""
+    """Return uint8 (H, W, 3), or the reason why not: damaged files can raise almost any exception."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             if image.mode.startswith(("I", "F")):
-                return "not an 8-bit picture"  # its conversion would clip every bright pixel to white
+                return "not an 8-bit image"  # converting it would clip bright pixels to white
             return np.array(image.convert("RGB"))
     except Exception as error:
         return f"cannot be read ({type(error).__name__})"

@@ -1,6 +1,6 @@
-"""What a training set may hold beside originals: a teacher's targets, and low-resolution images that someone made.
+"""Training sets with a teacher's targets or with given low-resolution images.
 
-Everything is checked before training starts: names, sizes, and who the teacher is.
+Everything is checked before training starts: names, sizes and the teacher's identity.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ _FACTS = ("name", "source", "licence", "sha256")
 def training_set(
     config: TrainConfig, data: list[Path] | Pictures, targets: Path | None, pairs: Path | None
 ) -> Pictures:
-    """Read and check all that is trained on. Raises NoInput, BadOption."""
+    """Read and check the training data. Raises NoInput, BadOption."""
     scale = config.generator.scale
     patch = max(config.generator.patch, *(side for _, side in config.patch_schedule), 0)
     if pairs is not None:
         if data or targets is not None:
-            raise BadOption("pairs hold all there is to train on", hint="leave out --data and --targets")
+            raise BadOption("--pairs cannot be combined with --data or --targets", hint="leave them out")
         if config.degradation != "none":
-            raise BadOption("pairs cannot be degraded further", hint="use --set degradation=none")
+            raise BadOption(f"--pairs with degradation = {config.degradation!r}", hint="use --set degradation=none")
         return load_pairs(pairs, scale, smallest=patch * scale)
     if targets is not None and config.degradation != "none":
         raise BadOption(
-            "targets are of clean inputs, not of degraded ones", hint="make a pool of pairs, and give it with --pairs"
+            f"--targets with degradation = {config.degradation!r}: targets belong to clean inputs",
+            hint="make a folder of pairs, and give it with --pairs",
         )
     smallest = (patch + 2 * margin_for(config.degradation)) * scale
     pictures = data if isinstance(data, Pictures) else load_pictures(data, smallest)
@@ -44,29 +45,28 @@ def training_set(
 
 
 def with_targets(pictures: Pictures, folder: Path) -> Pictures:
-    """Add what a teacher made of each image: `folder` mirrors the tree of the data and holds `teacher.toml`.
+    """Add a teacher's result for each image: `folder` mirrors the tree of the data and contains `teacher.toml`.
 
-    A target has the name of its original, with any suffix, and its size. `teacher.toml` has name, source, licence and
-    sha256 of the teacher. Raises BadOption, NoInput.
+    A target has the name of its original, with any suffix, and the same size. `teacher.toml` has name, source, licence
+    and sha256 of the teacher. Raises BadOption, NoInput.
     """
     if not folder.is_dir():
-        raise BadOption(f"there is no folder {folder}", hint="give --targets a folder of a teacher's results")
+        raise BadOption(f"{folder} is not a folder", hint="give --targets a folder of a teacher's results")
     teacher = read_teacher(folder)
     targets = _counterparts(pictures, folder, "target", 1)
     return replace(pictures, targets=targets, teacher=teacher)
 
 
 def load_pairs(folder: Path, scale: int, smallest: int) -> Pictures:
-    """Read the images of `folder`/hr, those of `folder`/lr, and those of `folder`/target where it exists.
+    """Read the images of `folder`/hr, of `folder`/lr and, if it exists, of `folder`/target.
 
-    All have the same names, with any suffix; hr is `scale` times as large as lr, and target as hr. smallest: side of
-    the smallest hr image that is of use, in pixels. A target needs `folder`/target/teacher.toml. Raises BadOption,
-    NoInput.
+    All have the same names, with any suffix; hr is `scale` times as large as lr, target as large as hr. smallest: least
+    side of an hr image, in pixels. Targets need `folder`/target/teacher.toml. Raises BadOption, NoInput.
     """
     for name in ("hr", "lr"):
         if not (folder / name).is_dir():
             raise BadOption(
-                f"{folder} has no folder {name}", hint="--pairs takes a folder with lr, hr and maybe target"
+                f"{folder} has no folder {name}", hint="--pairs needs a folder with lr, hr and optionally target"
             )
     try:
         pictures = load_pictures([folder / "hr"], smallest)
@@ -77,13 +77,13 @@ def load_pairs(folder: Path, scale: int, smallest: int) -> Pictures:
 
 
 def read_teacher(folder: Path) -> dict[str, Any]:
-    """Who made the targets of a folder. Raises BadOption where that is not said, or not whole."""
+    """Return the identity of the teacher of a folder. Raises BadOption if it is missing or incomplete."""
     path = folder / TEACHER
     hint = f"write {TEACHER} with {', '.join(_FACTS)} of the teacher, each a string"
     try:
         facts = tomllib.loads(path.read_text())
     except FileNotFoundError as error:
-        raise BadOption(f"{folder} does not say who made its targets", hint=hint) from error
+        raise BadOption(f"{folder} has no {TEACHER}", hint=hint) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadOption(f"cannot read {path}: {error}", hint=hint) from error
     missing = [name for name in _FACTS if not (isinstance(facts.get(name), str) and facts[name])]
@@ -93,27 +93,27 @@ def read_teacher(folder: Path) -> dict[str, Any]:
 
 
 def _counterparts(pictures: Pictures, folder: Path, what: str, divisor: int) -> list[np.ndarray]:
-    """For each picture the image of the same name in `folder`, whose sides are those of the picture / divisor."""
+    """Return the image of the same name in `folder` for each image; its sides are those of the image / divisor."""
     try:
         found = load_pictures([folder], smallest=1)
     except NoInput:
         found = Pictures([], [], [])
     by_path = dict(zip(found.paths, found.pixels, strict=True))
-    _require_distinct(pictures.paths, "the images to train on")
+    _require_distinct(pictures.paths, "the training images")
     _require_distinct(found.paths, str(folder))
     missing = [str(path) for path in pictures.paths if path not in by_path]
     _require_none(missing, f"no readable {what} in {folder} for", "every image needs one of the same name")
-    wrong, due = [], f"1/{divisor} of the size" if divisor > 1 else "the size"
+    wrong, size = [], f"1/{divisor} of the size" if divisor > 1 else "the size"
     for path, pixels in zip(pictures.paths, pictures.pixels, strict=True):
         h, w = by_path[path].shape[:2]
         if (h * divisor, w * divisor) != pixels.shape[:2]:
             wrong.append(f"{path} ({w}x{h} for {pixels.shape[1]}x{pixels.shape[0]})")
-    _require_none(wrong, f"a {what} of another size for", f"a {what} has {due} of its original")
+    _require_none(wrong, f"a {what} of another size for", f"a {what} needs {size} of its original")
     return [by_path[path] for path in pictures.paths]
 
 
 def _require_distinct(paths: Iterable[Path], where: str) -> None:
-    """Raise BadOption where two images could not be told apart by name."""
+    """Raise BadOption if two images have the same name."""
     twice = [str(path) for path, count in Counter(paths).items() if count > 1]
     _require_none(twice, f"the same name twice in {where} for", "rename them, or put them into different folders")
 

@@ -1,7 +1,7 @@
-"""High-resolution pictures -> the low-resolution ones that the web and video would have made of them.
+"""Degradations: low-resolution images as the web and video would make them from high-resolution ones.
 
-`degrade` is for training: it degrades every sample in another way, drawn from the sample's seed. `degrade_fixed` is
-for evaluation: two ways that never change.
+`degrade` is for training: it degrades each sample in a random way, drawn from the sample's seed. `degrade_fixed` is
+for evaluation: it has two degradations that never change.
 """
 
 from __future__ import annotations

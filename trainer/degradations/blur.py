@@ -1,4 +1,4 @@
-"""Blur: one kernel of a family for the whole picture, as lenses, motion, resizers and sharpeners leave it."""
+"""Blur: one kernel for the whole image, as caused by lenses, motion, resizing and sharpening."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ BlurKind = Literal["gaussian", "generalised", "plateau", "sinc", "motion"]
 
 LARGEST = 10  # radius in pixels at which every kernel is cut off: 21 x 21, as in Real-ESRGAN (Wang et al., 2021)
 
-FAST_SIDE = 15  # up to this side a kernel is two to four times as fast over interleaved channels, on a CPU
+FAST_SIDE = 15  # up to this side, a kernel is two to four times as fast in channels_last format, on a CPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blur:
-    """One kernel. Lengths are in pixels of the picture it meets; at zero length a kernel is the identity."""
+    """Parameters of one kernel. Lengths are in pixels of the blurred image; length 0 gives the identity."""
 
     kind: BlurKind
-    sigma: tuple[float, float] = (0.0, 0.0)  # gaussian, generalised, plateau: standard deviations along two axes ...
-    angle: float = 0.0  # ... the first of which, or the motion, is turned by so many radians
+    sigma: tuple[float, float] = (0.0, 0.0)  # gaussian, generalised, plateau: standard deviations along two axes
+    angle: float = 0.0  # rotation of the first axis, or of the motion, in radians
     shape: float = 1.0  # generalised: exp(-q^shape / 2), plateau: 1 / (1 + q^shape), q = squared distance in sigmas
     cutoff: float = pi  # sinc: the highest frequency that passes, in radians per pixel
-    length: float = 0.0  # motion
+    length: float = 0.0  # motion: length of the line
 
 
 def kernel(blur: Blur) -> Tensor:
-    """(k, k) float64 with k odd; sums to 1 and is the same from either side, so that it shifts nothing."""
+    """Return (k, k) float64 with k odd; it sums to 1 and is point-symmetric, so it does not shift the image."""
     if blur.kind == "motion":
         weights = _line(blur.length, blur.angle)
     elif blur.kind == "sinc":
@@ -44,7 +44,7 @@ def kernel(blur: Blur) -> Tensor:
 
 
 def blurred(x: Tensor, blur: Blur) -> Tensor:
-    """(N, C, H, W) -> the same shape; the picture is mirrored at its edges, whose sides must be above LARGEST."""
+    """Blur (N, C, H, W), mirrored at the edges; height and width must be above LARGEST."""
     weights = kernel(blur).to(x)
     side = weights.shape[0]
     if side == 1:
@@ -68,8 +68,8 @@ def _bell(blur: Blur) -> Tensor:
 
 
 def _low_pass(cutoff: float) -> Tensor:
-    """What cuts off all frequencies beyond a circle: w J1(w r) / (2 pi r), and w^2 / (4 pi) in the middle."""
-    if cutoff >= pi * 2**0.5:  # beyond the corner of the spectrum
+    """Return the kernel of an ideal circular low-pass: w J1(w r) / (2 pi r), and w^2 / (4 pi) at the centre."""
+    if cutoff >= pi * 2**0.5:  # outside the corners of the spectrum
         return torch.ones(1, 1, dtype=torch.float64)
     radius = min(LARGEST, ceil(4 * pi / cutoff))  # four rings
     y, x = _grid(radius)
@@ -81,10 +81,10 @@ def _low_pass(cutoff: float) -> Tensor:
 
 
 def _line(length: float, angle: float) -> Tensor:
-    """A line through the middle, each of its points shared among the four nearest pixels."""
+    """Return a line through the centre, each of its points split among the four nearest pixels."""
     half = min(length / 2, LARGEST - 1.0)
     radius = ceil(half)
-    weights = np.zeros((2 * radius + 2, 2 * radius + 2))  # one more than the line reaches, for shares of nothing
+    weights = np.zeros((2 * radius + 2, 2 * radius + 2))  # one more than the line covers, for zero weights
     along = np.linspace(-half, half, 8 * radius + 1)
     y, x = along * sin(angle) + radius, along * cos(angle) + radius
     top, left = np.floor(y).astype(int), np.floor(x).astype(int)

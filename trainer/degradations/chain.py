@@ -1,8 +1,8 @@
-"""The whole way from a high-resolution picture to the low-resolution one that a training step sees.
+"""The degradation pipeline from a high-resolution image to the low-resolution one of a training pair.
 
-blur -> resize -> noise -> [half of the time: the same once more, milder] -> resize to the LR size -> one codec.
-The order and the families are those of BSRGAN (Zhang et al., 2021) and Real-ESRGAN (Wang et al., 2021); that the last
-step is a video codec over a moving clip, of which one inter frame is used, is new here.
+blur -> resize -> noise -> [in half of the samples: a second, milder pass] -> resize to the LR size -> one codec.
+The order and the families are those of BSRGAN (Zhang et al., 2021) and Real-ESRGAN (Wang et al., 2021). New here: the
+codec may be a video codec applied to a moving clip, of which one inter frame is used.
 """
 
 from __future__ import annotations
@@ -24,19 +24,18 @@ from trainer.degradations.still import Still, through_still
 from trainer.degradations.strengths import RANGES, Strength
 from trainer.degradations.video import Clip, moved, present_encoders, through_video
 
-MARGIN = 8  # LR pixels around a patch that are to be cut off: kernels, moves and blocks reach in from the edges
-STREAM = 7  # sets this sequence of random numbers apart from others of the same seed and step
+MARGIN = 8  # LR pixels to crop around a patch, where kernels, moves and blocks depend on the edges
+STREAM = 7  # distinguishes these random numbers from others of the same seed and step
 
 
 def degrade(
     hr: Tensor, scale: int, strength: Strength, seed: int, step: int, *, first: int = 0
 ) -> tuple[Tensor, list[dict[str, Any]]]:
-    """(N, 3, H, W) in [0, 1], sides multiples of `scale` -> LR (N, 3, H/scale, W/scale) in whole levels of 255, and
-    how each sample was spoilt.
+    """Degrade (N, 3, H, W) in [0, 1] to (N, 3, H/scale, W/scale), quantised to 8 bits; also returns a log per sample.
 
-    A function of its arguments alone: sample i is drawn from (seed, step, first + i), so that a batch may be made in
-    parts. "none" is MATLAB's bicubic. Runs on the device of `hr`; codecs on the CPU, side by side. With another
-    FFmpeg, libjpeg or NumPy the pictures may differ.
+    H and W are multiples of `scale`. The result depends only on the arguments: sample i is drawn from (seed, step,
+    first + i), so that a batch can be made in parts. "none" is MATLAB's bicubic. Runs on the device of `hr`, the codecs
+    on the CPU in parallel. Results may differ between versions of FFmpeg, libjpeg and NumPy.
     """
     height, width = hr.shape[-2] // scale, hr.shape[-1] // scale
     if strength == "none":
@@ -45,10 +44,10 @@ def degrade(
     encoders = present_encoders()
     logs, jobs = [], []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for index, picture in enumerate(hr.float(), first):
+        for index, image in enumerate(hr.float(), first):
             random = np.random.default_rng([seed, step, index, STREAM])
             recipe = draw_recipe(random, RANGES[strength], scale, encoders)
-            frames = shrunk(picture[None], recipe, height, width, random)
+            frames = shrunk(image[None], recipe, height, width, random)
             jobs.append(pool.submit(_coded, frames.cpu(), recipe.codec))
             logs.append({"strength": strength, **recipe.log()})
         for log, job in zip(logs, jobs, strict=True):
@@ -57,13 +56,13 @@ def degrade(
     return lr.to(hr.device), logs
 
 
-def shrunk(picture: Tensor, recipe: Recipe, height: int, width: int, random: np.random.Generator) -> Tensor:
-    """(1, 3, H, W) -> (frames, 3, height, width) in [0, 1]: all of a recipe but its codec; one frame for a still."""
-    x = picture
+def shrunk(image: Tensor, recipe: Recipe, height: int, width: int, random: np.random.Generator) -> Tensor:
+    """Apply a recipe except its codec: (1, 3, H, W) -> (frames, 3, height, width) in [0, 1]; a still has one frame."""
+    x = image
     for number, step in enumerate(recipe.passes):
         if step.blur is not None:
             x = blurred(x, step.blur)
-        if number == 0 and isinstance(recipe.codec, Clip):  # after the dearest step, which is the same for all frames
+        if number == 0 and isinstance(recipe.codec, Clip):  # after the costliest step, which all frames share
             x = moved(x, recipe.codec.moves)
         x = resized(x, round(height * step.ratio), round(width * step.ratio), step.kernel)
         if step.noise is not None:
@@ -72,10 +71,10 @@ def shrunk(picture: Tensor, recipe: Recipe, height: int, width: int, random: np.
 
 
 def _coded(frames: Tensor, codec: Still | Clip | None) -> tuple[Tensor, str | None]:
-    """(frames, 3, h, w) -> (3, h, w) in whole levels of 255, and the type of the frame that a clip gave."""
-    picture, kind = frames[0], None
+    """Apply the codec: (frames, 3, h, w) -> (3, h, w), quantised to 8 bits, and the type of a clip's frame."""
+    image, kind = frames[0], None
     if isinstance(codec, Still):
-        picture = through_still(picture, codec)
+        image = through_still(image, codec)
     elif isinstance(codec, Clip):
-        picture, kind = through_video(frames, codec)
-    return picture.mul(255).round().div(255), kind
+        image, kind = through_video(frames, codec)
+    return image.mul(255).round().div(255), kind

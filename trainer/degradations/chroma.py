@@ -1,7 +1,7 @@
-"""RGB <-> the 8-bit 4:2:0 planes of a video frame, limited range, by plain arithmetic (ITU-T H.273).
+"""RGB <-> the 8-bit 4:2:0 planes of a video frame, limited range (ITU-T H.273).
 
-Not by swscale, which takes the nearest colour sample and guesses the matrix; and not by the exact filters of the
-upscaler either: these here are those that cameras and encoders use.
+swscale is not used, as it takes the nearest chroma sample and guesses the matrix. The filters are those of cameras and
+encoders, not the exact ones of the upscaler.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ import torch
 from torch import Tensor
 
 Matrix = Literal["bt601", "bt709"]
-Siting = Literal["left", "center", "topleft"]  # where a colour sample lies among its four pixels
+Siting = Literal["left", "center", "topleft"]  # position of a chroma sample among its four pixels
 
 LUMA: dict[Matrix, tuple[float, float]] = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}  # (Kr, Kb)
 
 
 def to_planes(rgb: Tensor, matrix: Matrix, siting: Siting) -> Tensor:
-    """(N, 3, h, w) RGB in [0, 1], even sides -> (N, h * 3 / 2, w) uint8: Y above U above V, packed as in yuv420p."""
+    """Convert RGB (N, 3, h, w) in [0, 1], even sides, to (N, h * 3 / 2, w) uint8: Y, U, V as in yuv420p."""
     kr, kb = LUMA[matrix]
     r, g, b = rgb.unbind(1)
     y = kr * r + (1 - kr - kb) * g + kb * b
     cb, cr = (b - y) / (2 * (1 - kb)), (r - y) / (2 * (1 - kr))
     n, h, w = y.shape
-    across, down = siting != "center", siting == "topleft"  # whether a colour sample lies on a column, on a row
+    across, down = siting != "center", siting == "topleft"  # True if chroma samples are on a pixel column, on a row
     chroma = _halved(_halved(torch.stack([cb, cr], 1), across).mT, down).mT
     planes = torch.cat([16 + 219 * y.reshape(n, -1), 128 + 224 * chroma.reshape(n, -1)], 1)
     return planes.round().clamp(0, 255).to(torch.uint8).reshape(n, h * 3 // 2, w)
 
 
 def from_planes(planes: Tensor, matrix: Matrix, siting: Siting) -> Tensor:
-    """The inverse: (N, h * 3 / 2, w) uint8 -> (N, 3, h, w) RGB in [0, 1], clamped; chroma interpolated linearly."""
+    """Convert (N, h * 3 / 2, w) uint8 to RGB (N, 3, h, w) in [0, 1], clamped; chroma is interpolated linearly."""
     kr, kb = LUMA[matrix]
     n, rows, w = planes.shape
     h = rows * 2 // 3
@@ -46,7 +46,7 @@ def from_planes(planes: Tensor, matrix: Matrix, siting: Siting) -> Tensor:
 
 
 def _halved(x: Tensor, cosited: bool) -> Tensor:
-    """(..., w) -> (..., w / 2): a sample between two is their mean; one that lies on a pixel has (1 2 1) / 4."""
+    """Halve (..., w) to (..., w / 2): mean of two pixels, or (1 2 1) / 4 if samples are on a pixel."""
     even, odd = x[..., ::2], x[..., 1::2]
     if not cosited:
         return (even + odd) / 2
@@ -55,7 +55,7 @@ def _halved(x: Tensor, cosited: bool) -> Tensor:
 
 
 def _doubled(x: Tensor, cosited: bool) -> Tensor:
-    """(..., w) -> (..., 2 w), linearly interpolated; the ends are repeated."""
+    """Double (..., w) to (..., 2 w) by linear interpolation; the edges are repeated."""
     before, after = torch.cat([x[..., :1], x[..., :-1]], -1), torch.cat([x[..., 1:], x[..., -1:]], -1)
     even, odd = (x, (x + after) / 2) if cosited else ((before + 3 * x) / 4, (3 * x + after) / 4)
     return torch.stack([even, odd], -1).flatten(-2)

@@ -1,4 +1,4 @@
-"""Two ways to spoil a low-resolution picture that never change, to compare models by."""
+"""Two fixed degradations of low-resolution images, for comparing models."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ WEB_BLUR = Blur(kind="gaussian", sigma=(0.6, 0.6))
 WEB_NOISE = Noise(kind="gaussian", deviation=3.0)
 WEB_JPEG = Still(codec="jpeg", quality=60)
 
-# "video": the camera pans by (1, 2) pixels a frame over 7 frames, a little noise in each; the fourth, a P frame that
-# refers to the first and lies between B frames, is taken.
+# "video": the camera pans by (1, 2) pixels per frame over 7 frames, with a little noise in each. The fourth frame is
+# used: a P frame that refers to the first one and is between B frames.
 VIDEO_NOISE = Noise(kind="gaussian", deviation=2.0)
 VIDEO_CLIP = Clip(
     encoder="libx264",
@@ -35,21 +35,20 @@ VIDEO_CLIP = Clip(
 )
 
 
-def degrade_fixed(picture: Tensor, kind: Fixed) -> Tensor:
-    """(1, 3, h, w) in [0, 1], an LR picture of any size from 11 x 11 -> the same shape, whole levels of 255.
+def degrade_fixed(image: Tensor, kind: Fixed) -> Tensor:
+    """Degrade an LR image (1, 3, h, w) in [0, 1], at least 11 x 11 pixels; the result is quantised to 8 bits.
 
-    The same every time. Raises DaganError for "video" where FFmpeg lacks x264: another encoder would give other
-    numbers.
+    Deterministic. Raises DaganError for "video" if FFmpeg lacks x264: another encoder would give other scores.
     """
     random = np.random.default_rng(0)
     if kind == "web":
-        soft = noisy(blurred(picture.float().cpu(), WEB_BLUR), WEB_NOISE, random).clamp(0, 1)
-        return through_still(soft[0], WEB_JPEG)[None].to(picture.device)
+        soft = noisy(blurred(image.float().cpu(), WEB_BLUR), WEB_NOISE, random).clamp(0, 1)
+        return through_still(soft[0], WEB_JPEG)[None].to(image.device)
     if VIDEO_CLIP.encoder not in present_encoders():
         raise DaganError(
             "the fixed video degradation needs the encoder libx264, which this FFmpeg lacks",
             hint="install the av wheel of PyPI: pip install --force-reinstall av",
         )
-    frames = noisy(moved(picture.float().cpu(), VIDEO_CLIP.moves), VIDEO_NOISE, random).clamp(0, 1)
+    frames = noisy(moved(image.float().cpu(), VIDEO_CLIP.moves), VIDEO_NOISE, random).clamp(0, 1)
     shown, _ = through_video(frames, VIDEO_CLIP)
-    return shown[None].mul(255).round().div(255).to(picture.device)
+    return shown[None].mul(255).round().div(255).to(image.device)

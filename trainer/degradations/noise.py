@@ -1,4 +1,4 @@
-"""Noise of sensors and amplifiers. Its draws come from NumPy, so that they are the same on every device."""
+"""Noise of sensors and amplifiers, drawn with NumPy so that it is the same on every device."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ NoiseKind = Literal["gaussian", "poisson"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noise:
-    """Independent in every pixel and frame; at a deviation of 0 there is none."""
+    """Noise that is independent in every pixel and frame; deviation 0 means none."""
 
     kind: NoiseKind
-    deviation: float  # standard deviation in levels of 255; of Poisson noise that of white, and sqrt(value) of it below
-    grey: bool = False  # the same in all three channels
+    deviation: float  # standard deviation in levels of 255; for Poisson noise at white, times sqrt(value) below
+    grey: bool = False  # equal in all three channels
 
 
 def noisy(x: Tensor, noise: Noise, random: np.random.Generator) -> Tensor:
-    """(N, 3, H, W) with [0, 1] from black to white -> the same shape, not clamped."""
+    """Add noise to (N, 3, H, W), [0, 1] from black to white; the result is not clamped."""
     if noise.deviation <= 0:
         return x
     n, channels, h, w = x.shape
@@ -31,9 +31,10 @@ def noisy(x: Tensor, noise: Noise, random: np.random.Generator) -> Tensor:
     deviation = noise.deviation / 255
     if noise.kind == "gaussian":
         return x + deviation * z
-    # Counting photons, of which white has 1 / deviation^2. The Poisson quantile by Cornish and Fisher's expansion,
-    # k + sqrt(k) z + (z^2 - 1) / 6, has its mean, variance and skewness, and takes one draw a pixel: a library's
-    # rejection takes as many as the values decide, so that one rounding would change all that follows.
+    # Photon counts, with 1 / deviation^2 photons for white. The Cornish-Fisher expansion of the Poisson quantile,
+    # k + sqrt(k) z + (z^2 - 1) / 6, has the right mean, variance and skewness and needs one draw per pixel. With the
+    # rejection sampling of libraries, the number of draws depends on the values: one rounding error would change all
+    # later draws.
     light = x.clamp(0, 1)
     if noise.grey:
         light = light.mean(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Drawing how one sample is spoilt: a recipe of plain values, which is also its log."""
+"""Draw the degradation of one sample: a recipe of plain values, which is also its log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainer.degradations.video import BLOCK, Clip
 
 T = TypeVar("T", bound=str)
 
-FARTHEST = 6  # LR pixels that a frame of a clip may lie away from the one that is used
+FARTHEST = 6  # largest offset in LR pixels of a frame of a clip from the frame that is used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,20 +34,20 @@ class Pass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """All that is done to one sample."""
+    """The complete degradation of one sample."""
 
     passes: tuple[Pass, ...]
-    final: Kernel  # of the resize to the LR size
+    final: Kernel  # kernel of the resize to the LR size
     codec: Still | Clip | None
-    missing: CodecName | None = None  # the encoder that was drawn, where FFmpeg lacks it and `codec` stands in for it
+    missing: CodecName | None = None  # the drawn encoder, if FFmpeg lacks it and `codec` replaces it
 
     def log(self) -> dict[str, Any]:
-        """The recipe as JSON can hold it."""
+        """Return the recipe as JSON values."""
         return asdict(self)
 
 
 def draw_recipe(random: np.random.Generator, ranges: Ranges, scale: int, encoders: frozenset[Encoder]) -> Recipe:
-    """Draw one sample's recipe; `encoders` are those that this FFmpeg has."""
+    """Draw the recipe of one sample. encoders: those available in this FFmpeg."""
     passes = [_pass(random, ranges, float(scale), 1.0)]
     if random.random() < odds.SECOND:
         passes.append(_pass(random, ranges, passes[0].ratio, odds.SECOND_SHARE))
@@ -61,7 +61,7 @@ def draw_recipe(random: np.random.Generator, ranges: Ranges, scale: int, encoder
 
 
 def _pass(random: np.random.Generator, ranges: Ranges, size: float, share: float) -> Pass:
-    """A pass over a picture of `size` times the LR size, with `share` of the strength."""
+    """Draw a pass over an image of `size` times the LR size, with `share` of the strength."""
     blur = _blur(random, ranges, size, share) if random.random() < ranges.blur else None
     ratio = _even(random, ranges.ratio) if random.random() < ranges.resize else 1.0
     kernel = _kernel(random, shrinking=ratio < size)
@@ -119,7 +119,7 @@ def _codec(random: np.random.Generator, ranges: Ranges, name: CodecName, scale: 
 
 
 def _moves(random: np.random.Generator, frames: int, taken: int, scale: int) -> tuple[tuple[int, int], ...]:
-    """A steady pan and a little tremble, in HR pixels, so that most steps are no whole LR pixels; 0 where taken."""
+    """Draw a steady pan with jitter, in HR pixels, mostly not whole LR pixels; the taken frame has offset 0."""
     moving = random.random() >= odds.STANDING
     pan, tremble = random.normal(0, odds.PAN, 2), random.normal(0, odds.TREMBLE, (frames, 2))
     place = moving * (np.arange(frames)[:, None] * pan + tremble)
@@ -142,5 +142,5 @@ def _even(random: np.random.Generator, between: Range) -> float:
 
 
 def _whole(random: np.random.Generator, between: Whole) -> int:
-    """Both ends are drawn."""
+    """Draw a whole number, both ends included."""
     return int(random.integers(between[0], between[1] + 1))

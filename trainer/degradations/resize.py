@@ -1,7 +1,7 @@
-"""Resizing with several kernels, none of which shifts the picture.
+"""Resizing with several kernels, none of which shifts the image.
 
-The edges of the small picture lie on those of the large one, as in MATLAB: the centre of pixel i of the output is at
-(i + 1/2) * in / out - 1/2 of the input. Library calls differ: the "area" mode of torch cuts its cells at whole pixels.
+The edges of input and output coincide, as in MATLAB: the centre of output pixel i is at (i + 1/2) * in / out - 1/2 in
+the input. Library functions differ: the "area" mode of torch cuts its cells at whole pixels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Kernel = Literal["area", "bilinear", "bicubic"]
 
 
 def resized(x: Tensor, height: int, width: int, kernel: Kernel) -> Tensor:
-    """(N, C, H, W) -> (N, C, height, width), in any range; bicubic may leave it by its overshoot."""
+    """Resize (N, C, H, W) to (N, C, height, width), values in any range; bicubic may overshoot it."""
     h, w = x.shape[-2:]
     if h != height:
         x = weights(h, height, kernel).to(x) @ x
@@ -26,13 +26,13 @@ def resized(x: Tensor, height: int, width: int, kernel: Kernel) -> Tensor:
 
 
 def weights(length: int, out: int, kernel: Kernel) -> Tensor:
-    """The (out, length) float64 matrix that resizes one axis: rows sum to 1; kernels are widened when shrinking."""
+    """Return the (out, length) float64 matrix that resizes one axis: rows sum to 1, downscaling widens kernels."""
     return {"area": _area, "bilinear": _bilinear, "bicubic": bicubic_weights}[kernel](length, out)
 
 
 @lru_cache(maxsize=16)
 def _area(length: int, out: int) -> Tensor:
-    """Each output pixel is the mean of the input it covers; when enlarging, mostly the nearest pixel."""
+    """Average the input under each output pixel; for enlarging, this is mostly the nearest pixel."""
     start = torch.arange(out, dtype=torch.float64)[:, None] * (length / out)
     pixel = torch.arange(length, dtype=torch.float64)
     covered = (start + length / out).minimum(pixel + 1) - start.maximum(pixel)
@@ -42,7 +42,7 @@ def _area(length: int, out: int) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _bilinear(length: int, out: int) -> Tensor:
-    """A triangle; beyond the edges the last pixel goes on."""
+    """Triangle kernel; edge pixels are repeated."""
     step = length / out
     reach = max(1.0, step)
     centre = (torch.arange(out, dtype=torch.float64)[:, None] + 0.5) * step - 0.5

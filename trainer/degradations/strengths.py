@@ -1,4 +1,4 @@
-"""How much each strength spoils: the ranges and odds that every sample is drawn from."""
+"""Ranges and probabilities that the degradation of every sample is drawn from, by strength."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ BlurName = Literal["gaussian", "stretched", "generalised", "plateau", "sinc", "m
 Encoder = Literal["libx264", "libx265", "mpeg2video", "mpeg4"]
 CodecName = Literal["none", "jpeg", "webp", Encoder]
 
-Range = tuple[float, float]  # least and most, drawn evenly
+Range = tuple[float, float]  # minimum and maximum of a uniform distribution
 Whole = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranges:
-    """Lengths are in pixels of the low-resolution picture, whatever the scale and the size it is met at."""
+    """Ranges of one strength. Lengths are in LR pixels, whatever the scale and the current image size."""
 
-    blur: float  # how often a pass blurs
-    sigma: Range  # deviation of a bell, LR pixels
-    cutoff: Range  # of a sinc, as a share of the highest frequency of the LR picture
-    motion: Range  # LR pixels
-    resize: float  # how often a pass leaves the picture at another size than the LR one
-    ratio: Range  # that size, as a multiple of the LR one
-    noise: float  # how often a pass adds noise
-    deviation: Range  # levels of 255
+    blur: float  # probability that a pass blurs
+    sigma: Range  # standard deviation of a bell-shaped kernel, LR pixels
+    cutoff: Range  # cutoff of a sinc kernel, as a share of the highest frequency of the LR image
+    motion: Range  # length, LR pixels
+    resize: float  # probability that a pass resizes to another size than that of the LR image
+    ratio: Range  # that size, as a multiple of the LR size
+    noise: float  # probability that a pass adds noise
+    deviation: Range  # standard deviation in levels of 255
     jpeg: Whole  # quality
     webp: Whole  # quality
     x264: Whole  # CRF
@@ -38,8 +38,8 @@ class Ranges:
     mpeg: Whole  # quantiser of MPEG-2 and MPEG-4
 
 
-SECOND = 0.5  # how often a second pass follows ...
-SECOND_SHARE = 0.5  # ... whose lengths and noise are this share of those of the first
+SECOND = 0.5  # probability of a second pass ...
+SECOND_SHARE = 0.5  # ... whose lengths and noise are scaled by this factor
 
 BLURS: dict[BlurName, float] = {
     "gaussian": 0.35,
@@ -50,7 +50,7 @@ BLURS: dict[BlurName, float] = {
     "motion": 0.07,
 }
 SHRINKING: dict[Kernel, float] = {"bicubic": 0.5, "bilinear": 0.25, "area": 0.25}
-ENLARGING: dict[Kernel, float] = {"bicubic": 0.7, "bilinear": 0.3}  # area would only repeat pixels
+ENLARGING: dict[Kernel, float] = {"bicubic": 0.7, "bilinear": 0.3}  # without area, which would only repeat pixels
 POISSON = 0.4
 GREY_NOISE = 0.4
 
@@ -67,9 +67,9 @@ JPEG_444 = 0.3
 PRESETS = {"veryfast": 0.25, "faster": 0.25, "fast": 0.25, "medium": 0.25}
 SITINGS: dict[Siting, float] = {"left": 0.8, "center": 0.1, "topleft": 0.1}
 WRONG_MATRIX = 0.05
-STANDING = 0.2  # how often a clip does not move; else it pans and trembles:
-PAN = 1.2  # deviation of the LR pixels a frame
-TREMBLE = 0.3  # deviation in LR pixels
+STANDING = 0.2  # probability that a clip does not move; otherwise it pans and jitters:
+PAN = 1.2  # standard deviation in LR pixels per frame
+TREMBLE = 0.3  # standard deviation in LR pixels
 
 RANGES: dict[Strength, Ranges] = {
     "mild": Ranges(

@@ -1,1 +1,1 @@
-"""The experiments of the paper: `table` says what is compared, `paper` trains it and writes down what came out."""
+"""The experiments of the paper: `table` defines the comparisons, `paper` trains the arms and writes the results."""

@@ -1,4 +1,4 @@
-"""An arm's name -> the configuration it is trained by. All arms of a seed see the same batches in the same order."""
+"""Name of an arm -> its training configuration. All arms of a seed get the same batches in the same order."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from trainer.presets import PARITY
 
 @dataclass(frozen=True, slots=True)
 class Perceptual:
-    """What the perceptual term looks with."""
+    """Network, weights and layers of the perceptual term."""
 
     backbone: Backbone
     path: Path | None
     weight: float
     layers: dict[str, float]
-    said: str  # for the record
+    label: str  # description for reports
 
 
 VGG16 = Perceptual("vgg16", None, 6e-3, {}, "VGG16 up to pool5, as in the paper's baseline")
-# The encoder's features are larger than VGG16's pool5: with this weight their term has about the same share.
+# The encoder's features are larger than VGG16's pool5: with this weight, their term is about as large.
 DISTILLED = Perceptual(
     "vgg19-distilled",
     None,
@@ -40,20 +40,20 @@ DISTILLED = Perceptual(
     {"relu5_1": 1.0},
     "a 16 times smaller encoder distilled from VGG19, relu5_1, L1, weight 1e-3: not the paper's VGG16",
 )
-NO_PERCEPTUAL = Perceptual("none", None, 0.0, {}, "none: no weights were given, so the perceptual term is missing")
+NO_PERCEPTUAL = Perceptual("none", None, 0.0, {}, "none, as no weights were given")
 
 
 def perceptual_of(path: Path | None) -> Perceptual:
-    """What a file of weights is, told by the names of its tensors; without one, torchvision's VGG16 if torch has it."""
+    """Identify a weights file by its tensor names; without a file, use VGG16 from torch's cache, if any."""
     if path is None:
         cached = sorted(Path(torch.hub.get_dir(), "checkpoints").glob("vgg16-*.pth"))
         return replace(VGG16, path=cached[0]) if cached else NO_PERCEPTUAL
-    distilled = "conv11.weight" in read_weights(path, "give weights of VGG16, or of the distilled encoder")
+    distilled = "conv11.weight" in read_weights(path, "give weights of VGG16 or of the distilled encoder")
     return replace(DISTILLED if distilled else VGG16, path=path)
 
 
 def generator_of(arm: str, size: Size, scale: int) -> GeneratorConfig:
-    """Of a baseline only the patch counts."""
+    """Return the generator of an arm; for a baseline, only its scale and patch are used."""
     base: dict[str, Any] = {"scale": scale, "patch": size.crop // scale, **size.generator}
     if arm in names():
         return GeneratorConfig(**base)
@@ -69,7 +69,7 @@ def generator_of(arm: str, size: Size, scale: int) -> GeneratorConfig:
 def config_of(
     arm: str, size: Size, scale: int, protocol: Protocol, *, seed: int, iterations: int, perceptual: Perceptual
 ) -> TrainConfig:
-    """gan: the protocol of the paper's baseline, from scratch. pixel: L1 alone, as RCAN was trained."""
+    """Return the configuration. gan: the paper's baseline protocol, from scratch; pixel: only L1, as for RCAN."""
     common: dict[str, Any] = {
         "generator": generator_of(arm, size, scale),
         "baseline": arm if arm in names() else None,
@@ -95,7 +95,7 @@ def config_of(
 
 
 def multiply_adds(network: nn.Module, patch: int) -> int:
-    """Of one forward pass over an input of patch x patch pixels: convolutions, products of matrices, attention."""
+    """Count multiply-adds of a forward pass on patch x patch pixels in convolutions, matrix products and attention."""
     device = next(network.parameters()).device
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, 3, patch, patch, device=device))

@@ -1,5 +1,6 @@
-"""Which network to train in earnest, and how: candidates, each trained for the same time on the same images, then
-PSNR-Y against the time per pixel, at every order that a candidate runs at.
+"""Compare candidates for the network and its training: PSNR-Y and time per pixel after equal training time.
+
+All candidates are trained on the same images and measured at each of their orders.
 """
 
 from __future__ import annotations
@@ -30,56 +31,54 @@ from trainer.state import NAME, load_state
 from trainer.validate import Pairs, validate
 
 LENGTHS = "lengths.json"
-_WARM, _TIMED = 2, 4  # steps by which a candidate's speed is told
+_WARM, _TIMED = 2, 4  # warm-up steps, and steps that are timed
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """The first network of its group with some choices changed."""
+    """The first candidate of its group with some settings changed."""
 
     name: str
     about: str
-    changes: dict[str, Any]  # of the generator
-    dial: bool = True  # trained with the order drawn at random
-    training: dict[str, Any] = field(default_factory=dict)  # choices of the training that are changed
-    taught: bool = False  # trained on a teacher's targets, too
+    changes: dict[str, Any]  # changed settings of the generator
+    dial: bool = True  # train with randomly drawn orders
+    training: dict[str, Any] = field(default_factory=dict)  # changed training settings
+    taught: bool = False  # also train on a teacher's targets
 
 
 _EULER: dict[str, Any] = {"solver": "euler", "orders": ()}
 NETWORKS = (
-    Candidate("light", "the released one", {}),
-    Candidate("euler-only", "the same, never trained at another order", _EULER, dial=False),
-    Candidate("rk4-only", "the same, never trained at another order", {"orders": ()}, dial=False),
-    Candidate(
-        "euler-64", "64 blocks of their own weights: the work of order 4 unshared", _EULER | {"blocks": 64}, False
-    ),
-    Candidate("no-attention", "neither spatial nor channel attention", {"attention": "none"}),
+    Candidate("light", "the released network", {}),
+    Candidate("euler-only", "trained only at order 1", _EULER, dial=False),
+    Candidate("rk4-only", "trained only at order 4", {"orders": ()}, dial=False),
+    Candidate("euler-64", "64 blocks: the compute of order 4 without weight sharing", _EULER | {"blocks": 64}, False),
+    Candidate("no-attention", "without attention", {"attention": "none"}),
     Candidate("no-pooling", "spatial attention to every position of the window", {"pool": 1}),
-    Candidate("window-8", "windows of half the side, pooled by 2", {"window": 8, "pool": 2}),
+    Candidate("window-8", "windows of 8, pooled by 2", {"window": 8, "pool": 2}),
     Candidate("open-start", "gates start at 0.5, convolutions at random", {"identity_start": False}),
     Candidate("two-steps", "upsampled in steps of 2 with a convolution each", {"upsampler": "steps"}),
-    Candidate("wide", "8 blocks of 48 channels for 16 of 32", {"blocks": 8, "channels": 48}),
+    Candidate("wide", "8 blocks of 48 channels instead of 16 of 32", {"blocks": 8, "channels": 48}),
     Candidate(
         "dense", "8 dense blocks, 3 layers of growth 16", {"block": "dense", "blocks": 8, "layers": 3, "growth": 16}
     ),
 )
 _SHARP: dict[str, Any] = {"temperature": 0.03}
 ATTENTIONS = (
-    Candidate("wide", "temperature 4, keys pooled by 4, windows of 16, 24 channels compared, gate from means", {}),
+    Candidate("wide", "temperature 4, keys pooled by 4, windows of 16, 24 embedding channels, gates from means", {}),
     Candidate("sharp", "temperature 0.25", {"temperature": 0.25}),
     Candidate("sharper", "temperature 0.03", _SHARP),
-    Candidate("learned", "a learned temperature, from 0.25", {"temperature": 0.25, "learned_temperature": True}),
+    Candidate("learned", "a learned temperature, starting at 0.25", {"temperature": 0.25, "learned_temperature": True}),
     Candidate("unpooled", "temperature 0.03, keys of every position", _SHARP | {"pool": 1}),
-    Candidate("broad", "temperature 0.03, 48 channels compared", _SHARP | {"embedding": 48}),
+    Candidate("broad", "temperature 0.03, 48 embedding channels", _SHARP | {"embedding": 48}),
     Candidate("window-24", "temperature 0.03, windows of 24", _SHARP | {"window": 24}),
-    Candidate("spread", "gate from means and deviations", {"squeeze": "mean-deviation"}),
+    Candidate("spread", "gates from means and deviations", {"squeeze": "mean-deviation"}),
     Candidate("unattended", "no attention", {"attention": "none", "attended": None}),
 )
 RECIPES = (
-    Candidate("original-adam", "L1 to the original, Adam", {}),
-    Candidate("original-muon", "L1 to the original, Muon", {}, training={"optimiser": "muon"}),
-    Candidate("teacher-adam", "0.75 L1 to the teacher + 0.25 to the original, Adam", {}, taught=True),
-    Candidate("teacher-muon", "the same, Muon", {}, training={"optimiser": "muon"}, taught=True),
+    Candidate("original-adam", "L1 against the original, Adam", {}),
+    Candidate("original-muon", "L1 against the original, Muon", {}, training={"optimiser": "muon"}),
+    Candidate("teacher-adam", "0.75 L1 against the teacher + 0.25 against the original, Adam", {}, taught=True),
+    Candidate("teacher-muon", "as teacher-adam, with Muon", {}, training={"optimiser": "muon"}, taught=True),
 )
 
 
@@ -88,23 +87,23 @@ class Group:
     """Candidates that are compared with each other."""
 
     title: str
-    preset: str  # without its scale
+    preset: str  # name without the scale
     batch: int
     candidates: tuple[Candidate, ...]
     optimiser: Optimiser = "adam"
-    columns: tuple[str, ...] = ()  # "worth": what the attention of the trained weights is worth
+    columns: tuple[str, ...] = ()  # "worth": contribution of the attention in the trained weights
 
 
 GROUPS: dict[str, Group] = {
-    "networks": Group("Which network to train in earnest", "psnr", 8, NETWORKS),
-    "attentions": Group("Which form of attention", "wide", 4, ATTENTIONS, "muon", ("worth",)),
-    "recipes": Group("Whether a teacher and Muon pay", "wide", 4, RECIPES, columns=("worth",)),
+    "networks": Group("Comparison of networks", "psnr", 8, NETWORKS),
+    "attentions": Group("Comparison of forms of attention", "wide", 4, ATTENTIONS, "muon", ("worth",)),
+    "recipes": Group("Comparison of Adam and Muon, with and without a teacher", "wide", 4, RECIPES, columns=("worth",)),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a candidate."""
+    """Result of a candidate."""
 
     candidate: Candidate
     parameters: int
@@ -130,12 +129,12 @@ def run_choice(
     part: tuple[int, int] = (1, 1),
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[str]:
-    """Train every candidate for `budget` seconds of processor time, and write README.md and figure into `folder`.
+    """Train every candidate for `budget` seconds of processor time, and write README.md and figure.png to `folder`.
 
-    targets: a teacher's results for the data: for the candidates that are compared by it, or else for all. start: a
-    model whose weights all candidates begin with, but for those of its attention, which each form learns from nothing.
-    How many steps that is gets measured once, by the first part, and noted in the folder. part: as in `run_paper`.
-    Yields lines about what happens. Raises what `train` raises, and BadOption.
+    The first part measures once how many steps that is, and stores it in the folder. targets: a teacher's results for
+    the data, for the candidates with a teacher or, if the group has none, for all. start: a model whose weights all
+    candidates start from, except those of the attention, which are trained from scratch. part: as in `run_paper`.
+    Yields progress lines. Raises the errors of `train`, and BadOption.
     """
     chosen = GROUPS[group]
     base = replace(
@@ -184,7 +183,7 @@ def run_choice(
 
 
 def _body(start: Path, folder: Path) -> Path:
-    """The model without its attention, as a file in the folder. Raises BadModel."""
+    """Write the model without its attention to the folder and return the file. Raises BadModel."""
     model = load_generator(start)
     body = Generator(replace(model.generator.config, attention="none", attended=None))
     body.load_state_dict({name: model.generator.state_dict()[name] for name in body.state_dict()})
@@ -201,15 +200,15 @@ def _require_fits(body: Path, candidate: Candidate, base: TrainConfig) -> None:
         for network in (Generator(plain), load_generator(body).generator)
     )
     if ours != theirs:
-        raise BadOption(f"{candidate.name} cannot begin with the given model", hint="give a --start of the same shape")
+        raise BadOption(f"{candidate.name} cannot start from the --start model", hint="give a model of the same shape")
 
 
 def _taught(group: Group, pictures: Pictures, targets: Path | None) -> Pictures:
-    """The images with a teacher's targets, for the candidates that need them."""
+    """Return the images with a teacher's targets if a candidate of the group needs them. Raises BadOption."""
     if not any(candidate.taught for candidate in group.candidates):
         return pictures
     if targets is None:
-        raise BadOption("some candidates have a teacher", hint="name the folder of its results with --targets")
+        raise BadOption("some candidates need a teacher", hint="give the folder of its results with --targets")
     return with_targets(pictures, targets)
 
 
@@ -233,11 +232,11 @@ def _lengths(
     *,
     first: bool,
 ) -> dict[str, int]:
-    """Steps of each candidate, by name."""
+    """Return the number of steps of each candidate, by name."""
     path = folder / LENGTHS
     if not path.exists():
         if not first:
-            raise BadOption(f"{path} is not there yet", hint="start part 1 first: it measures how long a step takes")
+            raise BadOption(f"{path} does not exist yet", hint="start part 1 first: it measures the time per step")
         seconds = {
             candidate.name: _seconds(_config(base, candidate), taught if candidate.taught else pictures)
             for candidate in group.candidates
@@ -248,11 +247,11 @@ def _lengths(
         noted = json.loads(path.read_text())
         return {candidate.name: int(noted[candidate.name]) for candidate in group.candidates}
     except (ValueError, KeyError, TypeError) as error:
-        raise BadOption(f"{path} cannot be read", hint="remove it, or use another --run folder") from error
+        raise BadOption(f"{path} is damaged", hint="remove it, or use another --run folder") from error
 
 
 def _seconds(config: TrainConfig, pictures: Pictures) -> float:
-    """Of a step, averaged over the orders as they are drawn."""
+    """Return the seconds of processor time per step, averaged over the orders by their odds."""
     orders, odds = config.generator.orders, config.order_odds
     total = 0.0
     for i, share in enumerate(odds or (1.0,)):
@@ -300,8 +299,8 @@ def _draw(results: list[Result], target: Path, scale: int) -> None:
             )  # fmt: skip
         axes.set_xscale("log")
         axes.margins(x=0.12)
-        axes.set_xlabel("µs per input pixel (log), rising with the order")
-        axes.set_ylabel(f"PSNR-Y, dB, held-out pictures, x{scale}")
+        axes.set_xlabel("µs per input pixel (log), increasing with the order")
+        axes.set_ylabel(f"PSNR-Y, dB, held-out images, x{scale}")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25, linewidth=0.5)
         with whole_or_absent(target) as part:
@@ -318,7 +317,7 @@ def _report(
     base: TrainConfig,
     pictures: Pictures,
 ) -> str:
-    """Markdown, the best first order by order."""
+    """Return the report as Markdown."""
     first = results[0]
     unit = min(first.seconds.values())
     rows = []
@@ -337,34 +336,34 @@ def _report(
                     *_worth_cells(result, order),
                 ]
             )
-    header = ["network", "what it is", "parameters", "steps", "PSNR-Y, dB", "µs per input pixel", "relative time"]
+    header = ["network", "description", "parameters", "steps", "PSNR-Y, dB", "µs per input pixel", "relative time"]
     note = ""
     if first.worth is not None:
         header += ["spatial attention, dB", "channel attention, dB"]
         note = """
-The last two columns are what the attention of the trained weights is worth at the first order: the PSNR-Y that is lost
-when the softmax is replaced by the plain mean of its window, and each gate by its mean over all held-out images.
+The last two columns are the contribution of the attention at the first order, without retraining: the PSNR-Y that is
+lost when the softmax is replaced by the mean over its window, and each gate by its mean over all held-out images.
 """
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "one CPU thread"
     compared = any("optimiser" in candidate.training for candidate in group.candidates)
     trained = (
         f"{'a rate of' if compared else base.optimiser.capitalize() + ' at'} {base.lr:g}, warm-up of {base.warmup} "
-        f"steps, cosine, batches of {base.batch} crops of {base.generator.patch} px, {len(pictures.pixels)} pictures "
+        f"steps, cosine, batches of {base.batch} crops of {base.generator.patch} px, {len(pictures.pixels)} images "
         f"(fingerprint {pictures.fingerprint}), one seed"
     )
     if start is not None:
         steps = load_generator(start).provenance.get("iterations")
-        trained += "; all began with the convolutions of one model"
+        trained += "; all started from the convolutions of one model"
         trained += f" after {steps:,} steps" if isinstance(steps, int) else ""
     if pictures.teacher is not None:
-        whose = "of the candidates that have a teacher " if any(c.taught for c in group.candidates) else ""
-        trained += f"; {base.target_weight[0][1]:g} of the loss {whose}was to {pictures.teacher['name']}"
+        whose = "of the candidates with a teacher " if any(c.taught for c in group.candidates) else ""
+        trained += f"; {base.target_weight[0][1]:g} of the loss {whose}was against {pictures.teacher['name']}"
     return f"""# {group.title}, x{scale}
 
-Each candidate is the first one with some choices changed, and was trained for the same **{budget / 60:.3g} minutes
-of processor time** on {device}: {trained}.
-PSNR-Y is that of the averaged weights on the centre 512 px of each held-out picture. Times are of one forward pass over
-{SIDE} x {SIDE} input pixels, fp32, the median of {ROUNDS - 1} rounds in which the candidates took turns.
+Each candidate is the first one with some settings changed. All were trained for **{budget / 60:.3g} minutes of
+processor time** on {device}: {trained}.
+PSNR-Y is that of the averaged weights on the centre 512 px of each held-out image. Times are the median over
+{ROUNDS - 1} interleaved rounds of one forward pass over {SIDE} x {SIDE} input pixels, fp32.
 
 {note}
 ```

@@ -1,4 +1,4 @@
-"""The paper's figures: curves over training, one panel for each loss term and score, a line for each arm."""
+"""The paper's figures: training curves, one panel per loss term and score, one line per arm."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from dagan_cli.atomic import whole_or_absent
 from trainer.experiments.runs import Arm
 from trainer.record.plot import COLOURS, drawing
 
-PANELS = (  # key of the log, title, logarithmic
+PANELS = (  # key in the log, title, logarithmic axis
     ("loss", "G loss", True),
     ("pixel", "image term", True),
     ("perceptual", "perceptual term", True),
     ("adversarial", "adversarial term", False),
     ("d_real", "D(real)", False),
     ("d_fake", "D(fake)", False),
-    ("psnr_y", "PSNR-Y of held-out pictures, dB", False),
-    ("attention_entropy", "attention entropy, 1 = even", False),
+    ("psnr_y", "PSNR-Y of held-out images, dB", False),
+    ("attention_entropy", "attention entropy, 1 = uniform", False),
 )
 _ACROSS = 4
 
 
 def draw(arms: list[Arm], title: str, targets: list[Path]) -> None:
-    """Mean over the seeds, and a band of one standard deviation to both sides, into .png and .svg files."""
+    """Draw the means over the seeds with bands of one standard deviation to .png or .svg files."""
     panels = [panel for panel in PANELS if any(curve(arm, panel[0]) for arm in arms)]
     down = ceil(len(panels) / _ACROSS)
     with drawing() as Figure:
@@ -47,7 +47,7 @@ def draw(arms: list[Arm], title: str, targets: list[Path]) -> None:
 
 
 def curve(arm: Arm, key: str) -> list[tuple[int, float, float]]:
-    """(step, mean over the seeds, standard deviation) where every seed has logged a number of that name."""
+    """Return (step, mean over the seeds, standard deviation) for the steps at which every seed logged the value."""
     found = [{row.step: row.values[key] for row in rows if key in row.values} for rows in arm.runs.values()]
     steps = sorted(set.intersection(*map(set, found))) if found else []
     values = [(step, [one[step] for one in found]) for step in steps]

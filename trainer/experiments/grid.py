@@ -1,4 +1,4 @@
-"""Pictures side by side, as in the paper's visual comparisons: LR | bicubic | the arms | HR, of held-out crops."""
+"""Images side by side, as in the paper's visual comparisons: LR | bicubic | the arms | HR, of held-out crops."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _GAP, _HEAD = 4, 16
 
 
 def draw_grid(target: Path, networks: dict[str, Baseline], val: Path, scale: int) -> None:
-    """A PNG; above each column its name, and in each upscaled crop its PSNR-Y."""
+    """Write a PNG with the name above each column and the PSNR-Y in each upscaled crop."""
     from PIL import Image, ImageDraw
 
-    pictures = load_pictures([val], smallest=SIDE)
-    pairs = [pair for _, pair in zip(range(len(pictures.pixels)), validation_pairs(pictures, scale, SIDE), strict=True)]
+    images = load_pictures([val], smallest=SIDE)
+    pairs = [pair for _, pair in zip(range(len(images.pixels)), validation_pairs(images, scale, SIDE), strict=True)]
     detailed = sorted(pairs, key=lambda pair: -pair[1].diff(dim=-1).abs().mean().item())[:ROWS]
     columns = ["LR", "bicubic", *networks, "HR"]
     step = SIDE + _GAP
@@ -46,7 +46,7 @@ def draw_grid(target: Path, networks: dict[str, Baseline], val: Path, scale: int
 
 @torch.inference_mode()
 def _cells(lr: Tensor, hr: Tensor, networks: dict[str, Baseline]) -> list[Tensor]:
-    """(1, 3, H, W) in [0, 255] each."""
+    """Return the cells of a row, (1, 3, H, W) in [0, 255] each."""
     h, w = hr.shape[-2:]
     upscaled = [255 * network((lr / 255).contiguous()).float() for network in networks.values()]
     return [F.interpolate(lr, size=(h, w)), bicubic(lr, h, w), *upscaled, hr]

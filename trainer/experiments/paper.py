@@ -1,4 +1,4 @@
-"""One command from the question to the table: settle the length, train every arm for every seed, write the report."""
+"""Run experiments of the paper: choose the length, train every arm for every seed, write the reports."""
 
 from __future__ import annotations
 
@@ -38,19 +38,18 @@ def run_paper(
     part: tuple[int, int] = (1, 1),
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[str]:
-    """Train what is not trained yet, and write table, figure and README of each experiment into folder/NAME.
+    """Train the unfinished runs, and write table, figure and README of each experiment to folder/NAME.
 
-    Yields lines about what happens. iterations: of each run; else what `budget` seconds for all of them allow; else the
-    paper's. part: (2, 3) trains the second third of the runs, for processes side by side on one folder; the reports
-    are written by whoever finds all runs finished.
-    Raises BadOption, and all that `train` raises.
+    iterations: steps of each run; default: as many as `budget` seconds for all runs allow, or the paper's. part: (2, 3)
+    trains the second third of the runs, for parallel processes on one folder; the process that finds all runs finished
+    writes the reports. Yields progress lines. Raises BadOption, and the errors of `train`.
     """
     chosen = [experiment(name) for name in names]
     scale = _common_scale(chosen, scale)
     if len({one.protocol for one in chosen}) > 1:
-        raise BadOption("E9 is trained without a discriminator, the others with one", hint="run it by itself")
+        raise BadOption("E9 is trained without a discriminator, the others with one", hint="run E9 separately")
     if size not in SIZES:
-        raise BadOption(f"no size {size!r}", hint=f"choose one of {', '.join(SIZES)}")
+        raise BadOption(f"unknown size {size!r}", hint=f"choose one of {', '.join(SIZES)}")
     smallest = SIZES[size].crop + 2 * MARGIN * scale
     setting = Setting(
         folder=folder,
@@ -97,11 +96,11 @@ def _length(setting: Setting, arms: list[str], seeds: int, budget: float | None,
 
 def _common_scale(chosen: list[Experiment], scale: int | None) -> int:
     if not chosen:
-        raise BadOption("no experiment was named", hint="for example E10")
+        raise BadOption("no experiment was given", hint="for example E10")
     shared = [s for s in chosen[0].scales if all(s in one.scales for one in chosen)]
     if not shared or scale not in (None, *shared):
         known = "; ".join(f"{one.name}: x{', x'.join(map(str, one.scales))}" for one in chosen)
-        raise BadOption(f"not at one scale: {known}", hint="run them one by one, or choose another --scale")
+        raise BadOption(f"no common scale: {known}", hint="run them separately, or choose another --scale")
     return shared[0] if scale is None else scale
 
 
@@ -112,4 +111,4 @@ def _introduction(setting: Setting, arms: list[str], seeds: int, full: int) -> I
     trained = f"batches of {size.batch} crops of {size.crop} px; discriminator of width {size.discriminator}"
     yield f"size {size.name}: {network}; {trained}"
     share = setting.iterations / full
-    yield f"{setting.iterations} steps each, {share:.2%} of the paper's {full}; perceptual: {setting.perceptual.said}"
+    yield f"{setting.iterations} steps each, {share:.2%} of the paper's {full}; perceptual: {setting.perceptual.label}"

@@ -1,4 +1,4 @@
-"""What an experiment came to, as files to commit: table.md, figure.png and .svg, README.md."""
+"""Results of an experiment as files to commit: table.md, figure.png and .svg, README.md."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from trainer.networks import load_network
 
 
 def write_report(experiment: Experiment, setting: Setting, arms: list[Arm], seeds: int) -> Path:
-    """Returns the folder. Raises CannotWrite."""
+    """Write the files and return their folder. Raises CannotWrite."""
     at_x = "" if setting.scale == experiment.scales[0] else f"-x{setting.scale}"
     folder = setting.folder / f"{experiment.name}{at_x}"
-    pictures = ["figure.png"]
+    images = ["figure.png"]
     title = f"{experiment.name}, x{setting.scale}: {experiment.question}"
     draw(arms, title, [folder / "figure.png", folder / "figure.svg"])
     if experiment.name == "V":
         networks = {arm.name: load_network(setting.run(arm.name, 0) / MODEL)[0] for arm in arms}
         draw_grid(folder / "grid.png", networks, setting.val, setting.scale)
-        pictures.insert(0, "grid.png")
+        images.insert(0, "grid.png")
     header = _header(experiment, setting, seeds)
     tables = f"{arms_table(arms)}\n\n{pairs_table(arms, experiment.comparisons)}\n"
     _write(folder / "table.md", f"{header}\n\n{tables}")
-    shown = "\n\n".join(f"![{experiment.question}]({name})" for name in pictures)
+    shown = "\n\n".join(f"![{experiment.question}]({name})" for name in images)
     _write(
         folder / "README.md", f"# {title}\n\n{header}\n\n{shown}\n\n{tables}\n{_caveats(experiment, setting, seeds)}\n"
     )
@@ -43,55 +43,55 @@ def _header(experiment: Experiment, setting: Setting, seeds: int) -> str:
     lines = [
         f"The paper's {experiment.figure}. Each arm was trained for **{setting.iterations:,} steps**, "
         f"{setting.iterations / full:.2%} of the paper's {full:,}, with {seeds} seed{'s' if seeds > 1 else ''}; "
-        f"all arms of a seed saw the same batches.",
+        f"all arms of a seed got the same batches.",
         f"Setting `{size.name}`: {network}; batches of {size.batch} crops of {size.crop} px"
         + (f"; discriminator of width {size.discriminator} (the paper's: 64)" if setting.protocol == "gan" else "")
-        + f"; {len(setting.pictures.pixels)} training pictures, fingerprint {setting.pictures.fingerprint}; validated "
-        f"on the centre {size.validate_side} px of each held-out picture.",
+        + f"; {len(setting.pictures.pixels)} training images, fingerprint {setting.pictures.fingerprint}; validated "
+        f"on the centre {size.validate_side} px of each held-out image.",
     ]
     if setting.protocol == "gan":
         lines.append(
-            "The protocol of the paper's baseline: no pixel phase, Adam at 1e-3 for both networks and no schedule, "
-            f"MSE + 1e-3 adversarial + perceptual + 2e-8 TV. Perceptual term: {setting.perceptual.said}."
+            "Protocol of the paper's baseline: no pixel phase, Adam at 1e-3 for both networks, no schedule, "
+            f"MSE + 1e-3 adversarial + perceptual + 2e-8 TV. Perceptual term: {setting.perceptual.label}."
         )
     else:
-        lines.append("Trained by L1 alone, Adam at 1e-4 and no schedule.")
+        lines.append("Trained with L1 only, Adam at 1e-4, no schedule.")
     return "\n\n".join([*lines, f"```\n{_command(experiment, setting, seeds)}\n```"])
 
 
 def _caveats(experiment: Experiment, setting: Setting, seeds: int) -> str:
     short = setting.iterations < experiment.iterations[setting.scale]
     lines = [
-        "PSNR is that of the averaged weights (0.999), which does not touch the training; every other number is the "
-        "mean of the last interval. ± is the standard deviation over seeds; of a comparison, over the differences of "
-        "each seed. Multiply-adds are those of one patch. Seconds are of training alone, on "
-        f"{_hardware()}, and only as good as the machine was quiet."
+        "PSNR is that of the averaged weights (decay 0.999), which do not affect the training; every other number is "
+        "the mean over the last interval. ± is the standard deviation over seeds, for a comparison that of the paired "
+        "differences. Multiply-adds are those of one patch. Seconds are those of training only, on "
+        f"{_hardware()}; other load on the machine distorts them."
     ]
     if short:
         lines.append(
-            "**This was run at reduced length.** It shows how the arms begin, under equal conditions, and that the "
-            "comparison runs; it cannot show where they end. Differences here neither confirm nor refute the paper's."
+            "**This was run at reduced length.** It shows the beginning of the training under equal conditions, and "
+            "that the comparison works, but not the final results: it neither confirms nor refutes the paper's."
         )
     if setting.size.name != "full":
-        lines.append("The networks, batches and crops are smaller than the paper's, too.")
+        lines.append("The networks, batches and crops are also smaller than the paper's.")
     if seeds < 3:
-        lines.append("Fewer than three seeds: no claim can be made from this.")
+        lines.append("Fewer than three seeds: this supports no claim.")
     else:
         lines.append(
             f"With {seeds} seeds, a mean difference of less than about {_least(seeds):.1f} standard deviations of the "
-            "differences cannot be told from chance (two-sided t-test at 5 %)."
+            "differences is not significant (two-sided t-test at 5 %)."
         )
     return "\n\n".join(lines)
 
 
 def _least(seeds: int) -> float:
-    """The smallest |mean| / deviation that is significant: Student's t at 97.5 % over the root of the count."""
+    """Return the smallest significant |mean| / deviation: Student's t at 97.5 % over the root of the count."""
     t = {3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
     return t.get(seeds, 2.2) / seeds**0.5
 
 
 def _command(experiment: Experiment, setting: Setting, seeds: int) -> str:
-    """With names in place of this machine's paths."""
+    """Return the command line, with placeholders instead of local paths."""
     words = ["dagan train paper", experiment.name, "--data DATA --val VAL --run RUN"]
     if setting.scale != experiment.scales[0]:
         words.append(f"--scale {setting.scale}")

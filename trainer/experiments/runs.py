@@ -1,4 +1,4 @@
-"""Train the arms of experiments, each for every seed into a folder of its own, and read back what they logged."""
+"""Train the arms of experiments, one folder per arm and seed, and read their logs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from trainer.record.folder import Row, read_run
 from trainer.state import NAME, load_state
 from trainer.validate import scores
 
-LENGTHS = "lengths.json"  # of what a folder's runs were given: all arms must have the same
+LENGTHS = "lengths.json"  # steps per run in a folder: all arms must have the same
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all runs of a folder have in common."""
+    """Settings shared by all runs of a folder."""
 
     folder: Path
     pictures: Pictures
@@ -47,47 +47,45 @@ class Setting:
         return config_of(arm, self.size, self.scale, self.protocol, **given)
 
     def run(self, arm: str, seed: int) -> Path:
-        """The folder is named by what is trained in it."""
+        """Return the folder of a run, which is named after arm, scale and seed."""
         return self.folder / f"{arm}-x{self.scale}-seed{seed}"
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """What came of one arm, over its seeds."""
+    """Results of one arm over its seeds."""
 
     name: str
     parameters: int
-    multiply_adds: int  # of one LR patch
-    runs: dict[int, list[Row]]  # by seed, rising steps
+    multiply_adds: int  # for one LR patch
+    runs: dict[int, list[Row]]  # by seed, in order of steps
 
     def last(self, key: str) -> dict[int, float]:
-        """The last number of that name, by seed; without those that never logged one."""
+        """Return the last logged value of `key` by seed, without the seeds that never logged one."""
         found = {seed: [row.values[key] for row in rows if key in row.values] for seed, rows in self.runs.items()}
         return {seed: values[-1] for seed, values in found.items() if values}
 
     @property
     def seconds_per_step(self) -> dict[int, float]:
-        """Of training alone, without validation."""
+        """Seconds per step by seed, without validation."""
         timed = {seed: [row for row in rows if "seconds" in row.values] for seed, rows in self.runs.items()}
         return {seed: rows[-1].values["seconds"] / rows[-1].step for seed, rows in timed.items() if rows}
 
 
 def is_finished(setting: Setting, arm: str, seed: int) -> bool:
-    """Raises BadOption where the folder holds another run than the one asked for."""
+    """True if the run has all its steps. Raises BadOption if the folder contains a different run."""
     folder, wanted = setting.run(arm, seed), setting.config(arm, seed)
     if not (folder / NAME).exists():
         return False
     state = load_state(folder)
     found = TrainConfig.from_dict(state["config"])
     if found != wanted or state["data"] != setting.pictures.fingerprint:
-        raise BadOption(
-            f"{folder} was trained by other choices ({_difference(found, wanted)})", hint="use another --run folder"
-        )
+        raise BadOption(f"{folder} has another config ({_difference(found, wanted)})", hint="use another --run folder")
     return state["step"] >= setting.iterations
 
 
 def train_arm(setting: Setting, arm: str, seed: int, should_stop: Callable[[], bool]) -> Iterator[Progress]:
-    """A run like any other: it goes on where it was cut."""
+    """Train one run, resuming it if it was interrupted."""
     perceptual = setting.perceptual.path if setting.protocol == "gan" else None
     yield from train(
         setting.config(arm, seed),
@@ -97,12 +95,12 @@ def train_arm(setting: Setting, arm: str, seed: int, should_stop: Callable[[], b
         perceptual=perceptual,
         lpips=setting.lpips,
         should_stop=should_stop,
-        report_every=inf,  # so that every line is the mean of one interval
+        report_every=inf,  # every line of the log is the mean of one interval
     )
 
 
 def read_arm(setting: Setting, arm: str, seeds: range) -> Arm:
-    """Raises NoInput where a run has not begun."""
+    """Read the results of an arm. Raises NoInput if a run has not started."""
     network = new_network(setting.config(arm, 0))
     return Arm(
         arm,
@@ -113,16 +111,16 @@ def read_arm(setting: Setting, arm: str, seeds: range) -> Arm:
 
 
 def settle_length(setting: Setting, wanted: int | None, measured: Callable[[], int]) -> int:
-    """How many steps each run of this folder has: as told, else as noted in the folder, else as measured, then noted.
+    """Return the steps per run: `wanted`, or else as stored in the folder, or else as measured; the result is stored.
 
-    Rounded down to whole intervals. Raises BadOption where the folder has another length.
+    Rounded down to whole intervals. Raises BadOption if the folder has another length.
     """
     path, key = setting.folder / LENGTHS, f"{setting.size.name}-x{setting.scale}-{setting.protocol}"
     try:
         noted = json.loads(path.read_text()) if path.exists() else {}
         before = noted.get(key)
     except (OSError, ValueError, AttributeError) as error:
-        raise BadOption(f"{path} cannot be read", hint="remove it, or use another --run folder") from error
+        raise BadOption(f"{path} is unreadable", hint="remove it, or use another --run folder") from error
     whole = setting.size.intervals
     steps = wanted if wanted is not None else before if type(before) is int else measured()
     steps = max(whole, steps // whole * whole)
@@ -131,7 +129,7 @@ def settle_length(setting: Setting, wanted: int | None, measured: Callable[[], i
             f"the runs in {setting.folder} have {before} steps, not {steps}", hint="use another --run folder"
         )
     if before is None:
-        own = path.with_name(f".{os.getpid()}-{LENGTHS}")  # both parts of the work may begin at the same moment
+        own = path.with_name(f".{os.getpid()}-{LENGTHS}")  # several parts may start at the same moment
         with whole_or_absent(own) as part:
             part.write_text(json.dumps(noted | {key: steps}))
         own.replace(path)
@@ -139,23 +137,23 @@ def settle_length(setting: Setting, wanted: int | None, measured: Callable[[], i
 
 
 def steps_within(budget: float, seeds: int, step_seconds: list[float], check_seconds: list[float], checks: int) -> int:
-    """The steps that every run gets so that all of them, one after the other, take `budget` seconds.
+    """Return the steps per run with which all runs, one after the other, take `budget` seconds.
 
-    step_seconds, check_seconds: of each arm, of a step and of a validation. Raises BadOption when nothing is left.
+    step_seconds, check_seconds: time of a step and of a validation of each arm. Raises BadOption if no step fits.
     """
     left = budget / seeds - checks * sum(check_seconds)
     steps = int(left / sum(step_seconds))
     if steps < checks:
         least = seeds * checks * (sum(step_seconds) + sum(check_seconds))
         raise BadOption(
-            f"{budget:.0f} s are too short for {seeds} x {len(step_seconds)} runs",
-            hint=f"give a --budget of {least / 60 + 1:.0f}m at least, fewer --seeds, or --size small",
+            f"--budget {budget:.0f}s is too short for {seeds} x {len(step_seconds)} runs",
+            hint=f"use at least --budget {least / 60 + 1:.0f}m, fewer --seeds, or --size small",
         )
     return steps
 
 
 def measure(setting: Setting, arm: str, held_out: Pictures, steps: int = 6) -> tuple[float, float]:
-    """Seconds of a step and of a validation, by trying both."""
+    """Measure the seconds of a step and of a validation in a short trial."""
     perceptual = setting.perceptual.path if setting.protocol == "gan" else None
     config = config_of(
         arm, setting.size, setting.scale, setting.protocol, seed=0, iterations=steps, perceptual=setting.perceptual
@@ -172,7 +170,7 @@ def measure(setting: Setting, arm: str, held_out: Pictures, steps: int = 6) -> t
 
 
 def _difference(found: TrainConfig, wanted: TrainConfig) -> str:
-    """The first of the choices that differ, for a message."""
+    """Describe the first setting that differs, for an error message."""
     for item in fields(TrainConfig):
         a, b = getattr(found, item.name), getattr(wanted, item.name)
         if a != b and item.name in ("gan", "generator") and a is not None and b is not None:
@@ -180,4 +178,4 @@ def _difference(found: TrainConfig, wanted: TrainConfig) -> str:
             return f"{item.name}.{inner} = {asdict(a)[inner]}, not {asdict(b)[inner]}"
         if a != b:
             return f"{item.name} = {a}, not {b}"
-    return "other pictures"
+    return "other images"

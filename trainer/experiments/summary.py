@@ -1,4 +1,4 @@
-"""What the arms of an experiment come to, as a table: means and deviations over seeds, and paired differences."""
+"""Tables of an experiment's results: means and deviations over seeds, and paired differences."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from statistics import mean, stdev
 
 from trainer.experiments.runs import Arm
 
-Shown = tuple[str, str, int, float]  # a column: key of the log, title, decimals, factor
+Shown = tuple[str, str, int, float]  # a column: key in the log, title, decimals, factor
 SCORES: tuple[Shown, ...] = (("psnr_y", "PSNR-Y, dB", 3, 1.0), ("psnr_rgb", "PSNR-RGB pooled, dB", 3, 1.0))
 LPIPS: Shown = ("lpips", "LPIPS", 4, 1.0)
 TERMS: tuple[Shown, ...] = (
@@ -21,17 +21,17 @@ TERMS: tuple[Shown, ...] = (
 
 
 def spread(values: list[float]) -> tuple[float, float | None]:
-    """Mean and sample standard deviation, None of a single value."""
+    """Return the mean and the sample standard deviation, None for a single value."""
     return mean(values), stdev(values) if len(values) > 1 else None
 
 
 def differences(arm: dict[int, float], other: dict[int, float]) -> list[float]:
-    """arm - other, of each seed that both have: what they share, such as the data, cancels out."""
+    """Return arm - other for each common seed: shared effects, such as those of the data, cancel out."""
     return [arm[seed] - other[seed] for seed in sorted(arm.keys() & other.keys())]
 
 
-def told(values: list[float], decimals: int, *, signed: bool = False) -> str:
-    """`31.204 ± 0.012`."""
+def mean_text(values: list[float], decimals: int, *, signed: bool = False) -> str:
+    """Format mean and deviation: `31.204 ± 0.012`."""
     if not values:
         return "–"
     middle, deviation = spread(values)
@@ -40,30 +40,30 @@ def told(values: list[float], decimals: int, *, signed: bool = False) -> str:
 
 
 def arms_table(arms: list[Arm]) -> str:
-    """Markdown, one row an arm: size, cost, scores at the end, and the means of the last interval's terms."""
+    """Return Markdown with a row per arm: size, cost, final scores, and means of the terms over the last interval."""
     columns = [c for c in (*SCORES, LPIPS, *TERMS) if any(arm.last(c[0]) for arm in arms)]
     base = arms[0].seconds_per_step
     header = ["arm", "parameters", "M multiply-adds", "s/step", "relative time", *(title for _, title, _, _ in columns)]
     if any(_constants(arm) for arm in arms):
-        header.append("solver's constants")
+        header.append("solver constants")
     rows = []
     for arm in arms:
         seconds = arm.seconds_per_step
         ratios = [seconds[seed] / base[seed] for seed in seconds if seed in base]
         row = [arm.name, f"{arm.parameters:,}", f"{arm.multiply_adds / 1e6:.1f}"]
-        row += [told(list(seconds.values()), 3), f"{mean(ratios):.2f}" if ratios else "–"]
-        row += [told([f * value for value in arm.last(key).values()], digits) for key, _, digits, f in columns]
+        row += [mean_text(list(seconds.values()), 3), f"{mean(ratios):.2f}" if ratios else "–"]
+        row += [mean_text([f * value for value in arm.last(key).values()], digits) for key, _, digits, f in columns]
         rows.append([*row, _constants(arm)][: len(header)])
     return markdown(header, rows)
 
 
 def pairs_table(arms: list[Arm], comparisons: tuple[tuple[str, str], ...]) -> str:
-    """Markdown, one row a comparison: the difference of each seed, their mean and deviation, in dB (and LPIPS)."""
+    """Return Markdown with a row per comparison: differences in dB (and LPIPS) per seed, mean and deviation."""
     named = {arm.name: arm for arm in arms}
     columns = [c for c in (SCORES[0], LPIPS) if any(arm.last(c[0]) for arm in arms)]
     header = ["comparison"]
     for _, title, _, _ in columns:
-        header += [f"Δ {title}", "of each seed"]
+        header += [f"Δ {title}", "per seed"]
     header.append("relative time")
     rows = []
     for name, other in comparisons:
@@ -71,7 +71,7 @@ def pairs_table(arms: list[Arm], comparisons: tuple[tuple[str, str], ...]) -> st
         row = [f"{name} − {other}"]
         for key, _, digits, _ in columns:
             found = differences(a.last(key), b.last(key))
-            row += [told(found, digits, signed=True), ", ".join(f"{value:+.{digits}f}" for value in found)]
+            row += [mean_text(found, digits, signed=True), ", ".join(f"{value:+.{digits}f}" for value in found)]
         times = [mean(arm.seconds_per_step.values()) if arm.seconds_per_step else 0.0 for arm in (a, b)]
         rows.append([*row, f"{times[0] / times[1]:.2f}" if times[1] else "–"])
     return markdown(header, rows)
@@ -83,7 +83,7 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 def _constants(arm: Arm) -> str:
-    """Averaged over blocks and seeds, at the end."""
+    """Format the final constants, averaged over blocks and seeds."""
     last = [next((row.constants for row in reversed(rows) if row.constants), {}) for rows in arm.runs.values()]
     return "; ".join(
         f"{solver} " + ", ".join(f"{mean(values):.3f}" for values in zip(*(c[solver] for c in last), strict=True))

@@ -1,8 +1,8 @@
-"""What is compared with what: the arms of every experiment, as plain values.
+"""The arms of every experiment and their comparisons, as plain values.
 
-An arm's name says what it is, `attention-solver`, after the paper's abbreviations: se = channel attention (squeeze-
-excitation), nl = spatial attention (non-local), nl+se = the first, then the second. So the same arm in two experiments
-has the same name, and is trained once.
+An arm is named `attention-solver`, with the paper's abbreviations: se = channel attention (squeeze-excitation), nl =
+spatial attention (non-local), nl+se = spatial, then channel attention. An arm that occurs in two experiments has the
+same name in both, and is trained once.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ SOLVER: dict[str, dict[str, Any]] = {
     "euler": {"solver": "euler"},
     "rk2": {"solver": "heun"},
     "rk4": {"solver": "rk4"},
-    "tied2": {"solver": "tied-euler", "stages": 2},  # the same weights as often as rk2, in series: no higher order
+    "tied2": {"solver": "tied-euler", "stages": 2},  # weights reused as often as in rk2, but in series: order 1
     "tied4": {"solver": "tied-euler", "stages": 4},
 }
 VARIANT: dict[str, dict[str, Any]] = {
     "": {},
     "frozen": {"learned_constants": False},
     "embedded": {"pairwise": "embedded"},
-    "temperature": {},  # the square root of the channels compared, which the size gives
-    "matched": {},  # widened to the parameters of nl+se-rk2, by what the size gives
+    "temperature": {},  # square root of the number of channels; set by the size
+    "matched": {},  # as many parameters as nl+se-rk2; widths set by the size
 }
 
 
@@ -42,12 +42,12 @@ class Experiment:
     """One figure or claim of the paper."""
 
     name: str
-    figure: str  # of the paper
+    figure: str  # figure or claim of the paper
     question: str
     arms: tuple[str, ...]
-    pairs: tuple[tuple[str, str], ...] = ()  # (arm, what it is compared with); () = all others with the first
+    pairs: tuple[tuple[str, str], ...] = ()  # (arm, reference); () = all others against the first
     scales: tuple[int, ...] = (2,)
-    iterations: dict[int, int] = field(default_factory=lambda: {2: 26_100, 4: 26_100})  # full length, by scale
+    iterations: dict[int, int] = field(default_factory=lambda: {2: 26_100, 4: 26_100})  # steps at full length, by scale
     protocol: Protocol = "gan"
 
     @property
@@ -57,16 +57,16 @@ class Experiment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How large everything is: the paper's setting, or one that a CPU gets through."""
+    """Sizes of networks and data: those of the paper, or small ones for a CPU."""
 
     name: str
     generator: dict[str, Any]
-    matched: dict[int, dict[str, Any]]  # generator without attention, as many parameters as with; by scale
+    matched: dict[int, dict[str, Any]]  # by scale; without attention, but with as many parameters
     batch: int
     crop: int  # side of the HR patches
-    discriminator: int  # its width
+    discriminator: int  # width of the discriminator
     validate_side: int
-    intervals: int  # of a run: each ends with a validation and a line of means
+    intervals: int  # number per run; each ends with a validation and a line of means
     precision: Literal["auto", "fp32"]
 
 
@@ -102,7 +102,7 @@ EXPERIMENTS = {
         Experiment(
             name="E7",
             figure="Fig. 7",
-            question="What does each attention bring over SRGAN, with and without Runge-Kutta?",
+            question="How much does each attention improve on SRGAN, with and without Runge-Kutta?",
             arms=(
                 "srgan-lt",
                 *(f"{attention}-rk2" for attention in ("none", "se", "nl", "nl+se")),
@@ -112,7 +112,7 @@ EXPERIMENTS = {
         Experiment(
             name="E8",
             figure="Fig. 8",
-            question="At x4 and with as many parameters, is the dual-attention Runge-Kutta network the better one?",
+            question="At x4 and with as many parameters, is the dual-attention Runge-Kutta network better?",
             arms=("none-euler-matched", "nl+se-rk2"),
             scales=(4,),
         ),
@@ -175,7 +175,7 @@ EXPERIMENTS = {
         Experiment(
             name="V",
             figure="Figs. 1, 5 and 6",
-            question="What do the pictures look like?",
+            question="What do the images look like?",
             arms=("srgan-lt", "nl+se-rk2"),
             scales=(2, 4),
             iterations=_VISUAL,
@@ -185,7 +185,7 @@ EXPERIMENTS = {
 
 
 def experiment(name: str) -> Experiment:
-    """Raises BadOption for a name there is none of."""
+    """Return an experiment by name, in any case. Raises BadOption for an unknown name."""
     if name.upper() not in EXPERIMENTS:
-        raise BadOption(f"no experiment {name!r}", hint=f"choose among {', '.join(EXPERIMENTS)}")
+        raise BadOption(f"unknown experiment {name!r}", hint=f"choose one of {', '.join(EXPERIMENTS)}")
     return EXPERIMENTS[name.upper()]

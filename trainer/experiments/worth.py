@@ -1,4 +1,4 @@
-"""What the attention of trained weights is worth: PSNR lost when it is replaced by something that ignores its input."""
+"""Contribution of the attention in trained weights: PSNR lost if it is replaced by a constant, without retraining."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from trainer.validate import Pairs, validate
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """Decibels of PSNR-Y that are lost with the replacement; nothing is trained again."""
+    """Loss of PSNR-Y in dB by each replacement."""
 
-    spatial: float  # every position of a window counts alike: the softmax is a plain mean
-    channel: float  # each gate is its mean over all images
+    spatial: float  # the softmax is replaced by a plain mean over the window
+    channel: float  # each gate is replaced by its mean over all images
 
 
 def worth(generator: Generator, pairs: Pairs, order: int | None) -> Worth:
-    """Measure both attentions of a generator over (LR, HR) pairs, as `validate` takes them."""
+    """Measure the contribution of both attentions on (LR, HR) pairs as in `validate`."""
     gates: dict[nn.Module, list[Tensor]] = {}
 
     def note(module: nn.Module, logits: Tensor) -> None:
@@ -40,11 +40,11 @@ def worth(generator: Generator, pairs: Pairs, order: int | None) -> Worth:
 
 
 @contextmanager
-def _hooked(generator: Generator, see: Callable[[nn.Module, Tensor], Tensor | None]) -> Iterator[None]:
-    """Show the logits of every gate, (N, 1, 1, C), to `see(module, logits)`; a tensor that it returns replaces them."""
+def _hooked(generator: Generator, call: Callable[[nn.Module, Tensor], Tensor | None]) -> Iterator[None]:
+    """Pass the logits of every gate, (N, 1, 1, C), to `call(module, logits)`; a returned tensor replaces them."""
 
     def hook(module: nn.Module, _: object, logits: Tensor) -> Tensor | None:
-        return see(module, logits)
+        return call(module, logits)
 
     with ExitStack() as stack:
         for module in generator.modules():
@@ -54,5 +54,5 @@ def _hooked(generator: Generator, see: Callable[[nn.Module, Tensor], Tensor | No
 
 
 def _even(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """Attention in which every position counts alike."""
+    """Attention with equal weights for all positions."""
     return v.mean(1, keepdim=True).expand(-1, q.shape[1], -1)

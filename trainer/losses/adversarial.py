@@ -1,4 +1,4 @@
-"""What generator and discriminator play for: losses over logits of any shape, in fp32 whatever the autocast."""
+"""Adversarial losses of logits of any shape, computed in fp32 also under autocast."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Adversarial:
-    """Both players' losses: (logits of real pictures, logits of fake ones) -> scalar. Only ragan's G sees the real."""
+    """Losses of both networks: (logits of real images, logits of fake ones) -> scalar. Only ragan's G uses the real."""
 
     generator: Loss
     discriminator: Loss
 
 
 def adversarial(kind: Kind) -> Adversarial:
-    """sigmoid: over probabilities, as the paper's baseline has it; it saturates.
+    """Return the losses of one kind.
+
+    sigmoid: on probabilities, as in the paper's baseline; it saturates.
     bce: binary cross-entropy, the generator's in the non-saturating form (Goodfellow et al., 2014).
     hinge: Lim and Ye, 2017. lsgan: least squares to 1 and 0, halved (Mao et al., ICCV 2017).
     ragan: relativistic average (Jolicoeur-Martineau, 2018), halved as in ESRGAN.
@@ -33,9 +35,9 @@ def adversarial(kind: Kind) -> Adversarial:
 
 
 def accuracy(real: Tensor, fake: Tensor, kind: Kind = "bce") -> Tensor:
-    """The share of logits on their right side, 0 to 1, real and fake counting the same; 0.5 is a guess.
+    """Return the share of correctly classified logits, 0 to 1, real and fake weighted equally; 0.5 is chance.
 
-    The border is 0, for lsgan halfway between its targets, and for ragan the mean of the other side's logits.
+    The threshold is 0; for lsgan halfway between its targets, for ragan the mean logit of the other class.
     """
     real, fake = full(real), full(fake)
     below = fake.mean() if kind == "ragan" else 0.5 if kind == "lsgan" else 0.0
@@ -85,7 +87,7 @@ def _ragan_d(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def _to_real(logits: Tensor) -> Tensor:
-    """Binary cross-entropy with 1, of logits: -log sigmoid(x) = softplus(-x)."""
+    """Binary cross-entropy of logits with target 1: -log sigmoid(x) = softplus(-x)."""
     return F.softplus(-logits).mean()
 
 

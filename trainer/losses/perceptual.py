@@ -1,7 +1,7 @@
-"""Pictures compared by what a trained network sees in them: VGG16, VGG19 or a small encoder distilled from it.
+"""Perceptual losses: distances of features of VGG16, VGG19 or a small encoder distilled from VGG19.
 
-The weights are the user's: a file named by `--vgg-weights`, or what torchvision left in its cache. Without them nothing
-here can be trained with, and the error says so.
+The user provides the weights: the file given with `--vgg-weights`, or the one in torchvision's cache. Without weights
+an error is raised.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from trainer.config import GanConfig
 from trainer.losses.terms import full
 
 Net = Literal["vgg19", "vgg16", "vgg19-distilled"]
-HINT = "name a file of {net} weights, .safetensors or torchvision's .pth, with --vgg-weights"
+HINT = "give {net} weights, .safetensors or torchvision's .pth, with --vgg-weights"
 
 
-USUAL_LAYERS = {  # of SRGAN and ESRGAN; of the paper's baseline; of the small encoder
+USUAL_LAYERS = {  # as in SRGAN and ESRGAN, in the paper's baseline, and for the distilled encoder
     "vgg19": {"conv5_4": 1.0},
     "vgg16": {"pool5": 1.0},
     "vgg19-distilled": {"conv3_4": 1.0},
@@ -36,15 +36,15 @@ USUAL_LAYERS = {  # of SRGAN and ESRGAN; of the paper's baseline; of the small e
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """Blocks of 3x3 convolutions, each with a ReLU, and a pooling after each block."""
+    """Architecture: blocks of 3x3 convolutions with ReLU, with pooling after each block."""
 
-    convs: tuple[int, ...]  # of each block
-    widths: tuple[int, ...]
-    distilled: bool = False  # has its own input layer and file names, mirrors at the edges, ends without a pooling
+    convs: tuple[int, ...]  # number in each block
+    widths: tuple[int, ...]  # channels of each block
+    distilled: bool = False  # own input layer and tensor names, mirrored edges, no pooling at the end
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """In order; where a VGG's layer stands is its number in torchvision's `features`."""
+        """Names in order; the index of a VGG's layer is its number in torchvision's `features`."""
         names = []
         for block, count in enumerate(self.convs, start=1):
             for i in range(1, count + 1):
@@ -62,11 +62,11 @@ LAYERS: dict[Net, tuple[str, ...]] = {net: shape.layers for net, shape in _SHAPE
 
 
 class Features(nn.Module):
-    """Frozen activations by layer: RGB (N, 3, H, W) in [0, 1] -> {"conv5_4": (N, C, h, w), ...}.
+    """Frozen network that returns activations by layer: RGB (N, 3, H, W) in [0, 1] -> {"conv5_4": (N, C, h, w), ...}.
 
-    "conv" is before its ReLU, "relu" after it. Built up to the deepest layer asked for, with random weights;
-    `load_features` gives real ones. normalise: by ImageNet's mean and deviation, as the VGGs were trained; the
-    distilled encoder does it itself. Raises BadOption for a layer the network does not have.
+    "conv" is before the ReLU, "relu" after it. The network ends at the deepest requested layer and has random weights;
+    `load_features` loads trained ones. normalise: subtract ImageNet's mean and divide by its deviation, as in the
+    training of the VGGs; the distilled encoder does so itself. Raises BadOption for an unknown layer.
     """
 
     mean: Tensor
@@ -80,7 +80,7 @@ class Features(nn.Module):
             near = get_close_matches(name, names, 1, 0)[0]
             raise BadOption(f"{net} has no layer {name!r}", hint=f"did you mean {near}?")
         if not self.wanted:
-            raise BadOption(f"no layer of {net} is asked for", hint="name at least one, such as relu4_1")
+            raise BadOption(f"gan.layers names no layer of {net}", hint="name at least one, such as relu4_1")
         shape = _SHAPES[net]
         plain = shape.distilled or not normalise
         self.register_buffer("mean", _rgb(0, 0, 0) if plain else _rgb(0.485, 0.456, 0.406), persistent=False)
@@ -98,8 +98,8 @@ class Features(nn.Module):
                 self.layers[name] = nn.ReLU() if kind == "relu" else nn.MaxPool2d(2)
         self.eval().requires_grad_(False)
 
-    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
-        x = (full(pictures) - self.mean) / self.deviation
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        x = (full(images) - self.mean) / self.deviation
         found = {}
         for name, layer in self.layers.items():
             x = layer(x)
@@ -111,7 +111,7 @@ class Features(nn.Module):
 class PerceptualLoss(nn.Module):
     """Weighted distances of features: fake and real (N, 3, H, W) in [0, 1] -> scalar in fp32.
 
-    weights: of each layer, which must be among those of `features`. SRGAN and ESRGAN: {"conv5_4": 1.0}.
+    weights: weight by layer; `features` must return these layers. SRGAN and ESRGAN: {"conv5_4": 1.0}.
     """
 
     def __init__(self, features: Features, weights: Mapping[str, float], distance: Literal["l1", "mse"] = "l1") -> None:
@@ -128,11 +128,11 @@ class PerceptualLoss(nn.Module):
 
 
 def load_features(net: Net, layers: Iterable[str], path: Path | None = None, *, normalise: bool = True) -> Features:
-    """Features with the weights of a file; without a path, of torchvision's file in torch's cache, if it is there.
+    """Load features with the weights of a file, or without a path from torchvision's file in torch's cache.
 
-    The file is .safetensors or a .pth state dict, with torchvision's names (`features.N.weight`), or for the distilled
-    encoder its own (`conv11.weight`); what lies beyond the deepest layer may be missing. `source` then names it for the
-    record. Raises BadModel for a missing, damaged or foreign file, BadOption for an unknown layer.
+    The file is .safetensors or a .pth state dict with torchvision's names (`features.N.weight`), or for the distilled
+    encoder its own (`conv11.weight`); weights after the deepest layer may be missing. `source` identifies the file in
+    logs. Raises BadModel for a missing, damaged or foreign file, BadOption for an unknown layer.
     """
     features = Features(net, layers, normalise=normalise)
     hint = HINT.format(net=net)
@@ -140,7 +140,7 @@ def load_features(net: Net, layers: Iterable[str], path: Path | None = None, *, 
         folder = Path(torch.hub.get_dir(), "checkpoints")
         cached = sorted(folder.glob(f"{net}-*.pth"))
         if not cached:
-            raise BadModel(f"the perceptual loss has no {net} weights, and {folder} holds none", hint=hint)
+            raise BadModel(f"no {net} weights for the perceptual loss: none given, none in {folder}", hint=hint)
         path = cached[0]
     tensors = read_weights(path, hint)
     names = LAYERS[net]
@@ -160,7 +160,7 @@ def _rgb(*values: float) -> Tensor:
 def perceptual_loss(
     gan: GanConfig | None, path: Path | None, device: torch.device
 ) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """The perceptual term of an adversarial phase, with the weights in `path`; None where it has none.
+    """Create the perceptual term of an adversarial phase with the weights in `path`; None if it has no such term.
 
     (SR, HR), each (N, 3, H, W) in [0, 1] -> a scalar. Raises BadOption, BadModel.
     """
@@ -168,7 +168,7 @@ def perceptual_loss(
         return None
     if gan.perceptual == "lpips-squeeze":
         if path is None:
-            raise BadOption("the LPIPS loss has no weights", hint="give their file with --vgg-weights")
+            raise BadOption("gan.perceptual = 'lpips-squeeze' needs weights", hint="give them with --vgg-weights")
         lpips = Lpips.load(path).to(device)
         return lambda fake, real: lpips(fake, real).mean()
     layers = gan.layers or USUAL_LAYERS[gan.perceptual]

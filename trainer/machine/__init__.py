@@ -1,1 +1,1 @@
-"""The machine that trains: device and precision, processes, CUDA graphs, memory of the C library."""
+"""Hardware and processes: device and precision, torchrun, CUDA graphs, memory of the C library."""

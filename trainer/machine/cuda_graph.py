@@ -1,7 +1,7 @@
-"""CUDA graphs of training: the kernels of a step are recorded once and launched as one, which small networks wait for.
+"""CUDA graphs: record the kernels of a training step once and launch them together; small networks are launch-bound.
 
-A graph repeats addresses, not Python: what it reads beside its inputs (weights, buffers) and what it writes (gradients)
-has to stay where it is in memory. Source: "CUDA Graphs" in the PyTorch manual, torch.cuda.graph.
+A graph replays memory addresses, not Python: everything it reads besides its inputs (weights, buffers) and everything
+it writes (gradients) must keep its address. Source: "CUDA Graphs" in the PyTorch manual, torch.cuda.graph.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from dagan_cli.errors import BadOption
 Terms = dict[str, Tensor]
 Compute = Callable[[Tensor, Tensor, int | None, bool], Terms]
 
-WARM_UP = 3  # runs before the recording, in which libraries choose kernels and ask for memory
+WARM_UP = 3  # runs before the recording, in which libraries select kernels and allocate memory
 
 
 def graphed(compute: Compute, parameters: Iterable[nn.Parameter]) -> Graphed:
-    """Raises BadOption where there is no CUDA, or several processes, which meet in the middle of a step."""
+    """Wrap `compute`. Raises BadOption without CUDA, or with several processes, which synchronise within a step."""
     given = list(parameters)
     if not given[0].is_cuda or dist.is_initialized():
-        raise BadOption("a CUDA graph needs one process with a CUDA device", hint="leave cuda_graph = false")
+        raise BadOption("cuda_graph = true needs a single process with a CUDA device", hint="use cuda_graph = false")
     return Graphed(compute, given)
 
 
 class Graphed:
-    """`compute(lr, hr, order, alone)`, recorded for each pair of shapes, order and `alone`, and replayed.
+    """Record `compute(lr, hr, order, alone)` for each pair of shapes, order and `alone`, and replay it.
 
-    It must leave its gradients in `.grad` of the parameters, adding to what is there; they are set to zero before. The
-    tensors it returns are overwritten by the next call.
+    `compute` must add its gradients to `.grad` of the parameters, which is set to zero before. The tensors that it
+    returns are overwritten by the next call.
     """
 
     def __init__(self, compute: Compute, parameters: list[nn.Parameter]) -> None:

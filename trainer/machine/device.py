@@ -1,4 +1,4 @@
-"""The device that trains, and its number format."""
+"""The device of a training run, and its number format."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainer.config import TrainConfig
 
 
 def use_bf16(config: TrainConfig, device: torch.device) -> bool:
-    """True if a run computes under bf16 autocast: as configured, or where the hardware is fast at it."""
+    """True if a run uses bf16 autocast: as configured, or with "auto" if the hardware is fast at it."""
     if config.precision != "auto":
         return config.precision == "bf16"
     if device.type == "cuda":
@@ -20,7 +20,7 @@ def use_bf16(config: TrainConfig, device: torch.device) -> bool:
 
 
 def hardware(device: torch.device | None = None) -> str:
-    """Name of the device, for the record of a run."""
+    """Return the name of the device, for the provenance of a run."""
     if device is None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     threads = torch.get_num_threads()

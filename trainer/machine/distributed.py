@@ -1,4 +1,4 @@
-"""Several processes that train as one (`torchrun`): whose share of a batch is whose, and who holds the clock."""
+"""Data-parallel training in several processes (`torchrun`): shares of a batch, gradients, shared decisions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def join() -> tuple[int, int]:
-    """Meet the other processes that `torchrun` started; returns (this one's number, how many there are)."""
+    """Join the processes that `torchrun` started; returns (rank, number of processes)."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
@@ -23,30 +23,30 @@ def leave() -> None:
 
 
 def place() -> tuple[int, int]:
-    """(the number of this process, how many there are)."""
+    """Return (rank, number of processes)."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
 def share_of(batch: Tensor, rank: int, count: int) -> Tensor:
-    """The part of a batch (N, ...) that process `rank` of `count` computes; the parts are equally large."""
+    """Return the part of a batch (N, ...) that process `rank` of `count` computes; all parts have the same size."""
     return batch.chunk(count)[rank] if count > 1 else batch
 
 
 def agree(values: tuple[float, ...]) -> tuple[float, ...]:
-    """What the first process says, in all of them."""
+    """Broadcast the values of the first process to all processes."""
     if not dist.is_initialized():
         return values
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    told = torch.tensor(values, dtype=torch.float64, device=device)
-    dist.broadcast(told, 0)
-    return tuple(told.tolist())
+    shared = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.broadcast(shared, 0)
+    return tuple(shared.tolist())
 
 
 def average_gradients(parameters: list[nn.Parameter]) -> None:
-    """Give every process the mean of all gradients: those of the whole batch."""
+    """Replace the gradients with their mean over all processes: the gradients of the whole batch."""
     if not dist.is_initialized():
         return
-    for parameter in parameters:  # one process may have no gradient where another has one
+    for parameter in parameters:  # a gradient may be missing in some of the processes
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
     flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])

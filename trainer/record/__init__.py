@@ -1,1 +1,1 @@
-"""What a run writes, read back and drawn: journal, curves, pages."""
+"""Records of a run: journal, curves and report pages."""

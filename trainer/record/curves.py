@@ -1,4 +1,4 @@
-"""Which curves tell the story of runs, as plain numbers: panels of lines over the steps."""
+"""Curves of runs as plain numbers: panels of lines over the steps."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from trainer.record.folder import SCORES, Run
 
 Points = tuple[np.ndarray, np.ndarray]  # steps and values, each (N,)
 
-_FIRST = {  # name in the log -> title and unit, in the order in which they are drawn
+_FIRST = {  # name in the log -> title and unit, in drawing order
     "psnr_y": ("PSNR-Y on validation", "dB"),
     "psnr_rgb": ("PSNR of RGB on validation", "dB"),
-    "lpips": ("LPIPS on validation, less is better", ""),
+    "lpips": ("LPIPS on validation, lower is better", ""),
     "loss": ("loss of the generator", ""),
     "pixel": ("pixel term", "weighted"),
     "perceptual": ("perceptual term", "weighted"),
@@ -29,34 +29,34 @@ _LAST = {
     "norm_d": ("gradient norm, discriminator", ""),
     "lr": ("learning rate", ""),
     "constants": ("", ""),
-    "attention_entropy": ("attention entropy, 1 = even", "share"),
+    "attention_entropy": ("attention entropy, 1 = uniform", "share"),
     "rgb_offset": ("RGB offset from the input", "8-bit steps"),
     "speed": ("speed", "steps/s"),
-    "skipped": ("skipped steps", "sum"),
+    "skipped": ("skipped steps", "total"),
 }
-_RARE = (*SCORES, "attention_entropy", "constants")  # known at validations only: points, not smoothed
-_EXACT = ("lr", "skipped")  # not noisy
+_RARE = (*SCORES, "attention_entropy", "constants")  # only logged at validations: drawn as points, not smoothed
+_EXACT = ("lr", "skipped")  # not noisy, so not smoothed
 _LINEAR = (*SCORES, "d_real", "d_accuracy", "lr", "attention_entropy", "rgb_offset", "speed", "skipped")
-_OTHERS = 12  # terms of names unknown here that are drawn
-_FEW = 12  # points, below which nothing is smoothed
-_GRID, _WIDTH = 240, 6  # points of a smoothed curve, and how far apart those are that count together
+_OTHERS = 12  # largest number of drawn terms with other names
+_FEW = 12  # curves with fewer points are not smoothed
+_GRID, _WIDTH = 240, 6  # points of a smoothed curve, and deviation of the kernel in points
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One curve of one run, cut where a phase begins."""
+    """One curve of one run, split where a phase starts."""
 
-    run: int  # its place among the runs
-    kind: int  # its place among the lines of the same run in this panel ...
-    label: str  # ... and what tells it from them; "" for the only one
+    run: int  # index of the run
+    kind: int  # index among the lines of this run in the panel
+    label: str  # name among these lines; "" if there is only one
     parts: list[Points]
-    smooth: list[Points]  # the same, smoothed; as `parts` where that would say nothing
-    rare: bool  # few points, to be marked each
+    smooth: list[Points]  # `parts` smoothed, or `parts` itself if smoothing does not apply
+    rare: bool  # True if points are sparse and each is marked
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Lines that share their axes."""
+    """Lines drawn on the same axes."""
 
     title: str
     unit: str
@@ -65,7 +65,7 @@ class Panel:
 
 
 def panels(runs: list[Run]) -> list[Panel]:
-    """All that the runs have logged, the scores first; what none has logged is left out."""
+    """Return the panels of all logged values, scores first; values that no run has logged are omitted."""
     named = {name: None for run in runs for row in run.rows for name in row.values}
     known = {*_FIRST, *_LAST, "d_fake", "seconds"}
     others = {name: (f"{name.replace('_', ' ')} term", "") for name in [n for n in named if n not in known][:_OTHERS]}
@@ -91,13 +91,13 @@ def panels(runs: list[Run]) -> list[Panel]:
 
 
 def boundaries(run: Run) -> list[tuple[int, str]]:
-    """The steps after which another phase began, and its name."""
+    """Return (last step before it, name) of each phase after the first."""
     phases = run.phases
     return [(before[-1].step, name) for (_, before), (name, _) in pairwise(phases)]
 
 
 def thin(points: Points, most: int) -> Points:
-    """At most about `most` of the points: the lowest and the highest of each stretch, so that no peak is lost."""
+    """Reduce to about `most` points: the lowest and the highest of each section, so that no peak is lost."""
     x, y = points
     if len(x) <= most:
         return points
@@ -108,7 +108,7 @@ def thin(points: Points, most: int) -> Points:
 
 
 def nice(low: float, high: float, most: int) -> list[float]:
-    """Round numbers from low to high, as many as there may be."""
+    """Return at most `most` evenly spaced round numbers from low to high."""
     unit = 10.0 ** floor(log10((high - low) / most))
     steps = (unit * factor for factor in (1, 2, 2.5, 5, 10, 20))
     ticks = ([i * s for i in range(ceil(low / s - 1e-9), floor(high / s + 1e-9) + 1)] for s in steps)
@@ -116,7 +116,7 @@ def nice(low: float, high: float, most: int) -> list[float]:
 
 
 def number(value: float, digits: int = 4) -> str:
-    """As few characters as tell it: 0.25, 1.2e-5, 15k, 2M."""
+    """Format a number briefly: 0.25, 1.2e-5, 15k, 2M."""
     size = abs(value)
     if size >= 1e6:
         return f"{value / 1e6:.{digits}g}M"
@@ -129,10 +129,10 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def axis(panel: Panel) -> tuple[tuple[float, float], list[float]]:
-    """The ends of the vertical axis, as powers of ten where it is logarithmic, and the values of its ticks."""
+    """Return the ends of the vertical axis, as exponents of ten if it is logarithmic, and its tick values."""
     values = np.concatenate([y for line in panel.lines for _, y in line.parts])
     smooth = np.concatenate([y for line in panel.lines for _, y in line.smooth])
-    # A few wild values, as of the first steps, must not press all others flat.
+    # A few outliers, as in the first steps, must not flatten the rest of the curve.
     low = min(float(np.quantile(values, 0.01)), float(smooth.min()))
     high = max(float(np.quantile(values, 0.99)), float(smooth.max()))
     if panel.log:
@@ -142,16 +142,16 @@ def axis(panel: Panel) -> tuple[tuple[float, float], list[float]]:
         ticks = [factor * 10.0**ten for ten in tens for factor in factors]
         kept = [tick for tick in ticks if bottom - 0.05 <= log10(tick) <= top + 0.05] or [low]
         return (bottom - 0.06, top + 0.06), kept[:: ceil(len(kept) / 6)]
-    # What hardly moves is drawn flat, and its ticks keep different names.
+    # A nearly constant curve is drawn flat, and its tick labels stay distinct.
     room = max((high - low) * 0.05, max(abs(low), abs(high)) * 5e-4) or 1.0
     bottom, top = low - room, high + room
     return (bottom, top), nice(bottom, top, 5)
 
 
 def smoothed(points: Points) -> Points:
-    """The mean over about a twentieth of the steps around each of a few hundred; none reaches beyond the ends.
+    """Return means over about a twentieth of the steps, at a few hundred points; the window is cut at the ends.
 
-    What was logged after many steps counts for all of them: a log has a line a second, not one each so many steps.
+    Each value is weighted by the number of steps since the previous one: logs have a line per second, not per step.
     """
     x, y = points
     widths = np.diff(x, prepend=2 * x[0] - x[1])
@@ -173,21 +173,21 @@ def _line(run: int, kind: int, label: str, parts: list[Points], name: str) -> Li
 def _parts(run: Run, name: str) -> list[Points]:
     found = []
     for _, rows in run.phases:
-        # While the discriminator learns alone, the generator has no gradient: no norm, rather than one of 0.
+        # While only the discriminator is trained, the generator has no gradient: skip its norm of 0.
         points = [
             (row.step, row.values[name]) for row in rows if name in row.values and (name != "norm" or row.values[name])
         ]
         if points:
             steps, values = zip(*points, strict=True)
             found.append((np.array(steps, float), np.array(values)))
-    # Scores go on from one phase to the next; losses begin anew.
+    # Scores continue from one phase to the next; losses start again.
     if name in _RARE and found:
         return [tuple(np.concatenate([part[i] for part in found]) for i in (0, 1))]  # type: ignore[list-item]
     return found
 
 
 def _speed(run: Run) -> list[Points]:
-    """Steps a second of training, without the time that validating and saving take."""
+    """Steps per second of training, without the time for validating and saving."""
     found = []
     for _, rows in run.phases:
         timed = [(row.step, row.values["seconds"]) for row in rows if "seconds" in row.values]
@@ -211,6 +211,6 @@ def _constants(runs: list[Run], solver: str) -> Panel:
 
 
 def _spread(lines: list[Line]) -> bool:
-    """Whether a logarithmic axis shows more: all above 0, and over a decade."""
+    """True if a logarithmic axis is better: all values are positive and span nearly a decade."""
     values = np.concatenate([y for line in lines for _, y in line.parts])
     return bool(values.min() > 0 and np.quantile(values, 0.98) > 8 * np.quantile(values, 0.02))

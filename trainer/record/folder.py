@@ -1,7 +1,7 @@
-"""A run's folder, read back: log.jsonl holds numbers, events.jsonl what happened, the model's header what was trained.
+"""Read a run folder: numbers from log.jsonl, events from events.jsonl, the configuration from the model's header.
 
-Both files are appended to, so a kill may leave a torn line, and a run that goes on from an older checkpoint comes past
-the same steps again: then what is written later counts.
+Both files are appended to, so a kill may leave a truncated line, and a run that is resumed from an older checkpoint
+repeats steps: then the later lines replace the earlier ones.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ EVENTS = "events.jsonl"
 CONFIG = "config.toml"
 SAMPLES = "samples"
 SCORES = ("psnr_y", "psnr_rgb", "lpips")
-_LONGEST = 2**20  # bytes of a line
-_NAME = 60  # characters of a name that are kept
+_LONGEST = 2**20  # bytes of a line that are read
+_NAME = 60  # longer names are cut to this number of characters
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was logged at a step; every number is finite."""
+    """Values logged at a step; every number is finite."""
 
     step: int
     phase: str
@@ -37,12 +37,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run's folder, as read back."""
+    """Contents of a run folder."""
 
     folder: Path
-    rows: list[Row]  # rising steps
-    events: list[dict[str, Any]]  # each with "event" and "step"
-    model: dict[str, Any] = field(default_factory=dict)  # the header of its last weights: config and provenance
+    rows: list[Row]  # by increasing step
+    events: list[dict[str, Any]]  # each has "event" and "step"
+    model: dict[str, Any] = field(default_factory=dict)  # header of the last weights: config and provenance
 
     @property
     def name(self) -> str:
@@ -50,7 +50,7 @@ class Run:
 
     @property
     def phases(self) -> list[tuple[str, list[Row]]]:
-        """The rows of each phase, in order."""
+        """Name and rows of each phase, in order."""
         found: list[tuple[str, list[Row]]] = []
         for row in self.rows:
             if not found or found[-1][0] != row.phase:
@@ -66,7 +66,7 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Read a run's folder, whatever state it was left in. Raises NoInput where there is none."""
+    """Read a run folder, also of an unfinished or killed run. Raises NoInput if it is not a run folder."""
     if not (folder / LOG).is_file():
         raise NoInput(f"{folder} is not the folder of a training run", hint=f"name a folder that holds {LOG}")
     rows: list[Row] = []
@@ -82,7 +82,7 @@ def read_run(folder: Path) -> Run:
     events = [
         line for line in _lines(folder / EVENTS) if _step(line) is not None and isinstance(line.get("event"), str)
     ]
-    for event in events:  # a phase's last validation comes after its last line
+    for event in events:  # a phase's last validation is logged only as an event
         scored = _row({key: event[key] for key in ("step", "phase", *SCORES) if key in event})
         if scored is not None and scored.values:
             _put(rows, scored)
@@ -90,7 +90,7 @@ def read_run(folder: Path) -> Run:
 
 
 def _put(rows: list[Row], row: Row) -> None:
-    """In its place among rising steps; what is newer counts."""
+    """Insert a row by its step; newer values replace older ones."""
     at = len(rows)
     while at and rows[at - 1].step > row.step:
         at -= 1
@@ -131,7 +131,7 @@ def _number(value: object) -> float | None:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a file of JSON lines; what is torn or foreign is left out."""
+    """Yield the objects of a JSON-lines file, skipping truncated and foreign lines."""
     if not path.is_file():
         return
     try:
@@ -151,5 +151,5 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 def _model(folder: Path) -> dict[str, Any]:
     try:
         return read_header(folder / "model.safetensors")
-    except BadModel:  # not saved yet, or damaged: the rest of the story can still be told
+    except BadModel:  # not saved yet, or damaged: the rest can still be reported
         return {}

@@ -1,4 +1,4 @@
-"""What a run writes down while it trains: numbers, what happened, its choices, and the page that tells it all."""
+"""Write the records of a run while it trains: numbers, events, configuration and report page."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from trainer.record.folder import CONFIG, EVENTS, LOG, SAMPLES, read_run
 from trainer.record.page import write_report
 from trainer.record.tensorboard import Board
 
-BETWEEN = 60.0  # seconds from one report to the next, at least ...
-SHARE = 50  # ... and as many times what writing one took: with 20 000 lines that is 1.5 s
+BETWEEN = 60.0  # least number of seconds between reports ...
+SHARE = 50  # ... or this multiple of the time to write one, which is 1.5 s for 20 000 lines
 
 
 class Journal:
-    """Where a run writes; None for the processes that only help the first one, which then write nothing."""
+    """Records of a run in its folder; with None, as in all processes but the first, nothing is written."""
 
     def __init__(self, run: Path | None) -> None:
         self._run = run
         self._board: Board | None = None
-        self._next = float("-inf")  # when another report is due
+        self._next = float("-inf")  # when the next report is due
         if run is not None:
-            _append(run / LOG, "")  # a folder that cannot be written to is found now, not after hours
+            _append(run / LOG, "")  # fails now, not after hours, if the folder is not writable
 
     def begin(self, event: str, config: TrainConfig, step: int, **facts: Any) -> None:
-        """Note how the run began or goes on; its choices are kept as a file that `--config` reads."""
+        """Record the start or resumption of the run, and write its configuration as a file for `--config`."""
         if self._run is None:
             return
         with whole_or_absent(self._run / CONFIG) as part:
@@ -39,7 +39,7 @@ class Journal:
         self.note(event, step, **facts)
 
     def log(self, facts: dict[str, Any]) -> None:
-        """Write the numbers of a step down. Raises CannotWrite."""
+        """Log the numbers of a step. Raises CannotWrite."""
         if self._run is None:
             return
         _append(self._run / LOG, json.dumps(facts) + "\n")
@@ -47,21 +47,21 @@ class Journal:
             self._board.add(facts, self._run / SAMPLES / f"{facts['step']:08d}.png")
 
     def note(self, event: str, step: int, **facts: Any) -> None:
-        """Write down that something happened. Raises CannotWrite."""
+        """Record an event. Raises CannotWrite."""
         if self._run is None:
             return
         at = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         line = {"event": event, "step": step, "at": at} | {key: fact for key, fact in facts.items() if fact is not None}
         _append(self._run / EVENTS, json.dumps(line, default=str) + "\n")
 
-    def tell(self, *, last: bool = False) -> None:
-        """Write report.html anew, unless that was just done; a failure of it does not stop the run."""
+    def report(self, *, last: bool = False) -> None:
+        """Rewrite report.html unless it is recent or `last` is set; a failure does not stop the run."""
         if self._run is None or (not last and time.monotonic() < self._next):
             return
         started = time.monotonic()
         try:
             write_report(read_run(self._run))
-        except Exception as error:  # weights are worth more than their story
+        except Exception as error:  # a failed report must not cost the weights
             warnings.warn(f"report.html was not written: {error}", RuntimeWarning, stacklevel=2)
         ended = time.monotonic()
         self._next = ended + max(BETWEEN, SHARE * (ended - started))

@@ -14,7 +14,7 @@ from dagan_cli.metrics.fidelity import bicubic
 from dagan_cli.model.attention import attend, attending_by
 from trainer.baselines import Baseline
 
-LARGEST = 24  # pixels: the side of the input that the attention is looked at with
+LARGEST = 24  # side in pixels of the input that the entropy is measured on
 
 
 class Means:
@@ -25,21 +25,21 @@ class Means:
         self._sums: dict[str, tuple[Tensor, int]] = {}
 
     def add(self, terms: dict[str, Tensor]) -> None:
-        """Nothing waits for the device here, and nothing of the terms is kept."""
+        """Add the terms of a step without synchronising with the device or keeping the tensors."""
         self.steps += 1
         for name, term in terms.items():
             total, count = self._sums.get(name, (torch.zeros((), device=term.device), 0))
             self._sums[name] = total + term, count + 1
 
     def take(self) -> dict[str, float]:
-        """Return the means so far and start again."""
+        """Return the means and reset them."""
         means = {name: total.item() / count for name, (total, count) in self._sums.items()}
         self.steps, self._sums = 0, {}
         return means
 
 
 def constants(generator: nn.Module) -> dict[str, list[float]]:
-    """The solvers' learned constants, {solver: values averaged over the blocks}."""
+    """Return the learned constants of the solvers, {solver: values averaged over the blocks}."""
     found: dict[str, list[Tensor]] = {}
     for name, parameter in generator.named_parameters():
         if ".constants." in name:
@@ -49,9 +49,9 @@ def constants(generator: nn.Module) -> dict[str, list[float]]:
 
 @torch.no_grad()
 def attention_entropy(generator: Baseline, lr: Tensor) -> float | None:
-    """Mean entropy of the spatial attention's rows over (1, 3, h, w) in [0, 1], as a share of that of an even spread.
+    """Return the mean entropy of the spatial attention's rows on (1, 3, h, w) in [0, 1], relative to uniform attention.
 
-    1 = every position counts alike, 0 = one position alone; None without spatial attention.
+    1 = all positions have the same weight, 0 = a single position has all of it; None without spatial attention.
     """
     shares: list[float] = []
 
@@ -68,7 +68,7 @@ def attention_entropy(generator: Baseline, lr: Tensor) -> float | None:
 
 @torch.inference_mode()
 def write_strip(path: Path, generator: Baseline, pairs: list[tuple[Tensor, Tensor]], order: int | None) -> None:
-    """A PNG of rows LR (pixels repeated) | bicubic | SR | HR, of the first few (LR, HR) pairs in [0, 255]."""
+    """Write a PNG with rows LR (pixels repeated) | bicubic | SR | HR of the first few (LR, HR) pairs in [0, 255]."""
     from PIL import Image
 
     device, scale, rows = next(generator.parameters()).device, generator.scale, []

@@ -1,6 +1,6 @@
-"""report.html: the whole story of a run on one page that needs no network, no scripts and no matplotlib.
+"""report.html: a report of a run on one page, without network access, scripts or matplotlib.
 
-All that comes from files is escaped: a run's folder may have been made by anybody.
+All text from files is escaped: a run folder may be untrusted.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from trainer.record.page_style import STYLE
 from trainer.record.svg import number, sketch
 
 NAME = "report.html"
-LARGEST = 2_000_000  # bytes of the page; strips are left out rather than grow beyond
-_PIXELS = 4_000_000  # of a strip, which a damaged one may claim to exceed
+LARGEST = 2_000_000  # bytes of the page; samples are left out if it would be larger
+_PIXELS = 4_000_000  # limit for a strip: a damaged file may declare any size
 _NAMED = {"psnr_y": "PSNR-Y, dB", "psnr_rgb": "PSNR RGB, dB", "lpips": "LPIPS"}
-_CELL = 196  # pixels across a column of a strip
-_STEPS = 3  # strips whose results stand side by side
-_MOST_ROWS = 200  # of the tables
-_NOT_TOLD = ("event", "step", "at", "phase")  # of an event, again
+_CELL = 196  # width of a column of a strip in pixels
+_STEPS = 3  # strips whose results are shown side by side
+_MOST_ROWS = 200  # limit for tables
+_SHOWN = ("event", "step", "at", "phase")  # keys of an event that are not repeated as details
 
 
 def write_report(run: Run) -> Path:
-    """Write the page into the run's folder and return its path. Raises CannotWrite."""
+    """Write the page to the run folder and return its path. Raises CannotWrite."""
     target = run.folder / NAME
     with whole_or_absent(target) as part:
         part.write_text(page(run), encoding="utf-8")
@@ -43,7 +43,7 @@ def write_report(run: Run) -> Path:
 
 
 def page(run: Run) -> str:
-    """The page as text."""
+    """Return the page as text."""
     parts = [_head(run), _summary(run), _curves(run), _validations(run), _events(run), _use(run), _facts(run)]
     room = LARGEST - sum(len(part.encode()) for part in parts) - len(STYLE) - 1000
     parts.insert(2, _samples(run, room))
@@ -58,13 +58,13 @@ def page(run: Run) -> str:
 
 
 def _head(run: Run) -> str:
-    state = {"done": "finished", "stopped": "stopped; it can go on", "diverged": "ended: it did not stay finite"}
-    last = next((e["event"] for e in reversed(run.events) if e["event"] in (*state, "started", "resumed")), "")
-    said = state.get(last, "under way, or cut off")
+    states = {"done": "finished", "stopped": "stopped; can be resumed", "diverged": "failed: it diverged"}
+    last = next((e["event"] for e in reversed(run.events) if e["event"] in (*states, "started", "resumed")), "")
+    state = states.get(last, "running, or interrupted")
     scale = _scale(run)
     what = f"{'×' + str(scale) + ' ' if scale else ''}{' then '.join(name for name, _ in run.phases)}".strip()
     when = time.strftime("%Y-%m-%d %H:%M")
-    return f"<h1>{escape(run.name)}</h1><p class=lead>{escape(what)} training, {said}. Written {when}.</p>"
+    return f"<h1>{escape(run.name)}</h1><p class=lead>{escape(what)} training, {state}. Written {when}.</p>"
 
 
 def _summary(run: Run) -> str:
@@ -86,21 +86,21 @@ def _summary(run: Run) -> str:
     if type(count := provenance.get("parameters")) is int:
         tiles.append(("parameters", f"{count:,}", "of the generator"))
     if type(count := provenance.get("pictures")) is int:
-        tiles.append(("pictures", f"{count:,}", f"fingerprint {provenance.get('data')}"))
+        tiles.append(("images", f"{count:,}", f"fingerprint {provenance.get('data')}"))
     cells = [f"<div><dt>{escape(a)}</dt><dd>{escape(b)}<small>{escape(c)}</small></dd></div>" for a, b, c in tiles]
     return f"<dl class=tiles>{''.join(cells)}</dl>"
 
 
 def _samples(run: Run, room: int) -> str:
-    """The newest strip, with what the generator made before: at the first validation, and where a phase ended."""
+    """Show the newest strip, with earlier results from the first validation and from the end of each phase."""
     strips = run.samples
     if not strips:
         return ""
     ends = [max((s for s in strips if s[0] <= end), default=strips[0]) for end, _ in boundaries(run)]
     shown = list(dict.fromkeys([strips[0], *ends, strips[-1]]))[-_STEPS:]
-    picture = _picture([path for _, path in shown])
-    if picture is None or len(picture) > room:
-        return "<h2>Samples</h2><p>The newest strip cannot be shown here; see the folder of samples.</p>"
+    sheet = _sheet([path for _, path in shown])
+    if sheet is None or len(sheet) > room:
+        return "<h2>Samples</h2><p>The newest samples cannot be shown here; see the samples folder.</p>"
     scores = {row.step: row for row in run.rows if "psnr_y" in row.values}
     heads = ["input", "bicubic", *(f"step {step:,}" for step, _ in shown), "original"]
     under = ["", "", *(_score(scores.get(step)) for step, _ in shown), ""]
@@ -108,25 +108,25 @@ def _samples(run: Run, room: int) -> str:
     side = f"max-width:{_CELL * len(heads)}px"
     return (
         f'<h2>Samples</h2><div class=wide><div class=strip style="{side}"><div class=heads>{cells}</div>'
-        f'<img alt="{escape(", ".join(heads))}" src="{picture}"></div></div>'
+        f'<img alt="{escape(", ".join(heads))}" src="{sheet}"></div></div>'
     )
 
 
-def _picture(paths: list[Path]) -> str | None:
-    """One strip of the newest, the last, and the generator's column of those before; about a fifth as large as PNG.
+def _sheet(paths: list[Path]) -> str | None:
+    """Join the newest strip, the last path, and the generator's columns of the others, as WebP: a fifth of a PNG.
 
-    Returns a data: URI; None where one is no picture, or not as large as the newest.
+    Returns a data: URI, or None if a file is not an image or differs in size from the newest.
     """
     from PIL import Image
 
     try:
         columns = []
         for path in paths:
-            with Image.open(path, formats=("PNG",)) as picture:
-                if picture.width * picture.height > _PIXELS:
+            with Image.open(path, formats=("PNG",)) as image:
+                if image.width * image.height > _PIXELS:
                     return None
-                w, h = picture.width // 4, picture.height  # input, bicubic, generator, original
-                columns.append([picture.convert("RGB").crop((i * w, 0, (i + 1) * w, h)) for i in range(4)])
+                w, h = image.width // 4, image.height  # input, bicubic, generator, original
+                columns.append([image.convert("RGB").crop((i * w, 0, (i + 1) * w, h)) for i in range(4)])
         low, bicubic, _, original = columns[-1]
         chosen = [low, bicubic, *(made for _, _, made, _ in columns), original]
         if len({column.size for column in chosen}) > 1:
@@ -145,7 +145,7 @@ def _curves(run: Run) -> str:
     if not run.rows:
         return "<h2>Curves</h2><p>Nothing has been logged yet.</p>"
     reach = (float(run.rows[0].step), float(run.rows[-1].step))
-    marks = [(step, f"the {name} phase begins") for step, name in boundaries(run)]
+    marks = [(step, f"start of the {name} phase") for step, name in boundaries(run)]
     figures = []
     for panel in panels([run]):
         keys = "".join(
@@ -157,16 +157,16 @@ def _curves(run: Run) -> str:
         unit = f" <small>{escape(unit)}</small>" if unit else ""
         caption = f"<figcaption><b>{escape(panel.title)}{unit}</b><span>{keys}</span></figcaption>"
         figures.append(f"<figure>{caption}{sketch(panel, reach, marks)}</figure>")
-    legend = "Across: steps. Faint: as logged; strong: smoothed; the number at the right is where the curve ends."
-    legend += " Dashed: the next phase begins." if marks else ""
+    legend = "Horizontal axis: steps. Faint: as logged; strong: smoothed. Number at the right: last smoothed value."
+    legend += " Dashed: start of the next phase." if marks else ""
     return f"<h2>Curves</h2><p class=note>{legend}</p><div class=curves>{''.join(figures)}</div>"
 
 
 def _validations(run: Run) -> str:
-    """Every validation, with the best one of each phase marked."""
+    """List all validations; the best one of each phase is marked."""
     rows = [row for row in run.rows if "psnr_y" in row.values]
     if not rows:
-        return "<h2>Validations</h2><p>None yet: without --val there are none.</p>"
+        return "<h2>Validations</h2><p>There are none yet; they need --val.</p>"
     metric = _provenance(run).get("training", {}).get("metric")
     by_lpips = metric == "lpips" and all("lpips" in row.values for row in rows)
     best = {
@@ -182,48 +182,47 @@ def _validations(run: Run) -> str:
         cells = [f"{row.step:,}", row.phase, *scores, "best" if is_best else ""]
         lines.append(f"<tr{' class=best' if is_best else ''}>{_cells(cells)}</tr>")
     heads = ["step", "phase", *(_NAMED[name] for name in names), ""]
-    told = f"<p class=note>Best of each phase by {'LPIPS' if by_lpips else 'PSNR-Y'}.</p>"
-    return f"<h2>Validations</h2>{told}{_table(heads, lines)}"
+    note = f"<p class=note>Best of each phase by {'LPIPS' if by_lpips else 'PSNR-Y'}.</p>"
+    return f"<h2>Validations</h2>{note}{_table(heads, lines)}"
 
 
 def _events(run: Run) -> str:
-    """What happened, in order: beginnings, resumes, roll-backs, skipped steps, the end."""
-    told: list[tuple[int, str, str]] = []
+    """List the events in order: start, resumptions, roll-backs, skipped steps, end."""
+    found: list[tuple[int, str, str]] = []
     for event in run.events:
-        facts = {key: value for key, value in event.items() if key not in _NOT_TOLD}
-        said = "; ".join(f"{key} {_brief(value)}" for key, value in facts.items())
-        told.append((event["step"], str(event.get("at", "")), f"{event['event']}{': ' if said else ''}{said}"))
+        facts = {key: value for key, value in event.items() if key not in _SHOWN}
+        details = "; ".join(f"{key} {_brief(value)}" for key, value in facts.items())
+        found.append((event["step"], str(event.get("at", "")), f"{event['event']}{': ' if details else ''}{details}"))
     skipped = 0.0
     for row in run.rows:
         more, skipped = row.values.get("skipped", skipped) - skipped, row.values.get("skipped", skipped)
         if more > 0:
-            told.append((row.step, "", f"{more:.0f} steps were not finite and were skipped"))
-    if not told:
-        return "<h2>Events</h2><p>None were written down.</p>"
-    told.sort(key=lambda item: item[0])
+            found.append((row.step, "", f"{more:.0f} steps were not finite and were skipped"))
+    if not found:
+        return "<h2>Events</h2><p>No events were recorded.</p>"
+    found.sort(key=lambda item: item[0])
     lines = [
         f"<tr>{_cells([f'{step:,}', when[:19].replace('T', ' '), what[:400]])}</tr>"
-        for step, when, what in told[-_MOST_ROWS:]
+        for step, when, what in found[-_MOST_ROWS:]
     ]
-    return f"<h2>Events</h2>{_table(['step', 'time', 'what'], lines)}"
+    return f"<h2>Events</h2>{_table(['step', 'time', 'event'], lines)}"
 
 
 def _use(run: Run) -> str:
     folder, scale = str(run.folder), _scale(run)
     best = "best" if (run.folder / "best.safetensors").exists() else "model"
-    begun = next((event for event in reversed(run.events) if event["event"] in ("started", "resumed")), {})
-    config = f"{folder}/{CONFIG}" if (run.folder / CONFIG).exists() else CONFIG  # which holds the choices told below
+    start = next((event for event in reversed(run.events) if event["event"] in ("started", "resumed")), {})
+    config = f"{folder}/{CONFIG}" if (run.folder / CONFIG).exists() else CONFIG  # sets what the flags below do not
     words = ["dagan", "train", "--config", config, "--run", folder]
     flags = {"--targets": "targets", "--pairs": "pairs", "--val": "val"}
     flags |= {"--vgg-weights": "perceptual", "--lpips": "lpips"}
     for flag, key in {"--data": "data", **flags}.items():
-        given = begun.get(key, ["DATA"] if key == "data" and "pairs" not in begun else [])
+        given = start.get(key, ["DATA"] if key == "data" and "pairs" not in start else [])
         words += [word for value in (given if isinstance(given, list) else [given]) for word in (flag, str(value))]
     to = f" -s {scale}" if scale else ""
-    use = f"dagan upscale{to} -n {shlex.quote(f'{folder}/{best}.safetensors')} picture.png"
+    use = f"dagan upscale{to} -n {shlex.quote(f'{folder}/{best}.safetensors')} image.png"
     return (
-        f"<h2>Use the weights</h2><pre>{escape(use)}</pre>"
-        f"<h2>Go on with the run</h2><pre>{escape(shlex.join(words))}</pre>"
+        f"<h2>Use the weights</h2><pre>{escape(use)}</pre><h2>Resume the run</h2><pre>{escape(shlex.join(words))}</pre>"
     )
 
 
@@ -234,12 +233,12 @@ def _facts(run: Run) -> str:
         for name in ("hardware", "torch", "perceptual_sha256")
         if name in provenance
     ]
-    choices = f"<details><summary>All choices of the run</summary><pre>{escape(_config(run))}</pre></details>"
-    return f"<h2>Made with</h2><table>{''.join(rows)}</table>{choices}"
+    choices = f"<details><summary>Config of the run</summary><pre>{escape(_config(run))}</pre></details>"
+    return f"<h2>Environment</h2><table>{''.join(rows)}</table>{choices}"
 
 
 def _config(run: Run) -> str:
-    """As TOML, from the run's own file or the header of its weights; as JSON where the latter is of another version."""
+    """Return the config as TOML, from the run folder or the model's header, or as JSON if another version wrote it."""
     own = run.folder / CONFIG
     if own.is_file() and own.stat().st_size < 100_000:
         return own.read_text(errors="replace")

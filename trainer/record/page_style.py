@@ -1,4 +1,4 @@
-"""The look of report.html: light and dark, narrow and wide, on paper; colour-blind eyes can tell its colours apart."""
+"""Style of report.html: light and dark, narrow and wide, for print, with colours for colour-blind readers."""
 
 STYLE = """
 :root{--bg:#fff;--fg:#1b1f24;--dim:#5a6472;--line:#dfe3e8;--box:#f5f7f9;--k0:#0072b2;--k1:#d55e00;--k2:#009e73;--k3:#a3548a}

@@ -1,4 +1,4 @@
-"""Curves of one or several runs as one picture, PNG or SVG, by matplotlib: small multiples over the same steps."""
+"""Curves of one or several runs in one figure, PNG or SVG, drawn by matplotlib: a grid of panels over the steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainer.record.curves import Panel, axis, boundaries, number, panels, thin
 from trainer.record.folder import Run
 
 FORMATS = (".png", ".svg")
-# Okabe and Ito's, which colour-blind eyes tell apart (https://jfly.uni-koeln.de/color/), without the yellow.
+# Okabe and Ito's palette for colour-blind readers (https://jfly.uni-koeln.de/color/), without the yellow.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
 _DASHES = ("-", "--", ":", "-.")
 _ACROSS = 3  # panels side by side
@@ -22,15 +22,15 @@ _MOST = 600  # points of a curve
 
 
 class NoMatplotlib(DaganError):
-    """The library that draws is not installed."""
+    """Matplotlib is not installed."""
 
 
 def plot(runs: list[Run], target: Path) -> None:
-    """Draw the runs into a .png or .svg. Raises BadOption, CannotWrite, NoMatplotlib."""
+    """Draw the runs to a .png or .svg file. Raises BadOption, CannotWrite, NoMatplotlib."""
     if target.suffix.lower() not in FORMATS:
-        raise BadOption(f"cannot draw {target.name}", hint="name a .png or an .svg file with -o")
+        raise BadOption(f"cannot draw {target.name}: not a .png or .svg file", hint="name one with -o")
     if len(runs) > len(COLOURS):
-        raise BadOption(f"{len(runs)} runs in one picture", hint=f"draw up to {len(COLOURS)}, which have a colour each")
+        raise BadOption(f"{len(runs)} runs are too many for one figure", hint=f"draw at most {len(COLOURS)} runs")
     found = panels(runs)
     if not found:
         raise BadOption("the runs have logged nothing yet", hint="wait for their first steps")
@@ -51,14 +51,14 @@ def plot(runs: list[Run], target: Path) -> None:
 
 @contextmanager
 def drawing() -> Iterator[Any]:
-    """Matplotlib's Figure, in our look while the context lasts. Raises NoMatplotlib."""
+    """Provide matplotlib's Figure, with this project's style inside the context. Raises NoMatplotlib."""
     try:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError as error:
         raise NoMatplotlib("drawing needs matplotlib", hint="pip install matplotlib") from error
-    look: dict[Any, Any] = {"svg.hashsalt": "dagan", "font.size": 8, "axes.titlesize": 9}
-    with matplotlib.rc_context(look):
+    style: dict[Any, Any] = {"svg.hashsalt": "dagan", "font.size": 8, "axes.titlesize": 9}
+    with matplotlib.rc_context(style):
         yield Figure
 
 
@@ -93,14 +93,14 @@ def _draw(axes: Any, panel: Panel, runs: list[Run]) -> None:
         for kind, label in labels.items():
             colour, dash = (COLOURS[kind % 4], "-") if alone else ("#5A6472", _DASHES[kind % 4])
             axes.plot([], [], color=colour, linestyle=dash, linewidth=1.3, label=label)
-        beside = {"loc": "lower right", "bbox_to_anchor": (1, 0.98), "borderaxespad": 0}  # the title, not on the curves
-        axes.legend(**beside, frameon=False, ncols=len(labels), handlelength=1.8, columnspacing=1)
+        place = {"loc": "lower right", "bbox_to_anchor": (1, 0.98), "borderaxespad": 0}  # next to the title
+        axes.legend(**place, frameon=False, ncols=len(labels), handlelength=1.8, columnspacing=1)
 
 
 def _name(figure: Any, runs: list[Run]) -> None:
-    """One run is the title; several are told apart by a legend."""
+    """Name a single run in the title, several runs in a legend."""
     if len(runs) == 1:
-        phases = [f"dashed line: the {name} phase begins" for _, name in boundaries(runs[0])]
+        phases = [f"dashed line: start of the {name} phase" for _, name in boundaries(runs[0])]
         figure.suptitle(_plain("   ".join([runs[0].name, *phases])), fontsize=10)
         return
     from matplotlib.lines import Line2D
@@ -115,5 +115,5 @@ def _name(figure: Any, runs: list[Run]) -> None:
 
 
 def _plain(text: str) -> str:
-    """Matplotlib reads what stands between two dollars as mathematics."""
+    """Escape dollar signs, which matplotlib reads as mathematics."""
     return text.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""A panel of curves as a small inline SVG, for pages that must stand alone; colours are the page's CSS variables."""
+"""Panels of curves as small inline SVGs for self-contained pages; colours come from the CSS of the page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST = 240  # points of a curve
 
 
 def sketch(panel: Panel, reach: tuple[float, float], marks: list[tuple[int, str]]) -> str:
-    """SVG of a panel of one run. reach: the steps drawn; marks: steps at which a line with a name stands."""
+    """Return the SVG of a panel of one run. reach: first and last step; marks: steps and names of vertical lines."""
     (low, high), ticks = axis(panel)
     first, last = reach if reach[1] > reach[0] else (reach[0] - 1, reach[0] + 1)
 

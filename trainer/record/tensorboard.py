@@ -1,4 +1,4 @@
-"""The same numbers and samples for TensorBoard, where it is installed; nothing that goes wrong here stops a run."""
+"""Numbers and samples of a run for TensorBoard, if it is installed; errors here never stop a run."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-_RARE = ("psnr_y", "psnr_rgb", "lpips", "attention_entropy")  # known at validations only
+_RARE = ("psnr_y", "psnr_rgb", "lpips", "attention_entropy")  # only logged at validations
 
 
 class Board:
-    """Writes events into a folder from `step` on; what was there beyond that step is hidden by TensorBoard."""
+    """Write events to a folder from `step` on; TensorBoard hides previous events from there on."""
 
     def __init__(self, folder: Path, step: int) -> None:
         self._writer: Any = None
         try:
             from torch.utils.tensorboard import SummaryWriter
-        except Exception:  # not installed, or with a dependency that does not fit
+        except Exception:  # not installed, or with an incompatible dependency
             return
         try:
             self._writer = SummaryWriter(str(folder), purge_step=step)
@@ -24,7 +24,7 @@ class Board:
             self._give_up(error)
 
     def add(self, facts: dict[str, Any], strip: Path) -> None:
-        """The numbers of a step as scalars in a group each phase, and its strip of samples if there is one."""
+        """Write the numbers of a step as scalars, grouped by phase, and its strip of samples if there is one."""
         if self._writer is None:
             return
         step, phase = facts["step"], facts.get("phase", "pixel")
@@ -41,8 +41,8 @@ class Board:
                 import numpy as np
                 from PIL import Image
 
-                with Image.open(strip) as picture:
-                    pixels = np.asarray(picture.convert("RGB"))
+                with Image.open(strip) as image:
+                    pixels = np.asarray(image.convert("RGB"))
                 self._writer.add_image("samples: LR, bicubic, SR, HR", pixels, step, dataformats="HWC")
         except Exception as error:
             self._give_up(error)
@@ -56,5 +56,5 @@ class Board:
         self._writer = None
 
     def _give_up(self, error: Exception) -> None:
-        warnings.warn(f"TensorBoard is left out from here on: {error}", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"TensorBoard logging is disabled: {error}", RuntimeWarning, stacklevel=3)
         self._writer = None

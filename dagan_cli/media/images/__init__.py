@@ -1,4 +1,4 @@
-"""Pictures in and out; the modules beside this one do it: `picture_in`, `picture_out`, and one for each odd format."""
+"""Read and write images: see `read` and `write`; formats that Pillow handles only in part have their own modules."""
 
 from dagan_cli.media.images.info import Picture, PictureInfo
 from dagan_cli.media.images.read import LIMIT_PIXELS, open_picture

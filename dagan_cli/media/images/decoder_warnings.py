@@ -1,4 +1,4 @@
-"""Libraries that decode files, kept from talking to the user themselves."""
+"""Capture the warnings of the decoding libraries."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _one_at_a_time = threading.Lock()  # all threads share one list of warning filters
-_silent = logging.NullHandler()  # without any handler, logging itself prints errors on stderr
+_silent = logging.NullHandler()  # without any handler, logging prints errors to stderr
 
 
 @contextmanager
 def heard() -> Iterator[list[str]]:
-    """Collect what is warned of in the block, instead of printing it; complete when the block ends. Does not nest."""
+    """Collect warnings raised in the block instead of printing them; complete when the block ends. Does not nest."""
     notes: list[str] = []
     for name in ("PIL", "tifffile"):
         logging.getLogger(name).addHandler(_silent)

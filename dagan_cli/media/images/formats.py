@@ -1,4 +1,4 @@
-"""What each picture format that is written can hold."""
+"""Capabilities of each image format that can be written."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from dagan_cli.media.images.info import Depth
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureFormat:
-    """A format as it is written here, which is less than its standard may allow."""
+    """A format as it is written here; its standard may allow more."""
 
     name: str
-    suffixes: tuple[str, ...]  # the first is given to new files
+    suffixes: tuple[str, ...]  # the first is the default of new files
     longest_side: int  # in pixels
     depths: tuple[Depth, ...] = (8,)
     grey: bool = True
     alpha: bool = True
-    many: Literal["", "animation", "pages"] = ""  # what more than one frame is
-    lossless: bool = True  # can be
-    keeps: frozenset[str] = frozenset()  # fields of PictureInfo
+    many: Literal["", "animation", "pages"] = ""  # how several frames are stored
+    lossless: bool = True  # can be written without loss
+    keeps: frozenset[str] = frozenset()  # fields of PictureInfo that it can store
 
     def widest(self, depth: Depth) -> Depth:
-        """The depth that keeps most of samples of `depth`."""
+        """Return the supported depth that preserves samples of `depth` best."""
         for own in self.depths:
             if own >= depth:
                 return own
@@ -86,15 +86,18 @@ _BY_SUFFIX = {suffix: form for form in FORMATS for suffix in form.suffixes}
 
 
 def format_of_suffix(suffix: str) -> PictureFormat | None:
-    """The format that files ending so (".jpg") are in, or None."""
+    """Return the format of files with this suffix (".jpg"), or None."""
     return _BY_SUFFIX.get(suffix.lower())
 
 
 def format_named(name: str) -> PictureFormat:
-    """The format called so: "jpeg", "jpg" or ".jpg". Raises BadOption, with the list, if there is none."""
+    """Return the format of this name: "jpeg", "jpg" or ".jpg". Raises BadOption, with the list, if it is unknown."""
     word = name.strip().lower().removeprefix(".")
     form = BY_NAME.get(word.upper()) or _BY_SUFFIX.get(f".{word}")
     if form is None:
         names = ", ".join(form.suffixes[0][1:] for form in FORMATS)
-        raise BadOption(f"{name!r} is not a picture format that can be written", hint=f"use one of: {names}")
+        raise BadOption(
+            f"{name!r}, from --format or the file's suffix, is not a supported image format",
+            hint=f"use one of: {names}",
+        )
     return form

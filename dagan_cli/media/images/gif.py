@@ -1,4 +1,4 @@
-"""Animated GIF, frame by frame: Pillow keeps every frame in memory and merges equal ones.
+"""Write animated GIF frame by frame: Pillow would keep every frame in memory and merge equal ones.
 
 Format: https://www.w3.org/Graphics/GIF/spec-gif89a.txt
 """
@@ -13,9 +13,9 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-_SAMPLE = 1 << 18  # pixels that are enough to choose a palette from
-_OPAQUE = 128  # alpha from which a pixel is seen; GIF knows only seen and unseen
-_KEEP, _CLEAR = 1, 2  # disposal: what becomes of a frame before the next is drawn
+_SAMPLE = 1 << 18  # pixels that suffice to choose a palette
+_OPAQUE = 128  # alpha from which a pixel is visible; GIF has no partial transparency
+_KEEP, _CLEAR = 1, 2  # disposal of a frame before the next one is drawn
 _LONGEST = 65535  # in hundredths of a second
 
 
@@ -28,14 +28,14 @@ def write_gif(
 ) -> None:
     """Write frames (H, W, C) uint8, one at a time, each with its own palette; `durations` in milliseconds.
 
-    Times are rounded to 10 ms where they start, so that their sum stays right.
+    Start times are rounded to 10 ms, so that rounding errors do not add up.
     """
     starts = np.rint(np.cumsum([0, *durations]) / 10).astype(int)
     for index, frame in enumerate(frames):
         height, width, channels = frame.shape
         if index == 0:
-            file.write(b"GIF89a" + struct.pack("<HHBBB", width, height, 0x70, 0, 0))  # 0x70: 8 bits a colour
-            if durations and plays != 1:  # the block counts repetitions after the first play; 0 is for ever
+            file.write(b"GIF89a" + struct.pack("<HHBBB", width, height, 0x70, 0, 0))  # 0x70: 8 bits per colour
+            if durations and plays != 1:  # the block counts repetitions after the first play; 0 means forever
                 file.write(
                     b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<HB", min(plays - 1, 65535) if plays else 0, 0)
                 )
@@ -51,9 +51,9 @@ def write_gif(
 
 
 def indexed(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, int | None]:
-    """(H, W, C) uint8 -> indices (H, W), palette (N <= 256, 3), and the index that is transparent, if one is.
+    """Convert (H, W, C) uint8 to indices (H, W), palette (N <= 256, 3), and the transparent index, if there is one.
 
-    Exact when there are colours enough, else a median-cut palette with error diffusion.
+    Exact if the frame has few enough colours, else a median-cut palette with error diffusion.
     """
     channels = frame.shape[2]
     colour = frame[..., :3] if channels >= 3 else frame[..., :1].repeat(3, axis=2)
@@ -78,7 +78,7 @@ def indexed(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, int | None]:
 
 
 def _image_block(indices: np.ndarray, palette: np.ndarray) -> bytes:
-    """Descriptor, local palette and pixels of one frame, cut out of a GIF that Pillow makes of it."""
+    """Return descriptor, local palette and pixels of one frame, extracted from a GIF encoded by Pillow."""
     image = Image.fromarray(indices)
     image.putpalette(palette.tobytes())
     buffer = io.BytesIO()
@@ -96,6 +96,6 @@ def _image_block(indices: np.ndarray, palette: np.ndarray) -> bytes:
 
 
 def _blocks(data: bytes) -> bytes:
-    """Data in blocks of at most 255 bytes, each after its length, closed by an empty one."""
+    """Split data into blocks of at most 255 bytes, each preceded by its length, terminated by an empty block."""
     parts = (data[at : at + 255] for at in range(0, len(data), 255))
     return b"".join(bytes([len(part)]) + part for part in parts) + b"\0"

@@ -1,4 +1,4 @@
-"""EXIF, XMP, IPTC, profile and resolution of a picture: read once, made true for upright pixels and a new size."""
+"""Read EXIF, XMP, IPTC, profile and resolution of an image; correct them for upright pixels and a new size."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _WIDTH, _HEIGHT, _ORIENTATION = 0x0100, 0x0101, 0x0112
 _EXIF_WIDTH, _EXIF_HEIGHT = 0xA002, 0xA003
 _TIFF_XMP, _TIFF_IPTC, _TIFF_ICC = 700, 33723, 34675
 TIFF_TEXTS = (270, 271, 272, 305, 306, 315, 33432)  # description, make, model, software, date, artist, copyright
-_IPTC_RESOURCE = 0x0404  # where Photoshop's block of a JPEG keeps the IPTC records
+_IPTC_RESOURCE = 0x0404  # id of the IPTC records in the Photoshop block of a JPEG
 _SOFTWARE = 305
 _LONG = 4
-_HIGHEST_DPI = 65535  # of JPEG; what is above is damage
+_HIGHEST_DPI = 65535  # limit of JPEG; higher values are damage
 _XMP_ORIENTATION = re.compile(rb"""tiff:Orientation=["'][1-8]["']|<tiff:Orientation>[1-8]</tiff:Orientation>""")
 
 
 def with_metadata(info: PictureInfo, image: Image.Image, notes: list[str]) -> PictureInfo:
-    """`info` with all that Pillow's opened `image` carries besides pixels; what is damaged is left out and noted."""
+    """Return `info` with all metadata of Pillow's opened `image`; damaged metadata is left out and noted."""
     found = image.info
     info = replace(info, comment=_bytes(found.get("comment")) or None, dpi=_dpi(found.get("dpi")))
     resources = found.get("photoshop")
@@ -36,7 +36,7 @@ def with_metadata(info: PictureInfo, image: Image.Image, notes: list[str]) -> Pi
 
 
 def with_tiff_metadata(info: PictureInfo, tags: dict[int, Any], notes: list[str]) -> PictureInfo:
-    """`info` with what the first directory of a TIFF says; only tags that speak of the picture, not of the file."""
+    """Return `info` with the metadata of the first directory of a TIFF; tags that describe the file are ignored."""
     exif = Image.Exif()
     for tag in TIFF_TEXTS:
         if tag in tags:
@@ -52,9 +52,9 @@ def with_tiff_metadata(info: PictureInfo, tags: dict[int, Any], notes: list[str]
 
 
 def corrected_exif(exif: bytes, width: int, height: int) -> bytes | None:
-    """`exif` for an upright picture of this size: orientation 1, sizes where it states them, its thumbnail unlinked.
+    """Return `exif` for an upright image of this size: orientation 1, sizes updated if present, thumbnail unlinked.
 
-    Values are changed in place, so maker notes, which point into the block, stay readable. None if it is damaged.
+    Values are changed in place, so maker notes, which point into the block, stay readable. None if `exif` is damaged.
     """
     data = bytearray(exif)
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
@@ -72,14 +72,14 @@ def corrected_exif(exif: bytes, width: int, height: int) -> bytes | None:
 
 
 def software_exif(name: str) -> bytes:
-    """EXIF data that says nothing but which software made the picture."""
+    """Return EXIF data with the Software tag only."""
     exif = Image.Exif()
     exif[_SOFTWARE] = name
     return exif.tobytes().removeprefix(b"Exif\0\0")
 
 
 def profile_space(icc: bytes) -> str:
-    """The colour space a profile is for: "RGB", "GRAY", "CMYK", ..., or "" if the profile is damaged."""
+    """Return the colour space of a profile: "RGB", "GRAY", "CMYK", ..., or "" if the profile is damaged."""
     return icc[16:20].decode("ascii", "replace").strip() if icc[36:40] == b"acsp" else ""
 
 
@@ -87,8 +87,8 @@ def _checked(info: PictureInfo, notes: list[str], *, icc: bytes, exif: bytes, xm
     if icc:
         space = profile_space(icc)
         fits = space == "RGB" or (space == "GRAY" and info.channels <= 2)
-        if not fits and space != "CMYK":  # a CMYK profile was used up by the conversion
-            notes.append("its colour profile is damaged or of another kind of picture and was left out")
+        if not fits and space != "CMYK":  # a CMYK profile was already applied by the conversion
+            notes.append("its colour profile is damaged or of the wrong colour space and was left out")
         icc = icc if fits else b""
     if exif:
         exif = exif.removeprefix(b"Exif\0\0")
@@ -101,7 +101,7 @@ def _checked(info: PictureInfo, notes: list[str], *, icc: bytes, exif: bytes, xm
 
 
 def _set_longs(data: bytearray, order: str, at: int, values: dict[int, int]) -> tuple[int, int | None]:
-    """Set tags of the directory at `at` that exist; return where its link to the next is, and its Exif directory."""
+    """Set the existing tags of the directory at `at`; return the offsets of its next-link and of its Exif directory."""
     inner = None
     (count,) = struct.unpack_from(f"{order}H", data, at)
     for entry in range(at + 2, at + 2 + 12 * count, 12):
@@ -114,7 +114,7 @@ def _set_longs(data: bytearray, order: str, at: int, values: dict[int, int]) -> 
 
 
 def _exif_in_text(text: Any) -> bytes:
-    """EXIF as ImageMagick writes it into a PNG text: three lines of heading, then hexadecimal digits."""
+    """Decode EXIF as ImageMagick writes it into a PNG text: three header lines, then hexadecimal digits."""
     try:
         return bytes.fromhex("".join(str(text).split("\n")[3:])) if text else b""
     except ValueError:

@@ -1,4 +1,4 @@
-"""PNG as chunks: what Pillow does not read or write - 16 bits, colour tags, animation frame by frame.
+"""PNG at chunk level, for what Pillow does not read or write: 16 bits, colour tags, animation frame by frame.
 
 Follows the PNG specification, third edition: https://www.w3.org/TR/png-3/
 """
@@ -21,12 +21,12 @@ COLOUR_TAGS = frozenset({b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI"})
 TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 _XMP = b"XML:com.adobe.xmp"
 _READ_AS_METADATA = (_XMP, b"Raw profile type exif", b"Raw profile type APP1", b"Raw profile type xmp")
-_COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> the number PNG has for them
-_BAND = 1 << 22  # bytes that are filtered at a time
+_COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> PNG colour type
+_BAND = 1 << 22  # bytes filtered at a time
 
 
 def read_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and data of each chunk, in order; the data of compressed pixels is passed over and given as b""."""
+    """Yield kind and data of each chunk, in order; compressed pixels are skipped, their data is b""."""
     stream.seek(len(SIGNATURE))
     while len(head := stream.read(8)) == 8:
         size, kind = struct.unpack(">I4s", head)
@@ -39,7 +39,7 @@ def read_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
 
 
 def kept_chunks(stream: BinaryIO) -> tuple[tuple[bytes, bytes], ...]:
-    """The chunks that stay true at another size: colour tags, resolution and texts (but EXIF and XMP)."""
+    """Return the chunks that stay valid at another size: colour tags, resolution and texts (except EXIF and XMP)."""
     return tuple(
         (kind, data)
         for kind, data in read_chunks(stream)
@@ -48,7 +48,7 @@ def kept_chunks(stream: BinaryIO) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def deep_channels(stream: BinaryIO) -> int:
-    """How many channels `decode_16_bit` gives; 0 if this PNG has 8 bits a sample, or fewer."""
+    """Return the number of channels from `decode_16_bit`; 0 if this PNG has 8 bits per sample or fewer."""
     header, transparent = b"", False
     for kind, data in read_chunks(stream):
         header = data if kind == b"IHDR" else header
@@ -60,9 +60,9 @@ def deep_channels(stream: BinaryIO) -> int:
 
 
 def decode_16_bit(stream: BinaryIO) -> np.ndarray:
-    """All samples of a 16-bit PNG, (H, W, C) uint16; a transparent colour (tRNS) becomes alpha.
+    """Decode all samples of a 16-bit PNG, (H, W, C) uint16; a transparent colour (tRNS) becomes alpha.
 
-    Through FFmpeg: Pillow gives the high byte only. Raises av.FFmpegError for a damaged file.
+    Uses FFmpeg: Pillow returns the high byte only. Raises av.FFmpegError for a damaged file.
     """
     import av
 
@@ -73,7 +73,7 @@ def decode_16_bit(stream: BinaryIO) -> np.ndarray:
 
 
 def packed_samples(frame, dtype: str) -> np.ndarray:
-    """The one plane of a packed FFmpeg frame with samples of `dtype`, as (H, W, C) in native byte order."""
+    """Return the single plane of a packed FFmpeg frame with samples of `dtype`, as (H, W, C) in native byte order."""
     (plane,) = frame.planes
     channels = len(frame.format.components)
     rows = np.frombuffer(plane, dtype).reshape(plane.height, -1)[:, : plane.width * channels]
@@ -83,7 +83,7 @@ def packed_samples(frame, dtype: str) -> np.ndarray:
 def metadata_chunks(
     *, icc: bytes | None, exif: bytes | None, xmp: bytes | None, dpi: tuple[float, float] | None, comment: bytes | None
 ) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks that hold these; they belong between IHDR and the pixels."""
+    """Yield the chunks for this metadata; they belong between IHDR and the pixels."""
     if icc:
         yield b"iCCP", b"ICC profile\0\0" + zlib.compress(icc)
     if dpi:
@@ -114,7 +114,7 @@ def write_png(
         _write_chunk(file, b"acTL", struct.pack(">II", len(durations), plays))
     for kind, data in chunks:
         _write_chunk(file, kind, data)
-    number = 0  # fcTL and fdAT are counted together
+    number = 0  # fcTL and fdAT share one sequence
     for index, frame in enumerate(chain([first], frames)):
         if durations:
             _write_chunk(
@@ -140,13 +140,13 @@ def _write_chunk(file: BinaryIO, kind: bytes, *parts: bytes) -> None:
 
 
 def _delay(milliseconds: float) -> tuple[int, int]:
-    """Numerator and denominator of the delay in seconds, each of 16 bits."""
+    """Return numerator and denominator of the delay in seconds, each of 16 bits."""
     delay = Fraction(milliseconds / 1000).limit_denominator(1000)
     return (delay.numerator, delay.denominator) if delay.numerator < 65536 else (min(round(delay), 65535), 1)
 
 
 def _compressed(frame: np.ndarray) -> Iterator[bytes]:
-    """The filtered, deflated samples of one frame, in pieces."""
+    """Yield the filtered, deflated samples of one frame, in pieces."""
     if frame.dtype == np.uint8:
         buffer = io.BytesIO()
         Image.fromarray(frame.squeeze(2) if frame.shape[2] == 1 else frame).save(buffer, "PNG")
@@ -165,7 +165,7 @@ def _compressed(frame: np.ndarray) -> Iterator[bytes]:
 
 
 def _paeth(rows: np.ndarray, above: np.ndarray, pixel: int) -> np.ndarray:
-    """(N, B) bytes -> (N, 1 + B): each row's filter number, 4, then what the Paeth predictor misses by."""
+    """Filter (N, B) bytes to (N, 1 + B): the filter number of each row, 4, then the residuals of the Paeth filter."""
     up = np.vstack([above, rows[:-1]])
     left, corner = np.zeros_like(rows), np.zeros_like(rows)
     left[:, pixel:], corner[:, pixel:] = rows[:, :-pixel], up[:, :-pixel]

@@ -1,4 +1,4 @@
-"""PPM and PGM with more than 8 bits, which Pillow cuts to 8 in colour.
+"""PPM and PGM with more than 8 bits; Pillow reduces colour ones to 8.
 
 Format: https://netpbm.sourceforge.net/doc/ppm.html
 """
@@ -12,11 +12,11 @@ import numpy as np
 
 _GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
 _HEADER = re.compile(rb"P([2356])" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)\s")
-_HEADER_BYTES = 1 << 16  # a header is longer only if its comments are
+_HEADER_BYTES = 1 << 16  # only long comments can exceed this
 
 
 def shape_16_bit(stream: BinaryIO) -> tuple[int, int, int] | None:
-    """(H, W, C) of a PGM or PPM with more than 8 bits; None for anything else."""
+    """Return (H, W, C) of a PGM or PPM with more than 8 bits; None for anything else."""
     stream.seek(0)
     header = _HEADER.match(stream.read(_HEADER_BYTES))
     if header is None or not 255 < int(header[4]) <= 65535:
@@ -25,14 +25,14 @@ def shape_16_bit(stream: BinaryIO) -> tuple[int, int, int] | None:
 
 
 def decode_16_bit(stream: BinaryIO) -> np.ndarray:
-    """The samples, (H, W, C) uint16, stretched so that the file's own maximum becomes 65535.
+    """Decode the samples, (H, W, C) uint16, scaled so that the file's maximum becomes 65535.
 
-    Raises ValueError if there are too few, or one is above the maximum.
+    Raises ValueError if samples are missing or above the maximum.
     """
     stream.seek(0)
     data = stream.read()
     header = _HEADER.match(data)
-    assert header, "asked for after shape_16_bit"
+    assert header, "call shape_16_bit first"
     width, height, most = int(header[2]), int(header[3]), int(header[4])
     channels = 1 if header[1] in b"25" else 3
     count = width * height * channels

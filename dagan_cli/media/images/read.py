@@ -1,4 +1,4 @@
-"""Reading pictures: any supported file to upright samples, with everything needed to write it back."""
+"""Read images: any supported file to upright samples, with everything needed to write it back."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from dagan_cli.media.images.info import Depth, Picture, PictureInfo
 from dagan_cli.media.images.metadata import profile_space, with_metadata, with_tiff_metadata
 from dagan_cli.media.sniff import HEAD, picture_format
 
-LIMIT_PIXELS = 1 << 28  # of one frame; a file that claims more is a trap, or more than memory can be counted on to hold
+LIMIT_PIXELS = 1 << 28  # per frame; larger ones may be decompression bombs, or exceed memory
 
 _ANIMATED = {"GIF", "WEBP", "PNG", "AVIF"}
-_CHANNELS = {"L": 1, "I;16": 1, "F": 1, "LA": 2, "RGB": 3, "RGBA": 4}  # modes that samples are taken in
-_DEPTHS: dict[str, Depth] = {"I;16": 16, "F": 32}  # the others have 8 bits
+_CHANNELS = {"L": 1, "I;16": 1, "F": 1, "LA": 2, "RGB": 3, "RGBA": 4}  # modes in which samples are read
+_DEPTHS: dict[str, Depth] = {"I;16": 16, "F": 32}  # all other modes have 8 bits
 _NOT_READ = {
     "HEIC": "convert it to JPEG or PNG first, or have the camera save JPEG",
     "JPEG XL": "convert it to PNG first (djxl in.jxl out.png)",
@@ -32,13 +32,13 @@ _NOT_READ = {
     "EXR": "convert it to a float TIFF first",
     "camera raw": "develop it to a 16-bit TIFF or PNG first",
 }
-_TOO_LARGE = "leave it out; if it is not a trap, cut it into parts first"
+_TOO_LARGE = "leave it out; if you trust the file, split it into parts first"
 
 
 def open_picture(source: Path | BinaryIO | bytes, *, limit_pixels: int = LIMIT_PIXELS) -> Picture:
-    """Open a picture by its content. A still is decoded when `frames` is read; an animation is looked through now.
+    """Open an image by its content. A still is decoded when `frames` is read; an animation is scanned now.
 
-    Raises BadInput for what is missing, damaged, not a picture, of an unsupported kind, or above `limit_pixels`.
+    Raises BadInput if the source is missing, damaged, not an image, of an unsupported kind, or above `limit_pixels`.
     """
     file = _File(*_opened(source), limit_pixels)
     try:
@@ -46,9 +46,11 @@ def open_picture(source: Path | BinaryIO | bytes, *, limit_pixels: int = LIMIT_P
             head = file.stream.read(HEAD)
         file.format = picture_format(head, file.name) or ""
         if not head:
-            raise BadInput(f"{file.name} is empty", hint="get it anew, or leave it out")
+            raise BadInput(f"{file.name} is empty", hint="obtain the file again, or leave it out")
         if not file.format:
-            raise BadInput(f"{file.name} is not a picture", hint="PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF, PPM are read")
+            raise BadInput(
+                f"{file.name} is not an image", hint="supported formats: PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF, PPM"
+            )
         if file.format in _NOT_READ:
             raise file.not_read(file.format)
         if file.format == "TIFF":
@@ -69,13 +71,13 @@ class _File:
     stream: BinaryIO
     limit_pixels: int
     format: str = ""
-    notes: list[str] = field(default_factory=list)  # become the picture's warnings
+    notes: list[str] = field(default_factory=list)  # become the warnings of the image
 
     @contextmanager
     def decoding(self) -> Iterator[None]:
-        """Around a library reading the file's bytes: whatever it raises is BadInput, whatever it warns of is noted.
+        """Wrap a decoding library: turn its exceptions into BadInput, and note its warnings.
 
-        Damaged files make decoders raise almost anything, SyntaxError and MemoryError included.
+        Damaged files make decoders raise almost anything, including SyntaxError and MemoryError.
         """
         warned: list[str] = []
         try:
@@ -90,7 +92,7 @@ class _File:
 
     def unreadable(self, error: Exception) -> BadInput:
         reason = (str(getattr(error, "strerror", None) or error).splitlines() or [""])[0]
-        hint = "it is damaged, cut short, or not what it claims to be: get it anew, or leave it out"
+        hint = "the file is damaged, truncated or mislabelled: obtain it again, or leave it out"
         if isinstance(error, UnidentifiedImageError):
             reason = f"its {self.format} header is damaged"
         elif isinstance(error, Image.DecompressionBombError):
@@ -108,12 +110,12 @@ class _File:
             raise BadInput(f"{self.name} has no pixels", hint="leave it out")
         if width * height > self.limit_pixels:
             raise BadInput(
-                f"{self.name} claims {width}x{height} pixels, above the limit of {self.limit_pixels / 1e6:.0f} million",
+                f"{self.name} declares {width}x{height} pixels; the limit is {self.limit_pixels / 1e6:.0f} million",
                 hint=_TOO_LARGE,
             )
 
     def not_read(self, kind: str) -> BadInput:
-        return BadInput(f"{self.name} is a {kind} file, which is not read", hint=_NOT_READ[kind])
+        return BadInput(f"{self.name} is a {kind} file, which is not supported", hint=_NOT_READ[kind])
 
     def picture(self, info: PictureInfo, frames: Iterator[np.ndarray]) -> Picture:
         return Picture(replace(info, warnings=tuple(dict.fromkeys(self.notes))), frames, self.stream.close)
@@ -122,7 +124,7 @@ class _File:
         return self.picture(info, self.decoded([decode]))
 
     def decoded(self, steps: list[Callable[[], np.ndarray]]) -> Iterator[np.ndarray]:
-        """One frame a step, each read only when it is asked for."""
+        """Yield one frame per step, each decoded only when requested."""
         for step in steps:
             with self.decoding():
                 samples = np.ascontiguousarray(step())
@@ -149,7 +151,7 @@ def _read_tiff(file: _File) -> Picture:
         raise file.not_read("camera raw")
     if not deep:
         if tiff.sample_bits(tags) > 8:
-            file.notes.append("it was read with 8 bits a sample")
+            file.notes.append("it was read with 8 bits per sample")
         return _read_through_pillow(file, tags)
     with file.decoding():
         pages = tiff.deep_pages(file.stream)
@@ -178,15 +180,15 @@ def _read_pnm(file: _File) -> Picture:
 
 
 def _read_through_pillow(file: _File, tags: tiff.Tags | None = None) -> Picture:
-    """Everything else; `tags` are those of a TIFF."""
+    """Read any other file with Pillow; `tags` are those of a TIFF."""
     with file.decoding():
         file.stream.seek(0)
-        Image.MAX_IMAGE_PIXELS = file.limit_pixels  # the one Pillow applies while it opens
+        Image.MAX_IMAGE_PIXELS = file.limit_pixels  # Pillow checks this while opening
         image = Image.open(file.stream, formats=[file.format])
     file.check_size(*image.size)
     with file.decoding():
         count = getattr(image, "n_frames", 1)
-        orientation = 1 if file.format == "TIFF" else _orientation(image)  # Pillow turns a TIFF itself
+        orientation = 1 if file.format == "TIFF" else _orientation(image)  # Pillow rotates a TIFF itself
         mode = _mode(image)
         lossless = _is_lossless(file)
         deep_channels = png.deep_channels(file.stream) if file.format == "PNG" else 0
@@ -207,15 +209,15 @@ def _read_through_pillow(file: _File, tags: tiff.Tags | None = None) -> Picture:
         else:
             info = with_tiff_metadata(info, tags, file.notes)
     if image.mode == "CMYK":
-        through = "through its profile" if _cmyk_profile(image) else "without a profile, colours are approximate"
+        through = "with its profile" if _cmyk_profile(image) else "without a profile: colours are approximate"
         file.notes.append(f"CMYK was converted to sRGB {through}")
     if file.format == "AVIF" and _is_deep_avif(file):
-        file.notes.append("it was read with 8 bits a sample")
+        file.notes.append("it was read with 8 bits per sample")
     if image.format == "MPO":
-        file.notes.append(f"only the first of its {count} pictures was read")
+        file.notes.append(f"only the first of its {count} images was read")
     if count > 1 and file.format in _ANIMATED:
         if deep_channels:
-            file.notes.append("it was read with 8 bits a sample")
+            file.notes.append("it was read with 8 bits per sample")
         return _read_animation(file, image, info, orientation, count)
     if count > 1 and file.format == "TIFF":
         return _read_pages(file, image, info, mode, count)
@@ -226,11 +228,11 @@ def _read_through_pillow(file: _File, tags: tiff.Tags | None = None) -> Picture:
 
 
 def _read_animation(file: _File, image: Image.Image, info: PictureInfo, orientation: int, count: int) -> Picture:
-    """Frames as they are seen, whole; all are decoded once beforehand, for their times, transparency and damage."""
+    """Read composited frames; all are decoded once in advance to find their times, transparency and damage."""
     first = 1 if image.info.get("default_image") else 0
     if first:
-        file.notes.append("the still that stands for the animation in old viewers was left out")
-    width, height = image.size  # Pillow enlarges a GIF whose frames reach over its edge; viewers cut them off
+        file.notes.append("the fallback image for viewers without animation support was left out")
+    width, height = image.size  # Pillow enlarges a GIF whose frames exceed its canvas; viewers crop them
     plays = _plays(image)
     durations = []
     seen_through = False
@@ -280,20 +282,20 @@ def _frame(image: Image.Image, index: int, mode: str) -> np.ndarray:
 
 
 def _mode(image: Image.Image) -> str:
-    """The mode of `_CHANNELS` that holds all of `image`. Raises ValueError for 32-bit integers."""
+    """Return the mode of `_CHANNELS` that holds `image` without loss. Raises ValueError for 32-bit integers."""
     if image.mode in ("1", "L", "LA", "La"):
         return "LA" if image.has_transparency_data else "L"
     if image.mode.startswith("I;16"):
         return "I;16"
     if image.mode == "I":
-        raise ValueError("samples of 32-bit integers are not read")
+        raise ValueError("32-bit integer samples are not supported")
     if image.mode == "F":
         return "F"
     return "RGBA" if image.has_transparency_data else "RGB"
 
 
 def _samples(image: Image.Image, mode: str) -> np.ndarray:
-    """(H, W, C) in one of the modes of `_CHANNELS`."""
+    """Return samples (H, W, C) in one of the modes of `_CHANNELS`."""
     image.load()
     if mode in ("I;16", "F"):
         samples = np.asarray(image)
@@ -313,7 +315,7 @@ def _through_profile(image: Image.Image) -> Image.Image:
     else:
         return image.convert("RGB")
     converted = ImageCms.profileToProfile(image, source, srgb, ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB")
-    assert converted is not None, "it is None only when converting in place"
+    assert converted is not None, "None is returned only for in-place conversion"
     return converted
 
 
@@ -328,7 +330,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _plays(image: Image.Image) -> int:
-    """How often an animation is shown, 0 for ever; GIF counts the repetitions after the first."""
+    """Return how often an animation is played, 0 for forever; GIF counts the repetitions after the first play."""
     loop = image.info.get("loop")
     if image.format == "GIF":
         return 1 if loop is None else loop + 1 if loop else 0
@@ -336,7 +338,7 @@ def _plays(image: Image.Image) -> int:
 
 
 def _is_lossless(file: _File) -> bool:
-    """Whether the format, or for WebP its first picture, is compressed without loss."""
+    """True if the format, or for WebP its first image, is compressed without loss."""
     if file.format != "WEBP":
         return file.format not in ("JPEG", "AVIF", "JPEG2000")
     file.stream.seek(12)
@@ -349,7 +351,7 @@ def _is_lossless(file: _File) -> bool:
 
 
 def _is_deep_avif(file: _File) -> bool:
-    """Whether the codec's configuration says more than 8 bits, which Pillow reduces."""
+    """True if the codec configuration declares more than 8 bits, which Pillow reduces to 8."""
     file.stream.seek(0)
     _, found, box = file.stream.read(1 << 16).partition(b"av1C")
     return bool(found) and len(box) > 2 and bool(box[2] & 0x40)

@@ -1,4 +1,4 @@
-"""TIFF: samples of 16 bits and float, which Pillow cuts to 8 bits or refuses, and writing of every kind.
+"""TIFF: read 16-bit and float samples, which Pillow reduces to 8 bits or refuses, and write every kind.
 
 Tags: TIFF 6.0, https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf
 """
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 _BITS, _SUBFILE, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SUB_IFDS, _DNG = 258, 254, 259, 262, 274, 330, 50706
 _INTEROP_IFD, _IPTC, _XMP = 0xA005, 33723, 700
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
-_PREMULTIPLIED, _UNPREMULTIPLIED = 1, 2  # what ExtraSamples calls alpha
+_PREMULTIPLIED, _UNPREMULTIPLIED = 1, 2  # ExtraSamples values of alpha
 _BYTE, _ASCII, _LONG, _UNDEFINED, _LONG8 = 1, 2, 4, 7, 16
-_CLASSIC_LIMIT = 4_000_000_000  # offsets have 32 bits; some room for tags
+_CLASSIC_LIMIT = 4_000_000_000  # offsets have 32 bits; leaves some room for tags
 
 Tags = dict[int, Any]
 
 
 class NotReadable(Exception):
-    """A kind of TIFF that is not read; the text says which."""
+    """Unsupported kind of TIFF; the message names it."""
 
 
 def read_tags(stream: BinaryIO) -> Tags:
-    """The tags of the first directory; its EXIF and GPS directories as dictionaries."""
+    """Return the tags of the first directory, with its EXIF and GPS directories as dictionaries."""
     stream.seek(0)
     head = stream.read(8)
     head += stream.read(8) if 43 in head[2:4] else b""  # BigTIFF
@@ -55,19 +55,19 @@ def _loaded(directory: TiffImagePlugin.ImageFileDirectory_v2, stream: BinaryIO) 
     directory.load(stream)
     tags = {}
     for tag in directory:
-        with suppress(Exception):  # one damaged tag, which may raise anything, is not the whole picture
+        with suppress(Exception):  # a damaged tag may raise anything; the other tags are still read
             value = directory[tag]
             tags[tag] = value[0] if isinstance(value, tuple) and len(value) == 1 else value
     return tags
 
 
 def is_camera_raw(tags: Tags) -> bool:
-    """DNG, NEF, ARW, CR2 and the like are TIFFs whose first picture is only a preview."""
+    """True for DNG, NEF, ARW, CR2 and similar: TIFFs whose first image is only a preview."""
     return _DNG in tags or (_SUB_IFDS in tags and tags.get(_SUBFILE, 0) & 1 == 1)
 
 
 def is_deep(tags: Tags) -> bool:
-    """Whether this is grey or RGB with more than 8 bits."""
+    """True for grey or RGB with more than 8 bits."""
     return sample_bits(tags) > 8 and tags.get(_PHOTOMETRIC) in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
 
 
@@ -77,7 +77,7 @@ def sample_bits(tags: Tags) -> int:
 
 
 def deep_pages(stream: BinaryIO) -> list[TiffPage]:
-    """The pages, for `page_shape` and `decode_page`."""
+    """Return the pages, for `page_shape` and `decode_page`."""
     import tifffile
 
     stream.seek(0)
@@ -85,12 +85,12 @@ def deep_pages(stream: BinaryIO) -> list[TiffPage]:
 
 
 def page_shape(page: TiffPage) -> tuple[int, int, int, Depth]:
-    """(H, W, C, bits) that `decode_page` gives, upright. Raises NotReadable."""
+    """Return the upright (H, W, C, bits) of `decode_page`'s result. Raises NotReadable."""
     if page.axes not in ("YX", "YXS", "SYX") or page.dtype is None:
-        raise NotReadable("volumes and other stacks of more than one picture a page are not read")
+        raise NotReadable("volumes and other stacks of several images per page are not supported")
     kind, bits = page.dtype.kind, page.bitspersample
     if not (kind == "f" or (kind == "u" and bits == 16)):
-        raise NotReadable(f"samples of {bits} bits ({'signed' if kind == 'i' else 'unsigned'}) are not read")
+        raise NotReadable(f"{'signed' if kind == 'i' else 'unsigned'} samples of {bits} bits are not supported")
     channels = _colours(page) + (_alpha_at(page) is not None)
     height, width = page.imagelength, page.imagewidth
     if not (isinstance(height, int) and isinstance(width, int)) or lost_channels(page) < 0:
@@ -105,12 +105,12 @@ def same_kind(page: TiffPage, other: TiffPage) -> bool:
 
 
 def lost_channels(page: TiffPage) -> int:
-    """How many extra channels, neither colour nor alpha, are not read."""
+    """Return the number of extra channels, neither colour nor alpha, which are not read."""
     return page.samplesperpixel - _colours(page) - (_alpha_at(page) is not None)
 
 
 def decode_page(stream: BinaryIO, page: TiffPage) -> np.ndarray:
-    """The samples of a page, upright, (H, W, C) uint16 or float32; alpha not premultiplied. Raises NotReadable."""
+    """Decode a page to upright samples (H, W, C) uint16 or float32; alpha not premultiplied. Raises NotReadable."""
     colours, alpha_at = _colours(page), _alpha_at(page)
     samples = _decode(stream, page)
     colour = samples[..., :colours]
@@ -127,7 +127,7 @@ def decode_page(stream: BinaryIO, page: TiffPage) -> np.ndarray:
 
 
 def upright(samples: np.ndarray, orientation: int) -> np.ndarray:
-    """(H, W, C) as stored -> as seen, for an EXIF orientation of 1 to 8."""
+    """Turn stored samples (H, W, C) upright, for an EXIF orientation of 1 to 8."""
     if orientation >= 5:
         samples = samples.swapaxes(0, 1)
     rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
@@ -146,16 +146,16 @@ def write_tiff(
     iptc: bytes | None,
     dpi: tuple[float, float] | None,
 ) -> None:
-    """Write frames (H, W, C) uint8, uint16 or float32 as pages, deflated; `file` is open for reading too.
+    """Write frames (H, W, C) uint8, uint16 or float32 as deflated pages; `file` must be readable too.
 
-    `expected_bytes` of all samples decide on 64-bit offsets.
+    `expected_bytes`, the size of all samples, decides on 64-bit offsets.
     """
     import tifffile
 
     texts, directories = _taken_apart(exif)
     big = expected_bytes > _CLASSIC_LIMIT
     extra: list[tuple] = [(tag, _ASCII, len(text) + 1, text, True) for tag, text in texts.items()]
-    # tifffile refuses these two: they go under the free numbers below theirs and are set once they are written
+    # tifffile refuses these two tags: write them under the free numbers below, and fix the numbers afterwards
     extra += [(tag - 1, _LONG8 if big else _LONG, 1, 0, True) for tag in directories]
     extra += [
         (tag, kind, len(data), data, True)
@@ -185,7 +185,7 @@ def write_tiff(
 
 
 def can_hold(exif: bytes) -> bool:
-    """Whether EXIF data can be taken apart into the directories of a TIFF; damaged values cannot."""
+    """True if EXIF data can be split into the directories of a TIFF; damaged values cannot."""
     with heard() as warned:
         try:
             _, directories = _taken_apart(exif)
@@ -197,14 +197,14 @@ def can_hold(exif: bytes) -> bool:
 
 
 def _taken_apart(exif: bytes | None) -> tuple[dict[int, bytes], dict[int, Tags]]:
-    """EXIF data as the texts and the EXIF and GPS directories it consists of."""
+    """Split EXIF data into its texts and its EXIF and GPS directories."""
     tags = Image.Exif()
     if exif:
         tags.load(exif)
     texts = {tag: _text(tags[tag]) for tag in TIFF_TEXTS if tag in tags}
     directories = {tag: dict(values) for tag in (EXIF_IFD, GPS_IFD) if (values := tags.get_ifd(tag))}
     for values in directories.values():
-        values.pop(_INTEROP_IFD, None)  # a directory again, of no use outside of the file it describes
+        values.pop(_INTEROP_IFD, None)  # a nested directory, useless outside the file it describes
     return texts, directories
 
 
@@ -216,7 +216,7 @@ def _directory(tag: int, values: Tags, *, big: bool) -> TiffImagePlugin.ImageFil
 
 
 def _append_directories(file: BinaryIO, directories: dict[int, Tags], big: bool) -> None:
-    """Write EXIF and GPS behind everything else, and link them where `write_tiff` left room for it."""
+    """Append the EXIF and GPS directories to the file, and link them in the placeholders of `write_tiff`."""
     import tifffile
 
     file.seek(0)
@@ -233,14 +233,14 @@ def _append_directories(file: BinaryIO, directories: dict[int, Tags], big: bool)
 
 
 def _decode(stream: BinaryIO, page: TiffPage) -> np.ndarray:
-    """(H, W, S) as stored; by FFmpeg where tifffile lacks a codec of its own, as for LZW."""
+    """Decode to (H, W, S) as stored; with FFmpeg where tifffile lacks a codec, as for LZW."""
     try:
         samples = page.asarray()
     except (KeyError, ValueError) as error:
         if "imagecodecs" not in str(error):
             raise
         if page.dtype != np.uint16:
-            raise NotReadable(f"float samples with {_compression(page)} compression are not read") from error
+            raise NotReadable(f"float samples with {_compression(page)} compression are not supported") from error
         return _decode_with_ffmpeg(stream, page)
     if page.axes == "SYX":
         samples = np.moveaxis(samples, 0, 2)
@@ -256,7 +256,7 @@ def _decode_with_ffmpeg(stream: BinaryIO, page: TiffPage) -> np.ndarray:
     (frame,) = decoder.decode(av.Packet(stream.read()))  # type: ignore[attr-defined]
     depths = {component.bits for component in frame.format.components}
     if depths != {16} or len(frame.planes) != 1 or len(frame.format.components) != page.samplesperpixel:
-        raise NotReadable(f"{_compression(page)} compression of this layout is not read")
+        raise NotReadable(f"{_compression(page)} compression of this layout is not supported")
     return packed_samples(frame, ">u2" if frame.format.is_big_endian else "<u2")
 
 
@@ -281,7 +281,7 @@ def _orientation(page: TiffPage) -> int:
 
 
 def _divided_by(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Undo premultiplication; what is fully transparent stays 0."""
+    """Undo premultiplication; fully transparent pixels stay 0."""
     most = 65535 if colour.dtype.kind == "u" else 1
     divided = np.divide(colour * float(most), alpha, out=np.zeros(colour.shape), where=alpha > 0)
     return np.rint(np.minimum(divided, most)).astype(colour.dtype) if colour.dtype.kind == "u" else divided

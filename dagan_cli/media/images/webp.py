@@ -1,4 +1,4 @@
-"""Animated WebP, frame by frame: Pillow's encoder merges equal frames, and makes a still of those that are all equal.
+"""Write animated WebP frame by frame: Pillow merges equal frames, and writes a still if all frames are equal.
 
 Format: https://developers.google.com/speed/webp/docs/riff_container
 """
@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 _ICC, _ALPHA, _EXIF, _XMP, _ANIMATION = 0x20, 0x10, 0x08, 0x04, 0x02
-_REPLACE = 0x02  # a frame is not blended with the one before
+_REPLACE = 0x02  # do not blend with the previous frame
 _LONGEST = (1 << 24) - 1  # milliseconds
 
 
@@ -31,7 +31,7 @@ def write_webp_animation(
 ) -> None:
     """Write frames (H, W, 3 or 4) uint8, one at a time; `durations` in milliseconds, `options` for Pillow's encoder.
 
-    Times are rounded to 1 ms where they start, so that their sum stays right. `file` must be able to seek.
+    Start times are rounded to 1 ms, so that rounding errors do not add up. `file` must be seekable.
     """
     starts = np.rint(np.cumsum([0, *durations])).astype(int)
     origin = file.tell()
@@ -63,7 +63,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _still_chunks(frame: np.ndarray, options: dict[str, Any]) -> Iterator[bytes]:
-    """The chunks with the pixels of a frame, cut out of a still that Pillow makes of it."""
+    """Yield the chunks with the pixels of a frame, extracted from a still encoded by Pillow."""
     buffer = io.BytesIO()
     Image.fromarray(frame).save(buffer, "WEBP", **options)
     webp = buffer.getvalue()

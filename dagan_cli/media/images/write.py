@@ -1,4 +1,4 @@
-"""Writing pictures: what a format can hold is settled before the work starts, then frames go to a file one by one."""
+"""Write images: plan what the format can hold before the work starts, then write the frames one by one."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from dagan_cli.media.images.formats import BY_NAME, PictureFormat, format_named,
 from dagan_cli.media.images.info import PictureInfo
 from dagan_cli.media.images.metadata import corrected_exif, profile_space, software_exif
 
-_JPEG_MARKER = 65533  # bytes one marker can hold
+_JPEG_MARKER = 65533  # capacity of one marker, in bytes
 _XMP_HEADING = len(b"http://ns.adobe.com/xap/1.0/\0")
 _SRGB_GAMMA = (45455).to_bytes(4, "big")
-_SCREEN_DPI = (72, 96)  # what programs write when they know nothing
+_SCREEN_DPI = (72, 96)  # defaults of programs that do not know the resolution
 _NAMES = {
     "icc": "colour profiles",
     "exif": "EXIF data",
@@ -35,11 +35,11 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureOutput:
-    """How a picture will be written; made by `plan_output`."""
+    """Plan for writing an image; made by `plan_output`."""
 
-    info: PictureInfo  # as written: format, size, channels, depth, frames and all metadata of the output
+    info: PictureInfo  # of the output: format, size, channels, depth, frames and all metadata
     quality: int  # 1..100, for lossy formats
-    warnings: tuple[str, ...]  # what the format cannot hold of the input
+    warnings: tuple[str, ...]  # properties of the input that the format cannot hold
 
     @property
     def format(self) -> str:
@@ -54,10 +54,10 @@ def output_suffix(
     lossless: bool = False,
     kept: str = "",
 ) -> str:
-    """The suffix for a result of `info` at `size` (W, H): ".png".
+    """Return the suffix for a result of `info` at `size` (W, H): ".png".
 
-    Without `format`, the input's format if it can hold the result, else PNG, or TIFF for float. `kept` is the input's
-    own suffix, which stays if it means that format (".jpeg", ".JPG").
+    Without `format`, it is of the input's format if that can hold the result, else of PNG, or TIFF for float. `kept` is
+    the input's own suffix, returned if it belongs to that format (".jpeg", ".JPG").
     """
     form = format_named(format) if format else _default(info, size or (info.width, info.height), lossless)
     if format_of_suffix(kept) is form:
@@ -77,14 +77,16 @@ def plan_output(
     lossless: bool = False,
     made_by: str = "",
 ) -> PictureOutput:
-    """Settle how frames of `info` upscaled to `size` (W, H) are written to `target` (None: a stream).
+    """Decide how frames of `info` upscaled to `size` (W, H) are written to `target` (None: a stream).
 
-    The format is `format`, else what the suffix of `target` says, else as in `output_suffix`. `made_by` is kept in the
-    file as its software, where nothing of the source is in the way. Raises BadOption if it
-    cannot hold the result: alpha, too large a side, lossless when it never is, or a suffix that says otherwise.
+    The format is `format`, else that of the suffix of `target`, else as in `output_suffix`. `made_by` is stored as the
+    software that made the file, unless the source's metadata occupies its place. Raises BadOption if the format cannot
+    hold the result: alpha, side too long, lossless requested of a lossy format, or a suffix of another format.
     """
     if not 1 <= quality <= 100:
-        raise BadOption(f"a quality of {quality} is outside of 1 to 100", hint="95 is hardly told from the original")
+        raise BadOption(
+            f"--quality {quality} is out of range (1 to 100)", hint="95 is hard to distinguish from the original"
+        )
     suffix = target.suffix if target else ""
     form = format_named(format or suffix) if format or suffix else _default(info, size, lossless)
     if suffix and format_of_suffix(suffix) is not form:
@@ -111,17 +113,17 @@ def plan_output(
 
 
 def write_picture(target: Path, output: PictureOutput, frames: Iterable[np.ndarray]) -> None:
-    """Write the frames to `target`, which appears whole or not at all; see `encode_picture`. Raises CannotWrite."""
+    """Write the frames to `target`, which appears complete or not at all; see `encode_picture`. Raises CannotWrite."""
     with whole_or_absent(target) as part, part.open("w+b") as file:
         encode_picture(file, output, frames)
 
 
 def encode_picture(file: BinaryIO, output: PictureOutput, frames: Iterable[np.ndarray]) -> None:
-    """Write the frames to an open file, one in memory at a time; for TIFF and animated WebP it must seek and be read.
+    """Write the frames to an open file, one in memory at a time; TIFF and animated WebP need it seekable and readable.
 
     Frames are (H, W, C) with the size and channels of `output.info`: uint8 or uint16, or float in [0, 1] (unbounded
-    for float TIFF), which is rounded here, once, half to even. `output.info.frames` are taken. Raises CannotWrite if
-    an encoder gives up.
+    for float TIFF), which is rounded here, once, half to even. The first `output.info.frames` frames are used. Raises
+    CannotWrite if an encoder fails.
     """
     info = output.info
     fitted = _fitted(info, frames)
@@ -153,13 +155,13 @@ def _default(info: PictureInfo, size: tuple[int, int], lossless: bool) -> Pictur
 
 
 def _obstacle(form: PictureFormat, info: PictureInfo, size: tuple[int, int], lossless: bool) -> str | None:
-    """Why `form` cannot hold the result at all, or None."""
+    """Return why `form` cannot hold the result at all, or None."""
     if info.has_alpha and not form.alpha:
         return f"{form.name} cannot hold transparency"
     if max(size) > form.longest_side:
-        return f"{size[0]}x{size[1]} is too large for {form.name}, which ends at {form.longest_side} pixels a side"
+        return f"{size[0]}x{size[1]} is too large for {form.name}: at most {form.longest_side} pixels per side"
     if lossless and not form.lossless:
-        return f"{form.name} is never lossless"
+        return f"--lossless is not available for {form.name}"
     return None
 
 
@@ -175,19 +177,19 @@ def _lost_pixels(form: PictureFormat, info: PictureInfo) -> Iterator[str]:
     elif depth < info.depth:
         yield f"{form.name} holds {depth} bits: {info.depth}-bit samples are rounded"
     if form.name == "GIF" and info.format != "GIF":
-        yield "GIF holds 256 colours a frame"
+        yield "GIF holds 256 colours per frame"
         if info.has_alpha:
             yield "GIF holds no partial transparency"
     if info.frames > 1:
         kind = "frames" if info.durations else "pages"
         if not form.many or (form.many == "animation" and not info.durations):
-            yield f"{form.name} holds one picture: the first of {info.frames} {kind} is written"
+            yield f"{form.name} holds one image: only the first of {info.frames} {kind} is written"
         elif form.many == "pages" and info.durations:
-            yield f"{form.name} holds pages, not animations: the times of the frames are lost"
+            yield f"{form.name} holds pages, not animations: frame times are lost"
         elif form.name == "AVIF" and info.plays:
-            yield f"AVIF repeats for ever: {info.plays} plays are not kept"
+            yield f"AVIF animations loop forever: the play count of {info.plays} is not kept"
         elif form.name == "GIF" and any(duration % 10 for duration in info.durations):
-            yield "GIF counts in 10 ms: times of frames are rounded, their sum is kept"
+            yield "GIF has steps of 10 ms: frame times are rounded, their sum is kept"
 
 
 def _lost_metadata(form: PictureFormat, info: PictureInfo) -> Iterator[str]:
@@ -204,7 +206,7 @@ def _lost_metadata(form: PictureFormat, info: PictureInfo) -> Iterator[str]:
             yield f"{form.name} files are written without PNG texts ({', '.join(texts[:3])}{more})"
         tags = {kind: data for kind, data in info.chunks if kind in png.COLOUR_TAGS}
         if b"cICP" in tags or (not info.icc and b"sRGB" not in tags and tags.get(b"gAMA", _SRGB_GAMMA) != _SRGB_GAMMA):
-            yield f"{form.name} files are written without PNG colour tags: the picture may look different"
+            yield f"{form.name} files are written without PNG colour tags: the image may look different"
 
 
 def _without_what_is_not_held(form: PictureFormat, info: PictureInfo) -> PictureInfo:
@@ -219,7 +221,7 @@ def _without_what_is_not_held(form: PictureFormat, info: PictureInfo) -> Picture
 
 
 def _signed(form: PictureFormat, info: PictureInfo, made_by: str) -> PictureInfo:
-    """`info` with the software that made the picture: as text of a PNG, in EXIF that is new, or as a comment."""
+    """Return `info` with the software that made the file: as PNG text, in new EXIF data, or as a comment."""
     if not made_by:
         return info
     if form.name == "PNG":
@@ -234,7 +236,7 @@ def _signed(form: PictureFormat, info: PictureInfo, made_by: str) -> PictureInfo
 
 
 def _within_markers(info: PictureInfo) -> tuple[PictureInfo, list[str]]:
-    """`info` without what is too long for a marker of a JPEG, and what that was."""
+    """Return `info` without metadata that is too long for a JPEG marker, and warnings for what was removed."""
     room = {
         "exif": _JPEG_MARKER - 6,
         "xmp": _JPEG_MARKER - _XMP_HEADING,
@@ -247,22 +249,22 @@ def _within_markers(info: PictureInfo) -> tuple[PictureInfo, list[str]]:
 
 
 def _fitted(info: PictureInfo, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Exactly the frames to write, with the output's depth, and in colour if it cannot be grey."""
+    """Yield exactly the frames to write, at the output's depth, in colour if the format has no grey."""
     count = 0
     for frame in islice(frames, info.frames):
         count += 1
         if frame.shape != (info.height, info.width, info.channels):
-            raise ValueError(f"a frame of {frame.shape} where {info.height, info.width, info.channels} was planned")
+            raise ValueError(f"frame of shape {frame.shape}, expected {info.height, info.width, info.channels}")
         frame = _rounded(frame, info.depth)
         if info.channels <= 2 and not BY_NAME[info.format].grey:
             frame = frame[..., [0, 0, 0, 1][: info.channels + 2]]
         yield np.ascontiguousarray(frame)
     if count < info.frames:
-        raise ValueError(f"{count} frames where {info.frames} were planned")
+        raise ValueError(f"got {count} frames, expected {info.frames}")
 
 
 def _rounded(frame: np.ndarray, depth: int) -> np.ndarray:
-    """Samples as `depth` bits; integers of another depth are scaled, 255 <-> 65535."""
+    """Convert samples to `depth` bits; integers of another depth are scaled, 255 <-> 65535."""
     if depth == 32:
         scale = np.float32(1 if frame.dtype.kind == "f" else np.iinfo(frame.dtype).max)
         return frame.astype(np.float32) / scale
@@ -277,7 +279,7 @@ def _rounded(frame: np.ndarray, depth: int) -> np.ndarray:
 
 
 def _through_pillow(output: PictureOutput, frames: Iterator[np.ndarray]) -> memoryview:
-    """The whole file, compressed; in memory because Pillow loses the reason when it meets a full disk itself."""
+    """Return the encoded file, in memory because Pillow hides the reason when the disk is full."""
     info = output.info
     reel = _Reel(frames, info.frames)
     buffer = io.BytesIO()
@@ -292,7 +294,7 @@ def _through_pillow(output: PictureOutput, frames: Iterator[np.ndarray]) -> memo
 
 
 def _options(output: PictureOutput) -> dict[str, Any]:
-    """What Pillow is told."""
+    """Return the save options for Pillow."""
     info = output.info
     held = {"icc_profile": info.icc, "exif": info.exif, "xmp": info.xmp, "dpi": info.dpi, "comment": info.comment}
     options = {name: value for name, value in held.items() if value} | _compression(output)
@@ -308,7 +310,7 @@ def _options(output: PictureOutput) -> dict[str, Any]:
 
 def _compression(output: PictureOutput) -> dict[str, Any]:
     if output.format == "WEBP" and output.info.lossless:
-        return {"lossless": True, "exact": True}  # exact: colours under transparency too
+        return {"lossless": True, "exact": True}  # exact: keep colours under transparency
     if output.format == "WEBP":
         return {"quality": output.quality}
     if output.format == "JPEG":
@@ -319,26 +321,26 @@ def _compression(output: PictureOutput) -> dict[str, Any]:
 
 
 def _photoshop_marker(iptc: bytes) -> bytes:
-    """APP13 with the one resource that holds IPTC records."""
+    """Return an APP13 marker with a single resource, the IPTC records."""
     resource = b"8BIM\x04\x04\0\0" + len(iptc).to_bytes(4, "big") + iptc + bytes(len(iptc) % 2)
     data = b"Photoshop 3.0\0" + resource
     return b"\xff\xed" + (len(data) + 2).to_bytes(2, "big") + data
 
 
 class _Reel(Image.Image):
-    """A picture for Pillow's encoders that takes its next frame when they seek to it; lists would hold all of them."""
+    """An image for Pillow's encoders that fetches the next frame on seek; a list would hold all frames in memory."""
 
     def __init__(self, frames: Iterator[np.ndarray], count: int) -> None:
         super().__init__()
         self.n_frames = count
         self.is_animated = count > 1
-        self.broken = False  # the frames failed, not the encoder
+        self.broken = False  # True if the source of the frames failed, not the encoder
         self._frames = frames
         self._at = -1
         self.seek(0)
 
     def seek(self, frame: int) -> None:
-        if frame <= self._at:  # encoders go back to the start when they are done
+        if frame <= self._at:  # encoders seek back to the start at the end
             return
         if frame >= self.n_frames:
             raise EOFError

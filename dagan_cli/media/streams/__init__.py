@@ -1,1 +1,1 @@
-"""What a file holds beside its main picture: sound, subtitles, covers, attachments, tags."""
+"""Streams other than the main video: audio, subtitles, covers, attachments; and tags."""

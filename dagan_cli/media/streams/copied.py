@@ -1,4 +1,4 @@
-"""What is in a video file beside the main picture, and how it comes along into the new one."""
+"""Copy the streams other than the main video from the source file into the new file."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from dagan_cli.media.streams.tags import kept_metadata, lost_marks
 from dagan_cli.media.streams.track import TextTrack, Track
 
 if TYPE_CHECKING:
-    from av.container.core import Chapter  # in PyAV's stub alone
+    from av.container.core import Chapter  # exists only in PyAV's stub
 
 Way = Literal["copied", "converted", "decoded", "cover", "attached", "elsewhere"]
 
-_COVERS = {  # codec: suffix, type
+_COVERS = {  # codec: suffix, MIME type
     "mjpeg": ("jpg", "image/jpeg"),
     "png": ("png", "image/png"),
     "gif": ("gif", "image/gif"),
@@ -36,18 +36,18 @@ _COVERS = {  # codec: suffix, type
     "tiff": ("tiff", "image/tiff"),
     "webp": ("webp", "image/webp"),
 }
-_LOOK_AHEAD = Fraction(10)  # seconds by which packets of a file may be in disorder
+_LOOK_AHEAD = Fraction(10)  # seconds by which packets of a file may be out of order
 
 
 class CopiedStreams:
-    """The streams of `donor` that come along into `out`, their packets muxed as the pictures advance.
+    """Copies streams of `donor` into `out`, muxing their packets as the video advances.
 
-    Add the streams in order, then call `start` once the header is written, `until` before each picture's packet, and
+    Add the streams in order, then call `start` once the header is written, `until` before each video packet, and
     `rest` at the end.
     """
 
     def __init__(self, donor: InputContainer, out: OutputContainer) -> None:
-        self.warnings: list[str] = []  # what went wrong with them; complete after `rest`
+        self.warnings: list[str] = []  # problems of these streams; complete after `rest`
         self._donor = donor
         self._out = out
         self._tracks: dict[int, Track] = {}  # by the index in the donor
@@ -58,19 +58,19 @@ class CopiedStreams:
         self._packets: Iterator[Packet] = iter(())
 
     def add(self, stream: Stream) -> None:
-        """Take along a stream that `sort_streams` keeps, as the container takes it."""
+        """Add a stream that `sort_streams` keeps, in the way the container supports."""
         form, name = self._out.format.name, name_of(stream)
         way = way_of(form, self._donor, stream)
         if way in ("cover", "attached") and stream.type == "video":
             picture = _only_packet(self._donor, stream)
             if picture is None:
-                self.warnings.append(f"{name} is damaged: it holds no picture")
+                self.warnings.append(f"{name} is damaged: it holds no image")
             elif way == "attached":
                 self._attach(stream, picture)
             else:
                 self._covers.append((self._declared(stream), picture))
         elif way == "attached":
-            self._declared(stream)  # whose data is in the header
+            self._declared(stream)  # its data is in the header
         elif way == "converted":
             codec = WRITTEN[form]
             copy = self._described(_text_stream(self._out, codec, stream), stream)
@@ -82,7 +82,7 @@ class CopiedStreams:
             self._tracks[stream.index] = Track(name, stream, self._declared(stream), self._out)
 
     def start(self, cut_before: Fraction | None = None, end: Fraction | None = None) -> None:
-        """Begin. Of a part of the donor, second `cut_before` becomes 0; the rest, and from `end` on, is left out."""
+        """Start copying. Second `cut_before` of the donor becomes 0; packets before it or from `end` on are dropped."""
         self._shift = cut_before or Fraction(0)
         self._end = None if end is None else end - self._shift
         for copy, picture in self._covers:
@@ -100,13 +100,13 @@ class CopiedStreams:
             self._packets = self._read()
 
     def until(self, time: Fraction) -> None:
-        """Mux what is decoded up to `time` seconds of the new file."""
+        """Mux packets with decoding times up to `time`, in seconds of the new file."""
         self._mux_up_to(time)
         for track in self._tracks.values():
             self._out.mux(list(track.settled(time)))
 
     def rest(self, end: Fraction | None = None) -> None:
-        """Mux what is left, before `end` seconds of the new file if that is given."""
+        """Mux the remaining packets, up to `end` seconds of the new file if given."""
         if end is not None:
             self._end = end
             self._end_tracks()
@@ -133,9 +133,9 @@ class CopiedStreams:
         try:
             yield from (packet for packet in self._donor.demux(*wanted) if packet.size)
         except FFmpegError as error:
-            self.warnings.append(f"the copied streams end early, at damage in the file ({error.strerror})")
-        except IndexError:  # PyAV meets a stream that was not there when it opened the file
-            self.warnings.append("streams that begin in the middle of the file are not kept")
+            self.warnings.append(f"the copied streams end early: the file is damaged ({error.strerror})")
+        except IndexError:  # PyAV found a stream that did not exist when the file was opened
+            self.warnings.append("streams that start in the middle of the file are not kept")
 
     def _declared(self, stream: Stream) -> Stream:
         return self._described(_add_like(self._out, stream), stream)
@@ -144,7 +144,7 @@ class CopiedStreams:
         copy.metadata.update(kept_metadata(stream.metadata, self._out.format.name))
         copy.disposition = stream.disposition
         if self._out.format.name in ("mp4", "mov"):
-            copy.metadata.pop("timecode", None)  # a track is made of the main picture's alone
+            copy.metadata.pop("timecode", None)  # the track is made from the main video's timecode only
         return copy
 
     def _attach(self, stream: Stream, picture: bytes) -> None:
@@ -160,7 +160,7 @@ def sort_streams(
     audio: bool,
     which: Literal["all", "video"] = "all",
 ) -> tuple[list[Stream], list[str]]:
-    """The streams beside the pictures (stream `main`) that come along; warnings for what is lost or changed."""
+    """Return the streams to keep besides the video (stream `main`), and warnings for what is lost or changed."""
     kept: list[Stream] = []
     warnings: list[str] = []
     for stream in donor.streams if which == "all" else ():
@@ -175,7 +175,7 @@ def sort_streams(
 
 
 def way_of(container_format: str, donor: InputContainer, stream: Stream) -> Way | None:
-    """How a container takes a stream that is not the main picture; None: not at all."""
+    """Return how a container stores a stream other than the main video; None if it cannot."""
     codec = codec_of(stream)
     if stream.disposition & Disposition.attached_pic:
         if stream.disposition & Disposition.timed_thumbnails:
@@ -190,14 +190,14 @@ def way_of(container_format: str, donor: InputContainer, stream: Stream) -> Way 
         return "elsewhere"
     if can_hold(container_format, stream):
         return "copied"
-    if container_format == "matroska" and can_be_flac(stream):  # it has a place for any sound, but PyAV refuses some
+    if container_format == "matroska" and can_be_flac(stream):  # Matroska can hold any audio, but PyAV refuses some
         return "decoded"
     return "converted" if stream.type == "subtitle" and codec in READABLE else None
 
 
 def can_hold(container_format: str, stream: Stream) -> bool:
-    """Whether a container takes this stream as it is: found out by writing a header to memory."""
-    if not stream.time_base or (container_format, stream.type) == ("webm", "attachment"):  # WebM has none
+    """True if a container can hold this stream unchanged; tested by writing a header to memory."""
+    if not stream.time_base or (container_format, stream.type) == ("webm", "attachment"):  # WebM has no attachments
         return False
     holds = False
     with (
@@ -213,7 +213,7 @@ def can_hold(container_format: str, stream: Stream) -> bool:
 def chapters_within(
     chapters: Sequence[Chapter], start: Fraction = Fraction(0), end: Fraction | None = None
 ) -> list[Chapter]:
-    """The chapters of a part of a video, `start` to `end` in its seconds, as those of a video that begins with it."""
+    """Return the chapters between `start` and `end`, in seconds of the video, shifted so that `start` becomes 0."""
     within: list[Chapter] = []
     for chapter in chapters:
         if base := chapter["time_base"]:
@@ -225,37 +225,37 @@ def chapters_within(
 
 
 def codec_of(stream: Stream) -> str:
-    """As FFmpeg calls the format, not one of its decoders."""
+    """Return FFmpeg's name of the codec, not of one of its decoders."""
     if stream.codec_context:
         return stream.codec_context.codec.canonical_name
-    return getattr(stream, "name", None) or "unknown"  # a video of no known codec lacks it
+    return getattr(stream, "name", None) or "unknown"  # a video of unknown codec has no name
 
 
 def name_of(stream: Stream) -> str:
-    """As "stream 3 (subtitle subrip, eng)"."""
+    """Return the stream's name in messages, such as "stream 3 (subtitle subrip, eng)"."""
     is_cover = stream.disposition & Disposition.attached_pic
-    words = f"{'cover picture' if is_cover else stream.type} {codec_of(stream)}"
+    words = f"{'cover image' if is_cover else stream.type} {codec_of(stream)}"
     language = stream.language if stream.language not in (None, "und") else None
     return f"stream {stream.index} ({words}, {language})" if language else f"stream {stream.index} ({words})"
 
 
 def _said(way: Way | None, donor: InputContainer, stream: Stream, form: str) -> Iterator[str]:
-    """What is lost or changed of a stream, in words that follow its name."""
+    """Yield what is lost or changed of a stream, as phrases that follow its name."""
     suffix = SUFFIXES[form]
     if way is None:
         takers = (SUFFIXES[other] for other in SUFFIXES if other != form and way_of(other, donor, stream))
         taker = next(takers, None)
-        yield f"is not kept: {suffix} does not take it, {f'{taker} does' if taker else 'nor do others'}"
+        yield f"is not kept: {suffix} does not support it, {f'{taker} does' if taker else 'nor do others'}"
     elif way == "converted":
-        yield f"becomes {WRITTEN[form]}: of its styling only bold, italic and underline are kept"
+        yield f"becomes {WRITTEN[form]}: only bold, italic and underline styling is kept"
     elif way == "decoded":
-        yield f"becomes flac, with nothing more lost: {suffix} does not take it as it is"
+        yield f"becomes flac without further loss: its codec cannot be written to {suffix}"
     elif way == "attached" and stream.type == "video" and "filename" not in stream.metadata:
-        yield f"becomes an attached file, as {suffix} keeps cover pictures"
+        yield f"becomes an attachment, as {suffix} stores cover images"
     elif way == "elsewhere" and _is_timecode(stream) and form not in ("mp4", "mov"):
         yield f"becomes the tag timecode={stream.metadata['timecode']}"
     elif way == "copied" and stream.type == "video":
-        yield "is a second picture: it is copied as it is, not upscaled"
+        yield "is a second video: it is copied unchanged, not upscaled"
     if way in ("copied", "converted", "decoded"):
         yield from lost_marks(form, stream)
 
@@ -275,7 +275,7 @@ def _text_stream(out: OutputContainer, codec: str, like: Stream) -> Stream:
 
 
 def _only_packet(donor: InputContainer, stream: Stream) -> bytes | None:
-    """Of a cover picture, read beside the donor, whose place in the file stays as it is."""
+    """Return the data of a cover image, read from a second handle so that the donor's file position is kept."""
     with open_input(Path(donor.name)) as other:
         for unread in other.streams:
             unread.discard = Discard.default if unread.index == stream.index else Discard.all
@@ -286,17 +286,17 @@ def _only_packet(donor: InputContainer, stream: Stream) -> bytes | None:
 
 
 def _is_timecode(stream: Stream) -> bool:
-    """A QuickTime track that says what the picture's tag says too; the muxer makes it anew from that."""
+    """True for a QuickTime timecode track; the muxer recreates it from the video's timecode tag."""
     return stream.type == "data" and stream.name is None and "timecode" in stream.metadata
 
 
 def _holds_chapters(stream: Stream, donor: InputContainer) -> bool:
-    """A QuickTime track of chapter titles, which FFmpeg reads as chapters, and writes anew from them."""
+    """True for a QuickTime track of chapter titles; FFmpeg reads it as chapters, and recreates it from them."""
     return stream.name == "bin_data" and stream.discard == Discard.all and bool(donor.chapters())
 
 
 def _bounds(donor: InputContainer) -> tuple[Fraction, Fraction]:
-    """Seconds outside of which no time is believed: well before and after the file's own."""
+    """Return the range of plausible times, in seconds: it extends well before and after the file's own."""
     start, length = (Fraction(value or 0, av.time_base) for value in (donor.start_time, donor.duration))
     margin = 2 * length + 60 if length > 0 else Fraction(1 << 31)
     return start - margin, start + margin

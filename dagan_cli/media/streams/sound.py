@@ -1,4 +1,4 @@
-"""Sound of a codec that Matroska cannot take from here: decoded, and kept as FLAC, which loses nothing more."""
+"""Audio of codecs that PyAV cannot mux into Matroska: decode it and store it as FLAC, without further loss."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from av.stream import Stream
 
 from dagan_cli.media.streams.track import Track
 
-_MORE_THAN_16_BIT = ("s32", "s32p", "s64", "s64p")  # floats come from lossy codecs, whose noise is far above 16 bit
+_MORE_THAN_16_BIT = ("s32", "s32p", "s64", "s64p")  # floats come from lossy codecs, whose noise is far above 16 bits
 
 
 def flac_stream(out: OutputContainer, source: Stream) -> Stream:
-    """Declare the FLAC stream for sound that can be decoded."""
+    """Declare the FLAC stream for decodable audio."""
     before = cast(AudioCodecContext, source.codec_context)
     stream = cast(AudioStream, out.add_stream("flac", rate=before.sample_rate))
     stream.codec_context.layout = before.layout
@@ -35,14 +35,14 @@ def can_be_flac(source: Stream) -> bool:
 
 
 class SoundTrack(Track):
-    """A track of sound, decoded and encoded as FLAC."""
+    """An audio track, decoded and encoded as FLAC."""
 
     def __init__(self, name: str, source: Stream, copy: Stream, out: OutputContainer) -> None:
         super().__init__(name, source, copy, out)
         self._decoder = cast(AudioStream, source).codec_context
         self._encoder = cast(AudioStream, copy).codec_context
         self._resampler: AudioResampler | None = None
-        self._read = Fraction(0)  # seconds, where the decoded sound ends
+        self._read = Fraction(0)  # end of the decoded audio, seconds
 
     def finish(self) -> Iterator[Packet]:
         yield from super().finish()
@@ -61,7 +61,7 @@ class SoundTrack(Track):
             self._refused += packet is not None
             return
         for frame in frames:
-            begin = self._read  # some give several frames for one packet
+            begin = self._read  # some decoders return several frames per packet
             if frame.pts is not None and frame.time_base:
                 begin = frame.pts * frame.time_base
             self._read = begin + Fraction(frame.samples, frame.sample_rate)
@@ -69,14 +69,14 @@ class SoundTrack(Track):
             yield from self._encoded(frame)
 
     def _encoded(self, frame: AudioFrame | None) -> Iterator[Packet]:
-        """All FLAC frames but the last one are of one length, whatever the decoder gives."""
+        """Encode to FLAC frames that have one length, except the last, whatever the decoder returns."""
         encoder = self._encoder
         if self._resampler is None:
             self._resampler = AudioResampler(encoder.format, encoder.layout, encoder.sample_rate, encoder.frame_size)
         try:
             parts = self._resampler.resample(frame)
             packets = [packet for part in [*parts, *([] if frame else [None])] for packet in encoder.encode(part)]
-        except (FFmpegError, ValueError):  # sound that changes on the way
+        except (FFmpegError, ValueError):  # the audio format changes within the stream
             self._refused += 1
             return
         for packet in packets:

@@ -1,7 +1,7 @@
-"""Text subtitles from one container's format into another's: the words, and what of them is bold, italic, underlined.
+"""Convert text subtitles between the formats of containers: the text, with bold, italic and underline.
 
-The formats are read here and not by FFmpeg's decoders, which take what looks like ASS markup in other formats for it,
-and end a cue at a blank line or at a wrong byte.
+The formats are parsed here and not by FFmpeg's decoders, which interpret ASS markup in other formats too, and end a
+cue at a blank line or at an invalid byte.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from html import unescape
 from itertools import chain, groupby, pairwise
 from operator import itemgetter
 
-Run = tuple[str, int]  # a piece of text and its face: the sum of
-BOLD, ITALIC, UNDERLINE = 1, 2, 4  # as 3GPP TS 26.245 counts them
+Run = tuple[str, int]  # a piece of text and its face, a sum of the flags below
+BOLD, ITALIC, UNDERLINE = 1, 2, 4  # flags of 3GPP TS 26.245
 
 READABLE = ("subrip", "text", "ass", "ssa", "webvtt", "mov_text")
-WRITTEN = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}  # by the container
-_AT_ONCE = 200  # cues
-LONGEST = 65535  # bytes of one cue: all that mov_text can say; what is longer is no subtitle
+WRITTEN = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}  # container -> codec
+_AT_ONCE = 200  # limit of cues shown at the same time
+LONGEST = 65535  # bytes per cue, the limit of mov_text; longer text is not a plausible subtitle
 
-# What FFmpeg's encoder of mov_text makes the track's header from, which players want; it is given no cue.
+# FFmpeg's mov_text encoder makes the track header from this, which players require; no cue is passed to the encoder.
 ASS_HEADER = b"""[Script Info]
 ScriptType: v4.00+
 
@@ -33,7 +33,7 @@ Style: Default,Arial,16,&Hffffff,&H0,0,0,0,2
 [Events]
 Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 """
-_TX3G_REST = b"\x10\xff\xff\xff\xff"  # 16 px and white, as the header says
+_TX3G_REST = b"\x10\xff\xff\xff\xff"  # 16 px and white, as in the header
 
 _FACES = {"b": BOLD, "i": ITALIC, "u": UNDERLINE}
 _TAGS_OF_SRT = re.compile(r"<(/?)(b|i|u|s|font)(?:\s[^<>]*+)?>|\{\\[^{}]*+\}", re.IGNORECASE)
@@ -46,7 +46,7 @@ _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """What is on the screen from `start` until before `end`, in ticks."""
+    """Text shown from `start` until before `end`, in ticks."""
 
     start: int
     end: int
@@ -54,7 +54,7 @@ class Cue:
 
 
 def read_cue(codec: str, data: bytes) -> list[Run]:
-    """The text of one packet of a codec in `READABLE`; nothing for an empty one. Wrong bytes become U+FFFD."""
+    """Return the text of one packet of a codec in `READABLE`; [] if it is empty. Invalid bytes become U+FFFD."""
     runs = _read_mov_text(data) if codec == "mov_text" else _read_marked(codec, data[:LONGEST])
     clean = ((_NEW_LINES.sub("\n", text).replace("\0", ""), face) for text, face in runs)
     faces = groupby((run for run in clean if run[0]), key=itemgetter(1))
@@ -63,20 +63,20 @@ def read_cue(codec: str, data: bytes) -> list[Run]:
 
 
 def write_cue(codec: str, runs: Iterable[Run]) -> bytes:
-    """One packet of subrip, webvtt or mov_text."""
+    """Encode one packet of subrip, webvtt or mov_text."""
     if codec == "mov_text":
         return _write_mov_text(runs)
     marked = "".join(_marked(text if codec == "subrip" else _escaped(text), face) for text, face in runs)
-    return _BLANK_LINES.sub("\n", marked.strip("\n")).encode("utf-8", "replace")  # a blank line would end it
+    return _BLANK_LINES.sub("\n", marked.strip("\n")).encode("utf-8", "replace")  # a blank line would end the cue
 
 
 class OneAtATime:
-    """Cues that overlap, made into ones that do not, as mp4 wants it: what is on the screen together becomes one."""
+    """Merges overlapping cues into consecutive ones, as mp4 requires: texts shown at the same time become one cue."""
 
     def __init__(self) -> None:
-        self.crowded_out = 0  # cues beyond what anyone could read at once
+        self.crowded_out = 0  # cues dropped because too many overlap
         self._cues: list[Cue] = []
-        self._now = 0  # all before it is settled
+        self._now = 0  # everything before this time is final
 
     def add(self, cue: Cue) -> None:
         if len(self._cues) == _AT_ONCE:
@@ -85,12 +85,12 @@ class OneAtATime:
             self._cues.append(cue)
 
     def settled(self, time: int | None) -> Iterator[Cue]:
-        """What ends by `time`, when all cues are known that begin before it; what is left, without a time."""
+        """Yield the cues that end by `time`, once all cues that start before it were added; None: all that are left."""
         while self._cues:
             begin = max(self._now, min(cue.start for cue in self._cues))
             shown = [cue for cue in self._cues if cue.start <= begin]
             end = min([cue.end for cue in shown] + [cue.start for cue in self._cues if cue.start > begin])
-            if time is not None and end > time:  # another one may begin before this one ends
+            if time is not None and end > time:  # another cue may start before this one ends
                 return
             lines = chain.from_iterable([("\n", 0), *cue.runs] for cue in shown)
             yield Cue(begin, end, list(lines)[1:])
@@ -118,7 +118,7 @@ def _read_tags(text: str, tags: re.Pattern[str]) -> Iterator[Run]:
 
 
 def _read_ass(text: str) -> Iterator[Run]:
-    """The words between the {overrides}; drawings are not words."""
+    """Yield the text between the {overrides}; drawings are skipped."""
     face, drawing, at = 0, False, 0
     for block in chain(_BLOCKS_OF_ASS.finditer(text), [None]):
         words = text[at : block.start() if block else None]
@@ -142,12 +142,12 @@ def _read_ass(text: str) -> Iterator[Run]:
             elif name == "p":
                 drawing = number > 0
             else:
-                on = number == 1 or number >= 600  # or the weight of a bold font
+                on = number == 1 or number >= 600  # 600 and above is the weight of a bold font
                 face = face | _FACES[name] if on else face & ~_FACES[name]
 
 
 def _read_mov_text(data: bytes) -> Iterator[Run]:
-    """3GPP TS 26.245, 5.17: length, text, and boxes, of which "styl" says which characters are bold."""
+    """Parse 3GPP TS 26.245, 5.17: length, text, and boxes; the "styl" box marks bold characters and other styles."""
     size = int.from_bytes(data[:2], "big")
     raw, boxes = data[2 : 2 + size], data[2 + size :]
     text = raw.decode("utf-16" if raw[:2] in (b"\xfe\xff", b"\xff\xfe") else "utf-8", "replace")
@@ -161,7 +161,7 @@ def _read_mov_text(data: bytes) -> Iterator[Run]:
 
 
 def _styles(boxes: bytes) -> Iterator[tuple[int, int, int]]:
-    """First character, the one after the last, and face."""
+    """Yield first character, the one after the last, and face of each style record."""
     at = 0
     while at + 10 <= len(boxes):
         end = at + max(8, int.from_bytes(boxes[at : at + 4], "big"))

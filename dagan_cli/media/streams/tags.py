@@ -1,4 +1,4 @@
-"""Titles, languages and other words about a file and its streams: what of them each container keeps."""
+"""Titles, languages and other tags of a file and its streams, and which of them each container keeps."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Disposition, Stream
 
 _OF_THE_OLD_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "number_of_")
-_OF_THE_OLD_FILE += ("bps", "_statistics_", "alpha_mode")  # the last is the muxer's to say
+_OF_THE_OLD_FILE += ("bps", "_statistics_", "alpha_mode")  # the muxer writes the last one
 
-# What FFmpeg's muxers write of a file's tags, as found out by writing and reading each.
+# File tags that FFmpeg's muxers write; tested by writing and reading each.
 _KEPT = {
     "mp4": "album album_artist artist comment compilation composer copyright creation_time date description disc "
     "episode_id episode_sort gapless_playback genre grouping hd_video keywords location lyrics media_type network "
     "season_number show synopsis timecode title track",
     "mov": "album artist comment copyright creation_time date genre location make model timecode title",
 }
-# QuickTime numbers the languages that Macs knew; FFmpeg calls them so (ISO 639-2, with slips of its own).
+# QuickTime numbers the languages of classic Mac OS; these are FFmpeg's names (ISO 639-2, with errors of its own).
 _MAC_LANGUAGES = (
     "eng fra ger ita dut sve spa dan por nor heb jpn ara fin gre ice mlt tur chi urd hin tha kor lit pol hun est lav "
     "rus iri alb ron ces slk slv yid mac bul ukr bel uzb kaz aze arm geo mol kir tgk tuk mon pus kur kas snd tib nep "
@@ -38,50 +38,50 @@ _LOST_MARKS = {"mp4": Disposition.original, "mov": _MARKS, "webm": _MARKS & ~Dis
 
 
 def kept_metadata(tags: Mapping[str, str], form: str = "") -> dict[str, str]:
-    """Without what described the old file's own bytes; as the container `form` calls things, if that is given."""
+    """Return the tags that do not describe the bytes of the old file; with the names of container `form`, if given."""
     kept = {key: value for key, value in tags.items() if not key.lower().startswith(_OF_THE_OLD_FILE)}
     if "name" in kept and "title" not in kept:
-        kept["title"] = kept.pop("name")  # so FFmpeg reads back what it writes of a title to mp4
+        kept["title"] = kept.pop("name")  # FFmpeg reads back the title of an mp4 as "name"
     if form == "mov" and "language" in kept:
         kept["language"] = mac_language(kept["language"])
     if form in _KEPT and not _TIMECODE.fullmatch(kept.get("timecode", "")):
-        kept.pop("timecode", None)  # of which no track can be made: an error of the whole file
+        kept.pop("timecode", None)  # an invalid timecode would make the whole file fail
     return kept
 
 
 def mac_language(language: str) -> str:
-    """A language (ISO 639-2) as FFmpeg writes it to QuickTime files and reads it back."""
+    """Return a language (ISO 639-2) as FFmpeg writes it to QuickTime files and reads it back."""
     return _TO_MAC.get(language, language)
 
 
 def tag_file(out: OutputContainer, donor: InputContainer) -> None:
-    """Give a new file, before its header is written, the tags of another."""
+    """Copy the tags of another file to a new one, before its header is written."""
     out.metadata.update(kept_metadata(donor.metadata, out.format.name))
     if out.format.name in _KEPT and _as_keys(donor):
         out.container_options["movflags"] = "use_metadata_tags"
 
 
 def lost_tags(form: str, donor: InputContainer) -> list[str]:
-    """A warning, if a container has no place for some of a file's tags."""
+    """Return a warning if a container cannot store some of a file's tags."""
     if form not in _KEPT or _as_keys(donor):
         return []
     tags = kept_metadata(donor.metadata)
-    plain = [re.sub(r"-[a-z]{3}$", "", key.lower()) for key in tags]  # "title-fra" is "title" in one language more
+    plain = [re.sub(r"-[a-z]{3}$", "", key.lower()) for key in tags]  # "title-fra" is "title" in another language
     lost = [key for key, name in zip(tags, plain, strict=True) if name not in _KEPT[form].split()]
-    return [f"tags are not kept: {', '.join(lost)}; .{form} has no place for them, .mkv does"] if lost else []
+    return [f"tags are not kept: {', '.join(lost)}; .{form} cannot store them, .mkv can"] if lost else []
 
 
 def _as_keys(donor: InputContainer) -> bool:
-    """Whether to write QuickTime's free keys, where phones have "com.apple.quicktime.creationdate".
+    """True to write QuickTime's free-form keys, where phones store "com.apple.quicktime.creationdate".
 
-    They take any tag; but then no cover picture is kept, and few players look for a title there.
+    They hold any tag; but then no cover image is kept, and few players look for a title there.
     """
     has_cover = any(stream.disposition & Disposition.attached_pic for stream in donor.streams)
     return not has_cover and any(key.lower().startswith("com.") for key in donor.metadata)
 
 
 def lost_marks(form: str, stream: Stream) -> Iterator[str]:
-    """What a container does not say of a stream as the source does, in words that follow "stream 1"."""
+    """Yield the language and marks of a stream that a container cannot store, as phrases that follow "stream 1"."""
     language = stream.language or "und"
     kept = {"mp4": re.fullmatch("[a-z]{3}", language), "mov": mac_language(language) in _MAC_LANGUAGES.split()}
     if language != "und" and not kept.get(form, True):
@@ -92,9 +92,9 @@ def lost_marks(form: str, stream: Stream) -> Iterator[str]:
 
 
 def later_timecode(timecode: str, seconds: Fraction, rate: Fraction) -> str:
-    """A SMPTE timecode "hh:mm:ss:ff" so much later; after ";" frame numbers 0 and 1 are skipped in most minutes.
+    """Return the SMPTE timecode "hh:mm:ss:ff" `seconds` later; after ";" frames 0 and 1 are dropped in most minutes.
 
-    (SMPTE ST 12-1; at 60 frames per second 0 to 3 are skipped.) What is no timecode stays as it is.
+    (SMPTE ST 12-1; at 60 frames per second 0 to 3 are dropped.) An invalid timecode is returned unchanged.
     """
     match = _TIMECODE.fullmatch(timecode)
     if not match:

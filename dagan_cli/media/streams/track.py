@@ -1,4 +1,4 @@
-"""One stream's packets on their way into another file: cut, timed anew where damaged, tried before they are given."""
+"""Copy the packets of one stream into another file: cut them, repair damaged times, and test-mux each packet."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from av.stream import Stream
 from dagan_cli.media.streams.subtitles import LONGEST, Cue, OneAtATime, read_cue, write_cue
 from dagan_cli.media.streams.trial import Trial
 
-_HIDES_WHAT_IS_EARLY = ("mp4", "mov")  # behind an edit list; players of Matroska show what lies before 0
+_HIDES_WHAT_IS_EARLY = ("mp4", "mov")  # with an edit list; Matroska players show what is before 0
 _AMR_BLOCK = (13, 14, 16, 18, 20, 21, 27, 32, 6, 1, 1, 1, 1, 1, 1, 1)  # bytes, by frame type (3GPP TS 26.101)
 _LONGEST_DURATION = (1 << 31) - 1  # ticks, in mp4
-_HELD_AT_MOST = 32  # pictures without a decoding time; H.264 reorders 16
+_HELD_AT_MOST = 32  # frames without a decoding time; H.264 reorders up to 16
 
 
 class Track:
-    """A stream copied as it is: packets of the source go in with `take`, what comes out is to be muxed at once."""
+    """A stream copied unchanged: `take` accepts packets of the source and yields packets to mux at once."""
 
     def __init__(self, name: str, source: Stream, copy: Stream, out: OutputContainer) -> None:
         self.name = name
-        self.end: int | None = None  # ticks of the new file: what begins here or later is left out
+        self.end: int | None = None  # ticks of the new file; packets from here on are left out
         self._source, self._copy, self._form = source, copy, out.format.name
         self._trial: Trial | None = None
-        self._refused = 0  # packets that the container does not take, or of times far outside of the file
-        self._mended = 0  # time stamps
-        self._last_read: int | None = None  # decoding time, ticks of the source
-        self._last_given: int | None = None  # the same, ticks of the new file
-        self._read_until = 0  # ticks of the source
-        self._held: list[Packet] = []  # pictures without a decoding time, before any that has one
-        self._early: Packet | None = None  # the last packet before the beginning
-        self._first_key: int | None = None  # when the first whole picture is shown
-        self._without_key = 0  # pictures before it
+        self._refused = 0  # packets that the container refuses, or with times far outside the file
+        self._mended = 0  # repaired timestamps
+        self._last_read: int | None = None  # last decoding time read, ticks of the source
+        self._last_given: int | None = None  # last decoding time written, ticks of the new file
+        self._read_until = 0  # end of the packets read, ticks of the source
+        self._held: list[Packet] = []  # frames without a decoding time, before the first that has one
+        self._early: Packet | None = None  # the last packet before the start
+        self._first_key: int | None = None  # presentation time of the first key frame
+        self._without_key = 0  # frames before it
 
     def start(self, cut: Fraction | None, bounds: tuple[Fraction, Fraction]) -> None:
-        """Begin, once the header is written. Second `cut` of the source becomes 0, what ends before it is left out.
+        """Start, once the header is written. Second `cut` of the source becomes 0; packets that end before are dropped.
 
-        Times outside of `bounds`, seconds of the source, are damage.
+        Times outside `bounds`, in seconds of the source, are treated as damage.
         """
         assert self._source.time_base
         assert self._copy.time_base
         self._cut = cut
         ratio, shift = self._source.time_base / self._copy.time_base, (cut or Fraction(0)) / self._copy.time_base
-        self._clock = (  # in whole numbers, for there are many packets
+        self._clock = (  # integers, because there are many packets
             ratio.numerator * shift.denominator,
             shift.numerator * ratio.denominator,
             ratio.denominator * shift.denominator,
@@ -56,23 +56,23 @@ class Track:
         self._low, self._high = (round(bound / self._source.time_base) for bound in bounds)
 
     def ticks(self, seconds: Fraction) -> int:
-        """Of the new file."""
+        """Convert seconds to ticks of the output stream."""
         assert self._copy.time_base
         number = seconds / self._copy.time_base
         return (2 * number.numerator + number.denominator) // (2 * number.denominator)
 
     def take(self, packet: Packet) -> Iterator[Packet]:
-        """A packet read from the source; it is changed."""
+        """Process a packet of the source, which is modified, and yield the packets to mux."""
         for part in _amr_blocks(packet) if self._source.name == "amrnb" else [packet]:
             for dated in self._with_decoding_time(part):
                 yield from self._given_on(dated)
 
     def settled(self, time: Fraction) -> Iterator[Packet]:
-        """What else can be given once all is taken that begins before `time`, seconds of the new file."""
+        """Yield packets that are final once all input before `time`, in seconds of the new file, was taken."""
         return iter(())
 
     def finish(self) -> Iterator[Packet]:
-        """What is left once all is taken."""
+        """Yield the remaining packets after all input was taken."""
         for packet in self._held:
             packet.dts = packet.pts
             yield from self._given_on(packet)
@@ -82,17 +82,17 @@ class Track:
             self._trial.close()
 
     def warnings(self) -> Iterator[str]:
-        """What became of the stream; complete after `finish`."""
+        """Yield warnings on damage and losses of the stream; complete after `finish`."""
         if damage := list(self._damage()):
             yield f"{self.name} is damaged: {', '.join(damage)}"
         if self._without_key:
-            yield f"{self.name} lacks its first {self._without_key} pictures, before a key frame"
+            yield f"{self.name} lacks its first {self._without_key} frames, before a key frame"
 
     def _damage(self) -> Iterator[str]:
         if self._refused:
             yield f"{self._refused} packets were left out"
         if self._mended:
-            yield f"{self._mended} time stamps did not increase, and were set anew"
+            yield f"{self._mended} timestamps did not increase and were repaired"
         promised, base = _promised_end(self._source), self._source.time_base
         if promised and base and self.end is None and self._source.type in ("audio", "video"):
             read = self._read_until * base
@@ -105,7 +105,7 @@ class Track:
                 yield from self._made_of(kept)
 
     def _with_decoding_time(self, packet: Packet) -> list[Packet]:
-        """Matroska does not tell decoding times; FFmpeg finds them but for the first few pictures."""
+        """Add missing decoding times: Matroska has none, and FFmpeg computes them except for the first few frames."""
         if self._source.type != "video" or self._last_read is not None:
             return [packet]
         if packet.dts is None and len(self._held) < _HELD_AT_MOST:
@@ -117,7 +117,7 @@ class Track:
         return [*held, packet]
 
     def _retimed(self, packet: Packet) -> bool:
-        """Time the packet in ticks of the new file; False if its time makes no sense."""
+        """Convert the packet's times to ticks of the new file; False if they are implausible."""
         if packet.pts is None and packet.dts is None:
             packet.pts = 0 if self._last_read is None else self._last_read + 1
             self._mended += 1
@@ -138,7 +138,7 @@ class Track:
         return (2 * (ticks * factor - shift) + divisor) // (2 * divisor)  # the nearest, halves up
 
     def _cut_out(self, packet: Packet) -> list[Packet]:
-        """The packet as far as it lies between beginning and end; before the first one perhaps an earlier one."""
+        """Return the packet if it is between start and end; a packet before the start may precede the first one."""
         pts, duration = cast(int, packet.pts), packet.duration or 0
         if self.end is not None and cast(int, packet.dts) >= self.end:
             return []
@@ -150,7 +150,7 @@ class Track:
             hidden = duration if self._form in _HIDES_WHAT_IS_EARLY else 0
             return [packet] if pts >= 0 or pts + hidden > 0 else []
         if self._form not in _HIDES_WHAT_IS_EARLY and pts + duration <= 0:
-            self._early = packet  # all but the last one, with which a decoder starts, are not to be heard
+            self._early = packet  # only the last one is kept, for the decoder to start with
             return []
         early, self._early = self._early, None
         return [packet] if early is None else [early, packet]
@@ -167,7 +167,7 @@ class Track:
         return []
 
     def _shortened(self, packet: Packet) -> list[Packet]:
-        """A subtitle, as long as it is shown. One without a duration, a picture, is shown until the next one."""
+        """Return a subtitle cut to the shown part. An image subtitle without a duration lasts until the next one."""
         begin, duration = cast(int, packet.pts), packet.duration or 0
         if duration:
             end = begin + duration if self.end is None else min(begin + duration, self.end)
@@ -184,7 +184,7 @@ class Track:
         return []
 
     def _made_of(self, packet: Packet) -> Iterator[Packet]:
-        """The packet as the container takes it; nothing if it refuses it, now rather than among the pictures."""
+        """Yield the packet as the container accepts it; nothing if the test mux refuses it."""
         self._trial = self._trial or Trial(self._source, self._form)
         self._put_in_order(packet)
         if self._trial.takes(packet):
@@ -226,11 +226,11 @@ class TextTrack(Track):
     def _damage(self) -> Iterator[str]:
         yield from super()._damage()
         if self._wrong:
-            yield f"{self._wrong} texts are not UTF-8"
+            yield f"{self._wrong} subtitles are not UTF-8"
         if self._too_long:
-            yield f"{self._too_long} texts of more than {LONGEST} bytes were cut short"
+            yield f"{self._too_long} subtitles of more than {LONGEST} bytes were truncated"
         if self._screen.crowded_out:
-            yield f"{self._screen.crowded_out} texts were left out, for hundreds are shown at the same time"
+            yield f"{self._screen.crowded_out} subtitles were left out: hundreds are shown at the same time"
 
     def _made_of(self, packet: Packet) -> Iterator[Packet]:
         data, begin = bytes(packet), cast(int, packet.pts)
@@ -252,7 +252,7 @@ class TextTrack(Track):
 
 
 def _promised_end(stream: Stream) -> Fraction | None:
-    """When the stream should end, in seconds, as its header says, or in Matroska the tag that muxers write."""
+    """Return the declared end of the stream in seconds, from its header, or from the DURATION tag of Matroska."""
     if stream.duration and stream.time_base:
         return (stream.duration + (stream.start_time or 0)) * stream.time_base
     tag = re.fullmatch(r"(\d{1,4}):(\d\d):(\d\d\.\d{1,9})", stream.metadata.get("DURATION", ""))
@@ -260,7 +260,7 @@ def _promised_end(stream: Stream) -> Fraction | None:
 
 
 def _amr_blocks(packet: Packet) -> Iterator[Packet]:
-    """The 20 ms blocks of AMR speech in a packet: 3gp files pack many together, which the mov muxer refuses."""
+    """Split a packet into 20 ms blocks of AMR speech: 3gp packs many together, which the mov muxer refuses."""
     data, at = bytes(packet), 0
     for number in count():
         size = _AMR_BLOCK[data[at] >> 3 & 15]

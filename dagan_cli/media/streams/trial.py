@@ -1,4 +1,4 @@
-"""Whether a container takes a packet: found out beside it, before the packet is among the pictures."""
+"""Test-mux a packet into a scratch container before the real one."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from av.stream import Stream
 
 
 class Trial:
-    """The same container with this stream alone, written to nowhere.
+    """A container of the same format with this stream only; its bytes are discarded.
 
-    A muxer looks into some packets and refuses damaged ones, but only when they are due, in the middle of the pictures;
-    and mp4 looks at a stream's header only at the end.
+    Muxers inspect some packets and refuse damaged ones, but only when writing them, in the middle of the video; and the
+    mp4 muxer inspects a stream's header only at the end.
     """
 
     def __init__(self, source: Stream, form: str) -> None:
         self._source, self._form = source, form
-        self._taken = False  # any packet yet
+        self._taken = False  # any packet was accepted
         self._out = self._opened()
 
     def takes(self, packet: Packet) -> bool:
@@ -33,7 +33,7 @@ class Trial:
                     self._mux(first, packet)
             self._mux(self._out, packet)
         except FFmpegError:
-            if not self._taken:  # begin again as the other file will, which is not given this packet
+            if not self._taken:  # start again like the real file, which does not get this packet
                 self.close()
                 self._out = self._opened()
             return False
@@ -60,7 +60,7 @@ class Trial:
 
 
 class _Nowhere:
-    """A file that forgets; without `seek` some headers are refused."""
+    """A file that discards its data; some muxers require `seek`."""
 
     def __init__(self) -> None:
         self._at = 0

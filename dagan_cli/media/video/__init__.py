@@ -1,1 +1,1 @@
-"""Video files: decode frames, encode them again."""
+"""Decode and encode video files."""

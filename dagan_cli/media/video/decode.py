@@ -1,4 +1,4 @@
-"""Packets of a video stream -> decoded pictures: what cannot be decoded is counted and left out, the rest goes on."""
+"""Decode the packets of a video stream to frames; packets that cannot be decoded are counted and skipped."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from av.stream import Discard
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-_BAD_PACKETS_IN_A_ROW = 500  # by then nothing more will come
-_WITH_ALPHA = {"vp9": "libvpx-vp9", "vp8": "libvpx"}  # FFmpeg's own decoders of these leave the transparency out
+_BAD_PACKETS_IN_A_ROW = 500  # after these, decoding stops
+_WITH_ALPHA = {"vp9": "libvpx-vp9", "vp8": "libvpx"}  # FFmpeg's own decoders of these codecs ignore transparency
 
 
 class Decoding:
-    """The pictures of a stream, and what has become of its packets so far."""
+    """Decodes the frames of a stream, and counts the results so far."""
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
-        self.decoded = 0  # pictures that came out
-        self.interlaced = 0  # of those
-        self.concealed = 0  # of those, which the decoder had to make up in part
-        self.damaged_packets = 0  # that no picture could be made of
-        self.hidden_packets = 0  # that an edit list keeps from being shown
-        self.is_complete = False  # whether the stream was read to its end
-        self.lacks_alpha = False  # whether the stream says that it has transparency which the decoder leaves out
+        self.decoded = 0  # frames decoded
+        self.interlaced = 0  # frames flagged interlaced
+        self.concealed = 0  # frames with concealed errors
+        self.damaged_packets = 0  # packets that could not be decoded
+        self.hidden_packets = 0  # packets hidden by an edit list
+        self.is_complete = False  # the stream was read to its end
+        self.lacks_alpha = False  # the stream declares transparency that the decoder ignores
         self._container = container
         self._stream = stream
         stream.codec_context.thread_type = "AUTO"
         self._decoder = self._alpha_decoder() or stream.codec_context
         for other in container.streams:
             if other is not stream:
-                other.discard = Discard.all  # a damaged sound track would end the pictures early
+                other.discard = Discard.all  # a damaged audio track would end the video early
 
     def pictures(self) -> Iterator[av.VideoFrame]:
         in_a_row = 0
@@ -63,21 +63,21 @@ class Decoding:
         except FFmpegError:
             if self.decoded or self._decoder is self._stream.codec_context:
                 raise
-        self._decoder, self.lacks_alpha = self._stream.codec_context, True  # libvpx may have been built for 8 bits only
+        self._decoder, self.lacks_alpha = self._stream.codec_context, True  # libvpx may be built for 8 bits only
         return self._decoder.decode(packet)
 
     def _packets(self) -> Iterator[Packet | None]:
-        """Packets of the stream; after an error of the file None, which empties the decoder as its end does."""
+        """Yield the packets of the stream; after a file error None, which flushes the decoder as at the end."""
         try:
             yield from self._container.demux(self._stream)
         except FFmpegError:
             self.damaged_packets += 1
             yield None
-        except IndexError:  # after the last packet, where PyAV met a stream that was not there at the beginning
+        except IndexError:  # after the last packet, if PyAV found a stream that did not exist at the start
             return
 
     def _alpha_decoder(self) -> VideoCodecContext | None:
-        """A decoder of the stream's transparency, if that takes another one than its own."""
+        """Return a decoder that supports the stream's transparency, if its own does not."""
         own = self._stream.codec_context
         if self._stream.metadata.get("alpha_mode") != "1" or own.name not in _WITH_ALPHA:
             return None
@@ -86,6 +86,9 @@ class Decoding:
         except UnknownCodecError:
             self.lacks_alpha = True
             return None
-        decoder.color_range, decoder.colorspace = own.color_range, own.colorspace  # what the container alone may say
+        decoder.color_range, decoder.colorspace = (
+            own.color_range,
+            own.colorspace,
+        )  # these may be declared by the container only
         decoder.color_primaries, decoder.color_trc = own.color_primaries, own.color_trc
         return decoder

@@ -1,4 +1,4 @@
-"""Whole pictures out of interlaced ones, by FFmpeg's bwdif: as many come out as go in."""
+"""Deinterlace with FFmpeg's bwdif, one output frame per input frame."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _TICK = Fraction(1, 1000)
 
 
 class Deinterlacer:
-    """For pictures of one size and format; they come out one later, in order, in a format with the same planes."""
+    """Deinterlaces frames of one size and format, in order, one frame late, into a format with the same planes."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
 
     @classmethod
     def starting(cls, picture: av.VideoFrame, *, everything: bool) -> Deinterlacer | None:
-        """One that will be given `picture` next; None where bwdif cannot keep its code values, or its size.
+        """Return a deinterlacer that takes `picture` next; None if bwdif cannot keep its code values or size.
 
-        `everything`: also what is not marked as interlaced.
+        `everything`: also deinterlace frames that are not flagged interlaced.
         """
         try:
             return cls(_graph(picture, everything=everything)) if _keeps_values(picture.format.name) else None
@@ -34,7 +34,7 @@ class Deinterlacer:
             return None
 
     def take(self, picture: av.VideoFrame) -> Iterator[av.VideoFrame]:
-        """Give one picture, get what is whole by now. Changes its colour tags."""
+        """Pass one frame in, and yield the finished frames. Changes its colour tags."""
         self._graph.push(_untagged(picture))
         yield from self._ready()
 
@@ -46,7 +46,7 @@ class Deinterlacer:
         while True:
             try:
                 yield self._graph.vpull()
-            except (BlockingIOError, EOFError):  # wants more, or has given all
+            except (BlockingIOError, EOFError):  # needs more input, or is at the end
                 return
 
 
@@ -61,14 +61,14 @@ def _graph(picture: av.VideoFrame, *, everything: bool) -> Graph:
 
 
 def _untagged(picture: av.VideoFrame) -> av.VideoFrame:
-    """For formats that bwdif does not take FFmpeg puts swscale before it: with tags it would change the colours."""
+    """Remove the colour tags: with them swscale, which FFmpeg inserts for some formats, would change the colours."""
     picture.color_range, picture.colorspace = 0, 2
     return picture
 
 
 @cache
 def _keeps_values(pix_fmt: str) -> bool:
-    """Whether what comes out has the planes that went in: gray of 10 bits, say, would come out as RGB."""
+    """True if output frames have the same planes as input frames; 10-bit gray, for example, would become RGB."""
     picture = av.VideoFrame(16, 16, pix_fmt)
     picture.pts, picture.time_base = 0, _TICK
     graph = _graph(picture, everything=False)

@@ -1,4 +1,4 @@
-"""FFmpeg's video encoders as values: how each is told quality and speed, and which pixel formats it really takes."""
+"""Properties of FFmpeg's video encoders: options for quality and speed, and the pixel formats that really work."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from dagan_cli.errors import BadOption
 _X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 _SVT = tuple(str(step) for step in range(-1, 14))
 _NVENC = tuple(f"p{step}" for step in range(1, 8))
-_NAME_ONE = "--codec libx264, libx265, libsvtav1, libvpx-vp9, prores_ks or ffv1"
+_NAME_ONE = "use --codec libx264, libx265, libsvtav1, libvpx-vp9, prores_ks or ffv1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoder:
-    """What there is to know of an encoder beyond what FFmpeg says of it."""
+    """Properties of an encoder that FFmpeg does not report."""
 
-    quality: str | None = None  # its option for a constant quality
-    worst: float = 51  # the highest value; 0 is the best
-    presets: tuple[str, ...] = ()  # from fast to slow or from slow to fast, as its makers count
+    quality: str | None = None  # its option for constant quality
+    worst: float = 51  # highest value of that option; 0 is the best
+    presets: tuple[str, ...] = ()  # from fast to slow or from slow to fast, depending on the encoder
     parameters: str | None = None  # its option for parameters that FFmpeg has no option for
-    formats: tuple[str, ...] = ()  # what is chosen from, where FFmpeg lists some that it refuses or few can play
-    lossless: bool = False  # so pictures are given to it just as they are
-    odd_sizes: bool = False  # whether the last row and column are kept where several pixels share a colour sample
-    says_range: bool = False  # whether its stream says if colours have the full range; else the container must
-    says_siting: bool = False  # whether it says where colour samples lie; else the container must
-    full_range: bool = True  # whether it may be given such colours at all
-    options: Mapping[str, str] = field(default_factory=dict)  # unless the user says otherwise
+    formats: tuple[str, ...] = ()  # formats to choose from, if FFmpeg lists some that fail or that few players support
+    lossless: bool = False  # if so, the pixel format of the source is kept
+    odd_sizes: bool = False  # keeps the last row and column of odd sizes with subsampled chroma
+    says_range: bool = False  # its stream declares full or limited range; else the container must
+    says_siting: bool = False  # its stream declares the chroma siting; else the container must
+    full_range: bool = True  # supports full-range colours
+    options: Mapping[str, str] = field(default_factory=dict)  # defaults, which the user may override
 
 
 def _yuv(*depths: str) -> tuple[str, ...]:
     return tuple(f"yuv{chroma}p{depth}" for depth in depths for chroma in ("420", "422", "444"))
 
 
-_NVENC_RATE = {"rc": "vbr", "b": "0"}  # without the second, 2 Mbit/s would bound the quality
+_NVENC_RATE = {"rc": "vbr", "b": "0"}  # without b=0, the bit rate would be limited to 2 Mbit/s
 
 ENCODERS: dict[str, Encoder] = {
     "libx264": Encoder(
@@ -68,9 +68,9 @@ ENCODERS: dict[str, Encoder] = {
         formats=("yuv420p", "yuva420p", "yuv422p", "yuv440p", "yuv444p"),
         odd_sizes=True,
         says_range=True,
-        options={"b": "0", "row-mt": "1"},  # without the first the quality is only a bound
+        options={"b": "0", "row-mt": "1"},  # without b=0 the quality is only a limit
     ),
-    "prores_ks": Encoder(full_range=False, options={"vendor": "apl0"}),  # the name that Apple's programs look for
+    "prores_ks": Encoder(full_range=False, options={"vendor": "apl0"}),  # Apple's programs expect this name
     "ffv1": Encoder(lossless=True, odd_sizes=True),
     "mjpeg": Encoder(formats=("yuvj420p", "yuvj422p", "yuvj444p")),
     "h264_nvenc": Encoder(
@@ -90,7 +90,7 @@ ENCODERS: dict[str, Encoder] = {
 
 
 def has_encoder(name: str) -> bool:
-    """Whether this build of FFmpeg has it; the hardware it may need is not asked for."""
+    """True if this build of FFmpeg has the encoder; hardware that it may need is not checked."""
     try:
         Codec(name, "w")
     except UnknownCodecError:
@@ -99,14 +99,14 @@ def has_encoder(name: str) -> bool:
 
 
 def find_encoder(name: str) -> tuple[str, Encoder, tuple[str, ...]]:
-    """The encoder's own name ("hevc" means libx265), what is known of it, and the pixel formats it lists.
+    """Return the encoder's own name ("hevc" means libx265), its properties, and the pixel formats it lists.
 
-    Raises BadOption for one that is not there, or does not encode video.
+    Raises BadOption if it does not exist or does not encode video.
     """
     try:
         codec = Codec(name, "w")
     except UnknownCodecError as error:
-        raise BadOption(f"there is no encoder {name}", hint=_NAME_ONE) from error
+        raise BadOption(f"unknown encoder {name}", hint=_NAME_ONE) from error
     formats = tuple(form.name for form in codec.video_formats or ())
     if codec.type != "video" or not formats:
         raise BadOption(f"{name} does not encode video", hint=_NAME_ONE)

@@ -1,4 +1,4 @@
-"""PyAV frames <-> planes of numbers, without swscale, and what those numbers mean."""
+"""Convert between PyAV frames and planes of code values, without swscale; find out what the values mean."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from av.video.format import VideoFormat
 from dagan_cli.errors import BadInput
 from dagan_cli.planes import HALVINGS, Chroma, ColourTags, Matrix, PixelLayout, Siting
 
-_NOTHING = (0, 2, 3)  # code points of ITU-T H.273 that say nothing of the colour of Y'CbCr
-LIMITED, FULL = 1, 2  # colour ranges as FFmpeg counts them; 0 is not said
+_NOTHING = (0, 2, 3)  # code points of ITU-T H.273 that do not specify the colour of Y'CbCr
+LIMITED, FULL = 1, 2  # FFmpeg's colour ranges; 0 is unspecified
 
 _MATRICES: dict[int, Matrix] = {
     1: "bt709",
@@ -23,7 +23,7 @@ _MATRICES: dict[int, Matrix] = {
     9: "bt2020",
     10: "bt2020",
 }
-_PACKED = {  # where R, G, B, A (or Y, A; Y, U, V) lie: the first one, and the step to the next
+_PACKED = {  # offset and step of R, G, B, A (or Y, A; Y, U, V)
     "rgb24": ((0, 3), (1, 3), (2, 3)),
     "bgr24": ((2, 3), (1, 3), (0, 3)),
     "rgb48": ((0, 3), (1, 3), (2, 3)),
@@ -48,15 +48,15 @@ _CENTRED = ("mjpeg", "mpeg1video")  # codecs whose chroma samples sit between th
 
 
 def layout_of(frame: av.VideoFrame, codec: str) -> PixelLayout:
-    """What the planes of `frame`, as decoded by `codec`, mean; what the stream does not say is guessed by its size.
+    """Return the layout of the planes of `frame`, decoded by `codec`; undeclared properties are guessed from its size.
 
-    Raises BadInput for the few formats whose numbers cannot be taken apart here.
+    Raises BadInput for the few formats whose values cannot be unpacked here.
     """
     name = frame.format.name
-    shape = VideoFormat(name, 16, 16)  # of a size that every subsampling divides
+    shape = VideoFormat(name, 16, 16)  # a size divisible by every subsampling
     if not is_known(shape):
         raise BadInput(
-            f"pictures stored as {name} cannot be read exactly",
+            f"pixel format {name} cannot be read exactly",
             hint="convert the file first: ffmpeg -i IN -c:v ffv1 -pix_fmt yuv444p10le OUT.mkv",
         )
     chroma = chroma_of(shape)
@@ -86,7 +86,7 @@ def layout_of(frame: av.VideoFrame, codec: str) -> PixelLayout:
 
 
 def completed(said: ColourTags, height: int) -> ColourTags:
-    """The tags of a Y'CbCr frame, and where there are none what players guess of a frame of this height.
+    """Return the tags of a Y'CbCr frame; missing ones become what players guess for a frame of this height.
 
     The guess is made explicit because players would guess differently at the output's size.
     """
@@ -102,34 +102,34 @@ def completed(said: ColourTags, height: int) -> ColourTags:
 
 
 def matrix_of(tags: ColourTags) -> Matrix:
-    """The Y'CbCr matrix that is computed with."""
+    """Return the Y'CbCr matrix to compute with."""
     return _MATRICES.get(tags.matrix, "bt709")
 
 
 def siting_of(matrix: Matrix, codec: str) -> Siting:
-    """Where colour samples lie if nobody says it; PyAV 18 cannot tell what a file says."""
+    """Return the default chroma siting; PyAV 18 cannot read the declared one."""
     return "topleft" if matrix == "bt2020" else "center" if codec in _CENTRED else "left"
 
 
 def has_known_matrix(tags: ColourTags) -> bool:
-    """Whether the Y'CbCr matrix is one that is computed with; others pass through, treated as BT.709."""
+    """True if the Y'CbCr matrix is supported; others are passed through, and treated as BT.709."""
     return tags.matrix in _MATRICES
 
 
 def planes_of(frame: av.VideoFrame, layout: PixelLayout) -> tuple[np.ndarray, ...]:
-    """The planes of a frame of that layout; where possible views, which must not be written to."""
+    """Return the planes of a frame of this layout, as views where possible; do not write to them."""
     if frame.format.has_palette:
         colours = np.frombuffer(memoryview(frame.planes[1]), np.uint8).reshape(256, 4)  # B, G, R, A
         index = _rows(frame, 0)[:, : frame.width]
         return tuple(colours[:, i][index] for i in (2, 1, 0))
-    if _bits(frame.format) < 8:  # swscale loses nothing on the way up from 1 to 6 bits
+    if _bits(frame.format) < 8:  # swscale converts 1 to 6 bits to 8 without loss
         frame = frame.reformat(format="rgb24" if frame.format.is_rgb else "gray")
     shift = _unused_low_bits(frame.format)
     return tuple(_plain(view >> shift if shift else view) for view in _views(frame))
 
 
 def frame_of(planes: Sequence[np.ndarray], pix_fmt: str, tags: ColourTags) -> av.VideoFrame:
-    """A new frame holding `planes`, in the order that `PixelLayout` names, with its colour tags."""
+    """Make a frame of `planes`, in the order of `PixelLayout`, with these colour tags."""
     height, width = planes[0].shape
     frame = av.VideoFrame(width, height, pix_fmt)
     shift = _unused_low_bits(frame.format)
@@ -141,7 +141,7 @@ def frame_of(planes: Sequence[np.ndarray], pix_fmt: str, tags: ColourTags) -> av
 
 
 def chroma_of(form: VideoFormat) -> Chroma:
-    """How a 16x16 frame of this format keeps its colour."""
+    """Return the chroma format of a 16x16 frame format."""
     colours = [part for part in form.components if not part.is_alpha]
     if form.is_rgb or form.has_palette:
         return "rgb"
@@ -152,7 +152,7 @@ def chroma_of(form: VideoFormat) -> Chroma:
 
 
 def _bare(name: str) -> str:
-    """A format's name without its byte order."""
+    """Return a format's name without its byte order."""
     return name.removesuffix("le").removesuffix("be")
 
 
@@ -161,7 +161,7 @@ def _bits(form: VideoFormat) -> int:
 
 
 def is_known(form: VideoFormat) -> bool:
-    """Whether `planes_of` can take frames of this format apart."""
+    """True if `planes_of` can unpack frames of this format."""
     bits = _bits(form)
     if form.has_palette or bits < 8 or _bare(form.name) in _PACKED:
         return True
@@ -170,13 +170,13 @@ def is_known(form: VideoFormat) -> bool:
 
 
 def _unused_low_bits(form: VideoFormat) -> int:
-    """p010 and its like, and those called msb, keep their values in the high bits of 16."""
+    """Return the number of unused low bits: p010 and similar, and msb formats, use the high bits of 16."""
     bits = form.components[0].bits
     return 16 - bits if (form.name[0] == "p" and form.name != "pal8" and bits > 8) or "msb" in form.name else 0
 
 
 def _views(frame: av.VideoFrame) -> list[np.ndarray]:
-    """The components of a frame as (h, w) views without stride padding, in the order that `PixelLayout` names."""
+    """Return the components of a frame as (h, w) views without stride padding, in the order of `PixelLayout`."""
     form = frame.format
     packed = _PACKED.get(_bare(form.name))
     if packed:
@@ -192,7 +192,7 @@ def _views(frame: av.VideoFrame) -> list[np.ndarray]:
 
 
 def _rows(frame: av.VideoFrame, index: int) -> np.ndarray:
-    """One plane as stored, (h, values in a line with its padding), top line first."""
+    """Return one plane as stored, (h, values per line including padding), top line first."""
     plane, form = frame.planes[index], frame.format
     number = np.dtype(np.uint8) if _bits(form) == 8 else np.dtype(">u2" if form.is_big_endian else "<u2")
     rows = np.frombuffer(memoryview(plane), number).reshape(plane.height, -1)
@@ -200,7 +200,7 @@ def _rows(frame: av.VideoFrame, index: int) -> np.ndarray:
 
 
 def _plain(plane: np.ndarray) -> np.ndarray:
-    """The plane as a tensor can share it: numbers in this machine's byte order, top line first in memory."""
+    """Return the plane in a form that a tensor can share: native byte order, top line first in memory."""
     if plane.dtype.isnative and plane.strides[0] > 0:
         return plane
     return np.ascontiguousarray(plane, plane.dtype.newbyteorder("="))

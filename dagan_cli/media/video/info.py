@@ -1,4 +1,4 @@
-"""What a video file holds, as far as its headers and its first frame tell."""
+"""Properties of a video file, from its headers and its first frame."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dagan_cli.planes import PixelLayout
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
-    """One stream of a file, in words."""
+    """Description of one stream of a file."""
 
     index: int
     kind: str  # "video", "audio", "subtitle", "attachment", "data"
@@ -38,31 +38,31 @@ class StreamInfo:
 class HdrLight:
     """Static HDR metadata (SMPTE ST 2086, CTA-861.3)."""
 
-    mastering: tuple[Fraction, ...] | None  # x, y of red, green, blue, white; then lowest and highest cd/m2
+    mastering: tuple[Fraction, ...] | None  # x, y of red, green, blue, white; then minimum and maximum cd/m2
     content: tuple[int, int] | None  # brightest pixel (MaxCLL), brightest frame average (MaxFALL), cd/m2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoInfo:
-    """What a video file holds, as far as its first frame and its headers tell."""
+    """Properties of a video file, from its headers and its first frame."""
 
     path: Path
     stream: int  # index of the video stream that is read
-    width: int  # of the stored picture, before rotation
+    width: int  # of the stored frames, before rotation
     height: int
-    pix_fmt: str  # of the decoded frames, as FFmpeg calls it
+    pix_fmt: str  # FFmpeg's name of the pixel format of decoded frames
     layout: PixelLayout
     codec: str
     sample_aspect_ratio: Fraction | None
-    display_matrix: tuple[int, ...] | None  # nine numbers as in the mp4 header: how players turn the picture
-    rotation: int  # the same in degrees, counter-clockwise; 0 when there is none
-    rate: Fraction  # frames per second; the average where it varies
+    display_matrix: tuple[int, ...] | None  # nine numbers as in the mp4 header, by which players rotate the frames
+    rotation: int  # rotation of that matrix in degrees, counter-clockwise; 0 without a matrix
+    rate: Fraction  # frames per second; the average if it varies
     time_base: Fraction  # seconds
-    vfr: bool | None  # whether the time between frames varies; None: too few frames to say
-    stands_still: bool = False  # whether all time stamps are the same, and so say nothing
+    vfr: bool | None  # the time between frames varies; None: too few frames to decide
+    stands_still: bool = False  # all timestamps are equal, and so useless
     frames: int | None  # estimate from the headers
     duration: float | None  # seconds, of the file
-    start: Fraction  # where the file's time begins, seconds
+    start: Fraction  # start time of the file, seconds
     interlaced: bool
     hdr: HdrLight | None
     streams: tuple[StreamInfo, ...]
@@ -80,11 +80,11 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
     matrix, hdr = side.get(SideDataType.DISPLAYMATRIX), _hdr_light(side)
     warnings = []
     if not has_known_matrix(layout.tags) and layout.chroma not in ("rgb", "gray"):
-        warnings.append(f"colour matrix {layout.tags.matrix} is not known: the picture is treated as BT.709")
+        warnings.append(f"unknown colour matrix {layout.tags.matrix}: treated as BT.709")
     if {SideDataType.DYNAMIC_HDR_PLUS, SideDataType.DOVI_METADATA, SideDataType.DOVI_RPU_BUFFER} & side.keys():
         warnings.append("dynamic HDR metadata (HDR10+ or Dolby Vision) is not kept")
     if SideDataType.MASTERING_DISPLAY_METADATA in side and not (hdr and hdr.mastering):
-        warnings.append("the mastering display metadata is incomplete or out of range, and not kept")
+        warnings.append("the mastering display metadata is incomplete or out of range and is not kept")
     return VideoInfo(
         path=path,
         stream=stream.index,
@@ -132,16 +132,16 @@ def _hdr_light(side: dict[SideDataType, bytes]) -> HdrLight | None:
 
 
 def _times(path: Path, container: InputContainer, stream: VideoStream) -> list[int]:
-    """Times of packets in order: all by the index, else of the first 600."""
+    """Return packet times in order: of all packets if there is an index, else of the first 600."""
     times = [entry.timestamp for entry in stream.index_entries] if "mp4" in container.format.name else []
     if len(times) < 2:
         times = sorted(_first_times(path, stream.index, 600))
-        times = times[: -16 if len(times) == 600 else None]  # some that belong between them may not have come yet
+        times = times[: -16 if len(times) == 600 else None]  # packets that belong between the last ones may be missing
     return times
 
 
 def _varies(times: list[int], time_base: Fraction | None) -> bool | None:
-    """Whether the time between frames varies by more than rounding."""
+    """True if the time between frames varies by more than rounding; None if there are too few to decide."""
     steps = {b - a for a, b in pairwise(times)}
     if not steps or not time_base:
         return None

@@ -1,4 +1,4 @@
-"""The finished file: encoded pictures and the streams beside them, in one container."""
+"""Mux the encoded video and the other streams into the finished file."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ from dagan_cli.media.video.recipe import Encoding, Recipe, Size
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilePlan:
-    """All that decides what the finished file looks like, beside the pictures themselves."""
+    """Everything that determines the finished file, except the frames."""
 
-    form: str  # the container, as FFmpeg calls it
+    form: str  # FFmpeg's name of the container
     source: VideoInfo
     size: Size
     recipe: Recipe
     encoding: Encoding
-    trim: bool  # keep of the other streams only what lies beside the pictures, and begin at time 0
+    trim: bool  # cut the other streams to the time of the video, and start at time 0
     made_by: str  # becomes the comment, if the source has none
-    alone: bool  # the source is no file: there are no other streams
+    alone: bool  # the source is not a file: there are no other streams
 
     def rehearse(self) -> str:
-        """Declare all streams in memory, so that what does not go together is refused before the work.
+        """Declare all streams in memory, so that incompatible choices are refused before the work.
 
-        Returns a hash of the encoder's headers: segments of other headers do not go into the same file.
+        Returns a hash of the encoder's headers: segments with other headers cannot be joined into the same file.
         Raises BadOption.
         """
         with self._declared(io.BytesIO()) as mux:
             return sha256(mux.video.codec_context.extradata or b"").hexdigest()
 
     def join(self, part: Path, packets: Iterable[Packet], start: int, end: int) -> tuple[str, ...]:
-        """Write the file: the pictures' packets in the order of decoding, timed in ticks of the source.
+        """Write the file: video packets in decoding order, with times in ticks of the source.
 
-        `start` is when the first picture is shown, `end` when the last one ends. Returns what the file does not hold
-        as the source did.
+        `start` is when the first frame is shown, `end` when the last one ends. Returns warnings for losses against the
+        source.
         """
         time_base = self.source.time_base
         shift = start if self.trim else 0
@@ -77,7 +77,7 @@ class FilePlan:
 
     @contextmanager
     def encoder(self) -> Iterator[VideoStream]:
-        """Lend a new encoder just like the finished file's."""
+        """Provide a new encoder with the settings of the finished file."""
         with av.open(io.BytesIO(), "w", format=self.form) as nowhere:
             yield self._add_video(nowhere)
 
@@ -88,7 +88,7 @@ class FilePlan:
             yield self._declare(out, donor, *span)
 
     def _declare(self, out: OutputContainer, donor: InputContainer | None, *span: Fraction) -> _Mux:
-        """The pictures' stream among those of the source, in the source's order; chapters of `span`, if it is given."""
+        """Declare the video stream and the kept ones, in the order of the source; chapters of `span`, if given."""
         video, copies, dropped = None, None, []
         if donor is not None:
             copies = CopiedStreams(donor, out)
@@ -109,7 +109,7 @@ class FilePlan:
                 tags["timecode"] = later_timecode(tags["timecode"], span[0] - self.source.start, self.source.rate)
         if self.made_by and "comment" not in map(str.lower, out.metadata):
             out.metadata["comment"] = self.made_by
-        out.start_encoding()  # opens the encoder, whose headers the container needs; no picture is given to it
+        out.start_encoding()  # opens the encoder, whose headers the container needs; it encodes no frame
         if unknown := sorted(video.codec_context.options):
             raise BadOption(f"{self.recipe.codec} has no option {', '.join(unknown)}", hint="check -e and --preset")
         return _Mux(out, video, copies, dropped)
@@ -120,7 +120,7 @@ class FilePlan:
             video = cast(VideoStream, out.add_stream(recipe.codec, rate=source.rate, options=recipe.options))
         except ValueError as error:
             raise BadOption(
-                f"{recipe.codec} cannot be kept in {self.form}", hint="write .mkv, or choose --codec"
+                f"{recipe.codec} cannot be stored in {self.form}", hint="write .mkv, or choose another --codec"
             ) from error
         context = video.codec_context
         video.time_base = source.time_base
@@ -128,7 +128,7 @@ class FilePlan:
         if source.sample_aspect_ratio:
             context.sample_aspect_ratio = source.sample_aspect_ratio
         if recipe.codec in ("libx265", "hevc_nvenc") and self.form in ("mp4", "mov"):
-            context.codec_tag = "hvc1"  # Apple's players want it
+            context.codec_tag = "hvc1"  # Apple's players require it
         if source.display_matrix:
             across, down = self.size[0] / source.width, self.size[1] / source.height
             video.set_display_matrix(_grown(source.display_matrix, across, down))
@@ -137,7 +137,7 @@ class FilePlan:
 
 @dataclass(frozen=True, slots=True)
 class _Mux:
-    """An open container whose streams are all declared."""
+    """An open container with all streams declared."""
 
     out: OutputContainer
     video: VideoStream
@@ -146,17 +146,17 @@ class _Mux:
 
 
 def default_suffix(source: VideoInfo, codec: str | None = None) -> str:
-    """The suffix, as ".mp4", of the container to write by default: the source's own, where it is a common one.
+    """Return the suffix of the default container, such as ".mp4": that of the source, if it is a common one.
 
-    Otherwise the first of those nearest to it that also takes all of its sound and subtitles as they are. A `codec`
-    that the container cannot hold makes it ".mkv".
+    Otherwise the first similar container that holds all of its audio and subtitles unchanged. ".mkv" if that container
+    cannot hold `codec`.
     """
     suffix = _nearest_suffix(source)
     return suffix if codec is None or _takes(CONTAINERS[suffix], codec) else ".mkv"
 
 
 def foreseen_losses(source: VideoInfo, target: Path, encoding: Encoding) -> list[str]:
-    """What a file of that name will not hold as the source does, beside the picture, as far as headers tell."""
+    """Return warnings for streams and tags that a file of this name will not keep, according to the headers."""
     form = CONTAINERS.get(target.suffix.lower())
     if form is None:
         return []
@@ -171,7 +171,7 @@ def _sorted_streams(
 
 
 def _takes(form: str, codec: str) -> bool:
-    """Whether a container holds what an encoder makes; True for an encoder that is not known, which is told later."""
+    """True if a container can hold the encoder's output; True for an unknown encoder, which is reported later."""
     try:
         with av.open(io.BytesIO(), "w", format=form) as nowhere:
             nowhere.add_stream(codec)
@@ -194,11 +194,11 @@ def _nearest_suffix(source: VideoInfo) -> str:
 
 @contextmanager
 def _open_output(place: Path | BinaryIO, form: str, source: VideoInfo) -> Iterator[OutputContainer]:
-    """Lend a new container; a file is closed, and so complete, only if nothing goes wrong."""
+    """Provide a new container; the file is completed only if no error occurs."""
     if form in ("mp4", "mov"):
         options = {"movie_timescale": str(source.time_base.denominator)}  # not rounded to milliseconds
     else:
-        options = {"avoid_negative_ts": "disabled"}  # else sound that starts before 0 would shift the pictures
+        options = {"avoid_negative_ts": "disabled"}  # else audio that starts before 0 would shift the video
     out = av.open(
         os.path.abspath(place) if isinstance(place, Path) else place,
         "w",
@@ -209,14 +209,14 @@ def _open_output(place: Path | BinaryIO, form: str, source: VideoInfo) -> Iterat
     try:
         yield out
     except BaseException:
-        with suppress(Exception):  # the first error is the one to tell
+        with suppress(Exception):  # the first error is the one to report
             out.close()
         raise
-    out.close()  # the last bytes are written here: a full disk may show only now
+    out.close()  # the last bytes are written here: a full disk may be detected only now
 
 
 def _grown(matrix: tuple[int, ...], across: float, down: float) -> tuple[int, ...]:
-    """A display matrix for a larger picture: only the offset (the seventh and eighth number) counts in pixels."""
-    if matrix[0] == 0 == matrix[4]:  # turned by 90 degrees: across the screen is down the stored picture
+    """Scale a display matrix to a larger frame: only the offset (the seventh and eighth number) is in pixels."""
+    if matrix[0] == 0 == matrix[4]:  # rotated by 90 degrees: horizontal on screen is vertical in the stored frame
         across, down = down, across
     return (*matrix[:6], round(matrix[6] * across), round(matrix[7] * down), matrix[8])

@@ -1,4 +1,4 @@
-"""Encoded pictures on disk, just as the encoder gave them: no container that rounds times or rewrites headers."""
+"""Store encoded packets on disk unchanged, without a container that rounds times or rewrites headers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from av.packet import Packet, PacketSideData, packet_sidedata_type_from_literal
 
 if TYPE_CHECKING:
-    from av.packet import PktSideDataT  # in PyAV's stub alone
+    from av.packet import PktSideDataT  # exists only in PyAV's stub
 
-_HEAD = struct.Struct("<qqIH?")  # pts, duration, bytes, pieces of side data, is a key frame
-_SIDE = struct.Struct("<II")  # type as FFmpeg counts them, bytes; VP9 keeps its transparency in one
+_HEAD = struct.Struct("<qqIH?")  # pts, duration, bytes, number of side data, is a key frame
+_SIDE = struct.Struct("<II")  # FFmpeg's type, bytes; VP9 stores its transparency as side data
 
 
 def store(file: BinaryIO, packet: Packet) -> None:
-    """Append one packet. Its decoding time is not kept: `decoding_times` makes those of a whole file anew."""
+    """Append one packet, without its decoding time: `decoding_times` recomputes those of a whole file."""
     assert packet.pts is not None
     sides = list(packet.iter_sidedata())
     file.write(_HEAD.pack(packet.pts, packet.duration or 0, packet.size, len(sides), packet.is_keyframe))
@@ -27,7 +27,7 @@ def store(file: BinaryIO, packet: Packet) -> None:
 
 
 def load(file: BinaryIO) -> Iterator[Packet]:
-    """The packets of a file from its beginning, in the order they were stored."""
+    """Yield the packets of a file from its start, in the order they were stored."""
     while head := file.read(_HEAD.size):
         pts, duration, size, sides, is_key = _HEAD.unpack(head)
         pieces = [_side(file) for _ in range(sides)]
@@ -39,7 +39,7 @@ def load(file: BinaryIO) -> Iterator[Packet]:
 
 
 def times(file: BinaryIO) -> Iterator[int]:
-    """The presentation time of each packet, the pictures themselves left unread."""
+    """Yield the presentation time of each packet; the data is skipped."""
     while head := file.read(_HEAD.size):
         pts, _, size, sides, _ = _HEAD.unpack(head)
         for _ in range(sides):
@@ -49,9 +49,9 @@ def times(file: BinaryIO) -> Iterator[int]:
 
 
 def decoding_times(pts: list[int]) -> list[int]:
-    """When to decode packets shown at `pts`, given in decoding order: strictly increasing, none after it is shown.
+    """Return decoding times of packets shown at `pts`, given in decoding order: strictly increasing, never after `pts`.
 
-    As late as the order allows: the sorted times, shifted by the depth of the reordering.
+    They are as late as the order allows: the sorted times, shifted by the depth of the reordering.
     """
     shown = sorted(pts)
     depth = 0
@@ -64,6 +64,6 @@ def decoding_times(pts: list[int]) -> list[int]:
 
 def _side(file: BinaryIO) -> PacketSideData:
     kind, size = _SIDE.unpack(file.read(_SIDE.size))
-    piece = PacketSideData(kind, size)  # type: ignore[call-arg]  # PyAV's stub leaves its constructor out
+    piece = PacketSideData(kind, size)  # type: ignore[call-arg]  # PyAV's stub lacks the constructor
     memoryview(piece)[:] = file.read(size)  # type: ignore[arg-type]
     return piece

@@ -1,4 +1,4 @@
-"""Which pixel format keeps most of a source, and what its planes then mean."""
+"""Choose the pixel format that preserves a source best, and derive its layout."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from dagan_cli.planes import HALVINGS, Chroma, ColourTags, PixelLayout
 
 Size = tuple[int, int]  # (width, height)
 
-# What players show of the less common kinds of colour. An encoder that keeps every value is not asked to change them.
+# Playable replacements of less common chroma formats; not applied to lossless encoders.
 _PLAYABLE: dict[Chroma, Chroma] = {"rgb": "444", "440": "444", "411": "420", "410": "420", "gray": "420"}
 
 
 def nearest_format(source: PixelLayout, size: Size, encoder: Encoder, listed: Iterable[str]) -> str | None:
-    """The format that loses least: transparency first, then colour samples, then depth; None if none is of use."""
+    """Return the format that loses least: transparency first, then chroma, then depth; None if none is usable."""
     choices = [name for name in encoder.formats or listed if _is_usable(name) and _fits(name, size, encoder)]
     return min(choices, key=lambda name: _cost(source, name, encoder), default=None)
 
 
 def check_format(pix_fmt: str, size: Size, codec: str, encoder: Encoder, listed: tuple[str, ...]) -> None:
-    """Raise BadOption for a format that the codec does not take, or that cannot hold this size."""
+    """Raise BadOption for a format that the codec does not support, or that cannot hold this size."""
     if pix_fmt not in listed or not _is_usable(pix_fmt):
-        raise BadOption(f"{codec} does not take --pix-fmt {pix_fmt}", hint=f"one of {', '.join(listed)}")
+        raise BadOption(f"{codec} does not support --pix-fmt {pix_fmt}", hint=f"use one of {', '.join(listed)}")
     if not _fits(pix_fmt, size, encoder):
         raise BadOption(
-            f"{pix_fmt} cannot hold the odd size {size[0]}x{size[1]}", hint="--pix-fmt yuv444p, or an even --size"
+            f"{pix_fmt} cannot hold the odd size {size[0]}x{size[1]}", hint="use --pix-fmt yuv444p or an even --size"
         )
 
 
 def layout_in(source: PixelLayout, pix_fmt: str, *, full_range: bool = True) -> PixelLayout:
-    """What planes of `pix_fmt` mean when they carry on the colour of the source; `full_range`: whether they may."""
+    """Return the layout of `pix_fmt` with the colour of the source; `full_range`: full range may be kept."""
     form = VideoFormat(pix_fmt, 16, 16)
     layout = replace(
         source,
@@ -45,7 +45,7 @@ def layout_in(source: PixelLayout, pix_fmt: str, *, full_range: bool = True) -> 
     )
     if layout.chroma == "rgb":
         return replace(layout, matrix="rgb", full_range=True, tags=replace(source.tags, matrix=0, range=FULL))
-    if source.chroma == "rgb":  # no matrix to carry on
+    if source.chroma == "rgb":  # no matrix to keep
         tags = ColourTags(
             range=LIMITED,
             matrix=1,
@@ -61,32 +61,32 @@ def layout_in(source: PixelLayout, pix_fmt: str, *, full_range: bool = True) -> 
 
 
 def losses(source: PixelLayout, kept: PixelLayout, size: Size) -> list[str]:
-    """What a user should know of the way to another layout, for pictures of that size; transparency left aside."""
+    """Return warnings for the conversion to another layout, for frames of this size; transparency is not covered."""
     lost = []
     if kept.depth < source.depth:
         lost.append(f"{source.depth} bits per value are written as {kept.depth}")
     if sum(HALVINGS[kept.chroma]) > sum(HALVINGS[source.chroma]) and source.chroma != "gray":
         lost.append(f"colour is written at lower resolution: {source.chroma} as {kept.chroma}")
     if source.full_range and not kept.full_range and source.chroma != "rgb" and kept.depth <= source.depth:
-        lost.append("colours of the full range are written in the limited one")
+        lost.append("full-range colours are written as limited range")
     if kept.chroma == "444" and source.chroma in ("420", "422") and (size[0] % 2 or size[1] % 2):
-        lost.append("odd sizes need 4:4:4 colour, which some players do not show")
+        lost.append("odd sizes need 4:4:4 colour, which some players do not support")
     return lost
 
 
 def _is_usable(name: str) -> bool:
-    """Whether frames of it can be filled from planes."""
+    """True if frames of this format can be filled from planes."""
     return is_known(form := VideoFormat(name, 16, 16)) and form.components[0].bits >= 8 and not form.has_palette
 
 
 def _fits(name: str, size: Size, encoder: Encoder) -> bool:
-    """Whether the sides are multiples of what one colour sample covers: most encoders would drop the odd line."""
+    """True if the sides are multiples of the chroma subsampling: most encoders would drop the odd line."""
     down, across = HALVINGS[chroma_of(VideoFormat(name, 16, 16))]
     return encoder.odd_sizes or (size[0] % (1 << across) == 0 and size[1] % (1 << down) == 0)
 
 
 def _cost(source: PixelLayout, name: str, encoder: Encoder) -> tuple[int, ...]:
-    """What a format loses or wastes, the worst first."""
+    """Return what a format loses or wastes, the worst first."""
     form = VideoFormat(name, 16, 16)
     chroma, depth = chroma_of(form), form.components[0].bits
     alpha = any(part.is_alpha for part in form.components)
@@ -96,7 +96,7 @@ def _cost(source: PixelLayout, name: str, encoder: Encoder) -> tuple[int, ...]:
         source.alpha and not alpha,
         chroma == "gray" != wanted,
         sum(max(0, step) for step in less),
-        (chroma == "rgb") != (wanted == "rgb"),  # a matrix between them rounds
+        (chroma == "rgb") != (wanted == "rgb"),  # conversion by a matrix rounds
         max(0, source.depth - depth),
         alpha and not source.alpha,
         sum(max(0, -step) for step in less) + (wanted == "gray" != chroma),

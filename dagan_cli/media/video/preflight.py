@@ -1,4 +1,4 @@
-"""An encoder set up as a recipe says, and tried before any work, so that what it refuses is told at once."""
+"""Configure an encoder from a recipe, and test it before any work, so that refused settings are reported at once."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from dagan_cli.media.video.pixel_formats import Size
 from dagan_cli.media.video.recipe import Recipe
 from dagan_cli.planes import PixelLayout
 
-_one_at_a_time = threading.Lock()  # FFmpeg's log and the standard error belong to the whole process
-_PRINTED = re.compile(r"(?:x264|x265|Svt) ?\[(?:error|warning)\]: *(.*)")  # by the libraries themselves
-_PASSED_OVER = re.compile("Error parsing option|Unknown option|Invalid value")  # only warned of
-_VAGUE = re.compile("Error setting |Cannot open libx265")  # what only says that there was something else
+_one_at_a_time = threading.Lock()  # FFmpeg's log and stderr are shared by the whole process
+_PRINTED = re.compile(r"(?:x264|x265|Svt) ?\[(?:error|warning)\]: *(.*)")  # printed by the libraries themselves
+_PASSED_OVER = re.compile("Error parsing option|Unknown option|Invalid value")  # ignored with a warning
+_VAGUE = re.compile("Error setting |Cannot open libx265")  # lines that only refer to another error
 
 
 def set_up(context: VideoCodecContext, recipe: Recipe, size: Size, time_base: Fraction) -> None:
-    """Tell a new encoder all that a recipe says but its options, which belong to its making."""
+    """Apply a recipe to a new encoder, except its options, which are passed on creation."""
     if recipe.codec == "libsvtav1":
-        os.environ.setdefault("SVT_LOG", "1")  # errors alone: else it fills the terminal with what it does
+        os.environ.setdefault("SVT_LOG", "1")  # errors only: else it floods the terminal with progress
     context.width, context.height = size
     context.pix_fmt = recipe.pix_fmt
     context.time_base = time_base
@@ -45,10 +45,10 @@ def set_up(context: VideoCodecContext, recipe: Recipe, size: Size, time_base: Fr
 
 
 def check_encoder(recipe: Recipe, size: Size, rate: Fraction, time_base: Fraction) -> None:
-    """Encode one black picture of that size at that rate with all settings of the recipe.
+    """Encode one black frame of this size and rate with all settings of the recipe.
 
-    Raises BadOption with the encoder's own words for what it refuses: an option or its value, a size, a format,
-    hardware that is not there; and for an option that FFmpeg would only warn of and pass over.
+    Raises BadOption with the encoder's own message if it refuses an option or its value, a size, a format, or lacks
+    hardware; and for an option that FFmpeg would ignore with a warning.
     """
     failure, unknown = None, []
     with _overheard(recipe.codec) as said:
@@ -59,22 +59,24 @@ def check_encoder(recipe: Recipe, size: Size, rate: Fraction, time_base: Fractio
     passed_over = [line for line in said if _PASSED_OVER.search(line)]
     reasons = passed_over or [line for line in said if not _VAGUE.search(line)] or said or [str(failure)]
     if failure is not None:
-        what = f"{recipe.codec} refuses {size[0]}x{size[1]} {recipe.pix_fmt} as asked for: {'; '.join(reasons[:2])}"
+        what = (
+            f"{recipe.codec} refuses {size[0]}x{size[1]} {recipe.pix_fmt} with these settings: {'; '.join(reasons[:2])}"
+        )
     elif passed_over:
-        what = f"{recipe.codec} does not understand its options: {'; '.join(passed_over)}"
+        what = f"{recipe.codec} does not accept its options: {'; '.join(passed_over)}"
     elif unknown:
         what = f"{recipe.codec} has no option {', '.join(unknown)}"
     else:
         return
     if recipe.codec.endswith("_nvenc") and "option" not in what:
-        hint = "it needs an NVIDIA graphics card that encodes, and its driver; --codec libx264 or libx265 needs none"
+        hint = "it needs an NVIDIA GPU with a video encoder, and its driver; --codec libx264 and libx265 do not"
     else:
-        hint = f"check -e, --preset, --pix-fmt and the size; ffmpeg -h encoder={recipe.codec} lists what it takes"
+        hint = f"check -e, --preset, --pix-fmt and the size; ffmpeg -h encoder={recipe.codec} lists what it supports"
     raise BadOption(what, hint=hint) from failure
 
 
 def can_encode(name: str) -> bool:
-    """Whether FFmpeg has the encoder and, of NVENC, whether a graphics card and a driver are there to open it."""
+    """True if FFmpeg has the encoder and, for NVENC, a GPU and a driver can open it."""
     if not has_encoder(name) or not name.endswith("_nvenc"):
         return has_encoder(name)
     context = cast(VideoCodecContext, av.CodecContext.create(name, "w"))
@@ -89,7 +91,7 @@ def can_encode(name: str) -> bool:
 
 
 def _encode_black(recipe: Recipe, size: Size, rate: Fraction, time_base: Fraction) -> list[str]:
-    """Returns the names of the options that the encoder did not take."""
+    """Encode one black frame; return the names of options that the encoder did not use."""
     context = cast(VideoCodecContext, av.CodecContext.create(recipe.codec, "w"))
     set_up(context, recipe, size, time_base)
     context.framerate = rate
@@ -97,12 +99,12 @@ def _encode_black(recipe: Recipe, size: Size, rate: Fraction, time_base: Fractio
     frame = frame_of(_black(recipe.layout, size), recipe.pix_fmt, recipe.layout.tags)
     frame.pts, frame.time_base = 0, time_base
     if not context.encode(frame) + context.encode(None):
-        raise ValueError("it makes nothing of a picture")
+        raise ValueError("it produces no packet for a frame")
     return sorted(context.options)
 
 
 def _black(layout: PixelLayout, size: Size) -> list[np.ndarray]:
-    """Planes of a black picture, opaque if there is alpha."""
+    """Return the planes of a black frame, opaque if there is alpha."""
     width, height = size
     across, down = layout.chroma_size(width, height)
     step, number = 2 ** (layout.depth - 8), np.uint8 if layout.depth == 8 else np.uint16
@@ -116,7 +118,7 @@ def _black(layout: PixelLayout, size: Size) -> list[np.ndarray]:
 
 @contextmanager
 def _overheard(codec: str) -> Iterator[list[str]]:
-    """Collect what an encoder says in the block, on the standard error or to FFmpeg's log; complete when it ends."""
+    """Collect messages of an encoder in the block, from stderr and FFmpeg's log; complete when the block ends."""
     said: list[str] = []
     with _one_at_a_time:
         level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
@@ -135,11 +137,11 @@ def _overheard(codec: str) -> Iterator[list[str]]:
 
 @contextmanager
 def _printed() -> Iterator[list[str]]:
-    """Collect what encoders print on the standard error in the block; what others do is printed when it ends."""
+    """Collect what encoders print to stderr in the block; other output is printed when the block ends."""
     lines: list[str] = []
     try:
         stderr = os.dup(2)
-    except OSError:  # there is none
+    except OSError:  # stderr is closed
         yield lines
         return
     with tempfile.TemporaryFile() as file:

@@ -1,4 +1,4 @@
-"""How a video is encoded: which codec, pixel format and options follow from the source and the user's choices."""
+"""Choose codec, pixel format and encoder options of a video from the source and the user's settings."""
 
 from __future__ import annotations
 
@@ -17,51 +17,51 @@ from dagan_cli.media.video.pixel_formats import Size as Size
 from dagan_cli.media.video.pixel_formats import check_format, layout_in, losses, nearest_format
 from dagan_cli.planes import HALVINGS, PixelLayout
 
-CRF = 17  # measured: of x264, x265 and SVT-AV1 much the same VMAF, of VP9 a little more
-_WITH_ALPHA = {".webm": "libvpx-vp9", ".mov": "prores_ks", ".mkv": "ffv1"}  # what keeps transparency in them
-_RATE_CONTROL = {"b", "qp", "crf", "cq", "global_quality"}  # options that decide about quality themselves
+CRF = 17  # measured: about the same VMAF with x264, x265 and SVT-AV1, slightly more with VP9
+_WITH_ALPHA = {".webm": "libvpx-vp9", ".mov": "prores_ks", ".mkv": "ffv1"}  # suffix -> encoder with transparency
+_RATE_CONTROL = {"b", "qp", "crf", "cq", "global_quality"}  # options that set the quality themselves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoding:
-    """The user's choices; None leaves one to the source."""
+    """The user's settings; None: chosen from the source."""
 
     codec: str | None = None  # an FFmpeg encoder; see `_default_codec`
-    crf: float | None = None  # constant quality: lower is better, of codecs that know it; 17
+    crf: float | None = None  # constant quality, lower is better, for codecs that support it; default 17
     preset: str | None = None
     pix_fmt: str | None = None
-    options: Mapping[str, str] = field(default_factory=dict)  # passed to the encoder as they are
+    options: Mapping[str, str] = field(default_factory=dict)  # passed to the encoder unchanged
     audio: Literal["copy", "none"] = "copy"
-    streams: Literal["all", "video"] = "all"  # "video": nothing beside the picture
+    streams: Literal["all", "video"] = "all"  # "video": no other streams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """All that an encoder has to be told."""
+    """Complete settings of an encoder."""
 
     codec: str
     pix_fmt: str
-    layout: PixelLayout  # of the planes it takes
+    layout: PixelLayout  # of its input planes
     options: dict[str, str]
     warnings: tuple[str, ...]
 
 
 def plan(info: VideoInfo, size: Size, encoding: Encoding, suffix: str) -> Recipe:
-    """Settle how frames of `size` made from the video `info` are encoded into a file with that suffix.
+    """Decide how frames of `size` made from the video `info` are encoded into a file with this suffix.
 
-    Raises BadOption for a codec, pixel format, preset or quality that is not there, or that cannot hold this size.
+    Raises BadOption for a codec, pixel format, preset or quality that does not exist, or that cannot hold this size.
     """
     name, encoder, listed = find_encoder(encoding.codec or _default_codec(info, encoding, suffix))
     pix_fmt = encoding.pix_fmt or nearest_format(info.layout, size, encoder, listed)
     if pix_fmt is None:
         raise BadOption(
-            f"{name} takes no pixel format that suits {size[0]}x{size[1]}", hint="name one with --pix-fmt, or --codec"
+            f"{name} has no suitable pixel format for {size[0]}x{size[1]}", hint="choose another --pix-fmt or --codec"
         )
     check_format(pix_fmt, size, name, encoder, listed)
-    full_range = encoder.full_range and (encoder.says_range or suffix != ".mov")  # .mov has no place to say it
+    full_range = encoder.full_range and (encoder.says_range or suffix != ".mov")  # .mov cannot declare it
     layout = layout_in(info.layout, pix_fmt, full_range=full_range)
     if not encoder.says_siting and CONTAINERS.get(suffix) not in ("matroska", "webm"):
-        layout = replace(layout, siting=siting_of(layout.matrix, name))  # what readers will take it for
+        layout = replace(layout, siting=siting_of(layout.matrix, name))  # what readers will assume
     options, unused = _options(encoding, name, encoder)
     hdr, hdr_warnings = _hdr_options(info.hdr, name, encoder)
     if encoder.parameters and hdr:
@@ -70,9 +70,9 @@ def plan(info: VideoInfo, size: Size, encoding: Encoding, suffix: str) -> Recipe
         options.setdefault("profile", "4444" if layout.chroma == "444" else "hq")
         options.setdefault("alpha_bits", "16" if layout.alpha else "0")
     if name == "libvpx-vp9" and layout.alpha:
-        options.setdefault("auto-alt-ref", "0")  # what FFmpeg asks for beside transparency
+        options.setdefault("auto-alt-ref", "0")  # FFmpeg requires it with transparency
     if info.vfr is not False and CONTAINERS.get(suffix) in ("mp4", "mov"):
-        options.setdefault("bf", "0")  # with B-frames these containers tell a wrong duration of uneven frames
+        options.setdefault("bf", "0")  # with B-frames these containers store wrong durations of uneven frames
     if HALVINGS[layout.chroma] != (0, 0):
         options.setdefault("chroma_sample_location", layout.siting)
     return Recipe(
@@ -90,7 +90,7 @@ def plan(info: VideoInfo, size: Size, encoding: Encoding, suffix: str) -> Recipe
 
 
 def _default_codec(info: VideoInfo, encoding: Encoding, suffix: str) -> str:
-    """What keeps most of the source among what the container holds and players play."""
+    """Return the encoder that preserves the source best among those that the container and players support."""
     transparent = info.layout.alpha and (encoding.pix_fmt is None or has_alpha(encoding.pix_fmt))
     if transparent and suffix in _WITH_ALPHA:
         return _WITH_ALPHA[suffix]
@@ -106,26 +106,26 @@ def _lost_alpha(source: PixelLayout, kept: PixelLayout, encoding: Encoding, suff
     if suffix not in _WITH_ALPHA:
         return [f"transparency is not kept: {suffix} cannot hold it, .mov, .mkv and .webm can"]
     option = "--pix-fmt" if encoding.pix_fmt else "--codec"
-    return [f"transparency is not kept: without {option} it would be, by {_WITH_ALPHA[suffix]}"]
+    return [f"transparency is not kept: without {option}, {_WITH_ALPHA[suffix]} would keep it"]
 
 
 def _options(encoding: Encoding, codec: str, encoder: Encoder) -> tuple[dict[str, str], list[str]]:
-    """The encoder's options, and what to say of choices that mean nothing to a codec that the user has not named."""
+    """Return the encoder's options, and warnings for settings without effect on a codec the user did not choose."""
     options, unused = dict(encoding.options), []
     if encoder.quality and (encoding.crf is not None or not _RATE_CONTROL & options.keys()):
         crf = CRF if encoding.crf is None else encoding.crf
         if not 0 <= crf <= encoder.worst:
             raise BadOption(
-                f"--crf {crf:g} is no quality of {codec}", hint=f"use 0 to {encoder.worst:g}; lower is better"
+                f"--crf {crf:g} is out of range for {codec}", hint=f"use 0 to {encoder.worst:g}; lower is better"
             )
         options.setdefault(encoder.quality, f"{crf:g}")
     elif encoding.crf is not None and not encoder.quality:
-        unused.append(_unused(encoding, f"{codec} has no constant quality for --crf to set"))
+        unused.append(_unused(encoding, f"{codec} has no constant-quality mode for --crf"))
     if encoding.preset in encoder.presets:
         options.setdefault("preset", str(encoding.preset))
     elif encoding.preset is not None:
         known = f"use one of {', '.join(encoder.presets)}" if encoder.presets else "leave out --preset"
-        unused.append(_unused(encoding, f"{codec} has no preset {encoding.preset}", known))
+        unused.append(_unused(encoding, f"{codec} has no --preset {encoding.preset}", known))
     for key, value in encoder.options.items():
         own = [value, options[key]] if key == encoder.parameters and key in options else [options.get(key, value)]
         options[key] = ":".join(own)
@@ -133,14 +133,14 @@ def _options(encoding: Encoding, codec: str, encoder: Encoder) -> tuple[dict[str
 
 
 def _unused(encoding: Encoding, what: str, hint: str = "leave it out") -> str:
-    """A choice that the codec does not know: an error if the user named that codec, else no more than a notice."""
+    """Raise BadOption for an unsupported setting if the user chose the codec, else return a warning."""
     if encoding.codec is not None:
         raise BadOption(what, hint=hint)
-    return f"{what}: not used"
+    return f"{what}: ignored"
 
 
 def _hdr_options(hdr: HdrLight | None, codec: str, encoder: Encoder) -> tuple[str, list[str]]:
-    """Static HDR metadata in the encoder's own words, and what to warn of."""
+    """Return static HDR metadata as parameters of the encoder, and warnings."""
     if hdr is None:
         return "", []
     if not encoder.parameters:
@@ -161,5 +161,5 @@ def _hdr_options(hdr: HdrLight | None, codec: str, encoder: Encoder) -> tuple[st
 
 
 def _number(value: Fraction, step: Fraction | None) -> str:
-    """In whole steps, or as a decimal number."""
+    """Format a value in whole steps, or as a decimal number without `step`."""
     return f"{float(value):.6g}" if step is None else str(round(value / step))

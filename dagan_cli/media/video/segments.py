@@ -1,7 +1,7 @@
-"""What survives a kill: finished segments of a video in a folder beside the output, and the journal of them.
+"""Crash-safe storage of finished segments of a video, in a folder next to the output, with a journal.
 
-A segment counts once its line is in the journal, and its line is written only after its bytes are on the disk. Whatever
-else is found in the folder is what a killed run left behind.
+A segment counts once its line is in the journal, and its line is written only after its bytes are on disk. Anything
+else in the folder was left by a killed run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dagan_cli.errors import BadOption, CannotWrite
 
 try:
     import fcntl
-except ImportError:  # not on this system: then two runs at once are not told apart
+except ImportError:  # not on this system: then simultaneous runs are not detected
     fcntl = None
 
 _JOURNAL = "journal.jsonl"
@@ -31,16 +31,16 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Pictures that were encoded together, the first one a key frame."""
+    """Frames encoded together; the first one is a key frame."""
 
     bytes: int
     crc32: int
-    pts: list[int]  # of its frames, as they are shown, in ticks of the source
+    pts: list[int]  # of its frames in display order, in ticks of the source
     durations: list[int]  # ticks
 
 
 class WorkFolder:
-    """The segments of one output, from `begin` to `end`; `segments` are those finished so far, in order."""
+    """The folder with the segments of one output; `segments` are those finished so far, in order."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -51,11 +51,11 @@ class WorkFolder:
         return sum(len(segment.pts) for segment in self.segments)
 
     def path_of(self, index: int) -> Path:
-        """Where segment number `index` is to be written."""
+        """Return the path of segment number `index`."""
         return self.path / f"{index:06d}.packets"
 
     def finish(self, pts: list[int], durations: list[int]) -> None:
-        """Put the next segment, written to its path, on the disk, then into the journal."""
+        """Sync the next segment, already written to its path, to disk, then add it to the journal."""
         path = self.path_of(len(self.segments))
         sync(path)
         segment = Segment(path.stat().st_size, _crc32(path), pts, durations)
@@ -63,7 +63,7 @@ class WorkFolder:
         self.segments.append(segment)
 
     def complete(self) -> None:
-        """Say that no segment will follow."""
+        """Record that no segment will follow."""
         self._append({"complete": self.frames})
 
     def _append(self, entry: Mapping[str, Any]) -> None:
@@ -74,18 +74,17 @@ class WorkFolder:
 
 
 def folder_of(target: Path) -> Path:
-    """The hidden folder beside `target`; short however long the target's name is."""
+    """Return the hidden folder next to `target`; its name is short even if the target's is long."""
     tag = sha256(os.fsencode(target.name)).hexdigest()[:16]
     return target.with_name(f".dagan-{tag}.work")
 
 
 @contextmanager
 def work_folder(target: Path, settings: Mapping[str, Any], *, resume: bool) -> Iterator[WorkFolder]:
-    """Lend the folder for `target`, with what an earlier run of the same settings finished if `resume` is true.
+    """Provide the folder for `target`; with `resume`, it holds the segments of an earlier run with the same settings.
 
-    It is removed once the block ends well, and kept when it does not but there are finished segments to go on from.
-    Raises BadOption for one that was begun with other settings, CannotWrite where another run is at work or the disk
-    refuses.
+    It is removed when the block succeeds. On failure it is kept if `resume` is true and there are finished segments.
+    Raises BadOption if it was started with other settings, CannotWrite if another run uses it or writing fails.
     """
     path = folder_of(target)
     try:
@@ -108,7 +107,7 @@ def work_folder(target: Path, settings: Mapping[str, Any], *, resume: bool) -> I
 
 
 def forget_finished(target: Path) -> None:
-    """Remove the folder of a run that was killed after `target` got its name and before it could tidy up."""
+    """Remove the folder of a run that was killed after `target` was complete, but before the cleanup."""
     path = folder_of(target)
     if path.is_dir() and any("complete" in entry for entry in _entries(path)):
         with suppress(CannotWrite), _locked(path, target):
@@ -116,7 +115,7 @@ def forget_finished(target: Path) -> None:
 
 
 def identity_of(source: Path) -> dict[str, Any]:
-    """What tells a file from another one, without reading all of a large one: its size, and a hash of three places."""
+    """Return a fingerprint of a file without reading all of it: its size, and a hash of three 1 MiB blocks."""
     size = source.stat().st_size
     digest = sha256()
     with source.open("rb") as file:
@@ -137,7 +136,7 @@ def _begun(path: Path, settings: Mapping[str, Any]) -> WorkFolder:
 
 
 def _reopened(path: Path, target: Path, settings: Mapping[str, Any]) -> WorkFolder | None:
-    """What an earlier run finished; None if there is nothing to go on from."""
+    """Return the folder with the segments of an earlier run; None if there is nothing to resume."""
     entries = _entries(path)
     if len(entries) < 2 or not isinstance(entries[0].get("settings"), dict):
         return None
@@ -145,8 +144,8 @@ def _reopened(path: Path, target: Path, settings: Mapping[str, Any]) -> WorkFold
     if before != now:
         names = [name for name in (*now, *before) if before.get(name) != now.get(name)]
         raise BadOption(
-            f"{target} was begun with another {', '.join(dict.fromkeys(names))}",
-            hint="use the same settings to go on, or --no-resume to begin again",
+            f"{target} was started with a different {', '.join(dict.fromkeys(names))}",
+            hint="use the same settings to resume, or --no-resume to start again",
         )
     work = WorkFolder(path)
     for entry in entries[1:]:
@@ -154,7 +153,7 @@ def _reopened(path: Path, target: Path, settings: Mapping[str, Any]) -> WorkFold
             continue
         try:
             segment = Segment(**entry)
-        except TypeError:  # no entry of ours
+        except TypeError:  # not a segment entry
             break
         if not _is_whole(work.path_of(len(work.segments)), segment):
             break
@@ -164,13 +163,13 @@ def _reopened(path: Path, target: Path, settings: Mapping[str, Any]) -> WorkFold
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
-    """The lines of the journal up to the first that is damaged: a kill may have cut the last one."""
+    """Return the lines of the journal up to the first damaged one: a kill may have truncated the last."""
     entries = []
     try:
         lines = (path / _JOURNAL).read_bytes().split(b"\n")
     except OSError:
         return []
-    for line in lines[:-1]:  # what follows the last newline is cut
+    for line in lines[:-1]:  # text after the last newline is incomplete
         try:
             entry = json.loads(line)
         except ValueError:
@@ -182,7 +181,7 @@ def _entries(path: Path) -> list[dict[str, Any]]:
 
 
 def _rewrite(path: Path, settings: Mapping[str, Any], segments: list[Segment]) -> None:
-    """A journal of just these segments: later lines follow a whole one."""
+    """Write a journal of these segments only, so that new lines follow a complete one."""
     new = path / "journal.new"
     lines = [{"settings": settings}, *(asdict(segment) for segment in segments)]
     new.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="ascii")
@@ -208,11 +207,13 @@ def _crc32(path: Path) -> int:
 
 @contextmanager
 def _locked(path: Path, target: Path) -> Iterator[None]:
-    """Keep other runs out; the lock goes with the process, however it ends."""
+    """Lock out other runs; the lock is released when the process ends, however it ends."""
     with (path / "lock").open("a") as lock:
         if fcntl is not None:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise CannotWrite(f"another dagan is making {target}", hint="wait for it, or stop it") from error
+                raise CannotWrite(
+                    f"another dagan process is writing {target}", hint="wait for it, or stop it"
+                ) from error
         yield

@@ -1,4 +1,4 @@
-"""Video in: what a file holds, and its frames with their times. Writing is `video_writer`, both by PyAV alone."""
+"""Read a video: its properties, and its frames with their times. See `writer` for writing; both use only PyAV."""
 
 from __future__ import annotations
 
@@ -31,51 +31,51 @@ Deinterlace = Literal["auto", "off", "on"]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One decoded picture and its time."""
+    """One decoded frame and its time."""
 
-    planes: tuple[np.ndarray, ...]  # as `PixelLayout` says; perhaps views of the decoder's memory: not to be changed
-    pts: int  # when it is shown, in ticks of `time_base`
+    planes: tuple[np.ndarray, ...]  # see `PixelLayout`; possibly views of the decoder's memory: do not modify
+    pts: int  # presentation time, in ticks of `time_base`
     time_base: Fraction  # seconds
     duration: int  # ticks
-    layout: PixelLayout  # of these planes; it and their size differ from `VideoInfo` where the stream changes
+    layout: PixelLayout  # of these planes; it and their size may differ from `VideoInfo` if the stream changes
 
 
 @contextmanager
 def open_video(path: Path, deinterlace: Deinterlace = "auto") -> Iterator[VideoSource]:
-    """Open a video file and decode its first frame, which settles what `info` says.
+    """Open a video file and decode its first frame, which determines `info`.
 
-    Raises BadInput for what cannot be read, holds no video, or holds none that can be decoded.
+    Raises BadInput if the file cannot be read, holds no video, or none that can be decoded.
     """
     with open_input(path) as container:
         yield VideoSource(path, container, _main_video(container, path), deinterlace)
 
 
 class VideoSource:
-    """An open video; its frames can be read once. The counts below are of what `frames` has read so far."""
+    """An open video; its frames can be read once. The counts below cover what `frames` has read so far."""
 
     def __init__(self, path: Path, container: InputContainer, stream: VideoStream, deinterlace: Deinterlace) -> None:
-        self.repaired_times = 0  # time stamps that were missing or did not increase
+        self.repaired_times = 0  # timestamps that were missing or did not increase
         self._decoding = Decoding(container, stream)
         self._deinterlace = deinterlace
-        self._left_interlaced = 0  # frames that bwdif does not take
+        self._left_interlaced = 0  # frames that bwdif does not support
         self._changes: Counter[str] = Counter()  # how frames differ from the first one
-        self._end = Fraction(0)  # when the last frame ends, seconds
+        self._end = Fraction(0)  # end of the last frame, seconds
         pictures = self._decoding.pictures()
         first = next(pictures, None)
         if first is None:
             raise BadInput(f"no frame of {path} can be decoded", hint=ADVICE)
         self._pictures = chain([first], pictures)
-        self._promised = stream.frames if "mp4" in container.format.name else 0  # elsewhere that is no promise
+        self._promised = stream.frames if "mp4" in container.format.name else 0  # not reliable in other containers
         self.info = describe(path, container, stream, first)
 
     @property
     def decoded(self) -> int:
-        """Frames that came out of the decoder."""
+        """Number of decoded frames."""
         return self._decoding.decoded
 
     @property
     def damaged_packets(self) -> int:
-        """Packets that no frame could be made of."""
+        """Number of packets that could not be decoded."""
         return self._decoding.damaged_packets
 
     def frames(
@@ -84,8 +84,8 @@ class VideoSource:
         """Yield the frames in the order they are shown, one in memory at a time; times strictly increase.
 
         `start` (first shown at or after) and `end` (shown before) are seconds from the start of the file; `limit` is
-        a number of frames. The file is decoded from its beginning in any case, so that no frame is missed.
-        Where the stream changes its size, format or colours, so do the frames, but all have alpha or none has.
+        a number of frames. The file is always decoded from its start, so that no frame is missed.
+        If the stream changes its size, format or colours, so do the frames, but either all or none have alpha.
         """
         first, last = (None if t is None else self.info.start + Fraction(str(t)) for t in (start, end))  # 0.2 is 1/5
         given = 0
@@ -101,12 +101,12 @@ class VideoSource:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a user should know of the reading, so far."""
+        """Warnings collected while reading."""
         counts = (
             *((count, f"frames are {what}") for what, count in self._changes.items()),
-            (self._left_interlaced, f"frames stay interlaced: bwdif does not take {self.info.pix_fmt} of this size"),
-            (self._decoding.concealed, "damaged frames were decoded as well as could be"),
-            (self.repaired_times, "time stamps were missing or did not increase, and were set anew"),
+            (self._left_interlaced, f"frames stay interlaced: bwdif does not support {self.info.pix_fmt} of this size"),
+            (self._decoding.concealed, "damaged frames were decoded with concealed errors"),
+            (self.repaired_times, "timestamps were missing or did not increase and were repaired"),
         )
         said = tuple(f"{count} {what}" for count, what in counts if count)
         unread = ("transparency is not read",) if self._decoding.lacks_alpha else ()
@@ -114,7 +114,7 @@ class VideoSource:
 
     @property
     def shortfall(self) -> str | None:
-        """Why the file, read to its end, gave less than it should hold; None if it gave all, or was not read so far."""
+        """Reason why the file held fewer frames than declared; None if complete, or not yet read to its end."""
         seen = self._decoding
         if not seen.is_complete:
             return None
@@ -122,26 +122,30 @@ class VideoSource:
             return f"{seen.damaged_packets} damaged packets could not be decoded"
         if self._promised:
             promised = self._promised - seen.hidden_packets
-            return f"the file promises {promised} frames but gave {seen.decoded}" if promised > seen.decoded else None
+            return (
+                f"the file declares {promised} frames but only {seen.decoded} were decoded"
+                if promised > seen.decoded
+                else None
+            )
         if not self.info.duration:
             return None
         enough = self.info.duration - max(0.5, 0.01 * self.info.duration)
         if self._end >= enough or _last_packet_end(self.info.path, self._end) >= enough:
-            return None  # all there, or only outlasted by the sound
-        return f"the file promises {self.info.duration:.1f} s but ends after {float(self._end):.1f} s"
+            return None  # complete, or only shorter than the audio
+        return f"the file declares {self.info.duration:.1f} s but ends after {float(self._end):.1f} s"
 
     def _interlacing(self) -> tuple[str, ...]:
-        """The notice that there are interlaced pictures, and what becomes of them."""
+        """Return a warning about interlaced frames and how they are handled."""
         count = self._decoding.interlaced - self._left_interlaced
         if count <= 0 or self._deinterlace == "on":
             return ()
-        what = "the picture is interlaced" if self.info.interlaced else f"{count} frames on the way are interlaced"
+        what = "the video is interlaced" if self.info.interlaced else f"{count} later frames are interlaced"
         if self._deinterlace == "off":
-            return (f"{what} and left so, which the new file cannot say",)
-        return (f"{what}: made whole with bwdif (--deinterlace off leaves it)",)
+            return (f"{what} and not deinterlaced; the new file does not declare it",)
+        return (f"{what}: deinterlaced with bwdif (--deinterlace off keeps it)",)
 
     def _whole(self, pictures: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, PixelLayout]]:
-        """Pictures and what their planes mean; from the first interlaced one on, all go through a deinterlacer."""
+        """Yield frames and their layouts; from the first interlaced one on, all pass through a deinterlacer."""
         kind, layout, bwdif = None, self.info.layout, None
         for picture in pictures:
             if _kind(picture) != kind:
@@ -165,7 +169,7 @@ class VideoSource:
         return self.info.layout if layout == self.info.layout else layout
 
     def _differences(self, picture: av.VideoFrame, layout: PixelLayout) -> Iterator[str]:
-        """How a picture differs from the first one, in words."""
+        """Yield how a frame differs from the first one, as phrases for a warning."""
         info, first = self.info, self.info.layout
         if (picture.width, picture.height) != (info.width, info.height):
             size = f"{picture.width}x{picture.height} instead of {info.width}x{info.height}"
@@ -173,16 +177,16 @@ class VideoSource:
         if layout is first:
             return
         if picture.format.name != info.pix_fmt:
-            yield f"{picture.format.name} instead of {info.pix_fmt}: written as the first"
+            yield f"{picture.format.name} instead of {info.pix_fmt}: converted to that format"
         if (layout.matrix, layout.full_range) != (first.matrix, first.full_range) and layout.chroma == first.chroma:
-            yield "of another colour matrix or range than the first: converted"
+            yield "in another colour matrix or range than the first: converted"
         if (layout.tags.primaries, layout.tags.transfer) != (first.tags.primaries, first.tags.transfer):
-            yield "of other primaries or another transfer than the first: not converted"
+            yield "in other primaries or another transfer than the first: not converted"
 
     def _timed(self, pictures: Iterator[tuple[av.VideoFrame, PixelLayout]]) -> Iterator[Frame]:
-        """Frames with times that are there and increase; the mended ones are counted."""
+        """Yield frames with valid, increasing timestamps; count the repaired ones."""
         info, last = self.info, None
-        step = max(1, round(1 / (info.rate * info.time_base)))  # ticks between frames, where nothing is said
+        step = max(1, round(1 / (info.rate * info.time_base)))  # ticks between frames, if no duration is stored
         duration = step
         for picture, layout in pictures:
             ratio = picture.time_base / info.time_base if picture.time_base else Fraction(1)
@@ -200,7 +204,7 @@ class VideoSource:
 
 
 def _kind(picture: av.VideoFrame) -> tuple[object, ...]:
-    """All that the layout follows from."""
+    """Return everything that determines the layout."""
     tags = picture.color_range, picture.colorspace, picture.color_primaries, picture.color_trc
     return picture.width, picture.height, picture.format.name, tags
 
@@ -208,7 +212,7 @@ def _kind(picture: av.VideoFrame) -> tuple[object, ...]:
 def _with_alpha(
     planes: tuple[np.ndarray, ...], layout: PixelLayout, wanted: bool
 ) -> tuple[tuple[np.ndarray, ...], PixelLayout]:
-    """A frame given an opaque alpha plane, or without the one it has."""
+    """Add an opaque alpha plane to a frame, or remove its alpha plane."""
     alpha = (np.full_like(planes[0], 2**layout.depth - 1),) if wanted else ()
     return planes[: layout.planes - layout.alpha] + alpha, replace(layout, alpha=wanted)
 
@@ -217,11 +221,13 @@ def _main_video(container: InputContainer, path: Path) -> VideoStream:
     for stream in container.streams.video:
         if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic:
             return stream
-    raise BadInput(f"{path} holds no video that can be decoded", hint="is it a sound file, or only a cover picture?")
+    raise BadInput(
+        f"{path} holds no video that can be decoded", hint="is it an audio file, perhaps with a cover image?"
+    )
 
 
 def _last_packet_end(path: Path, near: Fraction) -> float:
-    """When the last packet of any stream ends, in seconds from the start of the file, looked for from `near` on."""
+    """Return the end of the last packet of any stream, in seconds from the file's start; searches from `near` on."""
     end = 0.0
     with open_input(path) as container:
         origin = container.start_time or 0
@@ -231,5 +237,5 @@ def _last_packet_end(path: Path, near: Fraction) -> float:
                 if packet.pts is not None and packet.time_base:
                     end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
         except FFmpegError:
-            pass  # what was seen before the damage counts
+            pass  # packets before the damage count
     return end - origin / av.time_base

@@ -1,4 +1,4 @@
-"""Video out: pictures encoded segment by segment, each safe on disk before it counts, then joined into one file."""
+"""Write a video: encode frames in segments, each synced to disk before it counts, then join them into one file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from dagan_cli.media.video.segments import WorkFolder, identity_of, work_folder
 from dagan_cli.media.video.source import Frame
 from dagan_cli.planes import PixelLayout
 
-SEGMENT = 240  # frames: about as far apart as encoders set key frames by themselves
+SEGMENT = 240  # frames; close to the default key-frame interval of encoders
 
 
 @contextmanager
@@ -42,17 +42,17 @@ def create_video(
     resume: Mapping[str, Any] | None = None,
     segment: int = SEGMENT,
 ) -> Iterator[VideoWriter]:
-    """Lend a writer of `size` (width, height) pictures; `target` is there, whole, once the block ends without error.
+    """Provide a writer of frames of `size` (width, height); `target` is complete once the block ends without error.
 
-    Time stamps, colour tags, pixel shape, rotation, metadata and the other streams are those of `source`. `trim` keeps
-    of the other streams only what lies beside the pictures written, and begins at time 0. `made_by` becomes the file's
-    comment, if the source has none. `alone`: the source is no file, there are no other streams.
+    Timestamps, colour tags, pixel shape, rotation, metadata and the other streams are those of `source`. `trim` cuts
+    the other streams to the time of the written frames, and starts at time 0. `made_by` becomes the file's comment, if
+    the source has none. `alone`: the source is not a file, there are no other streams.
 
-    With `resume`, the settings that shape the pictures, finished segments of so many frames outlive an error or a kill,
-    and the next writer of the same settings has them: give it all frames through `VideoWriter.missing`. The frames do
-    not depend on whether, or how often, that happened.
+    With `resume`, the settings that affect the frames, finished segments of `segment` frames survive an error or a
+    kill, and the next writer with the same settings reuses them: pass all frames through `VideoWriter.missing`. The
+    frames do not depend on whether, or how often, the work was resumed.
 
-    Raises BadOption for choices that do not go together, CannotWrite where disk or encoder fail.
+    Raises BadOption for incompatible choices, CannotWrite if disk or encoder fail.
     """
     encoding = encoding or Encoding()
     form = container_of(target)
@@ -85,10 +85,10 @@ def create_video(
 
 
 class VideoWriter:
-    """Takes the pictures of a video one by one. The end of a segment is encoded while the next one begins."""
+    """Encodes the frames of a video one by one. The end of a segment is encoded while the next one starts."""
 
     def __init__(self, target: Path, file: FilePlan, work: WorkFolder, segment: int) -> None:
-        self.frames = self.resumed = work.frames  # written so far; of which an earlier run wrote the first ones
+        self.frames = self.resumed = work.frames  # frames written in all; frames written by an earlier run
         self._target = target
         self._file = file
         self._work = work
@@ -103,24 +103,24 @@ class VideoWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._background.shutdown(wait=True)  # a segment that is being finished may still count
+        self._background.shutdown(wait=True)  # let a segment that is being finished complete
         if self._segment is not None:
             self._segment.abandon()
 
     @property
     def layout(self) -> PixelLayout:
-        """What the planes given to `write` must be."""
+        """Layout of the planes passed to `write`."""
         return self._file.recipe.layout
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the new file does not hold as the source did; complete once the file is."""
+        """Properties of the source that the new file does not keep; complete once the file is."""
         return (*self._file.recipe.warnings, *self._losses)
 
     def missing(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """Of all frames of the source those that are still to be written.
+        """Yield the frames that are not written yet, out of all frames of the source.
 
-        Raises BadInput where the others are not those that an earlier run has written.
+        Raises BadInput if the skipped frames differ from those that an earlier run wrote.
         """
         written = (pts for segment in self._work.segments for pts in segment.pts)
         count = 0
@@ -133,27 +133,27 @@ class VideoWriter:
             count += before is not None
         if count != self.resumed:
             raise BadInput(
-                f"{self._file.source.path} does not decode to the frames it had before",
-                hint="begin again with --no-resume",
+                f"{self._file.source.path} no longer decodes to the same frames",
+                hint="start again with --no-resume",
             )
 
     def write(self, planes: Sequence[np.ndarray], pts: int, duration: int) -> None:
-        """Encode one picture: planes of `layout`, shown at `pts` for `duration` ticks of the source's time base."""
+        """Encode one frame: planes of `layout`, shown at `pts` for `duration` ticks of the source's time base."""
         if planes[0].shape != self._file.size[::-1]:
-            raise ValueError(f"a picture of {planes[0].shape[::-1]} given to a video of {self._file.size}")
+            raise ValueError(f"frame of size {planes[0].shape[::-1]}, expected {self._file.size}")
         with _encoder_errors(self._target):
             if self._segment is None:
                 self._segment = _Segment(self._file, self._work.path_of(self._begun))
                 self._begun += 1
             if self._closing is not None and self._closing.done():
-                self._wait()  # what went wrong with it stops the work now, not a segment later
+                self._wait()  # its error stops the work now, not a segment later
             self._segment.add(planes, pts, duration)
             self.frames += 1
             if len(self._segment.pts) == self._length:
                 self._close_segment()
 
     def _close_segment(self) -> None:
-        """Let the background finish the segment, once it has finished the one before."""
+        """Finish the segment in the background, once the previous one is finished."""
         self._wait()
         if self._segment is not None:
             self._closing = self._background.submit(self._segment.finish, self._work)
@@ -178,7 +178,7 @@ class VideoWriter:
         self._losses = self._file.join(part, self._packets(), start, last.pts[-1] + last.durations[-1])
 
     def _packets(self) -> Iterator[Packet]:
-        """The packets of all segments with their final times, in ticks of the source."""
+        """Yield the packets of all segments with their final times, in ticks of the source."""
         shown: list[int] = []
         for index, segment in enumerate(self._work.segments):
             with self._work.path_of(index).open("rb") as file:
@@ -194,7 +194,7 @@ class VideoWriter:
 
 
 class _Segment:
-    """Pictures on their way through an encoder of their own into a file, their times counted from the first one."""
+    """Encodes the frames of one segment with its own encoder into a file; times count from its first frame."""
 
     def __init__(self, plan: FilePlan, path: Path) -> None:
         self.pts: list[int] = []
@@ -216,13 +216,13 @@ class _Segment:
         self._encode(frame)
 
     def finish(self, work: WorkFolder) -> None:
-        """Put the segment on the disk and into the journal."""
+        """Write the segment to disk and into the journal."""
         try:
             self._encode(None)
             if self._packets != len(self.pts):
                 codec = self._plan.recipe.codec
                 raise CannotWrite(
-                    f"{codec} made {self._packets} pictures of {len(self.pts)}", hint="try another --codec"
+                    f"{codec} encoded {len(self.pts)} frames to {self._packets} packets", hint="try another --codec"
                 )
             self._open.close()
             work.finish(self.pts, self.durations)
@@ -231,7 +231,7 @@ class _Segment:
             raise
 
     def abandon(self) -> None:
-        """Leave nothing: on a full disk the room is needed."""
+        """Delete the segment's file: on a full disk the space is needed."""
         try:
             self._open.close()
         finally:
@@ -245,7 +245,7 @@ class _Segment:
 
 @contextmanager
 def _encoder_errors(target: Path) -> Iterator[None]:
-    """Tell what encoder or container refuse; `whole_or_absent` and the work folder tell what the disk refuses."""
+    """Report errors of encoder and container; `whole_or_absent` and the work folder report disk errors."""
     try:
         yield
     except (FFmpegError, ValueError) as error:

@@ -1,1 +1,1 @@
-"""YUV4MPEG2 on pipes: frames from other programs, and for them."""
+"""Exchange frames with other programs through pipes, as YUV4MPEG2."""

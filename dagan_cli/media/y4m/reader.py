@@ -1,7 +1,7 @@
-"""YUV4MPEG2 (y4m), raw video for pipes: what it is, and reading it from front to back. Writing is `y4m_writer`.
+"""YUV4MPEG2 (y4m), raw video for pipes: the format, and a sequential reader. See `y4m.writer` for the writer.
 
-As yuv4mpeg(5) of the mjpegtools describes it, with FFmpeg's names for more than 8 bits (strict -1) and its XCOLORRANGE.
-The format has one constant rate, and no word for matrix, primaries and transfer; above 8 bits it is little-endian.
+The format follows yuv4mpeg(5) of the mjpegtools, with FFmpeg's names for more than 8 bits (strict -1) and its
+XCOLORRANGE. It has one constant rate, and no tags for matrix, primaries and transfer; above 8 bits it is little-endian.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from dagan_cli.media.video.info import StreamInfo, VideoInfo
 from dagan_cli.media.video.source import Frame
 from dagan_cli.planes import Chroma, ColourTags, PixelLayout, Siting
 
-LIMIT_PIXELS = 1 << 28  # of one frame: what claims more is a trap
+LIMIT_PIXELS = 1 << 28  # per frame; a stream that declares more is rejected
 
 MAGIC = b"YUV4MPEG2"
-NOT_SAID = 2  # in ITU-T H.273
+NOT_SAID = 2  # "unspecified" in ITU-T H.273
 
 _LONGEST_LINE = 4096  # bytes; FFmpeg reads no more than 96
-_LARGEST = 2**31 - 1  # in a ratio
-_ADVICE = "send it anew: ffmpeg -i IN -f yuv4mpegpipe -strict -1 - | dagan upscale - -o OUT"
+_LARGEST = 2**31 - 1  # limit of the numbers in a ratio
+_ADVICE = "produce the stream with: ffmpeg -i IN -f yuv4mpegpipe -strict -1 - | dagan upscale - -o OUT"
 
 
 class Space(NamedTuple):
-    """One way to store pictures, as the C tag names it."""
+    """A pixel format named by the C tag."""
 
     chroma: Chroma
     depth: int = 8
@@ -61,20 +61,20 @@ SPACES: dict[str, Space] = {
 
 
 def is_y4m(first_bytes: bytes) -> bool:
-    """Whether a stream that starts so, with ten bytes or more, is YUV4MPEG2."""
+    """True if a stream with these first bytes, ten or more, is YUV4MPEG2."""
     return first_bytes.startswith((MAGIC + b" ", MAGIC + b"\n"))
 
 
 class Y4mSource:
-    """The frames of a y4m stream, which can be read once, as `VideoSource` gives those of a file; it never seeks.
+    """A y4m stream with the interface of `VideoSource`; its frames can be read once, and it never seeks.
 
-    The header, of which `begun` was taken from the stream before, and the first frame are read at once.
-    Raises BadInput where they are not whole or make no sense.
+    Reads the header and the first frame at once; `begun` is the part of the header that was already read from the
+    stream. Raises BadInput if they are truncated or invalid.
     """
 
     def __init__(self, stream: BinaryIO, name: Path, begun: bytes = b"") -> None:
         self.decoded = 0  # frames read so far
-        self.shortfall: str | None = None  # why the stream ended before its end, once it has
+        self.shortfall: str | None = None  # why the stream ended too early, once it has
         self._stream = stream
         try:
             header = begun if b"\n" in begun else begun + stream.readline(_LONGEST_LINE)
@@ -88,7 +88,7 @@ class Y4mSource:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a user should know of the reading."""
+        """Warnings collected while reading."""
         return self.info.warnings
 
     def frames(
@@ -96,7 +96,7 @@ class Y4mSource:
     ) -> Iterator[Frame]:
         """Yield the frames in order, from `start` (shown at or after), to `end` (shown before), at most `limit`.
 
-        Times are seconds from the first frame. What the stream holds beyond stays unread.
+        Times are seconds from the first frame. The rest of the stream stays unread.
         """
         info = self.info
         first, last = (None if t is None else Fraction(str(t)) for t in (start, end))
@@ -114,7 +114,7 @@ class Y4mSource:
                 yield Frame(planes, index, info.time_base, 1, info.layout)
 
     def _read(self) -> tuple[np.ndarray, ...] | None:
-        """The next frame; None at the end, for which `shortfall` has the reason if it comes too early."""
+        """Return the next frame; None at the end, with the reason in `shortfall` if the end comes too early."""
         try:
             planes, self.shortfall = self._planes()
         except OSError as error:
@@ -123,14 +123,14 @@ class Y4mSource:
         return planes
 
     def _planes(self) -> tuple[tuple[np.ndarray, ...] | None, str | None]:
-        """The next frame, or why there is none; neither at the end."""
+        """Return the next frame, or why there is none; both are None at the end."""
         line = self._stream.readline(_LONGEST_LINE)
         if not line:
             return None, None
-        if not re.fullmatch(rb"FRAME( .*)?\n", line):  # its parameters say nothing that counts here
+        if not re.fullmatch(rb"FRAME( .*)?\n", line):  # frame parameters are ignored
             is_cut = b"FRAME".startswith(line[:5]) and not line.endswith(b"\n")
             before = f"frame {self.decoded}" if self.decoded else "the header"
-            return None, f"the stream is cut after {before}" if is_cut else f"what follows {before} is no frame"
+            return None, f"the stream is truncated after {before}" if is_cut else f"no valid frame follows {before}"
         number = np.dtype(np.uint8 if self.info.layout.depth == 8 else "<u2")
         planes = []
         for height, width in self._shapes:
@@ -143,46 +143,46 @@ class Y4mSource:
 
 
 def _exactly(stream: BinaryIO, size: int) -> bytes:
-    """So many bytes, or all that are left."""
+    """Read `size` bytes, or all that are left."""
     parts = []
-    while size and (part := stream.read(size)):  # an unbuffered stream gives a part
+    while size and (part := stream.read(size)):  # an unbuffered stream may return fewer bytes
         parts.append(part)
         size -= len(part)
     return b"".join(parts)
 
 
 def plane_shapes(layout: PixelLayout, width: int, height: int) -> list[tuple[int, int]]:
-    """(h, w) of each plane."""
+    """Return (h, w) of each plane."""
     across, down = layout.chroma_size(width, height)
     colour = [] if layout.chroma == "gray" else [(down, across)] * 2
     return [(height, width), *colour, *([(height, width)] if layout.alpha else [])]
 
 
 def _parse(header: bytes, name: Path) -> VideoInfo:
-    """What the first line of a stream says. Raises BadInput."""
+    """Parse the first line of a stream. Raises BadInput."""
     if not is_y4m(header):
         raise BadInput(f"{name} is not YUV4MPEG2 video", hint=_ADVICE)
     if not header.endswith(b"\n"):
-        raise BadInput(f"the header of {name} does not end", hint=_ADVICE)
+        raise BadInput(f"the header of {name} is incomplete", hint=_ADVICE)
     words = header.decode("ascii", "replace").split()[1:]
     tags = {word[0]: word[1:] for word in words if word[0] != "X"}
     more = {key: value for key, _, value in (word[1:].partition("=") for word in words if word[0] == "X")}
 
     width, height = (_side(tags.get(letter, ""), name) for letter in "WH")
     if width * height > LIMIT_PIXELS:
-        limit = f"above the limit of {LIMIT_PIXELS / 1e6:.0f} million"
-        raise BadInput(f"{name} claims {width}x{height} pixels, {limit}", hint="leave it out, or send smaller pictures")
+        limit = f"the limit is {LIMIT_PIXELS / 1e6:.0f} million"
+        raise BadInput(f"{name} declares {width}x{height} pixels; {limit}", hint="leave it out, or send smaller frames")
     space = tags.get("C", more.get("YSCSS", "420jpeg").lower())
     if space not in SPACES:
-        raise BadInput(f"{name} stores pictures as {space!r}, which is not known", hint=_ADVICE)
+        raise BadInput(f"{name} declares an unknown pixel format, {space!r}", hint=_ADVICE)
     scan = tags.get("I", "?")
     if scan not in ("?", "p", "t", "b", "m"):
-        raise BadInput(f"{name} is interlaced in an unknown way, {scan!r}", hint=_ADVICE)
+        raise BadInput(f"{name} declares an unknown interlacing mode, {scan!r}", hint=_ADVICE)
     rate, aspect = (_ratio(tags.get(letter, "0:0"), name) for letter in "FA")
-    warnings = [] if rate else ["the stream does not say how many frames a second it has: 25 are taken"]
+    warnings = [] if rate else ["the stream does not declare its frame rate: 25 frames per second are assumed"]
     rate = rate or Fraction(25)
     if interlaced := scan in "tbm":
-        warnings.append("the picture is interlaced and stays so: send it through ffmpeg -vf bwdif=send_frame first")
+        warnings.append("the video is interlaced and stays so: deinterlace it first with ffmpeg -vf bwdif=send_frame")
     return VideoInfo(
         path=name,
         stream=0,
@@ -209,15 +209,15 @@ def _parse(header: bytes, name: Path) -> VideoInfo:
 
 def _side(text: str, name: Path) -> int:
     if not re.fullmatch(r"0*[1-9][0-9]{0,9}", text):
-        raise BadInput(f"the header of {name} does not tell the size of the picture", hint=_ADVICE)
+        raise BadInput(f"the header of {name} does not declare a valid frame size", hint=_ADVICE)
     return int(text)
 
 
 def _ratio(text: str, name: Path) -> Fraction | None:
-    """A rate or an aspect ratio; None for one that is not known."""
+    """Parse a rate or an aspect ratio; None if it is unknown."""
     found = re.fullmatch(r"([0-9]{1,10}):([0-9]{1,10})", text)
     if not found or max(map(int, found.groups())) > _LARGEST:
-        raise BadInput(f"the header of {name} holds {text!r} where a ratio should be", hint=_ADVICE)
+        raise BadInput(f"the header of {name} holds {text!r} in place of a ratio", hint=_ADVICE)
     over, under = map(int, found.groups())
     return Fraction(over, under) if over and under else None
 

@@ -1,4 +1,4 @@
-"""Writing YUV4MPEG2 (y4m), raw video for pipes; what it is tells `y4m`, which reads it."""
+"""Write YUV4MPEG2 (y4m), raw video for pipes; see `y4m.reader` for the format."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from dagan_cli.media.video.source import Frame
 from dagan_cli.media.y4m.reader import MAGIC, NOT_SAID, SPACES, plane_shapes
 from dagan_cli.planes import HALVINGS, Chroma, PixelLayout
 
-_UPRIGHT = (1 << 16, 0, 0, 1 << 16)  # how an mp4 header stores the turn by nothing
+_UPRIGHT = (1 << 16, 0, 0, 1 << 16)  # display matrix of no rotation in an mp4 header
 
 
 @contextmanager
 def create_y4m(stream: BinaryIO, source: VideoInfo, size: Size, name: Path = Path("stdout")) -> Iterator[Y4mWriter]:
-    """Lend a writer of `size` (width, height) pictures made from `source`; without error it has written some.
+    """Provide a writer of frames of `size` (width, height) made from `source`.
 
-    `name` is what messages call the stream. Raises CannotWrite if nobody reads it, the disk is full, or no frame came.
+    `name` is the stream's name in messages. Raises CannotWrite if the pipe is closed, the disk is full, or no frame was
+    written.
     """
     writer = Y4mWriter(stream, source, size, name)
     yield writer
@@ -37,40 +38,40 @@ def create_y4m(stream: BinaryIO, source: VideoInfo, size: Size, name: Path = Pat
 
 
 class Y4mWriter:
-    """Takes the pictures of a video one by one. The header goes out with the first; each is flushed.
+    """Writes the frames of a video one by one. The header is written with the first; each frame is flushed.
 
-    An unbuffered stream keeps no rest that Python would try to write once more when a closed pipe has ended the work.
+    Use an unbuffered stream: a buffer would be flushed again by Python after a closed pipe has ended the work.
     """
 
     def __init__(self, stream: BinaryIO, source: VideoInfo, size: Size, name: Path = Path("stdout")) -> None:
-        self.frames = 0  # written so far
-        self.resumed = 0  # of which an earlier run wrote some: none
-        self.layout = _nearest(source.layout, size)  # what the planes given to `write` must be
+        self.frames = 0  # frames written
+        self.resumed = 0  # frames written by an earlier run: always 0
+        self.layout = _nearest(source.layout, size)  # of the planes passed to `write`
         self._stream = stream
         self._source = source
         self._size = size
         self._name = name
         self._shapes = plane_shapes(self.layout, *size)
-        self._origin = 0  # ticks of the first picture's time
+        self._origin = 0  # time of the first frame, ticks
         self._uneven = bool(source.vfr)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the stream does not hold as the source did; complete once all is written."""
-        uneven = f"times of frames are not kept: y4m has one rate, {float(self._source.rate):.6g} a second"
+        """Properties of the source that the stream does not keep; complete once all is written."""
+        uneven = f"frame times are not kept: y4m has one rate, {float(self._source.rate):.6g} per second"
         return (*_losses(self._source, self.layout, self._size[1]), *([uneven] if self._uneven else ()))
 
     def missing(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """All frames: a stream does not go on where another one ended."""
+        """Return all frames: a stream cannot be resumed."""
         return iter(frames)
 
     def write(self, planes: Sequence[np.ndarray], pts: int, duration: int) -> None:
-        """Write one picture: planes of `layout`, shown at `pts`, in ticks of the source's time base, for `duration`.
+        """Write one frame: planes of `layout`, shown at `pts` for `duration`, both in ticks of the source's time base.
 
-        The stream has no times: those that are not even are warned of.
+        The stream stores no times: uneven ones cause a warning.
         """
         if [plane.shape for plane in planes] != self._shapes:
-            raise ValueError(f"planes of {[plane.shape for plane in planes]} given to a video of {self._shapes}")
+            raise ValueError(f"planes of shapes {[plane.shape for plane in planes]}, expected {self._shapes}")
         parts: list[bytes | memoryview] = [b"FRAME\n"]
         if not self.frames:
             self._origin = pts
@@ -89,14 +90,14 @@ class Y4mWriter:
 
     def _send(self, left: memoryview) -> None:
         while left:
-            written = self._stream.write(left)  # an unbuffered stream may take a part
+            written = self._stream.write(left)  # an unbuffered stream may write only a part
             if written is None:
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             left = left[written:]
 
 
 def _nearest(source: PixelLayout, size: Size) -> PixelLayout:
-    """The layout y4m can hold that keeps most of the source: its colour samples and depth first, then its alpha."""
+    """Return the y4m layout that preserves the source best: colour samples and depth first, then alpha."""
     alpha = source.alpha and source.depth == 8
     held: dict[Chroma, Chroma] = {"rgb": "444", "440": "444", "410": "420"}
     chroma = "444" if alpha else held.get(source.chroma, source.chroma)
@@ -107,12 +108,12 @@ def _nearest(source: PixelLayout, size: Size) -> PixelLayout:
     layout = replace(source, chroma=chroma, depth=depth, alpha=alpha)
     if source.chroma != "rgb":
         return layout
-    tags = completed(replace(source.tags, range=LIMITED, matrix=NOT_SAID), size[1])  # the one that readers guess
+    tags = completed(replace(source.tags, range=LIMITED, matrix=NOT_SAID), size[1])  # the matrix that readers guess
     return replace(layout, matrix=matrix_of(tags), full_range=False, tags=tags)
 
 
 def _name_of(layout: PixelLayout) -> str:
-    """The C tag of a layout that y4m can hold; the one with its siting, where there is one."""
+    """Return the C tag of a layout that y4m can hold; the one with the same siting, if there is one."""
     like = {name: space for name, space in SPACES.items() if space[:3] == (layout.chroma, layout.depth, layout.alpha)}
     return next((name for name, space in like.items() if space.siting == layout.siting), next(iter(like)))
 
@@ -128,30 +129,30 @@ def _header(source: VideoInfo, size: Size, layout: PixelLayout) -> bytes:
         f"A{aspect.numerator}:{aspect.denominator}" if aspect else "A0:0",
         f"C{name}",
         f"XCOLORRANGE={'FULL' if layout.full_range else 'LIMITED'}",
-    )  # and no more: FFmpeg reads 96 bytes
+    )  # no other tags: FFmpeg reads at most 96 bytes
     return " ".join(words).encode() + b"\n"
 
 
 def _losses(source: VideoInfo, layout: PixelLayout, height: int) -> Iterator[str]:
     if source.layout.alpha and not layout.alpha:
-        yield f"transparency is not kept: y4m holds it with 8 bits, not with {source.layout.depth}"
+        yield f"transparency is not kept: y4m supports it with 8 bits only, not with {source.layout.depth}"
     if others := sorted({stream.kind for stream in source.streams if stream.index != source.stream}):
-        yield f"streams are not kept ({', '.join(others)}): y4m holds pictures alone"
+        yield f"streams are not kept ({', '.join(others)}): y4m holds video only"
     matrix = source.display_matrix
     if matrix and (*matrix[:2], *matrix[3:5]) != _UPRIGHT:
-        yield "the turn of the picture is not kept: y4m has none"
+        yield "the rotation is not kept: y4m cannot store it"
     if source.hdr:
         yield "the HDR10 metadata (mastering display, light level) is not kept"
     if unsaid := _unsaid(layout, height):
-        yield f"y4m does not say all about its colours: tell its reader, as ffmpeg by {unsaid}"
+        yield f"y4m does not declare all colour properties: specify them when reading, with ffmpeg: {unsaid}"
 
 
 def _unsaid(layout: PixelLayout, height: int) -> str:
-    """What a reader would guess wrong, as options of FFmpeg for an input."""
+    """Return the properties that a reader would guess wrong, as FFmpeg input options."""
     tags, options = layout.tags, []
     bare = replace(tags, matrix=NOT_SAID, primaries=NOT_SAID, transfer=NOT_SAID)
     if layout.chroma == "gray":
-        bare = replace(bare, matrix=tags.matrix)  # it counts for nothing
+        bare = replace(bare, matrix=tags.matrix)  # gray does not use it
     if completed(bare, height) != tags:
         options.append(f"-colorspace {tags.matrix} -color_primaries {tags.primaries} -color_trc {tags.transfer}")
     if layout.siting != SPACES[_name_of(layout)].siting and (layout.chroma == "420" or layout.siting == "center"):

@@ -17,7 +17,17 @@ from dagan_cli.media.streams.copied import chapters_within
 from dagan_cli.media.video.mux import default_suffix, foreseen_losses
 from dagan_cli.media.video.recipe import Encoding
 from dagan_cli.media.video.source import open_video
-from tests.support.clips import FAST, clip, clip_with_times, described, ffmpeg, passed_through, payload, times
+from tests.support.clips import (
+    FAST,
+    clip,
+    clip_with_times,
+    copied_to,
+    described,
+    ffmpeg,
+    passed_through,
+    payload,
+    times,
+)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
@@ -108,7 +118,6 @@ CHAPTERS = "".join(
     f"[CHAPTER]\nTIMEBASE=1/1000\nSTART={start}\nEND={end}\ntitle={title}\n"
     for start, end, title in ((0, 300, "One"), (300, 700, "Two"), (700, 1000, "Three"))
 )
-WEBM = Encoding(codec="libvpx-vp9", options={"deadline": "realtime", "cpu-used": "8"})
 
 
 def subtitled(folder: Path, suffix: str, codec: str, words: str = WORDS) -> Path:
@@ -143,12 +152,6 @@ ENCODED = {
 }
 
 
-def through(source: Path, suffix: str, **part) -> tuple[Path, tuple[str, ...]]:
-    """A copy of the clip in that container, and all warnings."""
-    target = source.with_name(f"out{suffix}")
-    return target, passed_through(source, target, WEBM if suffix == ".webm" else FAST, **part)
-
-
 def cues(path: Path) -> list[tuple[Fraction, Fraction, bytes]]:
     """Start, duration and content of each subtitle but the empty ones that mp4 files have between them."""
     with av.open(str(path)) as container:
@@ -169,7 +172,7 @@ def read(path: Path, stream: str = "s:0") -> list[tuple[str, str]]:
 )
 def test_subtitles_and_chapters_are_copied_where_the_container_takes_them(tmp_path, suffix, codec):
     source = subtitled(tmp_path, suffix, codec)
-    target, warnings = through(source, suffix)
+    target, warnings = copied_to(source, suffix)
     assert cues(target) == cues(source) != []
     assert "(deu): Subtitle" in described(target)
     assert chapters(target) == [
@@ -206,14 +209,14 @@ def test_subtitles_are_rewritten_for_the_container(tmp_path, before, codec, afte
         "Über zwei\nZeilen",
     )
     source = subtitled(tmp_path, before, codec, WORDS.replace("{dear} ", ""))
-    target, warnings = through(source, after)
+    target, warnings = copied_to(source, after)
     stream = re.search(r"Stream #0:\d(?:\[\w+\])?(\(\w+\))?: Subtitle: (\w+)", described(target))
     assert stream is not None
     assert stream[2] == found
     assert stream[1] == ("(ger)" if after == ".mov" else "(deu)")
     said = f"stream 2 (subtitle {codec.replace('srt', 'subrip')}, deu) becomes {found}: "
     assert [warning for warning in warnings if "subtitle" in warning] == [
-        said + "of its styling only bold, italic and underline are kept"
+        said + "only bold, italic and underline styling is kept"
     ]
     in_turn = [("100", "500", one), ("500", "600", both), ("600", "900", two), ("900", "960", "end")]
     overlapping = [("100", "600", one), ("500", "900", two), ("900", "960", "end")]
@@ -279,7 +282,7 @@ def attachments(path: Path) -> dict[str, tuple[str, bytes]]:
 @pytest.mark.parametrize(("before", "after"), [(".mp4", ".mp4"), (".mp4", ".mkv"), (".mkv", ".mp4"), (".mkv", ".mkv")])
 def test_cover_pictures_come_through_byte_by_byte(tmp_path, before, after):
     source = covered(tmp_path, before)
-    target, warnings = through(source, after)
+    target, warnings = copied_to(source, after)
     covers = [line for line in described(target).splitlines() if "attached pic" in line]
     assert ["png" in covers[0], "mjpeg" in covers[1], len(covers)] == [True, True, 2]
     for number, name in ((1, "cover.png"), (2, "back.jpg")):
@@ -290,18 +293,18 @@ def test_cover_pictures_come_through_byte_by_byte(tmp_path, before, after):
     )
     named = [warning for warning in warnings if "cover" in warning]
     assert len(named) == (2 if (before, after) == (".mp4", ".mkv") else 0)
-    assert all("becomes an attached file" in warning for warning in named)
+    assert all("becomes an attachment" in warning for warning in named)
 
 
 def test_attached_files_are_copied_with_their_names_and_types(tmp_path):
-    target, warnings = through(covered(tmp_path, ".mkv"), ".mkv")
+    target, warnings = copied_to(covered(tmp_path, ".mkv"), ".mkv")
     expected = {"cover.png": "image/png", "back.jpg": "image/jpeg", "font.ttf": "font/ttf", "notes.txt": "text/plain"}
     assert attachments(target) == {name: (kind, (tmp_path / name).read_bytes()) for name, kind in expected.items()}
     assert warnings == ()
 
 
 def test_a_cover_of_mp4_becomes_an_attached_file_of_the_usual_name(tmp_path):
-    target, _ = through(covered(tmp_path, ".mp4"), ".mkv")
+    target, _ = copied_to(covered(tmp_path, ".mp4"), ".mkv")
     expected = {"cover.png": ("image/png", "cover.png"), "cover.jpg": ("image/jpeg", "back.jpg")}
     assert attachments(target) == {
         name: (kind, (tmp_path / file).read_bytes()) for name, (kind, file) in expected.items()
@@ -312,10 +315,10 @@ def test_a_cover_of_mp4_becomes_an_attached_file_of_the_usual_name(tmp_path):
     ("suffix", "left_out"), [(".mp4", ["font", "notes"]), (".mov", ["cover", "cover", "font", "notes"])]
 )
 def test_covers_and_files_that_the_container_does_not_take_are_named(tmp_path, suffix, left_out):
-    target, warnings = through(covered(tmp_path, ".mkv"), suffix)
+    target, warnings = copied_to(covered(tmp_path, ".mkv"), suffix)
     named = [warning for warning in warnings if "is not kept" in warning]
     assert [next(word for word in ("font", "notes", "cover") if word in warning) for warning in named] == left_out
-    assert all(warning.endswith("does not take it, .mkv does") for warning in named)
+    assert all(warning.endswith("does not support it, .mkv does") for warning in named)
     assert "Attachment" not in described(target)
 
 
@@ -326,8 +329,8 @@ def test_a_second_picture_is_copied_as_it_is(tmp_path, before, suffix):
     source = tmp_path / f"in{before}"
     second = ("-f", "lavfi", "-i", "testsrc=size=64x48:rate=30", "-t", "1", "-map", "0", "-map", "1")
     ffmpeg("-i", clip(tmp_path / "plain.mp4"), *second, "-c", "copy", "-c:v:1", "libx264", "-bf", "3", source)
-    target, warnings = through(source, suffix)
-    assert warnings == ("stream 2 (video h264) is a second picture: it is copied as it is, not upscaled",)
+    target, warnings = copied_to(source, suffix)
+    assert warnings == ("stream 2 (video h264) is a second video: it is copied unchanged, not upscaled",)
     if before != ".ts":  # whose packets have start codes in between
         assert payload(target, "v:1") == payload(source, "v:1")
     frames = [ffmpeg("-i", path, "-map", "0:v:1", "-f", "md5", "-") for path in (source, target)]
@@ -339,8 +342,8 @@ def test_a_second_picture_is_copied_as_it_is(tmp_path, before, suffix):
 def test_a_second_picture_that_the_container_does_not_take_is_named(tmp_path):
     source = tmp_path / "in.mkv"
     ffmpeg("-i", clip(tmp_path / "plain.mkv", "-an", seconds=0.4), "-map", "0", "-map", "0", "-c", "copy", source)
-    target, warnings = through(source, ".webm")
-    assert warnings == ("stream 1 (video h264) is not kept: .webm does not take it, .mkv does",)
+    target, warnings = copied_to(source, ".webm")
+    assert warnings == ("stream 1 (video h264) is not kept: .webm does not support it, .mkv does",)
     assert len(re.findall("Video:", described(target))) == 1
 
 
@@ -351,12 +354,12 @@ def test_data_of_a_camera_is_copied_or_named(tmp_path, suffix, kept):
     source.write_bytes(
         re.sub(rb"(stsd.{12})tmcd", rb"\1gpmd", plain.replace(b"mhlrtmcd", b"mhlrmeta"), flags=re.DOTALL)
     )
-    target, warnings = through(source, suffix)
+    target, warnings = copied_to(source, suffix)
     assert ("gpmd" in described(target)) == kept
     if kept:
         assert payload(target, "d") == payload(source, "d") != []
     assert warnings == (
-        () if kept else ("stream 2 (data bin_data, eng) is not kept: .mkv does not take it, .mp4 does",)
+        () if kept else ("stream 2 (data bin_data, eng) is not kept: .mkv does not support it, .mp4 does",)
     )
 
 
@@ -376,9 +379,9 @@ def test_data_of_a_camera_is_copied_or_named(tmp_path, suffix, kept):
 )
 def test_sound_that_the_container_does_not_take_is_named(tmp_path, sound, before, after, taker):
     source = clip(tmp_path / f"in{before}", "-c:v", "libx264", "-c:a", sound, seconds=0.4)
-    target, warnings = through(source, after)
+    target, warnings = copied_to(source, after)
     codec = sound.removeprefix("lib")
-    assert warnings == (f"stream 1 (audio {codec}) is not kept: {after} does not take it, {taker} does",)
+    assert warnings == (f"stream 1 (audio {codec}) is not kept: {after} does not support it, {taker} does",)
     assert "Audio" not in described(target)
     with open_video(source) as video:
         assert tuple(foreseen_losses(video.info, target, FAST)) == warnings
@@ -395,9 +398,9 @@ def test_sound_that_the_container_does_not_take_is_named(tmp_path, sound, before
 )
 def test_sound_that_no_one_else_takes_becomes_flac_in_matroska_sample_by_sample(tmp_path, suffix, picture, sound):
     source = clip(tmp_path / f"in{suffix}", "-c:v", picture, "-c:a", sound)
-    target, warnings = through(source, ".mkv")
+    target, warnings = copied_to(source, ".mkv")
     assert warnings == (
-        f"stream 1 (audio {sound}) becomes flac, with nothing more lost: .mkv does not take it as it is",
+        f"stream 1 (audio {sound}) becomes flac without further loss: its codec cannot be written to .mkv",
     )
     samples = [ffmpeg("-i", path, "-map", "0:a", "-c:a", "pcm_s16le", "-f", "md5", "-") for path in (source, target)]
     assert samples[0] == samples[1]
@@ -406,7 +409,7 @@ def test_sound_that_no_one_else_takes_becomes_flac_in_matroska_sample_by_sample(
 
 def test_sound_of_a_transport_stream_goes_into_mp4(tmp_path):
     source = clip(tmp_path / "in.ts", "-c:v", "libx264", "-c:a", "aac")
-    target, warnings = through(source, ".mp4")
+    target, warnings = copied_to(source, ".mp4")
     assert warnings == ()
     samples = [ffmpeg("-i", path, "-map", "0:a", "-f", "md5", "-") for path in (source, target)]
     assert samples[0] == samples[1]
@@ -434,7 +437,7 @@ def test_nothing_beside_the_picture_is_kept_when_asked(tmp_path):
 def test_subtitles_that_lie_across_a_cut_are_cut(tmp_path, before, codec, after):
     lines = [(0, 150, "gone"), (150, 400, "first"), (450, 500, "whole"), (520, 900, "last"), (950, 990, "gone")]
     words = "".join(f"{i}\n00:00:00,{a:03} --> 00:00:00,{b:03}\n{word}\n\n" for i, (a, b, word) in enumerate(lines))
-    target, _ = through(subtitled(tmp_path, before, codec, words), after, trim=True, start=0.2, end=0.6)
+    target, _ = copied_to(subtitled(tmp_path, before, codec, words), after, trim=True, start=0.2, end=0.6)
     assert read(target) == [
         ("00:00:00,000 --> 00:00:00,200", "first"),
         ("00:00:00,250 --> 00:00:00,300", "whole"),
@@ -444,7 +447,7 @@ def test_subtitles_that_lie_across_a_cut_are_cut(tmp_path, before, codec, after)
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".mov"])
 def test_chapters_of_a_part_begin_with_it(tmp_path, suffix):
-    target, _ = through(subtitled(tmp_path, ".mkv", "srt"), suffix, trim=True, start=0.4, end=0.8)
+    target, _ = copied_to(subtitled(tmp_path, ".mkv", "srt"), suffix, trim=True, start=0.4, end=0.8)
     assert chapters(target) == [("0.000000", "0.300000", "Two"), ("0.300000", "0.400000", "Three")]
 
 
@@ -454,7 +457,7 @@ def test_sound_of_a_part_begins_at_the_cut(tmp_path, suffix, early):
     source = tmp_path / "in.mkv"
     noise = ("-f", "lavfi", "-i", "anoisesrc=seed=1:sample_rate=44100", "-t", "1", "-map", "0:v", "-map", "1")
     ffmpeg("-i", clip(tmp_path / "plain.mkv"), *noise, "-c:v", "copy", "-c:a", "pcm_s16le", source)
-    target, _ = through(source, suffix, trim=True, start=0.41, end=0.8)
+    target, _ = copied_to(source, suffix, trim=True, start=0.41, end=0.8)
     with av.open(str(target)) as out:
         first = next(packet for packet in out.demux(audio=0) if packet.size)
     begin = (first.pts or 0) * first.time_base
@@ -491,9 +494,9 @@ def test_a_second_picture_of_a_part_begins_with_a_key_frame_and_says_so(tmp_path
     ffmpeg(
         "-i", clip(tmp_path / "plain.mp4"), *second, "-c", "copy", "-c:v:1", "libx264", "-g", "10", "-bf", "2", source
     )
-    target, warnings = through(source, ".mp4", trim=True, start=0.6)
+    target, warnings = copied_to(source, ".mp4", trim=True, start=0.6)
     assert times(target, "v:1")[0] == Fraction(5, 25)
-    assert "stream 1 (video h264) lacks its first 5 pictures, before a key frame" in warnings
+    assert "stream 1 (video h264) lacks its first 5 frames, before a key frame" in warnings
 
 
 @pytest.mark.parametrize(

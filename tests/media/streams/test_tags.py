@@ -13,8 +13,7 @@ import pytest
 from av.stream import Disposition
 
 from dagan_cli.media.streams.tags import kept_metadata, later_timecode
-from dagan_cli.media.video.recipe import Encoding
-from tests.support.clips import FAST, clip, described, passed_through
+from tests.support.clips import clip, copied_to, described, passed_through
 
 NTSC = Fraction(30000, 1001)
 
@@ -34,6 +33,12 @@ def counted(fps: int, skipped: int) -> Iterator[str]:
             hour, minute = hour + 1, 0
 
 
+def through(source: Path, suffix: str) -> tuple[Path, str]:
+    """A copy of the clip in that container, and all warnings as one text."""
+    target, warnings = copied_to(source, suffix)
+    return target, "\n".join(warnings)
+
+
 @pytest.mark.parametrize(("rate", "skipped"), [(Fraction(25), 0), (NTSC, 2), (2 * NTSC, 4), (NTSC, 0)])
 def test_a_timecode_goes_on_frame_by_frame(rate, skipped):
     expected = list(islice(counted(round(rate), skipped), 40_000))
@@ -50,15 +55,6 @@ def test_what_described_the_old_files_bytes_is_left_out():
     tags = {"major_brand": "isom", "ENCODER": "x", "BPS-eng": "1", "_STATISTICS_TAGS": "BPS", "artist": "A"}
     assert kept_metadata(tags) == {"artist": "A"}
     assert kept_metadata({"timecode": "late", "artist": "A"}, "mp4") == {"artist": "A"}  # no track can be made of it
-
-
-WEBM = Encoding(codec="libvpx-vp9", options={"deadline": "realtime", "cpu-used": "8"})
-
-
-def through(source: Path, suffix: str) -> tuple[Path, str]:
-    """A copy of the clip in that container, and all warnings."""
-    target = source.with_name(f"out{suffix}")
-    return target, "\n".join(passed_through(source, target, WEBM if suffix == ".webm" else FAST))
 
 
 def labelled(folder: Path, *options: str, sound: str = "aac") -> Path:

@@ -75,7 +75,7 @@ def test_times_that_do_not_increase_are_set_anew(tmp_path):
     data[at - 3 : at - 1] = bytes(2)  # of its block, milliseconds since the cluster's beginning
     source.write_bytes(data)
     warnings = passed_through(source, tmp_path / "out.mkv")
-    assert warnings == ("stream 1 (audio flac) is damaged: 1 time stamps did not increase, and were set anew",)
+    assert warnings == ("stream 1 (audio flac) is damaged: 1 timestamps did not increase and were repaired",)
     assert payload(tmp_path / "out.mkv", "a") == payload(source, "a")
     moments = [time for time, _ in packets(tmp_path / "out.mkv")]
     assert moments == sorted(moments)

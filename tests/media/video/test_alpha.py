@@ -134,8 +134,8 @@ def test_rgb_with_transparency_is_exact_as_ffv1(tmp_path, stored):
     ("suffix", "encoding", "told"),
     [
         (".mp4", Encoding(), "transparency is not kept: .mp4 cannot hold it, .mov, .mkv and .webm can"),
-        (".mkv", Encoding(codec="libx264"), "transparency is not kept: without --codec it would be, by ffv1"),
-        (".mov", Encoding(pix_fmt="yuv420p"), "transparency is not kept: without --pix-fmt it would be, by prores_ks"),
+        (".mkv", Encoding(codec="libx264"), "transparency is not kept: without --codec, ffv1 would keep it"),
+        (".mov", Encoding(pix_fmt="yuv420p"), "transparency is not kept: without --pix-fmt, prores_ks would keep it"),
     ],
 )
 def test_transparency_that_is_not_kept_is_told(tmp_path, suffix, encoding, told):

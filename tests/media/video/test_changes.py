@@ -64,7 +64,7 @@ def test_frames_of_another_format_say_so(tmp_path, pix_fmt, depth, chroma):
         frames = list(video.frames())
         layouts = [(frame.layout.depth, frame.layout.chroma) for frame in frames]
         assert layouts == [(8, "420")] * 10 + [(depth, chroma)] * 10
-        assert video.warnings == (f"10 frames are {pix_fmt} instead of yuv420p: written as the first",)
+        assert video.warnings == (f"10 frames are {pix_fmt} instead of yuv420p: converted to that format",)
         assert hashes(frames[:1]) == pictures(parts[0])[:1]
     with open_video(source) as video:
         assert hashes(video.frames()) == [one for part in parts for one in pictures(part)]
@@ -78,7 +78,7 @@ def test_frames_of_other_colours_are_read_by_their_own_tags(tmp_path):
     with open_video(source) as video:
         read = [(frame.layout.matrix, frame.layout.full_range) for frame in video.frames()]
         assert read == [("bt709", False)] * 10 + [("bt601", True)] * 10
-        assert "10 frames are of another colour matrix or range than the first: converted" in video.warnings
+        assert "10 frames are in another colour matrix or range than the first: converted" in video.warnings
         assert any("another transfer than the first: not converted" in warning for warning in video.warnings)
 
 

@@ -140,7 +140,7 @@ def test_a_codec_that_does_not_hold_hdr10_metadata_says_so_and_keeps_the_tags(tm
 def test_mastering_metadata_that_makes_no_sense_is_told_and_left_out(tmp_path):
     source = hdr10(tmp_path / "in.mp4", "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(0,50)", light="")
     warnings = passed_through(source, tmp_path / "out.mp4")
-    assert warnings == ("the mastering display metadata is incomplete or out of range, and not kept",)
+    assert warnings == ("the mastering display metadata is incomplete or out of range and is not kept",)
     assert not any("Mastering" in line for line in shown(tmp_path / "out.mp4"))
 
 

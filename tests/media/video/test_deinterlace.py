@@ -50,7 +50,7 @@ def test_interlaced_pictures_are_made_whole_by_their_own_field_order(tmp_path, o
     made, warnings = read(source)
     assert_same(made, pictures(source, "-vf", BWDIF))
     assert made != pictures(source)
-    assert warnings == ("the picture is interlaced: made whole with bwdif (--deinterlace off leaves it)",)
+    assert warnings == ("the video is interlaced: deinterlaced with bwdif (--deinterlace off keeps it)",)
 
 
 def test_their_number_times_and_durations_stay(tmp_path):
@@ -66,7 +66,7 @@ def test_they_can_be_left_as_they_are(tmp_path):
     source = interlaced(tmp_path / "in.mp4")
     made, warnings = read(source, "off")
     assert made == pictures(source)
-    assert warnings == ("the picture is interlaced and left so, which the new file cannot say",)
+    assert warnings == ("the video is interlaced and not deinterlaced; the new file does not declare it",)
 
 
 def test_pictures_that_do_not_say_so_are_made_whole_when_asked(tmp_path):
@@ -85,7 +85,7 @@ def test_a_video_that_becomes_interlaced_on_the_way_is_made_whole_from_there(tmp
     with open_video(source) as video:
         assert not video.info.interlaced
         assert_same(hashes(video.frames()), pictures(source, "-vf", BWDIF), first=10)
-        assert video.warnings[0].startswith("25 frames on the way are interlaced: made whole with bwdif")
+        assert video.warnings[0].startswith("25 later frames are interlaced: deinterlaced with bwdif")
 
 
 def test_a_change_of_size_in_interlaced_pictures_loses_none(tmp_path):
@@ -139,4 +139,4 @@ def test_what_bwdif_cannot_take_is_left_as_it_is_and_told(tmp_path):
     ffmpeg("-f", "lavfi", "-i", FIFTY, "-t", "0.1", "-c:v", "ffv1", "-pix_fmt", "gray10le", source)
     made, warnings = read(source, "on")
     assert made == pictures(source)
-    assert warnings == ("5 frames stay interlaced: bwdif does not take gray10le of this size",)
+    assert warnings == ("5 frames stay interlaced: bwdif does not support gray10le of this size",)

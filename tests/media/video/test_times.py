@@ -150,7 +150,7 @@ def test_times_that_stand_still_are_mended_and_counted(tmp_path):
     with open_video(retimed(tmp_path, ".mkv", [0, 40, 40, 40, 160])) as video:
         assert [frame.pts for frame in video.frames()] == [0, 40, 41, 42, 160]
         assert video.repaired_times == 2
-        assert any("2 time stamps" in warning for warning in video.warnings)
+        assert any("2 timestamps" in warning for warning in video.warnings)
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".ts"])

@@ -244,24 +244,24 @@ def test_memory_does_not_grow_with_the_stream():
         (b"", "is not YUV4MPEG2"),
         (b"\x89PNG\r\n", "is not YUV4MPEG2"),
         (b"YUV4MPEG2", "is not YUV4MPEG2"),
-        (b"YUV4MPEG2 W4 H2", "does not end"),
-        (b"YUV4MPEG2 W4 H2 X" + b"a" * 100_000, "does not end"),
+        (b"YUV4MPEG2 W4 H2", "is incomplete"),
+        (b"YUV4MPEG2 W4 H2 X" + b"a" * 100_000, "is incomplete"),
         (stream("F25:1"), "size"),
         (stream("W4"), "size"),
         (stream("W0 H2"), "size"),
         (stream("W-4 H2"), "size"),
         (stream("Wfour H2"), "size"),
         (stream("W99999999999999999999 H2"), "size"),
-        (stream("W60000 H60000"), "limit of 268 million"),
+        (stream("W60000 H60000"), "limit is 268 million"),
         (stream("W4 H2 F25"), "ratio"),
         (stream("W4 H2 F-25:1"), "ratio"),
         (stream("W4 H2 F9999999999:1"), "ratio"),
         (stream("W4 H2 Aa:b"), "ratio"),
-        (stream("W4 H2 C410"), "not known"),
-        (stream("W4 H2 C420p11"), "not known"),
-        (stream("W4 H2 Iz"), "interlaced"),
+        (stream("W4 H2 C410"), "unknown pixel format"),
+        (stream("W4 H2 C420p11"), "unknown pixel format"),
+        (stream("W4 H2 Iz"), "interlacing"),
         (stream(frames=0), "holds none"),
-        (stream(frames=0) + b"FRA", "cut"),
+        (stream(frames=0) + b"FRA", "truncated"),
         (stream(frames=0) + b"GARBAGE\n" + bytes(12), "no frame"),
         (stream(size=11), "in the middle of frame 1"),
     ],
@@ -277,8 +277,8 @@ def test_what_cannot_be_read_is_refused_with_advice(data, what):
     ("tail", "frames", "what"),
     [
         (b"FRAME\n" + bytes(5), 2, "in the middle of frame 3"),
-        (b"FRA", 2, "cut after frame 2"),
-        (b"FRAME", 2, "cut after frame 2"),
+        (b"FRA", 2, "truncated after frame 2"),
+        (b"FRAME", 2, "truncated after frame 2"),
         (b"FRAMES\n" + bytes(12), 2, "follows frame 2"),
         (bytes(500), 2, "follows frame 2"),
     ],
@@ -468,7 +468,7 @@ def test_what_is_lost_is_named(tmp_path):
         warnings = Y4mWriter(io.BytesIO(), video.info, (48, 32)).warnings
     assert len(warnings) == 2
     assert "audio" in warnings[0]
-    assert "turn" in warnings[1]
+    assert "rotation" in warnings[1]
 
 
 def test_colours_that_a_reader_would_guess_wrong_can_be_told_to_it(tmp_path):
@@ -478,7 +478,7 @@ def test_colours_that_a_reader_would_guess_wrong_can_be_told_to_it(tmp_path):
     with open_video(source) as video:
         data, _, warnings = written(video.info)
     assert len(warnings) == 1
-    said = warnings[0].partition(" by ")[2]
+    said = warnings[0].partition(" with ffmpeg: ")[2]
     assert said == "-colorspace 9 -color_primaries 9 -color_trc 16 -chroma_sample_location topleft"
     options = said.split()
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "info", *options, "-i", "-", "-vf", "showinfo", "-f", "null", "-"]

@@ -164,7 +164,7 @@ def test_unreadable_small_and_deep_pictures_are_listed_and_the_rest_used(tmp_pat
 
 def test_no_usable_picture_is_no_input(tmp_path):
     for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(NoInput, match="no usable picture") as caught:
+        with pytest.raises(NoInput, match="no usable image") as caught:
             load_pictures([folder], 16)
         assert caught.value.exit_code == 3
     write(tmp_path / "small.png", noise(8, 8))
@@ -196,7 +196,7 @@ def test_validation_pairs_are_the_centres_of_the_pictures_scaled_by_the_protocol
     assert np.array_equal(hr[0].permute(1, 2, 0).numpy(), pixels[:40, :68])  # as `dagan eval` and the papers crop
 
 
-def test_spoilt_patches_show_what_clean_ones_do_and_are_drawn_anew_each_step(tmp_path):
+def test_degraded_patches_show_what_clean_ones_do_and_are_drawn_again_each_step(tmp_path):
     from PIL import Image
 
     small = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)

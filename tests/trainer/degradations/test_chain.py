@@ -81,7 +81,7 @@ def test_a_batch_may_be_made_in_parts():
     assert [log for _, part in parts for log in part] == logs
 
 
-def test_the_same_picture_is_spoilt_in_another_way_in_each_place_of_a_batch():
+def test_the_same_picture_is_degraded_in_another_way_in_each_place_of_a_batch():
     lr, logs = degrade(pictures(1, 72).expand(6, -1, -1, -1), 2, "medium", 0, 0)
     assert len({picture.numpy().tobytes() for picture in lr}) == 6
     assert len({json.dumps(log) for log in logs}) == 6
@@ -121,8 +121,8 @@ def test_the_stronger_the_further_from_the_clean_picture():
     clean = degrade(hr, 2, "none", 0, 0)[0][CUT]
     score = {}
     for strength in SPOILING:
-        spoilt = degrade(hr, 2, strength, 0, 0)[0][CUT]
-        score[strength] = mean(psnr(a, b) for a, b in zip(spoilt, clean, strict=True))
+        degraded = degrade(hr, 2, strength, 0, 0)[0][CUT]
+        score[strength] = mean(psnr(a, b) for a, b in zip(degraded, clean, strict=True))
     assert score["mild"] > score["medium"] + 1
     assert score["medium"] > score["strong"] + 1
     assert score["strong"] > 15

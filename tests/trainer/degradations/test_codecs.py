@@ -259,7 +259,7 @@ def test_the_fixed_video_is_refused_where_its_encoder_is_missing(monkeypatch):
     degrade_fixed(drawn(8, 32)[None], "web")
 
 
-def test_a_spoilt_folder_is_what_eval_starts_from(tmp_path, capsys):
+def test_a_degraded_folder_is_what_eval_starts_from(tmp_path, capsys):
     from dagan_cli.commands.app import run_command
     from dagan_cli.metrics.fidelity import bicubic
 
@@ -275,3 +275,14 @@ def test_a_spoilt_folder_is_what_eval_starts_from(tmp_path, capsys):
     assert run_command(["eval", str(tmp_path / "hr"), *flags]) == 0
     assert run_command(["train", "degrade", *folders, "--kind", "fax"]) == 2
     assert "use one of web, video" in capsys.readouterr().err
+
+
+def test_the_old_name_of_degrade_is_understood_with_a_warning(tmp_path, capsys):
+    from dagan_cli.commands.app import run_command
+
+    Image.fromarray(np.full((48, 48, 3), 90, np.uint8)).save(tmp_path / "a.png")
+    for name in ("degrade", "spoil"):
+        target = tmp_path / name
+        assert run_command(["train", name, str(tmp_path), "-o", str(target), "--kind", "web"]) == 0
+    assert "dagan train degrade" in capsys.readouterr().err
+    assert (tmp_path / "spoil" / "a.png").read_bytes() == (tmp_path / "degrade" / "a.png").read_bytes()

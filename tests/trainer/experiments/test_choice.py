@@ -62,7 +62,7 @@ def test_recipes_are_compared_with_a_teacher_beside_the_originals(pictures, monk
     )
     monkeypatch.setitem(choice.GROUPS, "recipes", replace(GROUPS["recipes"], candidates=few))
     run = {"scale": 4, "budget": 0.4, "group": "recipes"}
-    with pytest.raises(BadOption, match="have a teacher"):
+    with pytest.raises(BadOption, match="need a teacher"):
         list(run_choice([pictures], pictures, tmp_path / "run", **run))
     targets = tmp_path / "targets"
     targets.mkdir()
@@ -87,7 +87,7 @@ def test_recipes_are_compared_with_a_teacher_beside_the_originals(pictures, monk
     assert torch.equal(body.fusion1.weight, begun.fusion1.weight)
     other = tmp_path / "other.safetensors"
     other.write_bytes(save_model(Generator(replace(begun.config, channels=16)), {}))
-    with pytest.raises(BadOption, match="cannot begin with"):
+    with pytest.raises(BadOption, match="cannot start from"):
         list(run_choice([pictures], pictures, tmp_path / "no", targets=targets, start=other, **run))
     taught = load_generator(tmp_path / "run" / "teacher" / "model.safetensors").provenance
     assert taught["teacher"] == {"name": "black", "source": "here", "licence": "CC0", "sha256": "00"}
@@ -98,7 +98,7 @@ def test_the_same_time_buys_the_smaller_network_more_steps(pictures, two_candida
     def run(part: tuple[int, int] = (1, 1)) -> list[str]:
         return list(run_choice([pictures], pictures, tmp_path, scale=4, budget=0.4, part=part))
 
-    with pytest.raises(BadOption, match="not there yet"):
+    with pytest.raises(BadOption, match="does not exist yet"):
         run(part=(2, 2))
     assert "other parts are not finished" in run(part=(1, 2))[-1]
     assert run(part=(2, 2))[-1].startswith("written")

@@ -29,7 +29,7 @@ from trainer.experiments.arms import (
 from trainer.experiments.figure import curve
 from trainer.experiments.paper import run_paper
 from trainer.experiments.runs import Arm, steps_within
-from trainer.experiments.summary import arms_table, differences, pairs_table, spread, told
+from trainer.experiments.summary import arms_table, differences, mean_text, pairs_table, spread
 from trainer.experiments.table import EXPERIMENTS, SIZES, experiment
 from trainer.networks import new_network
 from trainer.record.folder import Row, read_run
@@ -187,8 +187,8 @@ def test_paired_differences_are_those_of_the_same_seed():
     assert spread([0.1, 0.2, 0.3]) == pytest.approx((0.2, 0.1))
     assert "| a − b | +0.200 ± 0.100 | +0.100, +0.200, +0.300 | 1.00 |" in pairs_table([a, b], (("a", "b"),))
     assert "| a | 1,000 | 2.0 | 0.400 ± 0.000 | 1.00 | 31.000 ± 1.000 |" in arms_table([a, b])
-    assert told([1.5], 2) == "1.50"
-    assert told([], 2) == "–"
+    assert mean_text([1.5], 2) == "1.50"
+    assert mean_text([], 2) == "–"
 
 
 def test_a_curve_is_the_mean_over_seeds_where_all_have_been():
@@ -312,12 +312,12 @@ def test_the_pictures_are_put_side_by_side(pictures, tiny, tmp_path):
 @pytest.mark.parametrize(
     ("names", "how", "message"),
     [
-        (["E6"], {}, "no experiment"),
-        (["E8"], {"scale": 2}, "not at one scale"),
-        (["E8", "E10"], {}, "not at one scale"),
+        (["E6"], {}, "unknown experiment"),
+        (["E8"], {"scale": 2}, "no common scale"),
+        (["E8", "E10"], {}, "no common scale"),
         (["E9", "E10"], {}, "without a discriminator"),
-        (["E10"], {"size": "huge"}, "no size"),
-        ([], {}, "no experiment was named"),
+        (["E10"], {"size": "huge"}, "unknown size"),
+        ([], {}, "no experiment was given"),
     ],
 )
 def test_what_cannot_be_run_is_refused_with_advice(names, how, message, tmp_path):

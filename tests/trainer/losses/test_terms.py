@@ -19,8 +19,8 @@ from trainer.losses.terms import (
     grid,
     l1,
     ldl,
-    moved,
     mse,
+    shifted,
     total_variation,
 )
 
@@ -193,14 +193,14 @@ def test_the_average_is_apart_from_the_network_and_never_trained():
 
 def test_what_is_moved_is_cut_out_at_its_offset_and_gives_its_gradient_back_there():
     pictures = torch.rand(2, 3, 9, 7, requires_grad=True)
-    part = moved(pictures, torch.tensor([1, 3]), 3)
+    part = shifted(pictures, torch.tensor([1, 3]), 3)
     assert torch.equal(part, pictures[:, :, 1:7, 3:7])
     part.sum().backward()
     expected = torch.zeros(9, 7)
     expected[1:7, 3:7] = 1
     assert pictures.grad is not None
     assert torch.equal(pictures.grad, expected.expand(2, 3, 9, 7))
-    assert torch.equal(moved(pictures, torch.tensor([0, 0]), 0), pictures)
+    assert torch.equal(shifted(pictures, torch.tensor([0, 0]), 0), pictures)
 
 
 def test_a_pattern_that_repeats_with_every_input_pixel_costs_by_the_window_and_texture_hardly():

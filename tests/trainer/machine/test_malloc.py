@@ -10,7 +10,7 @@ import pytest
 
 CODE = """
 import resource, torch
-from dagan_cli.heap import keep_freed_memory
+from trainer.machine.malloc import keep_freed_memory
 if KEEP: assert keep_freed_memory()
 def work():
     blocks = [torch.ones(1 << 18) for _ in range(30)]  # of 1 MiB

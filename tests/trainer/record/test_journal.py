@@ -134,11 +134,11 @@ def test_a_page_that_cannot_be_written_is_told_and_stops_nothing(pictures, tmp_p
 def test_a_page_is_not_written_at_every_save(tmp_path):
     journal = Journal(tmp_path)
     journal.log({"step": 1})
-    journal.tell()
+    journal.report()
     (tmp_path / "report.html").unlink()
-    journal.tell()
+    journal.report()
     assert not (tmp_path / "report.html").exists()
-    journal.tell(last=True)
+    journal.report(last=True)
     assert (tmp_path / "report.html").exists()
 
 
@@ -147,7 +147,7 @@ def test_a_process_that_only_helps_writes_nothing(tmp_path):
     journal.begin("started", CONFIG, 0)
     journal.log({"step": 1})
     journal.note("done", 1)
-    journal.tell(last=True)
+    journal.report(last=True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -162,7 +162,7 @@ def test_tensorboard_that_fails_is_left_out_and_stops_nothing(pictures, tmp_path
     module = ModuleType("torch.utils.tensorboard")
     module.SummaryWriter = _Broken  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
-    with pytest.warns(RuntimeWarning, match="TensorBoard is left out") as warned:
+    with pytest.warns(RuntimeWarning, match="TensorBoard logging is disabled") as warned:
         last = list(train(replace(CONFIG, gan=None), [pictures], tmp_path, report_every=0.0))[-1]
     assert last.message == "done"
     assert len(warned) == 1
