@@ -15,8 +15,10 @@ demo: $(VENV)/.installed ## upscale a sample image and a sample clip with the pa
 	$(BIN)/dagan upscale demo/clip.mp4 -s 2 --device cpu -o demo/clip_x2.mp4 -y
 	@echo "look at demo/picture_x4.png and demo/clip_x2.mp4"
 
-check: lint ## what to run before each commit: lint, types and the fast tests
-	$(BIN)/python -m pytest -n auto -m "not slow"
+check: $(VENV)/.installed-dev ## what to run before each commit: lint, types and the fast tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/basedpyright & types=$$!; $(BIN)/python -m pytest -n auto -m "not slow"; tests=$$?; wait $$types && exit $$tests
 
 test: lint ## everything that must pass, on all cores
 	$(BIN)/python -m pytest -n auto

@@ -111,7 +111,7 @@ def _damage(counted: CountedVideo | None) -> str:
     if counted.damaged_packets and not words:
         words.append(f"{counted.damaged_packets} damaged packets")
     if counted.repaired_times:
-        words.append(f"{counted.repaired_times} time stamps missing or not increasing")
+        words.append(f"{counted.repaired_times} timestamps missing or not increasing")
     return "; ".join(words) or "none"
 
 

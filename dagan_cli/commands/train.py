@@ -566,6 +566,6 @@ def _training(p: Any, *, short: bool) -> str:
         g = f"G {terms['loss']:.4g}  " if "loss" in terms else ""
         losses = f"{g}D {terms['loss_d']:.4g}  real {terms['d_real']:.2f}  fake {terms['d_fake']:.2f}"
     if not short:
-        told = ("loss", "loss_d", "d_real", "d_fake")
-        losses += "".join(f"  {name} {value:.3g}" for name, value in terms.items() if name not in told)
+        shown = ("loss", "loss_d", "d_real", "d_fake")
+        losses += "".join(f"  {name} {value:.3g}" for name, value in terms.items() if name not in shown)
     return f"{p.phase} step {p.step}  {losses}  {p.rate:.2f} it/s"

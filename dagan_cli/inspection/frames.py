@@ -195,7 +195,7 @@ def timed(
 ) -> Iterator[Timed]:
     """Yield the frames of the input that belong to the output, each with its time.
 
-    `origin` is the start time of the input. `step` is the time between frames, used if the input has no time stamps or
+    `origin` is the start time of the input. `step` is the time between frames, used if the input has no timestamps or
     if all of them are equal (`stands_still`).
     """
     start, end = (None if at is None else origin + Fraction(str(at)) for at in (part.start, part.end))

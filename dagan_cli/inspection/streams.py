@@ -24,7 +24,7 @@ _REBUILT = ("bin_data", "tmcd", "unknown")  # data streams that a container gene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beside:
+class OtherStreams:
     """Streams to compare, and the relation between the times of the two files."""
 
     paths: tuple[Path, Path]  # the input, the output
@@ -40,35 +40,35 @@ class Beside:
     tolerance: Fraction  # seconds; tolerance of frame times
 
 
-def verify_streams(beside: Beside, kept_out: frozenset[str], not_held: frozenset[int]) -> list[Check]:
+def verify_streams(others: OtherStreams, kept_out: frozenset[str], not_held: frozenset[int]) -> list[Check]:
     """Return a row for each stream of the input, and one for the labels of all streams.
 
     `kept_out` are kinds of streams that were dropped on request. `not_held` are the indices of streams of the input
     that the output's container cannot hold in any form.
     """
-    sources = [s for s in beside.before.streams if s.index in beside.before_packets and s.kind not in kept_out]
+    sources = [s for s in others.before.streams if s.index in others.before_packets and s.kind not in kept_out]
     sources = [s for s in sources if not (s.kind == "data" and s.codec in _REBUILT)]
-    pairs = _paired(sources, beside)
+    pairs = _paired(sources, others)
     rows = []
     for source in sources:
         found = pairs.get(source.index)
         what = f"stream {source.index}, {source}"
         if found is None:
-            rows.append(_missing(what, source, not_held, beside.trimmed))
+            rows.append(_missing(what, source, not_held, others.trimmed))
         else:
-            rows += _compare(what, source, found, beside)
+            rows += _compare(what, source, found, others)
     order = [pairs[s.index].index for s in sources if s.index in pairs and s.kind in ("audio", "subtitle")]
     if any(a > b for a, b in pairwise(order)):
         rows.append(check("order of streams", "as in the input", ", ".join(map(str, order)), fine=False))
-    same = [(beside.before.streams[beside.pictures[0]], beside.after.streams[beside.pictures[1]])]
+    same = [(others.before.streams[others.pictures[0]], others.after.streams[others.pictures[1]])]
     same += [(source, pairs[source.index]) for source in sources if source.index in pairs]
-    rows.append(_labels(same, beside.after.container))
+    rows.append(_labels(same, others.after.container))
     return rows
 
 
-def _paired(sources: Sequence[StreamContents], beside: Beside) -> dict[int, StreamContents]:
+def _paired(sources: Sequence[StreamContents], others: OtherStreams) -> dict[int, StreamContents]:
     """Match streams of the output to those of the input: by content, then by codec and language, then by kind alone."""
-    before, after = beside.before_packets, beside.after_packets
+    before, after = others.before_packets, others.after_packets
     same: tuple[Callable[[StreamContents, StreamContents], bool], ...] = (
         lambda a, b: before[a.index].sha256 == after[b.index].sha256,
         lambda a, b: a.is_text and _words(before[a.index]) == _words(after[b.index]),
@@ -77,7 +77,7 @@ def _paired(sources: Sequence[StreamContents], beside: Beside) -> dict[int, Stre
         lambda a, b: a.language == b.language,
         lambda a, b: a.codec == b.codec,
     )
-    left = [stream for stream in beside.after.streams if stream.index in after]
+    left = [stream for stream in others.after.streams if stream.index in after]
     pairs: dict[int, StreamContents] = {}
     for is_same in same:
         for source in sources:
@@ -103,33 +103,33 @@ def _missing(what: str, source: StreamContents, not_held: frozenset[int], trimme
     return Check(what, "kept", "missing", "lost")
 
 
-def _compare(what: str, source: StreamContents, found: StreamContents, beside: Beside) -> list[Check]:
-    before, after = beside.before_packets[source.index], beside.after_packets[found.index]
+def _compare(what: str, source: StreamContents, found: StreamContents, others: OtherStreams) -> list[Check]:
+    before, after = others.before_packets[source.index], others.after_packets[found.index]
     if source.is_text and found.is_text:
-        return [_compare_cues(what, source, found, beside)]
+        return [_compare_cues(what, source, found, others)]
     if source.codec != found.codec:
-        return [_compare_lengths(what, source, found, beside)]
+        return [_compare_lengths(what, source, found, others)]
     if source.kind in ("cover", "attachment"):
         return [check(what, f"sha256 {before.sha256[:8]}", f"sha256 {after.sha256[:8]}")]
-    tolerance = max(before.tick, after.tick, _EAR) + beside.tolerance
+    tolerance = max(before.tick, after.tick, _EAR) + others.tolerance
     expected = f"{_packets(len(before))}, sha256 {before.sha256[:8]}"
     at = _find(after.digests, before.digests)
     if at is None:
-        if before.sha256 != after.sha256 and beside.trimmed and source.codec.startswith("pcm"):
-            return [_compare_lengths(what, source, found, beside)]  # PCM samples have no fixed packets
+        if before.sha256 != after.sha256 and others.trimmed and source.codec.startswith("pcm"):
+            return [_compare_lengths(what, source, found, others)]  # PCM samples have no fixed packets
         if before.sha256 != after.sha256:
             return [check(what, expected, f"{_packets(len(after))}, {_difference(before, after)}")]
         ends = [(before.starts[0], after.starts[0]), (before.ends[-1], after.ends[-1])]
-        offsets = [float(b * after.tick - a * before.tick - beside.shift) for a, b in ends]
+        offsets = [float(b * after.tick - a * before.tick - others.shift) for a, b in ends]
         row = check(what, expected, "the same bytes", fine=True, remark="split into other packets")
         return [row, _in_time(what, np.array(offsets), tolerance)]
     missing = len(before) - len(after)
     found_words = f"the same {_packets(len(after))}"
-    from_a_key_frame = source.kind == "video" and beside.trimmed  # it starts at a key frame, wherever that is
-    if not from_a_key_frame and (problem := _wrong_span(before, at, at + len(after), beside, tolerance)):
+    from_a_key_frame = source.kind == "video" and others.trimmed  # it starts at a key frame, wherever that is
+    if not from_a_key_frame and (problem := _wrong_span(before, at, at + len(after), others, tolerance)):
         return [check(what, expected, f"{_packets(len(after))}: {problem}", fine=False)]
     hidden = f"{missing} outside the span of the video are left out" if missing else ""
-    starts = _seconds_of(before.starts, before.tick)[at : at + len(after)] + float(beside.shift)
+    starts = _seconds_of(before.starts, before.tick)[at : at + len(after)] + float(others.shift)
     offsets = _seconds_of(after.starts, after.tick) - starts
     return [check(what, expected, found_words, fine=True, remark=hidden), _in_time(what, offsets, tolerance)]
 
@@ -153,21 +153,21 @@ def _difference(before: Packets, after: Packets) -> str:
     return f"different from packet {index} on"
 
 
-def _wrong_span(before: Packets, first: int, last: int, beside: Beside, tolerance: Fraction) -> str:
+def _wrong_span(before: Packets, first: int, last: int, others: OtherStreams, tolerance: Fraction) -> str:
     """Return what is wrong if the output holds packets `first` to `last` (excluded) of the input; "" if it is right."""
-    begin = beside.begin if beside.trimmed else -beside.shift  # seconds of the input; 0 of the output
+    begin = others.begin if others.trimmed else -others.shift  # seconds of the input; 0 of the output
     tick = before.tick
     early = [i for i in range(first) if before.ends[i] * tick > begin + tolerance]
-    if beside.trimmed:  # a packet across the cut may be on either side
+    if others.trimmed:  # a packet across the cut may be on either side
         early = [i for i in early if before.starts[i] * tick > begin + tolerance]
     if early:
         return f"{len(early)} are missing at the beginning"
-    due = [i for i in range(last, len(before)) if before.ends[i] * tick < beside.end - tolerance]
-    late = due if beside.trimmed else range(last, len(before))
+    due = [i for i in range(last, len(before)) if before.ends[i] * tick < others.end - tolerance]
+    late = due if others.trimmed else range(last, len(before))
     if late:
         return f"{len(late)} are missing at the end"
-    if beside.trimmed and last > first:
-        over = before.starts[last - 1] * tick - beside.end
+    if others.trimmed and last > first:
+        over = before.starts[last - 1] * tick - others.end
         under = begin - before.ends[first] * tick
         if max(over, under) > tolerance:
             return f"{seconds(max(over, under))} outside the video"
@@ -186,12 +186,12 @@ def _in_time(what: str, offsets: np.ndarray, tolerance: Fraction) -> Check:
     return check(f"{what}: times", f"within {milliseconds(tolerance)}", found, fine=fine)
 
 
-def _compare_cues(what: str, source: StreamContents, found: StreamContents, beside: Beside) -> Check:
-    before, after = beside.before_packets[source.index], beside.after_packets[found.index]
-    due = [_moved(cue, beside.shift) for cue in before.cues or ()]
+def _compare_cues(what: str, source: StreamContents, found: StreamContents, others: OtherStreams) -> Check:
+    before, after = others.before_packets[source.index], others.after_packets[found.index]
+    due = [_moved(cue, others.shift) for cue in before.cues or ()]
     there = list(after.cues or ())
-    if beside.trimmed:  # cues across a cut are cut too
-        begin, end = beside.begin + beside.shift, beside.end + beside.shift
+    if others.trimmed:  # cues across a cut are cut too
+        begin, end = others.begin + others.shift, others.end + others.shift
         due = [Cue(max(c.start, begin), min(c.end, end), c.lines) for c in due if c.end > begin and c.start < end]
     converted = f"converted from {source.codec} to {found.codec}: the text is kept, styling may be lost"
     remark = converted if source.codec != found.codec else ""
@@ -212,12 +212,12 @@ def _moved(cue: Cue, shift: Fraction) -> Cue:
     return Cue(cue.start + shift, cue.end + shift, cue.lines)
 
 
-def _compare_lengths(what: str, source: StreamContents, found: StreamContents, beside: Beside) -> Check:
+def _compare_lengths(what: str, source: StreamContents, found: StreamContents, others: OtherStreams) -> Check:
     """Compare start and end of a stream that was re-encoded."""
     spans = []
     for path, stream, packets in (
-        (beside.paths[0], source, beside.before_packets[source.index]),
-        (beside.paths[1], found, beside.after_packets[found.index]),
+        (others.paths[0], source, others.before_packets[source.index]),
+        (others.paths[1], found, others.after_packets[found.index]),
     ):
         whole = (min(packets.starts) * packets.tick, max(packets.ends) * packets.tick) if len(packets) else None
         spans.append(sound_span(path, stream.index) if stream.kind == "audio" else whole)
@@ -228,9 +228,9 @@ def _compare_lengths(what: str, source: StreamContents, found: StreamContents, b
         words = ("nothing" if span is None else "something" for span in spans)
         return check(what, *words, remark=remark)
     begin, end = due
-    if beside.trimmed:
-        begin, end = max(begin, beside.begin), min(end, beside.end)
-    begin, end = max(begin + beside.shift, Fraction(0)), end + beside.shift
+    if others.trimmed:
+        begin, end = max(begin, others.begin), min(end, others.end)
+    begin, end = max(begin + others.shift, Fraction(0)), end + others.shift
     start = max(there[0], Fraction(0))
     fine = abs(begin - start) <= _BEGIN and abs(end - there[1]) <= _END
     expected, words = (f"from {seconds(a)} to {seconds(b)}" for a, b in ((begin, end), (start, there[1])))

@@ -12,7 +12,7 @@ from dagan_cli.inspection.frames import FrameComparison, timed
 from dagan_cli.inspection.glance import Glances, grid_for
 from dagan_cli.inspection.headers import chapters, colour_tags, geometry, hdr10, pixels, tags
 from dagan_cli.inspection.inventory import Contents, contents, fates, read_packets
-from dagan_cli.inspection.streams import Beside, verify_streams
+from dagan_cli.inspection.streams import OtherStreams, verify_streams
 from dagan_cli.media.container import CONTAINERS
 from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.source import open_video
@@ -58,7 +58,7 @@ def verify_video(source: Path, output: Path, part: Part, *, sound: bool, tell: T
     rows += hdr10(before, after, there.streams[after.stream].codec)
     rows += [*_transparency(frames, output), *frames.checks(), *_damage(left, right)]
 
-    beside = Beside(
+    others = OtherStreams(
         paths=(source, output),
         before=held,
         after=there,
@@ -73,9 +73,9 @@ def verify_video(source: Path, output: Path, part: Part, *, sound: bool, tell: T
     )
     kept_out = frozenset() if sound else frozenset({"audio"})
     lost = frozenset(index for index, fate in fates(source, output.suffix).items() if fate == "left out")
-    rows += verify_streams(beside, kept_out, lost)
-    rows += chapters(held, there, frames.shift, beside.end + frames.shift, frames.trimmed)
-    rows += [*tags(held, there), *_duration(beside, frames)]
+    rows += verify_streams(others, kept_out, lost)
+    rows += chapters(held, there, frames.shift, others.end + frames.shift, frames.trimmed)
+    rows += [*tags(held, there), *_duration(others, frames)]
     rows += [Check("the input", "", "", "note", warning) for warning in before.warnings]
     return rows, factor
 
@@ -111,11 +111,11 @@ def _damage(source: Glances, output: Glances) -> Iterator[Check]:
     yield check("damage of the output", "none", "none" if fine else words)
 
 
-def _duration(beside: Beside, frames: FrameComparison) -> Iterator[Check]:
+def _duration(others: OtherStreams, frames: FrameComparison) -> Iterator[Check]:
     """Compare the duration in the output's header, which players show, with the packets in the file."""
-    there = beside.after
-    begins, ends = _span(beside, frames, ("audio",))
-    everything = _span(beside, frames, ("audio", "subtitle"))
+    there = others.after
+    begins, ends = _span(others, frames, ("audio",))
+    everything = _span(others, frames, ("audio", "subtitle"))
     if there.duration is None:
         yield Check("duration in the header", seconds(ends), "none", "differs")
         return
@@ -124,14 +124,14 @@ def _duration(beside: Beside, frames: FrameComparison) -> Iterator[Check]:
     yield check("duration in the header", seconds(ends), seconds(there.duration), fine=fine)
 
 
-def _span(beside: Beside, frames: FrameComparison, kinds: tuple[str, ...]) -> tuple[Fraction, Fraction]:
+def _span(others: OtherStreams, frames: FrameComparison, kinds: tuple[str, ...]) -> tuple[Fraction, Fraction]:
     """Return the first start and the last end among the output's frames and its streams of these kinds."""
     first = frames.out_first.time if frames.out_first else None
     last = frames.out_last.time if frames.out_last else None
     end = frames.ends[1] or last
     begins, ends = [first or Fraction(0)], [end or Fraction(0)]
-    for stream in beside.after.streams:
-        packets = beside.after_packets.get(stream.index)
+    for stream in others.after.streams:
+        packets = others.after_packets.get(stream.index)
         if packets and len(packets) and stream.kind in kinds:
             begins.append(min(packets.starts) * packets.tick)
             ends.append(max(packets.ends) * packets.tick)

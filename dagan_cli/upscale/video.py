@@ -26,7 +26,7 @@ from dagan_cli.upscaler import Upscaler
 AHEAD = 2  # frames, or batches of them, in each queue between the stages
 SLOW_SEGMENT = 48  # frames per segment if a network runs on a CPU: the most that a kill loses
 
-Pictures = list[tuple[list[np.ndarray], int, int]]  # planes, time stamp, duration; ticks of the source
+Pictures = list[tuple[list[np.ndarray], int, int]]  # planes, timestamp, duration; ticks of the source
 
 
 def upscale_video(path: Path, target: Path, work: Work) -> Item:

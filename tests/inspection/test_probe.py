@@ -51,6 +51,19 @@ def test_what_headers_tell_is_there(probed, tmp_path):
     assert (facts["picture"]["width"], facts["picture"]["height"], facts["picture"]["rate"]) == (96, 64, 25)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "sound", "becomes"),
+    [(".avi", "adpcm_ms", "rewritten"), (".avi", "mp3", "copied"), (".mp4", "aac", "copied")],
+)
+def test_what_becomes_of_a_stream_is_what_upscale_does_with_it(probed, cli, tmp_path, suffix, sound, becomes):
+    source = clip(tmp_path / f"in{suffix}", "-c:v", "mpeg4", "-c:a", sound, seconds=0.3)
+    assert [stream["becomes"] for stream in probed(source)["streams"]] == ["upscaled", becomes]
+    assert cli("upscale", source, "-n", "nearest", "-s", 1).code == 0
+    (result,) = tmp_path.glob("in_x1.*")
+    kept = "audio: " + sound in described(result).lower()
+    assert kept == (becomes == "copied"), described(result)
+
+
 def test_the_shape_that_is_seen_follows_from_pixels_and_rotation(probed, tmp_path):
     plain = clip(tmp_path / "plain.mp4", "-vf", "setsar=4/3", "-c:v", "libx264", "-an")
     ffmpeg("-display_rotation", "90", "-i", plain, "-c", "copy", tmp_path / "in.mp4")

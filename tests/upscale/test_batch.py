@@ -148,7 +148,7 @@ def test_a_network_that_overflows_in_half_precision_is_told_of_and_gives_no_blac
     ran = cli(source, "-n", "fragile", "-s", 2, "--json", "--device", "cpu", "--precision", "fp16")
     (item,) = json.loads(ran.out)["items"]
     assert ran.code == 0
-    assert any("computed again in float32" in warning for warning in item["warnings"])
+    assert any("recomputed in float32" in warning for warning in item["warnings"])
     assert "warning: in.png: a tile was not finite" in ran.err
     assert np.abs(pixels(tmp_path / "in_x2.png")[::2, ::2].astype(int) - pixels(source)).max() <= 1
 

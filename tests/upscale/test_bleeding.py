@@ -32,7 +32,7 @@ def test_bleeding_makes_no_fringe_when_a_cut_out_is_scaled():
 @pytest.mark.parametrize("shape", [(1, 1, 3), (7, 5, 1), (33, 1, 3)])
 @pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
 def test_bleeding_keeps_type_shape_and_what_is_all_or_nothing(shape, dtype):
-    colour = (noise(shape) / 255).astype(dtype)
+    colour = (noise(*shape) / 255).astype(dtype)
     for alpha in (np.zeros(shape[:2]), np.ones(shape[:2])):
         filled = bleed(colour, alpha)
         assert filled.dtype == colour.dtype

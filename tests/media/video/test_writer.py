@@ -1,4 +1,4 @@
-"""Video in and out: every frame, time stamp, tag and sound packet, judged by another FFmpeg."""
+"""Video in and out: every frame, timestamp, tag and sound packet, judged by another FFmpeg."""
 
 from __future__ import annotations
 
