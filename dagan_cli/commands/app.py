@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,10 @@ from dagan_cli.errors import BadOption
 from dagan_cli.version import __version__
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # click's; newer typers carry a copy of click
+
+_FLAG = r"Invalid value for (?:'-\w' / )?'(--[\w-]+)'[^:]*: "
+_CHOICE = re.compile(_FLAG + r"(?:Value error, )?(.+) is not one of (.+)")
+_TYPE = re.compile(_FLAG + r"Input should be (.+?)(?:, .*)?$")
 
 app = typer.Typer(
     name="dagan",
@@ -55,6 +60,12 @@ def run_command(arguments: list[str]) -> int:
     except UsageError as error:
         usage: Any = error
         what = " ".join(usage.format_message().split()).rstrip(".")
+        if choice := _CHOICE.match(what):
+            return fail(
+                BadOption(f"invalid {choice[1]} {choice[2]}", hint=f"use one of {choice[3].replace(chr(39), '')}")
+            )
+        if kind := _TYPE.match(what):
+            what = f"invalid {kind[1]}: it should be {kind[2]}"
         return fail(BadOption(what, hint=f"{usage.ctx.command_path if usage.ctx else 'dagan'} --help"))
     except typer.Abort:
         return 130

@@ -61,7 +61,10 @@ def bench(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Measure the stages of upscaling INPUT and predict its time; without INPUT, the network and the engine."""
+    """Measure the speed of this machine. With INPUT, measures each stage and predicts the total time of upscaling it.
+
+    Without INPUT, measures the network and the engine on one frame.
+    """
     with friendly_errors(debug):
         from dagan_cli.engine.options import EngineOptions
         from dagan_cli.upscale.request import Goal

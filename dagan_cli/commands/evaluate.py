@@ -62,7 +62,7 @@ def evaluate(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Report PSNR-Y and SSIM-Y of a model on a folder of originals, next to bicubic; with --lpips, LPIPS too."""
+    """Score a model on a folder of originals. Reports PSNR-Y and SSIM-Y next to bicubic; with --lpips, LPIPS too."""
     with friendly_errors(debug):
         if (model is None) == (results is None):
             raise BadOption("eval needs a model or results to score", hint="give either -n MODEL or --results FOLDER")

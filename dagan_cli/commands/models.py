@@ -163,7 +163,7 @@ def card(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Print the model card that `push` writes: purpose, data, results and failures of the model."""
+    """Print the card of a model. `push` publishes it: purpose, data, results and known failures."""
     with friendly_errors(debug):
         name = fetched(model)
 
@@ -207,7 +207,7 @@ def push(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Publish a model on the Hugging Face Hub, with configuration, model card, curves and samples."""
+    """Publish a model on the Hugging Face Hub. Uploads configuration, model card, curves and samples with it."""
     with friendly_errors(debug):
         from dagan_cli.exchange.publish import publication
 

@@ -216,7 +216,7 @@ def bench(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Measure steps per second of the pixel phase, and of bare steps of the same network on one batch."""
+    """Measure steps per second. Compares the pixel phase with bare steps of the same network on one batch."""
     with friendly_errors(debug):
         from trainer import presets
         from trainer.bench import bench as measure
@@ -242,7 +242,7 @@ def plot(
     report: Annotated[bool, typer.Option("--report", help="Write report.html to each folder.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Draw the curves of runs: scores, losses, discriminator, gradients, learning rates, solver constants."""
+    """Draw the curves of runs. Shows scores, losses, discriminator, gradients, learning rates, solver constants."""
     with friendly_errors(debug):
         from trainer.record.folder import read_run
         from trainer.record.page import write_report
@@ -297,7 +297,7 @@ def paper(
     ] = "1/1",
     debug: Debug = False,
 ) -> None:
-    """Run experiments of the paper: all arms with the same steps and batches, then a table and a figure of each."""
+    """Run experiments of the paper. All arms have the same steps and batches; a table and a figure are written."""
     with friendly_errors(debug):
         if budget is not None and iterations is not None:
             raise BadOption("both --budget and --iterations were given", hint="give one of them")
@@ -357,7 +357,7 @@ def choose(
     ] = "1/1",
     debug: Debug = False,
 ) -> None:
-    """Compare networks, forms of attention or recipes after equal training: PSNR-Y and time per pixel."""
+    """Compare networks, attentions or recipes. All are trained equally; reports PSNR-Y and time per pixel."""
     with friendly_errors(debug):
         if scale not in (2, 4):
             raise BadOption(f"invalid --scale {scale}", hint="use 2 or 4, which have presets")
@@ -390,7 +390,7 @@ def degrade(
     scale: Annotated[int, typer.Option("-s", "--scale", min=2, max=8, help="Downscaling factor.")] = 4,
     debug: Debug = False,
 ) -> None:
-    """Downscale images and degrade them in a fixed way, to compare models: `dagan eval FOLDER --inputs OUTPUT`."""
+    """Downscale and degrade images in a fixed way. `dagan eval FOLDER --inputs OUTPUT` compares models on them."""
     with friendly_errors(debug):
         from trainer.data.degrade_folder import degrade_folder
         from trainer.degradations import FIXED
@@ -456,7 +456,7 @@ def release(
     twin: Annotated[Path | None, typer.Option("--twin", hidden=True, help="Old name of --fidelity-model.")] = None,
     debug: Debug = False,
 ) -> None:
-    """Prepare a run for publication: fp16, with its measured scores in the header. Prints the catalogue entry."""
+    """Prepare a run for publication. Writes it as fp16 with its measured scores, and prints the catalogue entry."""
     with friendly_errors(debug):
         from trainer.release import release as release_
 

@@ -313,3 +313,17 @@ def test_debug_shows_the_traceback(cli, tmp_path):
 
     with pytest.raises(BadOption):
         cli(picture(tmp_path / "in.png"), "-s", "0", "--debug")
+
+
+@pytest.mark.parametrize(
+    ("flags", "what", "hint"),
+    [
+        (["--audio", "loud"], "invalid --audio 'loud'", "use one of copy, none"),
+        (["-q", "best"], "invalid --quality: it should be a valid integer", "dagan upscale --help"),
+        (["--frames", "0"], "invalid --frames: it should be greater than or equal to 1", "dagan upscale --help"),
+    ],
+)
+def test_a_wrong_value_is_named_by_its_option(cli, tmp_path, flags, what, hint):
+    ran = cli("upscale", picture(tmp_path / "in.png"), *flags)
+    assert ran.code == 2
+    assert ran.err.splitlines() == [f"error: {what}", f"  try: {hint}"]

@@ -98,7 +98,7 @@ def test_unreadable_files_among_good_ones_are_named_and_left_out(pictures, tmp_p
         (["--config", "missing.toml"], "missing.toml", "--config"),
         (["--set", "genrator.blocks=2"], "unknown key genrator", "generator"),
         (["--budget", "soon"], "'soon'", "20m"),
-        (["--schedule", "linear"], "'linear' is not one of 'cosine'", "--help"),
+        (["--schedule", "linear"], "invalid --schedule 'linear'", "cosine, constant, cooldown"),
         (["--gan-budget", "5m"], "need an adversarial phase", "gan-x4"),
         (["--data", "missing"], "missing", "folder"),
         (["--start", "missing.safetensors"], "missing.safetensors", ""),

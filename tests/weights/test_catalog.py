@@ -49,7 +49,7 @@ def test_the_model_for_a_factor_is_the_smallest_that_reaches_it(factor, scale):
     assert find_model(default_model(factor))[0].name.startswith(f"dagan-x{scale}")
 
 
-def test_video_which_is_compressed_gets_the_model_for_spoilt_sources(monkeypatch):
+def test_video_which_is_compressed_gets_the_model_for_degraded_sources(monkeypatch):
     for factor, scale in ((2.0, 2), (4.0, 4)):
         names = {model.name for model in CATALOG if model.scale == scale}
         wanted = [f"dagan-x{scale}-real", f"dagan-x{scale}", f"dagan-x{scale}-psnr"]

@@ -62,8 +62,8 @@ def test_tiles_change_the_psnr_of_set5_by_less_than_two_hundredths(corpus, name)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_models_for_spoilt_sources_pool_over_windows_by_default(name):
-    """They read from all they see how spoilt it is; tiles must not show."""
+def test_models_for_degraded_sources_pool_over_windows_by_default(name):
+    """They read from all they see how degraded it is; tiles must not show."""
     assert Upscaler.load(name).window == ("local" if name.endswith("-real") else "global")
 
 
