@@ -171,18 +171,21 @@ def test_no_folder_is_a_hall():
             assert len(list(each.glob("*.py"))) <= 15, each
 
 
+@pytest.mark.slow
 def test_only_the_train_command_knows_the_trainer_and_only_while_it_runs():
     knowing = [file for file in (*modules("dagan_cli"), *modules("weights")) if reaches(imports(file), ("trainer",))]
     assert knowing == [ROOT / "dagan_cli/commands/train.py"]
     assert reaches(imports(ROOT / "dagan_cli/commands/train.py", later=False), ("trainer",)) == []
 
 
+@pytest.mark.slow
 def test_only_the_door_of_the_program_imports_the_command_line():
     files = [file for folder in OURS for file in modules(folder) if "commands" not in file.parts]
     knowing = {str(file.relative_to(ROOT)) for file in files if reaches(imports(file), ("dagan_cli.commands",))}
     assert knowing == {"dagan_cli/__main__.py"}
 
 
+@pytest.mark.slow
 def test_only_media_what_inspects_it_and_the_video_degradation_know_pyav():
     files = [file for folder in OURS for file in modules(folder)]
     knowing = {str(file.relative_to(ROOT)) for file in files if reaches(imports(file), ("av",))}
@@ -190,12 +193,14 @@ def test_only_media_what_inspects_it_and_the_video_degradation_know_pyav():
     assert {name for name in knowing if not name.startswith(allowed)} == set()
 
 
+@pytest.mark.slow
 def test_only_what_reads_and_writes_networks_knows_safetensors():
     files = (*modules("dagan_cli"), *modules("weights"), *modules("trainer"))
     knowing = [str(file.relative_to(ROOT)) for file in files if reaches(imports(file), ("safetensors",))]
     assert knowing == ["dagan_cli/model/checkpoint.py", "dagan_cli/model/tensors.py", "trainer/networks.py"]
 
 
+@pytest.mark.slow
 def test_only_one_module_knows_the_hub_s_library_and_only_while_it_works():
     files = (*modules("dagan_cli"), *modules("weights"), *modules("trainer"))
     assert [str(file.relative_to(ROOT)) for file in files if reaches(imports(file), ("huggingface_hub",))] == [

@@ -56,6 +56,7 @@ def test_networks_that_differ_in_shape_have_nothing_between_them():
     blend(network(1), network(2, replace(SMALL, patch=24)), 0.5)  # how it was trained is no part of the shape
 
 
+@pytest.mark.slow
 def test_the_command_goes_from_the_fidelity_model_to_the_perceptual_one(run, cli):
     results = {}
     for detail in (0, 0.5, 1):

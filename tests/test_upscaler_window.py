@@ -39,6 +39,7 @@ def test_a_model_runs_in_the_window_it_names_unless_told_otherwise(local_model, 
     assert torch.equal(run(local_model, window="global"), everywhere)
 
 
+@pytest.mark.slow
 def test_the_report_and_the_file_say_which_window_it_was(local_model, tiny_model, cli, tmp_path):
     source = picture(tmp_path / "in.png", (40, 30))
     for model, flags, window in [

@@ -25,6 +25,7 @@ def after(script: str, **given: str) -> list[str]:
     return result.stdout.split("\n")[:-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "given", "expected"),
     [
@@ -42,6 +43,7 @@ def test_the_test_suite_itself_waits_briefly():
     assert os.environ.get("GOMP_SPINCOUNT") or os.environ.get("OMP_WAIT_POLICY")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "told"), [({}, f"GOMP_SPINCOUNT={SPINS}"), ({"OMP_WAIT_POLICY": "active"}, "active")]
 )

@@ -6,6 +6,7 @@ import re
 from typing import Annotated, Any
 
 import typer
+import typer.main
 
 from dagan_cli.commands.bench import bench
 from dagan_cli.commands.console import fail
@@ -66,6 +67,17 @@ def run_command(arguments: list[str]) -> int:
             )
         if kind := _TYPE.match(what):
             what = f"invalid {kind[1]}: it should be {kind[2]}"
-        return fail(BadOption(what, hint=f"{usage.ctx.command_path if usage.ctx else 'dagan'} --help"))
+        return fail(BadOption(what, hint=f"{usage.ctx.command_path if usage.ctx else _named(arguments)} --help"))
     except typer.Abort:
         return 130
+
+
+def _named(arguments: list[str]) -> str:
+    """The command that the arguments name: "dagan train release"."""
+    command, path = typer.main.get_command(app), ["dagan"]
+    for argument in arguments:
+        command = getattr(command, "commands", {}).get(argument)
+        if command is None:
+            break
+        path.append(argument)
+    return " ".join(path)

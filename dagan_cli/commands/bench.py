@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dagan_cli.commands.console import say, table
+from dagan_cli.commands.console import in_bytes, say, table
 from dagan_cli.commands.options import (
     SIZE,
     AsJson,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 def bench(
     input: Annotated[
-        Path | None, typer.Argument(metavar="[INPUT]", help="A video or image whose stages are measured.")
+        Path | None, typer.Argument(metavar="INPUT", help="A video or image whose stages are measured.")
     ] = None,
     stages: Annotated[
         bool, typer.Option("--stages", help="Measure the stages on a synthetic video of --size.")
@@ -78,9 +78,10 @@ def bench(
         options = EngineOptions(device=device, precision=precision, tile=tile_side(tile))
         choice = ModelChoice(model and fetched(model), order=order)
         if input is None and not stages:
-            if {scale, codec, preset, frames} != {None}:
+            given = {"--scale": scale, "--codec": codec, "--preset": preset, "--frames": frames}
+            if named := [flag for flag, value in given.items() if value is not None]:
                 raise BadOption(
-                    "--scale, --codec, --preset and --frames need a video", hint="name one, or add --stages"
+                    f"{' and '.join(named)} needs an INPUT", hint="name a video or an image, or add --stages"
                 )
             _measure_network(choice, options, box, rounds, as_json)
             return
@@ -125,5 +126,17 @@ def _measure_network(
         typer.echo(json.dumps(facts))
         return
     for name, value in facts.items():
-        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        typer.echo(f"{name.replace('_', ' ') + ':':24} {shown}")
+        if value is not None:
+            typer.echo(f"{name.replace('_', ' ') + ':':24} {_with_unit(name, value)}")
+
+
+def _with_unit(name: str, value: Any) -> str:
+    if name.startswith("roof") or name == "flops_per_second":
+        return f"{value / 1e9:.1f} GFLOP/s"
+    if name == "flops":
+        return f"{value / 1e9:.2f} GFLOP"
+    if name.endswith("bytes"):
+        return in_bytes(value)
+    if name.endswith("seconds"):
+        return f"{1000 * value:.4g} ms" if value < 1 else f"{value:.3f} s"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

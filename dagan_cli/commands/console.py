@@ -57,6 +57,11 @@ class StopSignals:
                 signal.signal(number, handler)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 image", "3 images"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def in_bytes(number: float) -> str:
     return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
 

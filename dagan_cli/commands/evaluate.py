@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dagan_cli.commands.console import say, table
+from dagan_cli.commands.console import counted, say, table
 from dagan_cli.commands.options import (
     SIZE,
     AsJson,
@@ -103,7 +103,7 @@ def evaluate(
         seen = f"; LPIPS v0.1 ({metric.net}) of whole RGB images" if metric else ""
         columns = "Colour: offset of the mean in 8-bit steps" + ("; µs: per input pixel" if upscaler else "")
         count = len(scores) - 1
-        typer.echo(f"\n{model or results} x{factor}{choices}, {count} images. {PROTOCOL}{seen}. {columns}.")
+        typer.echo(f"\n{model or results} x{factor}{choices}, {counted(count, 'image')}. {PROTOCOL}{seen}. {columns}.")
 
 
 def _table(scores: list[Score], *, lpips: bool, timed: bool) -> str:

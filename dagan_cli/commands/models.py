@@ -10,7 +10,16 @@ from typing import Annotated
 import typer
 
 from dagan_cli.commands.console import say, table
-from dagan_cli.commands.options import SETTINGS, AsJson, Debug, GroupedCommand, Progress, fetched, friendly_errors
+from dagan_cli.commands.options import (
+    SETTINGS,
+    AsJson,
+    Debug,
+    GroupedCommand,
+    Progress,
+    fetched,
+    friendly_errors,
+    model_names,
+)
 from dagan_cli.commands.progress import Reporter
 from dagan_cli.errors import BadModel
 from dagan_cli.upscale.events import Fetch
@@ -19,7 +28,10 @@ models_app = typer.Typer(
     help="List, inspect, download, convert and publish models.", rich_markup_mode=None, context_settings=SETTINGS
 )
 
-Named = Annotated[str, typer.Argument(metavar="MODEL", help="A published name, a file, or hf://owner/repo.")]
+Named = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A published name, a file, or hf://owner/repo.", autocompletion=model_names),
+]
 
 
 @models_app.command("list", cls=GroupedCommand)
@@ -122,7 +134,7 @@ def pull(
 @models_app.command(cls=GroupedCommand)
 def verify(
     models: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Names, files or hf://...; default: all.")
+        list[str] | None, typer.Argument(metavar="MODEL", help="Names, files or hf://...; default: all.")
     ] = None,
     as_json: AsJson = False,
     debug: Debug = False,

@@ -50,7 +50,7 @@ def _formats(incomplete: str) -> list[str]:
     return _completed(tuple(form.suffixes[0][1:] for form in FORMATS))(incomplete)
 
 
-def _model_names(incomplete: str) -> list[str]:
+def model_names(incomplete: str) -> list[str]:
     from weights.catalog import CATALOG
 
     return _completed((*(model.name for model in CATALOG), *BASELINES))(incomplete)
@@ -63,7 +63,7 @@ Model = Annotated[
         "--model",
         metavar="MODEL",
         help="Name, file, hf://owner/repo, or nearest, bicubic, lanczos; `dagan models list` shows the names.",
-        autocompletion=_model_names,
+        autocompletion=model_names,
         rich_help_panel=SIZE,
     ),
 ]
@@ -72,7 +72,7 @@ Size = Annotated[
     typer.Option(
         "--size",
         metavar="SIZE",
-        help="Fit the result inside WxH, or 1080p, 1440p, 4k, 8k.",
+        help="Fit the result inside WxH, or 720p, 1080p, 1440p, 4k, 8k.",
         autocompletion=_completed(_SIZES),
         rich_help_panel=SIZE,
     ),
@@ -107,6 +107,7 @@ Order = Annotated[
     typer.Option(
         "--order",
         metavar="1|2|4",
+        autocompletion=_completed(("1", "2", "4")),
         help="Order of the solver: 4 is the best, 2 is twice and 1 four times as fast.",
         rich_help_panel=QUALITY,
     ),

@@ -106,7 +106,8 @@ class Reporter:
             say(json.dumps({"event": "item", **item.to_json()}))
             return
         if item.status == "failed":
-            self._line(f"error: {item.reason}")
+            named = item.input.name in item.reason
+            self._line(f"error: {item.reason}" if named else f"error: {item.input}: {item.reason}")
             self._line(f"  try: {item.hint}")
             return
         for warning in item.warnings:

@@ -114,12 +114,16 @@ def train(
         typer.Option("--schedule", help="Shape of the learning rate over the run.", rich_help_panel=SCHEDULE),
     ] = None,
     batch: Annotated[
-        int | None, typer.Option("--batch", min=1, help="Patches per step.", rich_help_panel=SCHEDULE)
+        int | None, typer.Option("--batch", min=1, metavar="N", help="Patches per step.", rich_help_panel=SCHEDULE)
     ] = None,
-    lr: Annotated[float | None, typer.Option("--lr", help="Learning rate.", rich_help_panel=SCHEDULE)] = None,
+    lr: Annotated[
+        float | None, typer.Option("--lr", metavar="RATE", help="Learning rate.", rich_help_panel=SCHEDULE)
+    ] = None,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", help="Seed; the same seed gives the same order of data.", rich_help_panel=SCHEDULE),
+        typer.Option(
+            "--seed", metavar="N", help="Seed; the same seed gives the same order of data.", rich_help_panel=SCHEDULE
+        ),
     ] = None,
     begin: Annotated[
         Path | None,

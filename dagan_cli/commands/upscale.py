@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dagan_cli.commands.console import StopSignals, in_bytes, in_time, table
+from dagan_cli.commands.console import StopSignals, counted, in_bytes, in_time, table
 from dagan_cli.commands.options import (
     BATCH,
     IMAGES,
@@ -56,7 +56,11 @@ def upscale(
     output: Annotated[
         str | None,
         typer.Option(
-            "-o", "--output", metavar="OUT", help="File for one input, else a folder.", rich_help_panel=IN_OUT
+            "-o",
+            "--output",
+            metavar="OUT",
+            help="File for one input, else a folder; without a suffix: a folder.",
+            rich_help_panel=IN_OUT,
         ),
     ] = None,
     overwrite: Annotated[
@@ -69,7 +73,12 @@ def upscale(
     scale: Annotated[
         float | None,
         typer.Option(
-            "-s", "--scale", "--outscale", help="Final scale, such as 2 or 1.5; default: 4.", rich_help_panel=SIZE
+            "-s",
+            "--scale",
+            "--outscale",
+            metavar="FACTOR",
+            help="Final scale, such as 2 or 1.5; default: 4.",
+            rich_help_panel=SIZE,
         ),
     ] = None,
     size: Size = None,
@@ -82,7 +91,10 @@ def upscale(
     overlap: Annotated[
         int | None,
         typer.Option(
-            "--overlap", help="Tile overlap in input pixels; default: what the model needs.", rich_help_panel=SPEED
+            "--overlap",
+            metavar="PIXELS",
+            help="Tile overlap in input pixels; default: what the model needs.",
+            rich_help_panel=SPEED,
         ),
     ] = None,
     batch: Annotated[
@@ -105,7 +117,10 @@ def upscale(
     ] = True,
     format: Format = None,
     quality: Annotated[
-        int, typer.Option("-q", "--quality", help="Quality of lossy images, 1 to 100.", rich_help_panel=IMAGES)
+        int,
+        typer.Option(
+            "-q", "--quality", metavar="1..100", help="Quality of lossy images, 1 to 100.", rich_help_panel=IMAGES
+        ),
     ] = 95,
     lossless: Annotated[
         bool, typer.Option("--lossless", help="Write images without loss.", rich_help_panel=IMAGES)
@@ -113,7 +128,9 @@ def upscale(
     codec: Codec = None,
     crf: Annotated[
         float | None,
-        typer.Option("--crf", help="Quality of the video; lower is better; default: 17.", rich_help_panel=VIDEO),
+        typer.Option(
+            "--crf", metavar="CRF", help="Quality of the video; lower is better; default: 17.", rich_help_panel=VIDEO
+        ),
     ] = None,
     preset: EncoderPreset = None,
     pix_fmt: Annotated[
@@ -203,6 +220,9 @@ def upscale(
             raise BadOption("both --overwrite and --skip-existing were given", hint="give one of them")
         if output == "-" and as_json:
             raise BadOption("both -o - and --json would write to stdout", hint="use --report FILE instead of --json")
+
+        if report is not None and (not report.name or report.is_dir()):
+            raise BadOption(f"--report {report} is a folder", hint="name a file, such as report.json")
 
         from dagan_cli.engine.options import EngineOptions
         from dagan_cli.media.video.recipe import Encoding
@@ -318,4 +338,4 @@ def forecast_table(items: list[Item]) -> str:
             ]
         )
     header = ["plan", "frames", "size", "model", "tiles", "memory", "disk", "time"]
-    return f"{table(header, rows)}\n\n{len(rows)} inputs, about {in_time(total)}; nothing was written"
+    return f"{table(header, rows)}\n\n{counted(len(rows), 'input')}, about {in_time(total)}; nothing was written"

@@ -49,7 +49,8 @@ def _device(name: str) -> tuple[torch.device, str]:
         raise BadOption(f"invalid --device {name!r}", hint="use auto, cpu, cuda, cuda:1 or mps") from error
     match device.type:
         case "cpu":
-            return torch.device("cpu"), f"CPU, {torch.get_num_threads()} threads"
+            threads = torch.get_num_threads()
+            return torch.device("cpu"), f"CPU, {threads} thread{'s' * (threads > 1)}"
         case "cuda":
             if not torch.cuda.is_available():
                 raise BadOption(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dagan_cli.errors import BadInput
 from dagan_cli.inspection.checks import Check, check, size_check
 from dagan_cli.inspection.frames import FrameComparison, timed
 from dagan_cli.inspection.glance import Glance, Grid, coarse, grid_for
@@ -36,7 +37,9 @@ def verify_picture(source: Path, output: Path, tell: Callable[[int, int | None],
     """Return the rows, and the factor between the sizes. Raises BadInput for unreadable files."""
     with images.open_picture(source) as before, images.open_picture(output) as after:
         was, now = before.info, after.info
-        form = BY_NAME[now.format]
+        form = BY_NAME.get(now.format)
+        if form is None:
+            raise BadInput(f"{output} is a {now.format} file, which dagan never writes", hint="name the upscaled image")
         sizes, factor = size_check((was.width, was.height), (now.width, now.height), slack=1)
         rows = [sizes, *_samples(was, now, form), *_frames(before, after, form, tell)]
         rows += [*_blocks(was, now, form), *_exif(was, now, form)]

@@ -190,7 +190,7 @@ class Generator(nn.Module):
     def _solver_of(self, order: int) -> str:
         if order not in self.config.orders:
             trained = ", ".join(map(str, self.config.orders)) or "none; leave out --order"
-            raise BadOption(f"this model was not trained for order {order}", hint=f"its orders: {trained}")
+            raise BadOption(f"--order {order} does not fit this model", hint=f"its orders: {trained}")
         return ORDER_SOLVERS[order]
 
     def _pad_to_windows(self, x: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ class SrResNet(nn.Module):
 
     @order.setter
     def order(self, order: int) -> None:
-        raise BadOption(f"this model was not trained for order {order}", hint="leave out --order: it has no solver")
+        raise BadOption(f"--order {order} does not fit this model", hint="leave out --order: it has no solver")
 
     def use_window(self, window: Window) -> None:
         """Do nothing: the network does not pool, so both windows are the same."""

@@ -7,6 +7,7 @@ from dagan_cli.engine.options import EngineOptions
 from tests.support.fakes import Convolutions
 
 
+@pytest.mark.slow
 def test_a_bench_gives_times_and_ratios_that_fit_together():
     network = Convolutions(depth=2, width=8, scale=2)
     result = bench(network, EngineOptions(device="cpu", precision="fp32", tile=32), width=70, height=50, rounds=1)

@@ -44,6 +44,7 @@ def found(cli, *arguments: object) -> dict:
 # --- what is measured
 
 
+@pytest.mark.slow
 def test_the_stages_of_a_video_are_timed_apart_and_together(cli, tiny_model, tmp_path, scratch):
     source = clip(tmp_path / "in.mp4")
     result = found(cli, source, "-n", tiny_model, "-s", 2)
@@ -61,6 +62,7 @@ def test_the_stages_of_a_video_are_timed_apart_and_together(cli, tiny_model, tmp
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_every_order_of_the_model_is_timed_and_a_way_without_a_network(cli, tiny_model, tmp_path):
     source = clip(tmp_path / "in put.mp4")
     result = found(cli, source, "-n", tiny_model, "-s", 2, "--order", 2, "-c", "libx264", "--preset", "ultrafast")
@@ -80,6 +82,7 @@ def test_every_order_of_the_model_is_timed_and_a_way_without_a_network(cli, tiny
     assert [way["note"] for way in result["commands"]] == ["", "", "", "no network"]
 
 
+@pytest.mark.slow
 def test_the_commands_it_ends_with_work(cli, tiny_model, tmp_path):
     source = clip(tmp_path / "it's.mp4")
     result = found(cli, source, "-n", tiny_model, "-s", 2)
@@ -89,12 +92,14 @@ def test_the_commands_it_ends_with_work(cli, tiny_model, tmp_path):
         assert len(frames_of(tmp_path / "it's_x2.mp4")) == 10
 
 
+@pytest.mark.slow
 def test_a_baseline_is_compared_with_nothing(cli, tmp_path):
     result = found(cli, clip(tmp_path / "in.mp4"), "-n", "nearest", "-s", 2)
     assert [way["note"] for way in result["commands"]] == ["no network"]
     assert result["best"] == result["fastest"]
 
 
+@pytest.mark.slow
 def test_no_more_frames_are_taken_than_asked_for(cli, tiny_model, tmp_path, monkeypatch):
     """By any stage, and by none of the ways from file to file."""
     asked = []
@@ -109,6 +114,7 @@ def test_no_more_frames_are_taken_than_asked_for(cli, tiny_model, tmp_path, monk
 take = _Pace.take
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "frames"),
     [
@@ -122,6 +128,7 @@ def test_short_and_deep_videos_are_measured_too(cli, tmp_path, options, frames):
     assert result["fps"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuva444p"])
 def test_the_stages_one_after_the_other_make_what_upscale_makes(cli, tiny_model, tmp_path, pix_fmt):
     """Else it would be other work that is timed. Colours of testsrc2 leave [0, 1], and yuva444p is transparent."""
@@ -144,6 +151,7 @@ def test_the_stages_one_after_the_other_make_what_upscale_makes(cli, tiny_model,
             assert all(map(np.array_equal, made, frame.planes))
 
 
+@pytest.mark.slow
 def test_a_picture_has_stages_of_its_own(cli, tiny_model, tmp_path, scratch):
     source = picture(tmp_path / "in.png", (40, 30))
     result = found(cli, source, "-n", tiny_model, "-s", 2)
@@ -154,6 +162,7 @@ def test_a_picture_has_stages_of_its_own(cli, tiny_model, tmp_path, scratch):
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_made_up_video_stands_in_for_a_file(cli, tiny_model, scratch):
     result = found(cli, "--stages", "--size", "48x32", "-n", tiny_model, "-s", 2)
     assert (result["in_size"], result["frames"], result["input"]) == ([48, 32], 240, "INPUT")
@@ -172,6 +181,7 @@ def test_in_a_made_up_video_nothing_stays_as_it_was(tmp_path, size):
         assert abs(before - after).mean() > 5
 
 
+@pytest.mark.slow
 def test_without_an_input_network_and_engine_are_measured(cli, tiny_model):
     done = cli("bench", "-n", tiny_model, "--size", "40x30", "--rounds", 1, "--order", 1, "--json")
     assert done.code == 0, done.err
@@ -200,6 +210,7 @@ def test_runs_take_turns_and_each_gets_its_time():
     assert [pace.rate for pace in paces.values()] == [4, 400]
 
 
+@pytest.mark.slow
 def test_all_together_are_run_over_enough_frames_to_be_at_work_at_once():
     asked = []
     parts = (_Pace(lambda n: (n, n / 40), 1), _Pace(lambda n: (n, n / 400), 1))
@@ -308,6 +319,7 @@ def test_times_are_told_in_words(seconds, words):
 # --- what is refused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
@@ -330,6 +342,7 @@ def test_what_makes_no_sense_is_refused_in_two_lines(cli, tmp_path, monkeypatch,
     assert second.startswith("  try: ")
 
 
+@pytest.mark.slow
 def test_an_encoder_that_is_not_there_is_told(cli, tiny_model, tmp_path):
     done = cli("bench", clip(tmp_path / "in.mp4"), "-n", tiny_model, "-s", 2, "-c", "nonsense", *QUICK)
     assert done.code == 2

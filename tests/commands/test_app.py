@@ -18,6 +18,7 @@ from dagan_cli.version import __version__
 from tests.support.tiny import picture, pixels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["upscale", "--help"], []])
 def test_help_and_version_answer_without_torch(arguments):
     code = (
@@ -31,6 +32,7 @@ def test_help_and_version_answer_without_torch(arguments):
     assert (__version__ if arguments == ["--version"] else "Usage: dagan") in done.stdout
 
 
+@pytest.mark.slow
 def test_every_command_is_known_where_the_verb_may_be_left_out(cli):
     listed = cli("--help").out.split("Commands:")[1]
     assert set(re.findall(r"^  (\w+)", listed, re.MULTILINE)) == set(COMMANDS)
@@ -59,12 +61,14 @@ def test_a_file_in_place_of_a_verb_means_upscale(tmp_path, monkeypatch, argument
     assert with_verb(arguments) == (["upscale"] if gets_a_verb else []) + arguments
 
 
+@pytest.mark.slow
 def test_a_picture_named_without_a_verb_is_upscaled(cli, tmp_path):
     source = picture(tmp_path / "in.png", (7, 5))
     assert cli(source, "-s", 2, "-n", "nearest").code == 0
     assert (pixels(tmp_path / "in_x2.png") == pixels(source).repeat(2, 0).repeat(2, 1)).all()
 
 
+@pytest.mark.slow
 def test_underscores_and_dashes_in_flags_are_the_same(cli, tmp_path):
     source = picture(tmp_path / "in.png")
     for flags in (["--skip_existing"], ["--skip-existing"], ["--pix_fmt", "yuv444p"], ["--files_from", os.devnull]):
@@ -74,6 +78,7 @@ def test_underscores_and_dashes_in_flags_are_the_same(cli, tmp_path):
     assert (tmp_path / "an_output.png").exists()
 
 
+@pytest.mark.slow
 def test_json_is_all_that_goes_to_stdout(cli, tmp_path):
     source = picture(tmp_path / "in.png", (6, 4))
     ran = cli(source, tmp_path / "missing.png", "-n", "nearest", "-s", 2, "--json")
@@ -83,12 +88,14 @@ def test_json_is_all_that_goes_to_stdout(cli, tmp_path):
     assert "in_x2.png (12x8" in ran.err
 
 
+@pytest.mark.slow
 def test_without_json_nothing_goes_to_stdout(cli, tmp_path):
     ran = cli(picture(tmp_path / "in.png"), "-n", "nearest", "-v")
     assert ran.out == ""
     assert "nearest: " in ran.err  # -v says where it ran
 
 
+@pytest.mark.slow
 def test_progress_as_json_is_one_object_a_line(cli, tmp_path, tiny_model):
     source = picture(tmp_path / "in.png", (40, 40))
     ran = cli(source, tmp_path / "missing.png", "-n", tiny_model, "-s", 2, "--tile", 32, "-v", "--progress", "json")
@@ -100,6 +107,7 @@ def test_progress_as_json_is_one_object_a_line(cli, tmp_path, tiny_model):
     assert events[-1]["out_size"] == [80, 80]
 
 
+@pytest.mark.slow
 def test_quiet_and_no_progress_leave_only_what_went_wrong(cli, tmp_path):
     for flags in (["--quiet"], ["--progress", "none"]):
         ran = cli(picture(tmp_path / "in.png"), tmp_path / "missing.png", "-n", "nearest", "-y", *flags)
@@ -107,6 +115,7 @@ def test_quiet_and_no_progress_leave_only_what_went_wrong(cli, tmp_path):
         assert re.fullmatch(r"error: cannot read .*missing.png: .*\n  try: .*\n", ran.err)
 
 
+@pytest.mark.slow
 def test_the_models_are_listed_with_the_baselines(cli):
     ran = cli("models", "list")
     assert ran.code == 0
@@ -114,6 +123,7 @@ def test_the_models_are_listed_with_the_baselines(cli):
     assert isinstance(json.loads(cli("models", "list", "--json").out), list)
 
 
+@pytest.mark.slow
 def test_a_models_file_is_described(cli, tiny_model):
     facts = json.loads(cli("models", "info", tiny_model).out)
     assert (facts["scale"], facts["orders"], facts["provenance"]["licence"]) == (2, [1, 2, 4], "MIT")
@@ -121,6 +131,7 @@ def test_a_models_file_is_described(cli, tiny_model):
     assert cli("models", "path", tiny_model).out == f"{tiny_model}\n"
 
 
+@pytest.mark.slow
 def test_the_doctor_tells_of_the_machine_as_text_and_as_json(cli):
     facts = json.loads(cli("doctor", "--json").out)
     assert facts["dagan"] == __version__
@@ -140,6 +151,7 @@ def test_the_doctor_says_which_models_are_damaged_and_which_are_not_here(cli, tm
     assert all(state == f"not here: `dagan models pull {name}`" for name, state in states.items())
 
 
+@pytest.mark.slow
 def test_eval_measures_by_the_protocol_beside_bicubic(cli, tmp_path):
     import torch
 
@@ -160,6 +172,7 @@ def test_eval_measures_by_the_protocol_beside_bicubic(cli, tmp_path):
     assert "bicubic x2, 2 images. Y of BT.601" in table
 
 
+@pytest.mark.slow
 def test_eval_tells_how_alike_pictures_look_where_it_is_given_a_judge(cli, tmp_path):
     import torch
     from safetensors.torch import save_file
@@ -190,6 +203,7 @@ def test_eval_tells_how_alike_pictures_look_where_it_is_given_a_judge(cli, tmp_p
     assert json.loads(cli("eval", *flags[:5], "--json").out)["scores"][0]["lpips"] is None
 
 
+@pytest.mark.slow
 def test_eval_of_a_model_takes_its_scale_and_order(cli, tmp_path, tiny_model):
     picture(tmp_path / "hr.png", (32, 32))
     document = json.loads(cli("eval", tmp_path, "-n", tiny_model, "--order", 1, "--json").out)
@@ -197,6 +211,7 @@ def test_eval_of_a_model_takes_its_scale_and_order(cli, tmp_path, tiny_model):
     assert document["sha256"] == json.loads(cli("models", "info", tiny_model).out)["sha256"]
 
 
+@pytest.mark.slow
 def test_eval_of_equal_pictures_is_still_json(cli, tmp_path):
     from PIL import Image
 
@@ -205,6 +220,7 @@ def test_eval_of_equal_pictures_is_still_json(cli, tmp_path):
     assert document["scores"][0]["psnr"] is None  # infinite
 
 
+@pytest.mark.slow
 def test_eval_judges_what_any_program_made_of_any_inputs(cli, tmp_path):
     """The two halves of `eval`: ours from given small pictures, and what was upscaled elsewhere, agree."""
     from PIL import Image

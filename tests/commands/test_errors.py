@@ -40,6 +40,7 @@ def reported(cli: Cli, tmp_path: Path, *arguments: object) -> tuple[Ran, dict]:
     return ran, report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -150,6 +151,7 @@ def test_a_list_with_nul_bytes_is_told_of_the_flag_it_needs(cli, tmp_path):
     assert "-0" in ran.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["unknown", "missing", "truncated", "damaged", "foreign", "pickle"])
 def test_a_model_that_cannot_be_used_exits_with_4(cli, tmp_path, tiny_model, kind):
     data = tiny_model.read_bytes()
@@ -192,6 +194,7 @@ def use_network(monkeypatch: pytest.MonkeyPatch, network: nn.Module) -> None:
     monkeypatch.setattr("dagan_cli.upscaler.load_network", lambda *_: Loaded(network, "fake", "0" * 64))  # type: ignore
 
 
+@pytest.mark.slow
 def test_running_out_of_memory_at_the_smallest_tile_exits_with_5(cli, tmp_path, monkeypatch):
     use_network(monkeypatch, Limited(Blur(), pixels=10))
     ran, report = reported(cli, tmp_path, picture(tmp_path / "in.png", (64, 64)), "-n", "fake", "-s", 2, *ON_CPU)
@@ -200,6 +203,7 @@ def test_running_out_of_memory_at_the_smallest_tile_exits_with_5(cli, tmp_path, 
     assert not list(tmp_path.glob("in_*"))
 
 
+@pytest.mark.slow
 def test_a_result_too_large_for_memory_exits_with_5(cli, tmp_path, monkeypatch):
     def full(*_: object, **__: object) -> None:
         raise MemoryError
@@ -281,6 +285,7 @@ def test_a_full_disk_ends_the_run_and_is_told_once(cli, tmp_path, monkeypatch):
     assert left_over(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_full_stdout_exits_with_6(tmp_path):
     source = picture(tmp_path / "in.png")
     with Path("/dev/full").open("wb") as full:
@@ -290,12 +295,14 @@ def test_a_full_stdout_exits_with_6(tmp_path):
     assert two_lines(Ran(6, "", done.stderr)), done.stderr
 
 
+@pytest.mark.slow
 def test_a_report_that_cannot_be_written_exits_with_6_but_the_work_is_done(cli, tmp_path):
     ran = cli(picture(tmp_path / "in.png"), "-n", "nearest", "-s", 2, "--report", tmp_path)
     assert ran.code == 6
     assert pixels(tmp_path / "in_x2.png").shape == (16, 24, 3)
 
 
+@pytest.mark.slow
 def test_a_clip_cut_short_is_partial_and_exits_with_1(cli, tmp_path):
     source = clip(tmp_path / "in.mp4", "-c:v", "libx264", "-g", "1", "-c:a", "aac", "-movflags", "+faststart")
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
@@ -308,6 +315,7 @@ def test_a_clip_cut_short_is_partial_and_exits_with_1(cli, tmp_path):
     assert Path(item["output"]).exists()
 
 
+@pytest.mark.slow
 def test_debug_shows_the_traceback(cli, tmp_path):
     from dagan_cli.errors import BadOption
 

@@ -36,6 +36,7 @@ def stopped_at_work(number: int, *arguments: object) -> tuple[int, list[dict], f
         process.stderr.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_picture_told_to_stop_leaves_nothing_and_says_so(tmp_path, tiny_model, number):
     done, big = picture(tmp_path / "a.png"), picture(tmp_path / "big.png", (900, 900))
@@ -63,6 +64,7 @@ def test_a_picture_told_to_stop_leaves_nothing_and_says_so(tmp_path, tiny_model,
     assert left_over(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_video_told_to_stop_before_its_first_segment_is_done_leaves_nothing(tmp_path, tiny_model):
     source = clip(tmp_path / "in.mp4", seconds=10, source="testsrc2=size=128x96:rate=25")
     code, _, seconds = stopped_at_work(signal.SIGINT, source, "-n", tiny_model, "-s", "2", "--preset", "ultrafast")
@@ -71,6 +73,7 @@ def test_a_video_told_to_stop_before_its_first_segment_is_done_leaves_nothing(tm
     assert {path.name for path in tmp_path.iterdir()} == {"in.mp4"}
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_left_no_half_file_and_the_next_one_cleans_up(cli, tmp_path, tiny_model):
     source = picture(tmp_path / "big.png", (900, 900))
     code, _, _ = stopped_at_work(signal.SIGKILL, source, "-n", tiny_model, "-s", "2", "-t", "64")
@@ -81,6 +84,7 @@ def test_a_run_that_was_killed_left_no_half_file_and_the_next_one_cleans_up(cli,
     assert left_over(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_signals_are_the_programs_own_again_after_a_run(cli, tmp_path):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     cli(picture(tmp_path / "in.png"), "-n", "nearest")
@@ -100,6 +104,7 @@ def test_an_interruption_before_the_work_exits_with_130(monkeypatch):
     assert ended.value.code == 130
 
 
+@pytest.mark.slow
 def test_a_stop_between_two_inputs_keeps_what_is_done(cli, tmp_path, monkeypatch):
     from dagan_cli.commands.console import StopSignals
     from dagan_cli.commands.progress import Reporter

@@ -51,6 +51,7 @@ def test_the_help_of_a_command_is_a_sentence_that_starts_with_a_verb(path, comma
     assert not FOREIGN.search(command.help)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "parameter"), OPTIONS, ids=[" ".join((*path, parameter.name)) for path, parameter in OPTIONS]
 )
@@ -63,6 +64,7 @@ def test_the_help_of_an_option_stands_alone(path, parameter):
     assert not FOREIGN.search(text), text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "command"), SHOWN, ids=[" ".join(path) for path, _ in SHOWN])
 def test_a_value_has_a_name_or_a_list_of_choices(path, command):
     """A bare `<str>` says nothing."""
@@ -93,6 +95,7 @@ def words_of(node: ast.expr) -> str:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("place", "message"), MESSAGES, ids=[place for place, _ in MESSAGES])
 def test_an_error_reads_as_english(place, message):
     assert not FOREIGN.search(words_of(message)), words_of(message)
@@ -109,6 +112,7 @@ def test_an_error_of_the_command_line_names_the_option_or_the_file(place, messag
     assert named or not words or "--" in words or re.search(r"\b(-[a-z0-9]|input|INPUT|images|model)\b", words), words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "offered"),
     [

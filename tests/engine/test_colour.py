@@ -150,6 +150,7 @@ def test_values_that_no_code_stands_for_become_the_nearest_one():
     assert [int(plane[0, 0]) for plane in from_rgb(picture, layout(chroma="rgb", matrix="rgb"))] == [255, 0, 255]
 
 
+@pytest.mark.slow
 def test_many_frames_at_once_are_the_same_as_one_by_one():
     form = layout()
     planes = any_planes(form, 32, 16, 3)

@@ -20,6 +20,7 @@ def assert_exact(case: Case, measured: Measured) -> None:
     assert (measured.back, measured.changed) == (0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [case for case in ALL if name(case) in SOME], ids=name)
 def test_colour_is_exact(tmp_path, case):
     assert_exact(case, measure(case, tmp_path))

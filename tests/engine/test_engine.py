@@ -38,6 +38,7 @@ def decibels(a: Tensor, b: Tensor) -> float:
     return -10 * float((a.float() - b.float()).square().mean().log10())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile", [16, 17, 40, 128, "off", "auto"])
 @pytest.mark.parametrize("size", SIZES)
 def test_a_tiled_picture_equals_the_same_picture_upscaled_whole(size, tile):
@@ -123,6 +124,7 @@ def test_the_frames_and_the_network_are_left_as_they_were():
 # memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [Blur(), Windows()])
 def test_running_out_of_memory_is_survived(network):
     x = torch.rand(1, 3, 96, 104)
@@ -132,6 +134,7 @@ def test_running_out_of_memory_is_survived(network):
     assert any("out of memory" in notice for notice in engine.notices)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [Blur(), Mean()])
 def test_finished_tiles_are_kept_when_memory_runs_out_later(network):
     class Shrinking(Limited):
@@ -156,6 +159,7 @@ def test_finished_tiles_are_kept_when_memory_runs_out_later(network):
     assert [done for done, _ in seen] == list(range(1, len(seen) + 1))
 
 
+@pytest.mark.slow
 def test_a_batch_is_halved_before_the_tile():
     limited = Limited(Blur(), pixels=3 * 24 * 24)
     engine = upscaler(limited, tile=24, batch=8)
@@ -164,6 +168,7 @@ def test_a_batch_is_halved_before_the_tile():
     assert not engine.notices
 
 
+@pytest.mark.slow
 def test_what_fitted_is_remembered_for_the_next_frame():
     limited = Limited(Blur(), pixels=40 * 40)
     engine = upscaler(limited, tile="off")
@@ -174,6 +179,7 @@ def test_what_fitted_is_remembered_for_the_next_frame():
     assert len(engine.notices) == notices
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile", ["auto", "off", 64])
 def test_out_of_memory_at_the_smallest_tile_is_an_error_with_a_hint(tile):
     limited = Limited(Blur(), pixels=10 * 10, error=RuntimeError("DefaultCPUAllocator: not enough memory"))
@@ -182,6 +188,7 @@ def test_out_of_memory_at_the_smallest_tile_is_an_error_with_a_hint(tile):
     assert caught.value.hint
 
 
+@pytest.mark.slow
 def test_a_tile_that_cannot_fit_by_estimate_is_not_tried():
     limited = Limited(Convolutions(), pixels=float("inf"))
     upscaler(limited, tile="off", memory=10 << 20)(torch.rand(1, 3, 600, 600))

@@ -68,6 +68,7 @@ def test_this_machine_has_some_memory():
     assert memory.free_memory(CPU) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [
@@ -91,6 +92,7 @@ def test_any_other_error_goes_through():
     assert memory.attempt(lambda: 5) == 5
 
 
+@pytest.mark.slow
 def test_a_real_allocation_that_cannot_be_had_is_caught():
     assert memory.attempt(lambda: torch.empty(1 << 60, dtype=torch.uint8)) is None
 
@@ -128,6 +130,7 @@ def test_measuring_leaves_the_random_numbers_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.slow
 def test_a_network_that_does_not_even_fit_on_a_small_tile_takes_endlessly_much():
     seen = meter.measure(Limited(Convolutions(), pixels=0), CPU, torch.float32, grid=1)
     assert seen.bytes_per_pixel == float("inf")

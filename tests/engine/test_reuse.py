@@ -94,6 +94,7 @@ def test_another_size_is_computed_anew():
     assert history.reused == 0
 
 
+@pytest.mark.slow
 def test_when_memory_runs_out_the_past_is_forgotten_and_the_picture_right():
     frames, history, network = video(2), History(), Counting()
     limited: Any = Limited(network, 40 * 40)

@@ -33,6 +33,7 @@ def made(**provenance: Any) -> str:
     return card("mine", Model(Generator(TINY), "ab" * 32, provenance), "hf://me/mine")
 
 
+@pytest.mark.slow
 @EACH
 def test_the_committed_card_is_what_the_file_says(cli: Cli, model: Published):
     command = f"dagan models card {model.name} -o weights/cards/{model.name}.md"
@@ -54,6 +55,7 @@ def test_the_catalogue_says_what_the_file_says(model: Published):
     assert model.reference.repository.endswith(model.name)
 
 
+@pytest.mark.slow
 @EACH
 def test_the_hub_reads_licence_and_results_from_the_metadata(tmp_path, model: Published):
     facts = metadata((CARDS / f"{model.name}.md").read_text(), tmp_path)
@@ -128,6 +130,7 @@ def test_a_licence_that_the_hub_has_no_name_for_is_told_in_words(tmp_path):
     assert metadata(made(), tmp_path)["license_name"] == "not stated"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [None, 7, "x", [], [1], {"a": 1}, {"a": {"b": {"c": None}}}, True, float("nan")])
 @pytest.mark.parametrize(
     "key",
@@ -158,6 +161,7 @@ def test_what_a_file_says_cannot_add_markup(tmp_path):
     assert facts["license_name"] == evil
 
 
+@pytest.mark.slow
 def test_list_and_its_json_name_every_model_with_repository_and_numbers(cli: Cli):
     rows = {row["name"]: row for row in json.loads(cli("models", "list", "--json").out)}
     table = cli("models", "list").out
@@ -168,6 +172,7 @@ def test_list_and_its_json_name_every_model_with_repository_and_numbers(cli: Cli
         assert f"{model.metrics['Set5']:.2f}" in table
 
 
+@pytest.mark.slow
 def test_verify_finds_the_one_that_is_damaged(cli: Cli, tmp_path, tiny_model):
     data, bad = tiny_model.read_bytes(), tmp_path / "bad.safetensors"
     bad.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))

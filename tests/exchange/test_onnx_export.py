@@ -22,6 +22,8 @@ from tests.conftest import TINY
 from tests.support.foreign_networks import rdn, rdn_weights
 from tests.support.tiny import left_over
 
+pytestmark = pytest.mark.slow
+
 SIZES = [(1, 16, 16), (1, 128, 128), (2, 17, 31), (3, 1, 1), (1, 1, 70), (1, 64, 5)]  # the window is 16
 
 

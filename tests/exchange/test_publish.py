@@ -17,6 +17,8 @@ from tests.support.hub_case import in_cache, no_network, refused, use
 from tests.support.hub_server import COMMIT, FakeHub, Repository
 from tests.support.tiny import noise
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tmp_path: Path, tiny_model: Path) -> Path:

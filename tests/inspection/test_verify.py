@@ -69,6 +69,7 @@ def broken(film: Pair, folder: Path, *options: str | Path) -> Path:
 # --- what is as it should be
 
 
+@pytest.mark.slow
 def test_a_good_output_keeps_everything(cli, film):
     ran = cli("verify", *film)
     assert ran.code == 0
@@ -84,6 +85,7 @@ def test_a_good_output_keeps_everything(cli, film):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "target"), [(".mp4", ".mp4"), (".mov", ".mov"), (".mkv", ".mkv"), (".mp4", ".mkv"), (".ts", ".mkv")]
 )
@@ -93,12 +95,14 @@ def test_good_outputs_pass_whatever_the_container(tmp_path, suffix, target):
     assert not verify(source, upscaled(source, tmp_path / f"out{target}")).failed
 
 
+@pytest.mark.slow
 def test_uneven_times_pass_and_are_measured(tmp_path):
     source = clip_with_times(tmp_path / "in.mkv", UNEVEN)
     found = rows(verify(source, upscaled(source, tmp_path / "out.mkv")))
     assert found["frame times"] == Check("frame times", "within 0.50 ms", "0.00 ms off at most", "ok")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [{"--start": 0.4}, {"--end": 0.6}, {"--frames": 7}, {"--start": 0.2, "--end": 1}])
 def test_a_part_is_compared_with_its_part(cli, film, tmp_path, part):
     options = [word for option in part.items() for word in option]
@@ -108,12 +112,14 @@ def test_a_part_is_compared_with_its_part(cli, film, tmp_path, part):
     assert cli("verify", film.source, output, "--start", 0.3, "--frames", 7).code == 7
 
 
+@pytest.mark.slow
 def test_sound_that_was_left_out_on_purpose_is_not_missed(film, cli, tmp_path):
     output = upscaled(film.source, tmp_path / "out.mkv", "--audio", "none")
     assert cli("verify", film.source, output, "--audio", "none").code == 0
     assert failed(film.source, output) == {"stream 1"}
 
 
+@pytest.mark.slow
 def test_an_interlaced_film_is_compared_by_its_fields(tmp_path):
     interlaced = ("-vf", "tinterlace=interleave_top", "-c:v", "libx264", "-flags", "+ilme+ildct", "-qp", "8")
     source = clip(tmp_path / "in.mkv", *interlaced, picture="testsrc2=size=96x64:rate=50")
@@ -135,6 +141,7 @@ def test_subtitles_in_another_format_are_the_same_words_at_the_same_times(film, 
 # --- pictures of a film
 
 
+@pytest.mark.slow
 def test_a_dropped_frame_is_caught(film, tmp_path):
     select = "select='not(eq(n,20))'"
     target = broken(film, tmp_path, "-map", "0", "-vf", select, "-fps_mode", "passthrough", *FFV1)
@@ -144,6 +151,7 @@ def test_a_dropped_frame_is_caught(film, tmp_path):
     assert "frame 20 (0.800 s) shows the one after it" in found["pictures"].found
 
 
+@pytest.mark.slow
 def test_a_frame_that_is_shown_twice_is_caught(film, tmp_path):
     target = broken(
         film, tmp_path, "-map", "0", "-vf", "loop=loop=1:size=1:start=20", "-fps_mode", "passthrough", *FFV1
@@ -156,6 +164,7 @@ def test_a_frame_that_is_shown_twice_is_caught(film, tmp_path):
     assert f"frame {first} ({first / 25:.3f} s) shows the one before it" in found["pictures"].found
 
 
+@pytest.mark.slow
 def test_frames_in_another_order_are_caught_though_nothing_else_differs(film, tmp_path):
     swap = "shuffleframes=" + " ".join(map(str, [*range(20), 21, 20, *range(22, 35)]))
     target = broken(film, tmp_path, "-map", "0", "-vf", swap, *FFV1)
@@ -188,6 +197,7 @@ def test_a_single_frame_at_the_wrong_time_is_caught(film, tmp_path):
     assert "12.00 ms off at most, 1 frames, first frame 9 (0.360 s)" in found.failed[0].found
 
 
+@pytest.mark.slow
 def test_uneven_times_made_even_are_caught(tmp_path):
     source = clip_with_times(tmp_path / "in.mkv", UNEVEN)
     good = upscaled(source, tmp_path / "good.mkv")
@@ -210,6 +220,7 @@ def test_a_part_of_a_file_is_not_the_file(film, tmp_path):
 # --- what headers say
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "what"),
     [
@@ -228,6 +239,7 @@ def test_wrong_headers_are_caught(film, tmp_path, options, what):
     assert what in failed(film.source, broken(film, tmp_path, "-map", "0", *options))
 
 
+@pytest.mark.slow
 def test_a_place_is_compared_as_exactly_as_mp4_tells_it(tmp_path):
     place = ("-metadata", "location=+48.8789+002.3376+048.928/")
     source = clip(tmp_path / "in.mov", "-c:v", "libx264", "-c:a", "aac", *place)
@@ -247,6 +259,7 @@ def test_chapters_at_other_times_are_caught(film, tmp_path):
     assert [(row.expected, row.found) for row in found.failed] == [("2: 0.700 s 700", "2: 0.600 s 700")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("turn", "good"), [((), False), (("-display_rotation", "90"), True), (("-display_hflip",), False)]
 )
@@ -261,6 +274,7 @@ def test_a_picture_turned_otherwise_is_caught(tmp_path, turn, good):
     assert ("turned and mirrored" in failed(source, tmp_path / "turned.mp4")) != good
 
 
+@pytest.mark.slow
 def test_lost_hdr_metadata_is_caught(tmp_path):
     light = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400"
     tags = ("-color_primaries", "bt2020", "-color_trc", "smpte2084", "-colorspace", "bt2020nc", "-color_range", "tv")
@@ -300,12 +314,14 @@ def test_a_lost_stream_is_caught_and_named(film, tmp_path, left_out, stream):
     assert [(row.what.split(",")[0], row.found, row.result) for row in found.failed] == [(stream, "missing", "lost")]
 
 
+@pytest.mark.slow
 def test_sound_of_other_bytes_is_caught(film, tmp_path):
     target = broken(film, tmp_path, *AS_IS, "-c:a", "aac", "-b:a", "32k")
     found = [row for row in verify(film.source, target).failed if row.what == "stream 1, audio aac eng"]
     assert "different from packet 0 on" in found[0].found
 
 
+@pytest.mark.slow
 def test_sound_encoded_anew_is_compared_by_when_it_is_heard(film, tmp_path):
     streams = ("-map", "0:v", "-map", "1:a", "-map", "0:s", "-map", "0:t", "-c", "copy", "-c:a", "flac")
     for late, result in (("0", "note"), ("0.1", "differs")):
@@ -315,6 +331,7 @@ def test_sound_encoded_anew_is_compared_by_when_it_is_heard(film, tmp_path):
         assert (row.result, row.remark) == (result, "re-encoded: aac as flac")
 
 
+@pytest.mark.slow
 def test_subtitles_of_other_words_or_times_are_caught(film, tmp_path):
     for name, cue in (
         ("words", "00:00:00,200 --> 00:00:00,900\nHello"),
@@ -359,6 +376,7 @@ def test_lost_transparency_is_caught(tmp_path):
 # --- the command
 
 
+@pytest.mark.slow
 def test_what_differs_is_told_with_exit_code_7(cli, film, tmp_path):
     ran = cli("verify", film.source, broken(film, tmp_path, "-map", "0", "-map", "-0:s:1", "-c", "copy"))
     assert ran.code == 7
@@ -368,12 +386,14 @@ def test_what_differs_is_told_with_exit_code_7(cli, film, tmp_path):
     assert "does not keep all of" in ran.err
 
 
+@pytest.mark.slow
 def test_the_rows_are_there_as_json(cli, film):
     document = json.loads(cli("verify", *film, "--json").out)
     assert (document["ok"], document["scale"]) == (True, 2)
     assert {"what": "frames", "expected": "35", "found": "35", "result": "ok", "remark": ""} in document["checks"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "output", "code"),
     [
@@ -406,6 +426,7 @@ def photo(path: Path, **options) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_good_picture_keeps_everything(cli, tmp_path):
     exif = Image.Exif()
     exif[0x010F], exif[0x0112] = "maker", 6
@@ -419,6 +440,7 @@ def test_a_good_picture_keeps_everything(cli, tmp_path):
     assert {row["result"] for row in checks.values()} == {"ok"}
 
 
+@pytest.mark.slow
 def test_pictures_that_lost_something_are_caught(tmp_path):
     exif = Image.Exif()
     exif[0x010F] = "maker"
@@ -440,12 +462,14 @@ def test_pictures_that_lost_something_are_caught(tmp_path):
     assert failed(source, tmp_path / "mirror.png") == {"pictures"}
 
 
+@pytest.mark.slow
 def test_what_a_format_cannot_hold_is_a_note(tmp_path):
     source = photo(tmp_path / "in.jpg", comment=b"hello", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0")
     found = rows(verify(source, upscaled(source, tmp_path / "out.webp")))
     assert found["comment"] == Check("comment", "5 bytes", "missing", "note", "WEBP is written without it")
 
 
+@pytest.mark.slow
 def test_what_another_format_keeps_in_its_own_way_is_kept(tmp_path):
     source = photo(tmp_path / "in.jpg", comment=b"hello")
     assert rows(verify(source, upscaled(source, tmp_path / "out.png")))["comment"].result == "ok"
@@ -472,6 +496,7 @@ def frames(path: Path, durations: list[int], order: list[int] | None = None, **o
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".gif", ".png", ".webp"])
 def test_animations_are_compared_frame_by_frame(tmp_path, suffix):
     options = {".webp": {"lossless": True, "kmin": 1, "kmax": 1}}.get(suffix, {})
@@ -487,6 +512,7 @@ def test_animations_are_compared_frame_by_frame(tmp_path, suffix):
     assert "frames" in failed(source, short)
 
 
+@pytest.mark.slow
 def test_there_are_no_parts_of_a_picture(cli, tmp_path):
     source = photo(tmp_path / "in.png")
     ran = cli("verify", source, upscaled(source, tmp_path / "out.png"), "--frames", 1)

@@ -108,6 +108,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(good, tmp_path):
     refused(saved(tmp_path, good + b"\0"))
 
 
+@pytest.mark.slow
 def test_any_flipped_bit_is_found(good, tmp_path):
     size = 8 + int.from_bytes(good[:8], "little")
     chance = random.Random(0)

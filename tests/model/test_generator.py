@@ -216,6 +216,7 @@ def reach(generator: Generator, at: tuple[int, int], side: int = 47) -> tuple[in
     return int(min(ways)), int(max(ways))
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 @pytest.mark.parametrize("choices", FINITE, ids=repr)
 def test_no_pixel_is_seen_from_beyond_the_receptive_field(choices):

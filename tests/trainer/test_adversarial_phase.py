@@ -59,6 +59,7 @@ def log(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_the_adversarial_phase_follows_the_pixel_phase_and_starts_from_its_average(pictures, tmp_path):
     seen = run(CONFIG, pictures, tmp_path)
     assert [p.phase for p in seen] == ["pixel"] * 3 + ["adversarial"] * 6
@@ -80,6 +81,7 @@ def test_every_term_is_logged_apart(pictures, tmp_path):
     assert sum(together[name] for name in terms) == pytest.approx(together["loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("discriminator", ["unet", "leftthomas"])
 def test_a_run_stopped_in_either_phase_goes_on_bit_for_bit(pictures, tmp_path, discriminator):
     config = replace(CONFIG, gan=replace(GAN, discriminator=discriminator, iterations=4))
@@ -113,6 +115,7 @@ def test_another_discriminator_is_refused(pictures, tmp_path):
         run(replace(CONFIG, gan=replace(GAN, width=8)), pictures, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_perceptual_network_sees_both_pictures_from_the_same_place_another_each_step():
     """A network with strides cannot be pleased by a pattern in step with them, if it never stands in the same place."""
     seen: list[tuple[Tensor, Tensor]] = []
@@ -155,6 +158,7 @@ def test_parts_of_a_batch_have_the_gradients_of_the_whole(phase):
     assert results[2] == pytest.approx(results[0], rel=close)
 
 
+@pytest.mark.slow
 def test_a_run_that_stops_being_finite_goes_back_to_its_last_state_at_half_the_rate(pictures, tmp_path, monkeypatch):
     config = replace(CONFIG, gan=None, iterations=None, schedule="constant", lr=1e-3)
     run(config, pictures, tmp_path, steps=4)
@@ -175,6 +179,7 @@ def test_a_run_that_stops_being_finite_goes_back_to_its_last_state_at_half_the_r
     assert log(tmp_path)[-1]["lr"] == pytest.approx(0.5e-3)
 
 
+@pytest.mark.slow
 def test_a_run_that_never_is_finite_ends_with_advice_and_its_last_state_whole(pictures, tmp_path, monkeypatch):
     config = replace(CONFIG, gan=None, iterations=None, schedule="constant")
     run(config, pictures, tmp_path, steps=2)
@@ -186,6 +191,7 @@ def test_a_run_that_never_is_finite_ends_with_advice_and_its_last_state_whole(pi
     assert json.loads((tmp_path / "events.jsonl").read_text().splitlines()[-1])["event"] == "diverged"
 
 
+@pytest.mark.slow
 def test_the_last_few_and_the_best_are_kept_and_a_run_that_gains_nothing_stops(pictures, tmp_path):
     config = replace(CONFIG, gan=None, iterations=50, lr=1e-9, validate_every=1, keep=2, patience=4)
     seen = run(config, pictures, tmp_path, val=pictures)
@@ -210,6 +216,7 @@ list(train(config, [Path(sys.argv[1])], Path(sys.argv[2]), report_every=0.0))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_with_the_whole_batch(pictures, tmp_path):
     script = tmp_path / "run.py"
     script.write_text(PROCESS)

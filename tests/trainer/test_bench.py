@@ -11,6 +11,7 @@ from PIL import Image
 from dagan_cli.commands.app import run_command
 
 
+@pytest.mark.slow
 def test_it_measures_both_and_leaves_nothing_behind(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 256, (64, 72, 3), dtype=np.uint8)

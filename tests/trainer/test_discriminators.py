@@ -31,6 +31,7 @@ def test_the_number_of_parameters_is_the_published_one(kind, side, count):
         assert parameters(discriminator(kind, side)) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("half", [False, True])
 def test_logits_come_one_a_picture_or_one_a_pixel_and_have_gradients(kind, half):

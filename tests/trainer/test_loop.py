@@ -56,6 +56,7 @@ def logged(folder: Path, key: str) -> list[float]:
     return [json.loads(line)[key] for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_the_loss_falls_on_a_tiny_set_and_so_does_that_of_the_saved_average(pictures, tmp_path):
     config = replace(CONFIG, iterations=80, lr=3e-3)
     run(config, pictures, tmp_path, val=pictures)
@@ -68,6 +69,7 @@ def test_the_loss_falls_on_a_tiny_set_and_so_does_that_of_the_saved_average(pict
     assert validate(load_generator(tmp_path / "model.safetensors").generator, pairs) > start + 2
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(pictures, tmp_path):
     dial = replace(SMALL, solver="rk4", orders=(1, 2, 4))
     config = replace(CONFIG, generator=dial, order_odds=(2, 1, 1), iterations=9)
@@ -112,6 +114,7 @@ def test_the_warm_up_rises_in_a_line(pictures, tmp_path):
     assert logged(tmp_path, "lr") == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3, 1e-3])
 
 
+@pytest.mark.slow
 def test_a_branch_cools_down_from_a_trunk_and_leaves_it_alone(pictures, tmp_path):
     trunk, branch = tmp_path / "trunk", tmp_path / "branch"
     run(ENDLESS, pictures, trunk, steps=5)
@@ -159,6 +162,7 @@ def test_a_step_that_is_not_finite_changes_nothing(pictures, tmp_path, monkeypat
     assert equal(good | {"step": 3}, bad)
 
 
+@pytest.mark.slow
 def test_the_best_average_is_kept_beside_the_last(pictures, tmp_path):
     config = replace(CONFIG, validate_every=2)
     progress = run(config, pictures, tmp_path, val=pictures)
@@ -187,6 +191,7 @@ def test_four_times_starts_from_the_body_of_two_times(pictures, tmp_path):
     assert not equal(state, load_state(tmp_path / "alone"))
 
 
+@pytest.mark.slow
 def test_a_file_names_every_phase_that_its_weights_have_been_through(pictures, tmp_path):
     files = [tmp_path / name / "model.safetensors" for name in ("a", "b", "c")]
     run(CONFIG, pictures, tmp_path / "a", steps=2)
@@ -209,6 +214,7 @@ def test_a_start_that_shares_nothing_is_refused(pictures, tmp_path):
         run(CONFIG, pictures, tmp_path / "run", start=path)
 
 
+@pytest.mark.slow
 def test_another_architecture_or_other_pictures_are_refused_and_the_state_left_alone(pictures, tmp_path):
     folder, other = tmp_path / "run", tmp_path / "other"
     other.mkdir()
@@ -241,6 +247,7 @@ def test_a_damaged_or_foreign_state_is_a_bad_model(damage, pictures, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["state", "model", "log"])
 def test_a_full_disk_ends_the_run_and_leaves_the_last_state_whole(where, pictures, tmp_path, monkeypatch):
     run(CONFIG, pictures, tmp_path, steps=2)

@@ -61,6 +61,7 @@ def test_all_but_kernels_between_features_are_adams():
     assert same
 
 
+@pytest.mark.slow
 def test_a_compiled_network_has_the_same_kernels():
     network = Generator(TINY)
     groups = [

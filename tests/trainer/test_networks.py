@@ -63,6 +63,7 @@ def equal(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.slow
 def test_a_baseline_goes_through_both_phases_and_goes_on_bit_for_bit(pictures, tmp_path):
     whole = run(ADVERSARIAL, pictures, tmp_path / "whole")
     assert [p.phase for p in whole] == ["pixel"] * 3 + ["adversarial"] * 4
@@ -75,6 +76,7 @@ def test_a_baseline_goes_through_both_phases_and_goes_on_bit_for_bit(pictures, t
         assert equal(a[part], b[part]), part
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["srcnn-915", "mdsr-baseline", "rcan-small-dual-2x6", "oisr-rk2-s"])
 def test_other_kinds_train_and_come_back_from_their_file(name, pictures, tmp_path):
     config = replace(CONFIG, baseline=name, iterations=1)
@@ -85,6 +87,7 @@ def test_other_kinds_train_and_come_back_from_their_file(name, pictures, tmp_pat
     assert facts["training"]["baseline"] == name
 
 
+@pytest.mark.slow
 def test_what_is_validated_is_what_is_saved_and_its_norms_do_not_see_the_batch(pictures, trained):
     network, facts = load_network(trained / BEST)
     pairs = list(validation_pairs(load_pictures([pictures], 16), 2))
@@ -118,6 +121,7 @@ def test_statistics_of_norms_are_averaged_as_weights_are():
     assert mean["body.0.body.1.num_batches_tracked"] == 1
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_finite_leaves_the_statistics_alone_too(pictures, tmp_path, monkeypatch):
     run(CONFIG, pictures, tmp_path, steps=2)
     good = load_state(tmp_path)

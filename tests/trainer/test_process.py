@@ -81,6 +81,7 @@ def stop_after(process: subprocess.Popen[str], steps: int, number: int) -> int:
     return process.wait(timeout=60)
 
 
+@pytest.mark.slow
 def test_a_run_killed_and_terminated_ends_in_the_same_weights_as_one_left_alone(pictures, tmp_path):
     config, whole, cut = tmp_path / "run.toml", tmp_path / "whole", tmp_path / "cut"
     config.write_text(TOML)
@@ -111,6 +112,7 @@ def test_a_run_killed_and_terminated_ends_in_the_same_weights_as_one_left_alone(
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_the_smoke_preset_trains_to_its_end(pictures, tmp_path, capsys):
     where = ["--data", str(pictures), "--val", str(pictures), "--run", str(tmp_path / "run")]
     assert run_command(["train", "--preset", "smoke", *where]) == 0
@@ -118,6 +120,7 @@ def test_the_smoke_preset_trains_to_its_end(pictures, tmp_path, capsys):
     assert last.startswith("step 20: PSNR-Y ")
 
 
+@pytest.mark.slow
 def test_of_processes_that_train_together_one_speaks(pictures, tmp_path, monkeypatch, capsys):
     where = ["--data", str(pictures), "--val", str(pictures), "--run", str(tmp_path / "run")]
     monkeypatch.setenv("RANK", "1")  # as torchrun numbers them; alone in its world, it trains as one would

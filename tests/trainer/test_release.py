@@ -33,6 +33,7 @@ def run(tmp_path):
     return tmp_path / "run", tmp_path / "val"
 
 
+@pytest.mark.slow
 def test_the_published_file_is_half_precise_measured_and_signed(run, tmp_path, capsys):
     folder, val = run
     out = tmp_path / "out.safetensors"
@@ -54,6 +55,7 @@ def test_the_published_file_is_half_precise_measured_and_signed(run, tmp_path, c
             assert facts["metrics"]["val"][f"order {order}"] == pytest.approx(measured, abs=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("facts", [{"training": {"degradation": "medium"}}, {"training": {}, "pairs": True}])
 def test_a_model_for_real_sources_is_measured_on_degraded_ones_and_along_the_dial(run, tmp_path, capsys, facts):
     folder, val = run
@@ -89,6 +91,7 @@ def test_a_model_for_real_sources_is_measured_on_degraded_ones_and_along_the_dia
     assert f"| started from | iterations 5, sha256 {found['started_from']['sha256']} |" in card
 
 
+@pytest.mark.slow
 def test_the_dial_may_end_at_a_fidelity_model_that_the_run_did_not_start_from(run, tmp_path, capsys):
     folder, val = run
     torch.manual_seed(3)
@@ -114,6 +117,7 @@ def test_the_dial_may_end_at_a_fidelity_model_that_the_run_did_not_start_from(ru
     assert "Between its fidelity model (0) and this one (1)" in card
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("degradation", "flags", "window"),
     [("none", [], "global"), ("medium", [], "local"), ("medium", ["--window", "global"], "global")],
@@ -134,6 +138,7 @@ def test_what_is_measured_is_the_window_that_the_file_runs_with(degradation, fla
     assert set(measured) == {load_generator(out).generator.window} == {window}
 
 
+@pytest.mark.slow
 def test_weights_between_the_start_and_the_end_of_a_run_can_be_published(run, tmp_path, capsys):
     folder, val = run
     torch.manual_seed(3)

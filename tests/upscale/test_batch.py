@@ -117,6 +117,7 @@ def test_an_animation_keeps_its_frames_and_their_times(cli, tmp_path):
     assert json.loads(ran.out)["totals"]["frames"] == 3
 
 
+@pytest.mark.slow
 def test_tiles_leave_no_seams_in_a_file(cli, tmp_path, tiny_model):
     source = picture(tmp_path / "in.png", (150, 60))
     for tile in ("off", "48"):
@@ -133,6 +134,7 @@ def test_the_same_command_gives_the_same_bytes(cli, tmp_path, tiny_model):
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_order_and_the_ensemble_reach_the_network(cli, tmp_path, tiny_model):
     source = picture(tmp_path / "in.png", (20, 20))
     results = []
@@ -187,6 +189,7 @@ def screen_recording(path: Path) -> Path:
     return clip(path, *lossless, seconds=0.6, source=f"{page};{cursor};{both}")
 
 
+@pytest.mark.slow
 def test_a_screen_recording_costs_what_moves_in_it(cli, tmp_path, tiny_model, monkeypatch):
     from dagan_cli.engine.engine import Engine
 

@@ -49,6 +49,7 @@ def test_the_forecast_is_a_table_on_stdout(cli, tmp_path):
     assert "nothing was written" in ran.out
 
 
+@pytest.mark.slow
 def test_the_time_of_a_forecast_grows_with_the_frames(cli, tmp_path, tiny_model):
     source = clip(tmp_path / "in.mkv", "-c:v", "ffv1", "-an", seconds=2)
     seconds = []

@@ -143,6 +143,7 @@ def stopped(frames: int, *arguments: object) -> int:
     return process.wait(60)
 
 
+@pytest.mark.slow
 def test_a_stopped_video_goes_on_where_it_was_with_the_same_settings_alone(cli, tmp_path, tiny_model):
     source = clip(tmp_path / "in.mp4", seconds=5)
     work = (source, "-n", tiny_model, "-s", 2, "-c", "ffv1", "-o", tmp_path / "out.mkv")
@@ -161,6 +162,7 @@ def test_a_stopped_video_goes_on_where_it_was_with_the_same_settings_alone(cli, 
     assert frames_of(tmp_path / "out.mkv") == frames_of(tmp_path / "whole.mkv")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", CODECS)
 def test_a_video_killed_at_random_moments_is_the_one_that_was_never_killed(cli, tmp_path, tiny_model, suffix):
     chance = random.Random(suffix)

@@ -51,6 +51,7 @@ def test_the_cache_has_the_layout_that_other_programs_of_hugging_face_read(cli: 
     assert (repository.repo_id, repository.size_on_disk) == ("someone/net", tiny_model.stat().st_size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [NAME, f"{NAME}@main", f"{NAME}@{COMMIT}", PINNED])
 def test_what_is_in_the_cache_needs_no_request(cli: Cli, hub, monkeypatch, name):
     assert cli("models", "pull", NAME).code == 0
@@ -146,6 +147,7 @@ def test_a_wrong_body_is_refused_and_nothing_of_it_is_kept(cli: Cli, hub, tmp_pa
     assert cli("models", "pull", NAME).code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "fault"), [("heads", ["silent"]), ("bodies", ["silent"]), ("bodies", ["slow", "silent"])]
 )
@@ -177,6 +179,7 @@ def test_a_setting_that_the_library_does_not_survive_is_an_error_too(setting, tm
     assert refused(Ran(ran.returncode, ran.stdout.decode(), ran.stderr.decode()), name)
 
 
+@pytest.mark.slow
 def test_a_name_that_takes_for_ever_to_look_up_is_given_up(cli: Cli, hub, monkeypatch):
     use(monkeypatch, HF_ENDPOINT="http://hub.invalid")
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(20))
@@ -308,6 +311,7 @@ def entry(monkeypatch: pytest.MonkeyPatch, digest: str) -> None:
     monkeypatch.setattr("weights.catalog.REPOSITORY", "someone/{name}")
 
 
+@pytest.mark.slow
 def test_a_published_model_that_is_not_in_the_package_comes_from_the_owner_s_repository(
     cli: Cli, hub, tmp_path, monkeypatch, tiny_model
 ):
@@ -332,6 +336,7 @@ def test_a_published_model_with_another_content_is_refused_before_it_is_fetched(
     assert in_cache(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_models_of_the_package_never_ask_the_hub(cli: Cli, hub, tmp_path, monkeypatch):
     no_network(monkeypatch)
     assert cli("models", "pull", "dagan-x2-psnr").code == 0
@@ -354,6 +359,7 @@ def test_progress_is_told_in_json_lines_and_in_one_line(cli: Cli, hub, tmp_path,
     ]
 
 
+@pytest.mark.slow
 def test_eval_and_bench_take_a_model_of_the_hub(cli: Cli, hub, tmp_path):
     picture(tmp_path / "set" / "a.png", (48, 48))
     ran = cli("eval", tmp_path / "set", "-n", NAME, "--json", "--device", "cpu")

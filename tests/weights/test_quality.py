@@ -21,6 +21,7 @@ def test_the_catalogue_names_a_fidelity_model_for_each_scale():
     assert {(model.name, model.scale) for model in CATALOG} >= {("dagan-x2-psnr", 2), ("dagan-x4-psnr", 4)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_an_embedded_model_is_a_dual_attention_rk4_one_and_says_how_it_was_trained(name):
     published = next(model for model in CATALOG if model.name == name)
@@ -31,6 +32,7 @@ def test_an_embedded_model_is_a_dual_attention_rk4_one_and_says_how_it_was_train
     assert {"training", "training_data", "hardware", "iterations", "metrics", "licence"} <= model.provenance.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_weights_reach_the_numbers_in_their_own_header_on_set5_far_better_than_bicubic(corpus, name):
     """Fidelity models in PSNR; perceptual ones in LPIPS, for less than 2.5 dB."""
@@ -52,6 +54,7 @@ def test_the_weights_reach_the_numbers_in_their_own_header_on_set5_far_better_th
     assert score.bicubic_psnr == pytest.approx({2: 33.67, 4: 28.43}[upscaler.scale], abs=0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_tiles_change_the_psnr_of_set5_by_less_than_two_hundredths(corpus, name):
     def psnr(tile: Literal["off"] | int) -> float:
@@ -67,6 +70,7 @@ def test_models_for_degraded_sources_pool_over_windows_by_default(name):
     assert Upscaler.load(name).window == ("local" if name.endswith("-real") else "global")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_bf16_stays_within_50_db_of_fp32(name):
     picture = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -81,6 +85,7 @@ def test_a_flat_grey_picture_stays_flat_and_grey(name):
     assert (Upscaler.load(name, precision="fp32")(grey) - 0.5).abs().max() < 2.5 / 255
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("colour", [(0.05, 0.05, 0.05), (0.2, 0.4, 0.8), (0.9, 0.9, 0.9)])
 def test_away_from_the_edge_a_flat_colour_shows_neither_grid_nor_tint(name, colour):

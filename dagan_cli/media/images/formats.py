@@ -11,7 +11,11 @@ from dagan_cli.media.images.info import Depth
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureFormat:
-    """A format as it is written here; its standard may allow more."""
+    """A format as it is written here; its standard may allow more.
+
+    Its name is that of `media.sniff` and, unless `encode_picture` has a branch, Pillow's. Of what it cannot hold,
+    alpha is refused, grey becomes colour, and a warning names everything else.
+    """
 
     name: str
     suffixes: tuple[str, ...]  # the first is the default of new files

@@ -16,7 +16,7 @@ Depth = Literal[8, 16, 32]
 class PictureInfo:
     """Properties and metadata of an image, to be written back with its pixels; they describe the upright image."""
 
-    format: str  # "PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM", "TGA", "QOI" or "JPEG2000"
+    format: str  # as `media.sniff` names it: "PNG", "JPEG", "WEBP" ...
     width: int
     height: int
     channels: int  # 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; alpha is never premultiplied

@@ -16,6 +16,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from dagan_cli.errors import BadInput, DaganError
 from dagan_cli.media.images import png, pnm, tiff
 from dagan_cli.media.images.decoder_warnings import heard
+from dagan_cli.media.images.formats import FORMATS
 from dagan_cli.media.images.info import Depth, Picture, PictureInfo
 from dagan_cli.media.images.metadata import profile_space, with_metadata, with_tiff_metadata
 from dagan_cli.media.sniff import HEAD, picture_format
@@ -38,6 +39,7 @@ _TOO_LARGE = "leave it out; if you trust the file, split it into parts first"
 def open_picture(source: Path | BinaryIO | bytes, *, limit_pixels: int = LIMIT_PIXELS) -> Picture:
     """Open an image by its content. A still is decoded when `frames` is read; an animation is scanned now.
 
+    Only decoding shows missing pixels: until `frames` is read, an image that was cut short may look fine.
     Raises BadInput if the source is missing, damaged, not an image, of an unsupported kind, or above `limit_pixels`.
     """
     file = _File(*_opened(source), limit_pixels)
@@ -49,7 +51,7 @@ def open_picture(source: Path | BinaryIO | bytes, *, limit_pixels: int = LIMIT_P
             raise BadInput(f"{file.name} is empty", hint="obtain the file again, or leave it out")
         if not file.format:
             raise BadInput(
-                f"{file.name} is not an image", hint="supported formats: PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF, PPM"
+                f"{file.name} is not an image", hint=f"supported formats: {', '.join(form.name for form in FORMATS)}"
             )
         if file.format in _NOT_READ:
             raise file.not_read(file.format)

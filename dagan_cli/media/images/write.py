@@ -198,7 +198,7 @@ def _lost_metadata(form: PictureFormat, info: PictureInfo) -> Iterator[str]:
             if name == "dpi" and info.dpi and round(info.dpi[0]) in _SCREEN_DPI:
                 continue
             yield f"{form.name} files are written without {words}"
-    if info.icc and not form.grey and profile_space(info.icc) == "GRAY":
+    if info.icc and not form.grey and "icc" in form.keeps and profile_space(info.icc) == "GRAY":
         yield f"{form.name} is written in colour: the grey colour profile is left out"
     if "chunks" not in form.keeps:
         if texts := [data.split(b"\0")[0].decode("latin-1") for kind, data in info.chunks if kind in png.TEXTS]:
@@ -213,7 +213,7 @@ def _without_what_is_not_held(form: PictureFormat, info: PictureInfo) -> Picture
     info = replace(info, **{name: None for name in _NAMES if name not in form.keeps})
     if "chunks" not in form.keeps:
         info = replace(info, chunks=())
-    if info.icc and not form.grey and profile_space(info.icc) == "GRAY":
+    if info.icc and not form.grey and "icc" in form.keeps and profile_space(info.icc) == "GRAY":
         info = replace(info, icc=None)
     if form.many == "animation" and info.durations:
         return info

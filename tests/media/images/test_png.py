@@ -31,6 +31,7 @@ def test_a_16_bit_png_holds_every_bit_for_ffmpeg(kind, pix_fmt):
     np.testing.assert_array_equal(ffmpeg_decode(written([array], info_of(array), "png"), pix_fmt, array.shape), array)
 
 
+@pytest.mark.slow
 def test_a_16_bit_png_taller_than_a_band_is_whole():
     array = noise(700, 1100, 3, dtype="u2")  # more bytes than are filtered at a time
     assert array.nbytes > png._BAND

@@ -56,6 +56,7 @@ def test_a_file_cut_short_is_refused_wherever_it_is_cut(format):
             opened(data[: int(len(data) * part)])
 
 
+@pytest.mark.slow
 def test_damaged_bytes_raise_nothing_but_bad_input(capfd):
     rng = np.random.default_rng(1)
     deep = noise(12, 12, 4, dtype="u2")

@@ -30,6 +30,7 @@ from tests.support.clips import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_video_that_starts_late_starts_late(tmp_path, suffix):
     tone = clip(tmp_path / "tone.mp4", "-c:a", "aac", "-vn")
@@ -42,12 +43,14 @@ def test_a_video_that_starts_late_starts_late(tmp_path, suffix):
     assert payload(tmp_path / f"out{suffix}", "a") == payload(source, "a")
 
 
+@pytest.mark.slow
 def test_sound_that_begins_before_zero_does_not_shift_the_picture_in_another_container(tmp_path):
     source = clip(tmp_path / "in.mp4")
     passed_through(source, tmp_path / "out.mkv")
     assert times(tmp_path / "out.mkv") == [Fraction(i, 25) for i in range(25)]
 
 
+@pytest.mark.slow
 def test_sound_hidden_before_zero_stays_hidden_in_another_container(tmp_path):
     plain = clip(tmp_path / "plain.mp4")
     source = tmp_path / "in.mp4"
@@ -59,6 +62,7 @@ def test_sound_hidden_before_zero_stays_hidden_in_another_container(tmp_path):
     assert times(tmp_path / "out.mkv") == times(source)
 
 
+@pytest.mark.slow
 def test_sound_and_picture_are_interleaved(tmp_path):
     """Over more than the ten seconds for which a muxer waits for the slower stream."""
     source = clip(tmp_path / "in.mp4", seconds=30, picture="testsrc2=size=32x32:rate=10")
@@ -166,6 +170,7 @@ def read(path: Path, stream: str = "s:0") -> list[tuple[str, str]]:
     return [(times, re.sub(r"</?font[^>]*>|\\u2060", "", words)) for times, words in blocks]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "codec"),
     [(".mkv", "srt"), (".mkv", "ass"), (".mkv", "webvtt"), (".mp4", "mov_text"), (".webm", "webvtt")],
@@ -187,6 +192,7 @@ def chapters(path: Path) -> list[tuple[str, ...]]:
     return re.findall(r"Chapter #.*?start ([\d.]+), end ([\d.]+)\s+Metadata:\s+title\s+: (.*)", described(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "codec", "after", "found"),
     [
@@ -279,6 +285,7 @@ def attachments(path: Path) -> dict[str, tuple[str, bytes]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [(".mp4", ".mp4"), (".mp4", ".mkv"), (".mkv", ".mp4"), (".mkv", ".mkv")])
 def test_cover_pictures_come_through_byte_by_byte(tmp_path, before, after):
     source = covered(tmp_path, before)
@@ -296,6 +303,7 @@ def test_cover_pictures_come_through_byte_by_byte(tmp_path, before, after):
     assert all("becomes an attachment" in warning for warning in named)
 
 
+@pytest.mark.slow
 def test_attached_files_are_copied_with_their_names_and_types(tmp_path):
     target, warnings = copied_to(covered(tmp_path, ".mkv"), ".mkv")
     expected = {"cover.png": "image/png", "back.jpg": "image/jpeg", "font.ttf": "font/ttf", "notes.txt": "text/plain"}
@@ -303,6 +311,7 @@ def test_attached_files_are_copied_with_their_names_and_types(tmp_path):
     assert warnings == ()
 
 
+@pytest.mark.slow
 def test_a_cover_of_mp4_becomes_an_attached_file_of_the_usual_name(tmp_path):
     target, _ = copied_to(covered(tmp_path, ".mp4"), ".mkv")
     expected = {"cover.png": ("image/png", "cover.png"), "cover.jpg": ("image/jpeg", "back.jpg")}
@@ -311,6 +320,7 @@ def test_a_cover_of_mp4_becomes_an_attached_file_of_the_usual_name(tmp_path):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "left_out"), [(".mp4", ["font", "notes"]), (".mov", ["cover", "cover", "font", "notes"])]
 )
@@ -322,6 +332,7 @@ def test_covers_and_files_that_the_container_does_not_take_are_named(tmp_path, s
     assert "Attachment" not in described(target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
 @pytest.mark.parametrize("before", [".mkv", ".mp4", ".ts"])
 def test_a_second_picture_is_copied_as_it_is(tmp_path, before, suffix):
@@ -347,6 +358,7 @@ def test_a_second_picture_that_the_container_does_not_take_is_named(tmp_path):
     assert len(re.findall("Video:", described(target))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "kept"), [(".mov", True), (".mp4", True), (".mkv", False)])
 def test_data_of_a_camera_is_copied_or_named(tmp_path, suffix, kept):
     plain = clip(tmp_path / "plain.mov", "-timecode", "01:00:00:00", seconds=0.4).read_bytes()
@@ -387,6 +399,7 @@ def test_sound_that_the_container_does_not_take_is_named(tmp_path, sound, before
         assert tuple(foreseen_losses(video.info, target, FAST)) == warnings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "picture", "sound"),
     [
@@ -407,6 +420,7 @@ def test_sound_that_no_one_else_takes_becomes_flac_in_matroska_sample_by_sample(
     assert "Audio: flac" in described(target)
 
 
+@pytest.mark.slow
 def test_sound_of_a_transport_stream_goes_into_mp4(tmp_path):
     source = clip(tmp_path / "in.ts", "-c:v", "libx264", "-c:a", "aac")
     target, warnings = copied_to(source, ".mp4")
@@ -415,11 +429,13 @@ def test_sound_of_a_transport_stream_goes_into_mp4(tmp_path):
     assert samples[0] == samples[1]
 
 
+@pytest.mark.slow
 def test_sound_is_left_out_when_asked(tmp_path):
     passed_through(clip(tmp_path / "in.mp4"), tmp_path / "out.mp4", Encoding(preset="ultrafast", audio="none"))
     assert "Audio" not in described(tmp_path / "out.mp4")
 
 
+@pytest.mark.slow
 def test_nothing_beside_the_picture_is_kept_when_asked(tmp_path):
     source = subtitled(tmp_path, ".mkv", "srt")
     warnings = passed_through(source, tmp_path / "out.mkv", Encoding(preset="ultrafast", streams="video"))
@@ -431,6 +447,7 @@ def test_nothing_beside_the_picture_is_kept_when_asked(tmp_path):
 # --- parts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "codec", "after"), [(".mkv", "srt", ".mkv"), (".mkv", "srt", ".mp4"), (".mp4", "mov_text", ".mp4")]
 )
@@ -445,12 +462,14 @@ def test_subtitles_that_lie_across_a_cut_are_cut(tmp_path, before, codec, after)
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".mov"])
 def test_chapters_of_a_part_begin_with_it(tmp_path, suffix):
     target, _ = copied_to(subtitled(tmp_path, ".mkv", "srt"), suffix, trim=True, start=0.4, end=0.8)
     assert chapters(target) == [("0.000000", "0.300000", "Two"), ("0.300000", "0.400000", "Three")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "early"), [(".mp4", True), (".mkv", False)])
 def test_sound_of_a_part_begins_at_the_cut(tmp_path, suffix, early):
     """mp4 hides what of a packet lies before it; players of Matroska would not."""
@@ -488,6 +507,7 @@ def test_chapters_are_cut_and_empty_ones_left_out():
     assert chapters_within(film, Fraction(9)) == []
 
 
+@pytest.mark.slow
 def test_a_second_picture_of_a_part_begins_with_a_key_frame_and_says_so(tmp_path):
     source = tmp_path / "in.mkv"
     second = ("-f", "lavfi", "-i", "testsrc=size=64x48:rate=25", "-t", "1", "-map", "0:v", "-map", "1")

@@ -39,6 +39,7 @@ def through(source: Path, suffix: str) -> tuple[Path, str]:
     return target, "\n".join(warnings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "skipped"), [(Fraction(25), 0), (NTSC, 2), (2 * NTSC, 4), (NTSC, 0)])
 def test_a_timecode_goes_on_frame_by_frame(rate, skipped):
     expected = list(islice(counted(round(rate), skipped), 40_000))
@@ -66,6 +67,7 @@ def language_of_sound(path: Path) -> str:
     return found[1] if found else ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "sound"), [(".mp4", "aac"), (".mov", "aac"), (".mkv", "aac"), (".webm", "libopus")])
 def test_a_title_of_a_stream_comes_through_and_back(tmp_path, suffix, sound):
     target, _ = through(labelled(tmp_path, "-metadata:s:a", "title=Director", sound=sound), suffix)
@@ -98,6 +100,7 @@ def test_a_language_that_the_container_has_no_word_for_is_named(tmp_path, suffix
     assert warnings == f"stream 1 (audio aac, {language}) loses its language {language}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "mark", "kept"),
     [
@@ -152,6 +155,7 @@ def test_the_tags_that_phones_write_all_come_through(tmp_path, suffix):
     assert warnings == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "begin"), [(".mov", "01:02:03:04"), (".mp4", "01:00:00;02")])
 def test_a_timecode_is_kept_and_goes_on_in_a_part(tmp_path, suffix, begin):
     rate = "30000/1001" if ";" in begin else "25"

@@ -26,6 +26,7 @@ def packets(path: Path, index: int = 1) -> list[tuple[Fraction, bytes]]:
         return [(round((p.pts or 0) * p.time_base, 2), bytes(p)) for p in found]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sound", "suffix"), [("ac3", ".mp4"), ("eac3", ".mp4"), ("eac3", ".mov")])
 def test_packets_that_the_container_refuses_are_left_out(tmp_path, sound, suffix):
     """The muxer finds the damage only when it writes the packet, in the middle of the pictures."""
@@ -42,6 +43,7 @@ def test_packets_that_the_container_refuses_are_left_out(tmp_path, sound, suffix
     assert times(tmp_path / f"out{suffix}") == FRAMES
 
 
+@pytest.mark.slow
 def test_sound_that_ends_too_early_is_told(tmp_path):
     source = clip(tmp_path / "in.mkv", "-c:v", "libx264", "-c:a", "flac", "-g", "5", seconds=4)
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
@@ -53,6 +55,7 @@ def test_sound_that_ends_too_early_is_told(tmp_path):
     assert read == [pytest.approx(float(packets(tmp_path / "out.mkv")[-1][0]), abs=0.2)]
 
 
+@pytest.mark.slow
 def test_a_packet_of_a_time_beyond_all_reason_does_not_move_those_after_it(tmp_path):
     source = clip(tmp_path / "in.ts", "-c:v", "libx264", "-c:a", "mp2")
     plain = packets(source)
@@ -68,6 +71,7 @@ def test_a_packet_of_a_time_beyond_all_reason_does_not_move_those_after_it(tmp_p
     assert all(min(abs(time - other) for other, _ in plain) <= Fraction(1, 100) for time, _ in kept)
 
 
+@pytest.mark.slow
 def test_times_that_do_not_increase_are_set_anew(tmp_path):
     source = clip(tmp_path / "in.mkv", "-c:v", "libx264", "-c:a", "flac")
     data = bytearray(source.read_bytes())
@@ -82,6 +86,7 @@ def test_times_that_do_not_increase_are_set_anew(tmp_path):
     assert times(tmp_path / "out.mkv") == FRAMES
 
 
+@pytest.mark.slow
 def test_a_part_without_any_of_the_sound_is_written(tmp_path):
     """mp4 cannot describe AC-3 of which there is nothing."""
     plain = clip(tmp_path / "plain.mkv", "-c:v", "libx264", "-c:a", "ac3", seconds=2)
@@ -124,6 +129,7 @@ def beside_a_picture(source: Path, form: str) -> list[str]:
         return warnings + copies.warnings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["mp4", "mov", "matroska"])
 @pytest.mark.parametrize(
     ("suffix", "options"),

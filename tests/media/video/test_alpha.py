@@ -29,6 +29,7 @@ def alpha_of(path: Path, *decoder: str) -> np.ndarray:
     return np.fromfile(raw, np.uint8).reshape(-1, 64, 96)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "decoder"),
     [
@@ -100,6 +101,7 @@ def test_transparency_that_cannot_be_read_is_told_and_the_colours_are_read(tmp_p
         assert video.shortfall is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "description", "decoder", "tolerance"),
     [
@@ -117,12 +119,14 @@ def test_transparency_is_kept_where_the_container_can(tmp_path, suffix, descript
     assert np.abs(before - after).max() <= tolerance
 
 
+@pytest.mark.slow
 def test_a_lossless_copy_of_a_transparent_video_is_exact(tmp_path):
     source = fading(tmp_path / "in.webm")
     passed_through(source, tmp_path / "out.mkv", LOSSLESS)
     assert pictures(tmp_path / "out.mkv") == pictures(source, decoder=WITH_ALPHA)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stored", ["rgba", "rgba64be"])
 def test_rgb_with_transparency_is_exact_as_ffv1(tmp_path, stored):
     source = fading(tmp_path / "in.mov", "-c:v", "png", "-pix_fmt", stored)
@@ -130,6 +134,7 @@ def test_rgb_with_transparency_is_exact_as_ffv1(tmp_path, stored):
     assert pictures(tmp_path / "out.mkv", "-pix_fmt", stored) == pictures(source, "-pix_fmt", stored)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "encoding", "told"),
     [

@@ -12,6 +12,8 @@ from dagan_cli.media.video.source import open_video
 from tests.media.video.test_deinterlace import hashes
 from tests.support.clips import clip, ffmpeg, pictures, times
 
+pytestmark = pytest.mark.slow
+
 
 def joined(folder, *parts: tuple[str, ...]):
     """A transport stream of several, 10 frames each; each part is given by the options of its encoding."""

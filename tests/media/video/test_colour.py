@@ -22,6 +22,7 @@ from tests.support.clips import SMPTE, clip, clip_with_times, described, ffmpeg,
 # --- colour, shape and place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "tags"), [((96, 64), (1, 6, 1, 1)), ((704, 576), (1, 5, 5, 1)), ((1280, 720), (1, 1, 1, 1))]
 )
@@ -33,6 +34,7 @@ def test_what_a_source_does_not_say_of_its_colour_is_guessed_by_its_size_and_wri
     assert (frame.color_range, frame.colorspace, frame.color_primaries, frame.color_trc) == tags
 
 
+@pytest.mark.slow
 def test_colour_tags_are_carried_on(tmp_path):
     tags = "setparams=range=pc:colorspace=bt2020nc:color_primaries=bt2020:color_trc=smpte2084"
     source = clip(tmp_path / "in.mp4", "-vf", f"format=yuv420p10le,{tags}", "-c:v", "libx264")
@@ -41,6 +43,7 @@ def test_colour_tags_are_carried_on(tmp_path):
     assert "hvc1" in described(tmp_path / "out.mp4")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("matrix", "siting"), [("bt2020nc", "topleft"), ("bt709", "left")])
 def test_where_colour_samples_lie_is_written(tmp_path, matrix, siting):
     source = clip(tmp_path / "in.mkv", "-vf", f"setparams=colorspace={matrix}", "-c:v", "libx265")
@@ -48,6 +51,7 @@ def test_where_colour_samples_lie_is_written(tmp_path, matrix, siting):
     assert f", {siting}" in described(tmp_path / "out.mkv", "verbose")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "codec", "siting"),
     [

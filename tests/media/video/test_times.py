@@ -69,6 +69,7 @@ KINDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
 @pytest.mark.parametrize("made", KINDS)
 def test_frames_are_shown_when_they_were(tmp_path, made, suffix):

@@ -215,6 +215,7 @@ def test_a_stream_that_comes_in_crumbs_is_put_together():
     thread.join()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_stream():
     """Two thousand frames of 0.8 MB through a process that may have 400 MB more than it started with."""
     program = (

@@ -90,6 +90,7 @@ def test_every_baseline_is_in_the_table_of_sizes():
     assert set(names()) == set(BASELINES) == set(COUNTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COUNTS)
 def test_the_parameters_count_what_is_published(name):
     assert {scale: count(name, scale) for scale in COUNTS[name]} == COUNTS[name]
@@ -122,6 +123,7 @@ def test_the_large_edsr_scales_its_residuals_down():
     assert factors == {"edsr": {0.1}, "edsr-baseline": {1.0}, "mdsr": {1.0}}
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 @pytest.mark.parametrize(("name", "scale"), [(name, s) for name in SMALL for s in scales_of(name)])
 def test_any_size_is_enlarged_by_the_scale(name, scale):
@@ -536,6 +538,7 @@ def rms(x: Tensor) -> float:
     return x.square().mean().sqrt().item()
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 @pytest.mark.parametrize("name", [name for name in SMALL if not name.startswith("rdn")])
 def test_the_engine_runs_every_small_baseline_in_half_precision_too(name):
@@ -560,6 +563,7 @@ def test_the_trainer_averages_and_validates_a_baseline(name):
     assert validate(average.network, [(lr, hr)]) > 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FINITE)
 def test_a_few_steps_of_training_bring_a_baseline_closer(kind):
     network = FINITE[kind](2).train()

@@ -71,6 +71,7 @@ def test_shapes_and_ranges_are_those_of_the_network(scale):
     assert 0.9 < hr.max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 4])
 def test_the_low_resolution_patch_is_cut_from_that_of_the_whole_picture(scale):
     picture = noise(scale * 40, scale * 44 + 1)  # a side that is no multiple of the scale
@@ -89,6 +90,7 @@ def test_the_low_resolution_patch_is_cut_from_that_of_the_whole_picture(scale):
     assert len(seen) > 10
 
 
+@pytest.mark.slow
 def test_augmentation_turns_and_mirrors_every_way_and_keeps_the_pair_aligned():
     picture = noise(40, 40)
     whole = torch.from_numpy(picture).permute(2, 0, 1)[None].double()

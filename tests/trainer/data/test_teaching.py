@@ -144,6 +144,7 @@ def test_pairs_are_trained_on_alone_and_as_they_are(tmp_path):
     assert facts["teacher"]["licence"] == "Apache-2.0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("weight", "to_target"), [(0.0, False), (1.0, True)])
 def test_the_weight_says_whom_the_network_follows(tmp_path, weight, to_target):
     grey = np.full((64, 64, 3), 128, np.uint8)
@@ -157,6 +158,7 @@ def test_the_weight_says_whom_the_network_follows(tmp_path, weight, to_target):
     assert to_target or level == pytest.approx(128, abs=6)
 
 
+@pytest.mark.slow
 def test_a_run_with_a_teacher_and_muon_goes_on_to_the_bit_and_only_with_that_teacher(tmp_path):
     taught(tmp_path, noise(80, 90))
     config = replace(CONFIG, optimiser="muon", iterations=6, target_weight=((0.0, 0.75), (1.0, 0.0)))

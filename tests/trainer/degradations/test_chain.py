@@ -116,6 +116,7 @@ def test_the_log_is_what_was_done():
     assert torch.equal(again.mul(255).round().div(255), lr)
 
 
+@pytest.mark.slow
 def test_the_stronger_the_further_from_the_clean_picture():
     hr = pictures(20, 2 * (32 + 2 * MARGIN))
     clean = degrade(hr, 2, "none", 0, 0)[0][CUT]
@@ -183,6 +184,7 @@ def test_no_frame_of_a_clip_looks_further_than_the_margin():
     assert mean(step % 4 != 0 for step in steps if step) > 0.5  # by parts of LR pixels
 
 
+@pytest.mark.slow
 def test_the_odds_of_a_strength_are_those_of_its_recipes():
     for strength in SPOILING:
         ranges = RANGES[strength]

@@ -217,6 +217,7 @@ def test_where_an_encoder_is_missing_another_one_stands_in_and_the_log_says_so()
     assert {log["missing"] for log in none} == {None, *ENCODERS}
 
 
+@pytest.mark.slow
 def test_codecs_are_drawn_as_often_as_they_are_meant_to_be():
     recipes = [draw_recipe(np.random.default_rng(i), RANGES["strong"], 4, frozenset(ENCODERS)) for i in range(1500)]
     names = [

@@ -93,6 +93,7 @@ def test_motion_smears_by_its_length_in_its_direction():
     assert np.abs(measured - line).max() < 0.5  # sharing a point among pixels widens it by at most 1/4 on each axis
 
 
+@pytest.mark.slow
 def test_a_sinc_passes_what_is_below_its_cutoff_and_stops_what_is_above():
     response = torch.fft.rfft2(kernel(Blur(kind="sinc", cutoff=pi / 2)), s=(128, 128)).abs()
     assert response[0, :26].min() > 0.8  # 0 to 0.4 pi

@@ -100,6 +100,7 @@ def test_matched_arms_have_as_many_parameters_within_a_hundredth(size, scale):
     assert parameters("rcan-small-pointwise-3x5", size, scale) == parameters("rcan-small-dual-3x5", size, scale)
 
 
+@pytest.mark.slow
 def test_arms_matched_in_computation_multiply_as_often_with_the_same_weights():
     assert cost("nl+se-tied2") == cost("nl+se-rk2") > cost("nl+se-euler")
     assert cost("nl+se-tied4") == cost("nl+se-rk4") > cost("nl+se-rk2")
@@ -240,6 +241,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
     return "tiny"
 
 
+@pytest.mark.slow
 def test_an_experiment_from_the_command_to_its_report(pictures, tiny, tmp_path):
     def paper(*names: str, **how: Any) -> list[str]:
         given: dict[str, Any] = {"size": tiny, "seeds": 2, "iterations": 4} | how
@@ -281,6 +283,7 @@ def test_an_experiment_from_the_command_to_its_report(pictures, tiny, tmp_path):
         paper("E11", iterations=6)
 
 
+@pytest.mark.slow
 def test_a_run_of_other_choices_is_not_taken_for_the_one_wanted(pictures, tiny, tmp_path):
     given: dict[str, Any] = {"size": tiny, "seeds": 1, "iterations": 2}
     list(run_paper(["C2"], [pictures], pictures, tmp_path, **given))
@@ -292,6 +295,7 @@ def test_a_run_of_other_choices_is_not_taken_for_the_one_wanted(pictures, tiny, 
         list(run_paper(["C2"], [pictures], pictures, tmp_path, **given))
 
 
+@pytest.mark.slow
 def test_a_stop_ends_it_and_the_same_command_goes_on(pictures, tiny, tmp_path):
     asked = iter(range(10**6))
     given: dict[str, Any] = {"size": tiny, "seeds": 1, "iterations": 4}
@@ -301,6 +305,7 @@ def test_a_stop_ends_it_and_the_same_command_goes_on(pictures, tiny, tmp_path):
     assert list(run_paper(["C1"], [pictures], pictures, tmp_path, **given))[-1].startswith("written")
 
 
+@pytest.mark.slow
 def test_the_pictures_are_put_side_by_side(pictures, tiny, tmp_path):
     given: dict[str, Any] = {"size": tiny, "seeds": 1, "budget": 12.0}
     lines = list(run_paper(["V"], [pictures], pictures, tmp_path, **given))

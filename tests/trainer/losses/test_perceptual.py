@@ -83,6 +83,7 @@ def test_layers_have_the_numbers_that_papers_name_them_by():
     assert LAYERS["vgg19-distilled"][-2:] == ("conv5_1", "relu5_1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("net", "layout", "taps"),
     [("vgg19", VGG19, {"conv1_2": 2, "relu3_1": 11, "conv5_4": 34}), ("vgg16", VGG16, {"conv4_3": 21, "pool5": 30})],

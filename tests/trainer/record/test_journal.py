@@ -99,6 +99,7 @@ def test_a_folder_without_a_log_is_no_run(tmp_path):
         read_run(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_of_two_phases_writes_down_how_it_began_went_on_and_ended(pictures, tmp_path):
     for stop in (2, None):
         asked = iter(range(100))

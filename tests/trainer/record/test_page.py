@@ -169,6 +169,7 @@ def test_a_strip_that_is_damaged_huge_or_of_another_size_leaves_the_rest_of_the_
     assert "cannot be shown" in page(read_run(tmp_path))
 
 
+@pytest.mark.slow
 def test_the_page_stays_below_two_megabytes(tmp_path):
     lines = [
         json.dumps({"step": i, "seconds": i / 9, "loss": 1 + i % 7, "psnr_y": 30.0, "x" * 50: 1.0})
@@ -198,6 +199,7 @@ def test_the_page_is_made_without_matplotlib_and_plot_says_how_to_get_it(cli, tm
     assert (ran.code, ran.err) == (1, "error: drawing needs matplotlib\n  try: pip install matplotlib\n")
 
 
+@pytest.mark.slow
 def test_the_commands_on_the_page_go_on_with_the_run_and_use_its_weights(cli, tmp_path):
     data, run = tmp_path / "my pictures", tmp_path / "a run"
     data.mkdir()

@@ -161,6 +161,7 @@ def test_a_sketch_puts_each_value_where_its_axis_has_it():
     assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in points)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3, 6])
 def test_runs_are_drawn_into_png_and_svg(cli, tmp_path, count):
     pytest.importorskip("matplotlib")
@@ -174,6 +175,7 @@ def test_runs_are_drawn_into_png_and_svg(cli, tmp_path, count):
     assert text.count("run $x_") >= count  # a dollar is a dollar
 
 
+@pytest.mark.slow
 def test_without_o_one_run_gets_its_curves_beside_its_log(cli, tmp_path):
     pytest.importorskip("matplotlib")
     two_phases(tmp_path)
