@@ -221,7 +221,7 @@ def upscale(
         if output == "-" and as_json:
             raise BadOption("both -o - and --json would write to stdout", hint="use --report FILE instead of --json")
 
-        if report is not None and (not report.name or report.is_dir()):
+        if report is not None and report.name in ("", ".."):
             raise BadOption(f"--report {report} is a folder", hint="name a file, such as report.json")
 
         from dagan_cli.engine.options import EngineOptions

@@ -325,8 +325,8 @@ def test_times_are_told_in_words(seconds, words):
     [
         (("in.mp4", "--stages"), "INPUT was given with"),
         (("in.mp4", "--size", "48x32"), "INPUT was given with"),
-        (("-s", "2"), "need a video"),
-        (("--codec", "ffv1"), "need a video"),
+        (("-s", "2"), "needs an INPUT"),
+        (("--codec", "ffv1"), "needs an INPUT"),
         (("--stages", "--size", "1080p"), "invalid --size"),
         (("missing.mp4",), "cannot be opened: no such file"),
         (("in.mp4", "-n", "dagan-x9"), "unknown model"),

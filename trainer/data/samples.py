@@ -52,8 +52,10 @@ def load_pictures(folders: Iterable[Path], smallest: int) -> Pictures:
     Unreadable and too small images are listed in `skipped`. Raises NoInput if none is left.
     """
     folders = list(folders)
-    if missing := [folder for folder in folders if not folder.is_dir()]:
-        raise NoInput(f"there is no folder {missing[0]}", hint="check --data, --pairs, --targets and --val")
+    if missing := [folder for folder in folders if not folder.exists()]:
+        raise NoInput(
+            f"there is no folder {missing[0]}", hint="check the folders of --data, --val, --pairs and --targets"
+        )
     paths = [p for folder in folders for p in _pictures_under(folder)]
     within = [_within(p, folder) for folder in folders for p in _pictures_under(folder)]
     names, pixels, skipped, kept = [], [], [], []
