@@ -117,6 +117,7 @@ def test_the_reader_of_imports_sees_every_form_of_them(tmp_path):
     assert reaches({"av", "available", "av.codec"}, ("av",)) == ["av", "av.codec"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", NEVER)
 def test_a_folder_imports_nothing_it_must_not_know_of(folder):
     files = modules(folder)
@@ -140,6 +141,7 @@ def test_metrics_know_of_the_model_only_how_weights_are_read():
     }
 
 
+@pytest.mark.slow
 def test_there_is_no_circle_of_imports():
     """Counts what importing a module imports. A package that is only named on the way to its modules does not count."""
     names = {module_name(file): file for folder in OURS for file in modules(folder)}

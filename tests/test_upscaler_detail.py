@@ -70,6 +70,7 @@ def test_the_command_goes_from_the_fidelity_model_to_the_perceptual_one(run, cli
     assert not any(np.array_equal(results[0.5], results[end]) for end in (0, 1))
 
 
+@pytest.mark.slow
 def test_without_a_twin_it_is_refused(run, cli):
     (run / "pixel.safetensors").rename(run / "alone.safetensors")
     for model in (run / "alone.safetensors", "bicubic", "dagan-x4-psnr"):

@@ -26,6 +26,7 @@ def local_model(tmp_path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_model_runs_in_the_window_it_names_unless_told_otherwise(local_model, tiny_model):
     large = torch.rand(1, 3, 48, 64, generator=torch.Generator().manual_seed(1))  # windows are of 24
 

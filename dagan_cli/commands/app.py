@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from dagan_cli.commands.evaluate import evaluate
 from dagan_cli.commands.models import models_app
 from dagan_cli.commands.options import SETTINGS, GroupedCommand, GroupedCommands
 from dagan_cli.commands.probe import probe
-from dagan_cli.commands.train import train_app
+from dagan_cli.commands.train import train, train_app
 from dagan_cli.commands.upscale import upscale
 from dagan_cli.commands.verify import verify
 from dagan_cli.errors import BadOption
@@ -27,37 +28,62 @@ _FLAG = r"Invalid value for (?:'-\w' / )?'(--[\w-]+)'[^:]*: "
 _CHOICE = re.compile(_FLAG + r"(?:Value error, )?(.+) is not one of (.+)")
 _TYPE = re.compile(_FLAG + r"Input should be (.+?)(?:, .*)?$")
 
-app = typer.Typer(
-    name="dagan",
-    help="Upscale images and video with a dual-attention Runge-Kutta GAN, and train new weights for it.",
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain help: rich would take longer to load than everything else
-    context_settings=SETTINGS,
-)
-for name, command in {
+COMMANDS = {
     "upscale": upscale,
     "eval": evaluate,
     "verify": verify,
     "probe": probe,
     "bench": bench,
     "doctor": doctor,
-}.items():
-    app.command(name, cls=GroupedCommand)(command)
-app.add_typer(models_app, name="models")
-app.add_typer(train_app, name="train", cls=GroupedCommands)
+}
+GROUPS = {"models": (models_app, str(models_app.info.help)), "train": (train_app, train.__doc__)}
 
 
-@app.callback(invoke_without_command=True)
+def make_app(only: str | None = None, *, listed: bool = False) -> typer.Typer:
+    """The command line with all commands, or with one of them.
+
+    With `listed` the commands have their help and no options, which is enough to list them. Typer takes a tenth of a
+    second to build the options of all commands, so a program run builds no more than it needs.
+    """
+    made = typer.Typer(
+        name="dagan",
+        help="Upscale images and video with a dual-attention Runge-Kutta GAN, and train new weights for it.",
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # plain help: rich would take longer to load than everything else
+        context_settings=SETTINGS,
+    )
+    made.callback(invoke_without_command=True)(_root)
+    for name, command in COMMANDS.items():
+        if only in (None, name):
+            made.command(name, cls=GroupedCommand, help=command.__doc__)(_nothing if listed else command)
+    for name, (group, text) in GROUPS.items():
+        if listed:
+            made.command(name, help=text)(_nothing)
+        elif only in (None, name):
+            made.add_typer(group, name=name, cls=GroupedCommands)
+    return made
+
+
 def _root(version: Annotated[bool, typer.Option("-V", "--version", help="Show the version.")] = False) -> None:
     if version:
         typer.echo(f"dagan {__version__}")
         raise typer.Exit
 
 
+def _nothing() -> None:
+    """Stand in for a command that is only listed."""
+
+
+app = make_app()
+
+
 def run_command(arguments: list[str]) -> int:
     """Parse the arguments and run the command; return the exit code. Wrong usage is a two-line error."""
+    if (text := _help(arguments)) is not None:
+        typer.echo(text)
+        return 0
     try:
-        return app(arguments, prog_name="dagan", standalone_mode=False) or 0
+        return _app_for(arguments)(arguments, prog_name="dagan", standalone_mode=False) or 0
     except UsageError as error:
         usage: Any = error
         what = " ".join(usage.format_message().split()).rstrip(".")
@@ -81,3 +107,28 @@ def _named(arguments: list[str]) -> str:
             break
         path.append(argument)
     return " ".join(path)
+
+
+def _app_for(arguments: list[str]) -> typer.Typer:
+    """The smallest command line that understands these arguments."""
+    if "_DAGAN_COMPLETE" in os.environ:
+        return app
+    named = arguments[0] if arguments else ""
+    return make_app(named) if named in COMMANDS or named in GROUPS else make_app(listed=True)
+
+
+def _help(arguments: list[str]) -> str | None:
+    """The help of a command, where the arguments ask for nothing else.
+
+    It needs no parsing: typer parses by pydantic, which takes longer to load than everything else together.
+    """
+    if not arguments or arguments[-1] not in SETTINGS["help_option_names"] or "_DAGAN_COMPLETE" in os.environ:
+        return None
+    command: Any = typer.main.get_command(_app_for(arguments))
+    context = command.context_class(command, info_name="dagan", **command.context_settings)
+    for name in arguments[:-1]:
+        command = getattr(command, "commands", {}).get(name)
+        if command is None:
+            return None
+        context = command.context_class(command, info_name=name, parent=context, **command.context_settings)
+    return command.get_help(context)

@@ -193,6 +193,7 @@ def test_without_an_input_network_and_engine_are_measured(cli, tiny_model):
 # --- how it is timed
 
 
+@pytest.mark.slow
 def test_runs_take_turns_and_each_gets_its_time():
     """Each says what it did; the clock is its own."""
     log = []
@@ -223,6 +224,7 @@ def test_all_together_are_run_over_enough_frames_to_be_at_work_at_once():
     assert asked == [2, 250, 250, 250]
 
 
+@pytest.mark.slow
 def test_the_best_round_counts_and_the_warm_up_does_not():
     rates = iter([1000, 10, 30, 20])
     pace = _Pace(lambda n: (n, n / next(rates)), 1)
@@ -298,6 +300,7 @@ def test_the_report_names_the_bottleneck_the_commands_and_their_times():
     assert "less than" not in report(result(rate=2.4), table)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["decode", "encode", "write"])
 def test_another_bottleneck_than_the_network_comes_with_advice(stage):
     assert "limits the speed" in report(result(stages={stage: 1.0, "network": 2.5}), table)

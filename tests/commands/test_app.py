@@ -141,6 +141,7 @@ def test_the_doctor_tells_of_the_machine_as_text_and_as_json(cli):
     assert all(f"{name}:" in cli("doctor").out for name in facts)
 
 
+@pytest.mark.slow
 def test_the_doctor_says_which_models_are_damaged_and_which_are_not_here(cli, tmp_path, monkeypatch):
     monkeypatch.setattr("weights.catalog.HERE", tmp_path)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "none"))

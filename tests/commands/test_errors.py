@@ -97,6 +97,7 @@ def test_wrong_usage_is_told_in_two_lines_and_exits_with_2(cli, tmp_path, monkey
     assert {path.name for path in tmp_path.iterdir()} <= {"in.png", "in.mkv"}
 
 
+@pytest.mark.slow
 def test_a_bad_file_fails_alone(cli, tmp_path):
     folder = tmp_path / "in"
     picture(folder / "a.png")
@@ -116,6 +117,7 @@ def test_a_bad_file_fails_alone(cli, tmp_path):
     assert report["totals"]["megapixels"] == pytest.approx(2 * 24 * 16 / 1e6, abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content", [None, b"", b"just text\n", b"\x89PNG\r\n\x1a\n damaged", b"\0\0\0\x18ftypisom damaged"]
 )
@@ -129,6 +131,7 @@ def test_nothing_usable_exits_with_3(cli, tmp_path, content):
     assert [item["status"] for item in report["items"]] == ["failed"]
 
 
+@pytest.mark.slow
 def test_an_empty_folder_exits_with_3(cli, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/notes.txt").write_text("text")
@@ -138,12 +141,14 @@ def test_an_empty_folder_exits_with_3(cli, tmp_path):
     assert "1 neither an image nor a video" in ran.err
 
 
+@pytest.mark.slow
 def test_a_name_no_file_system_takes_is_no_usable_input(cli):
     ran = cli("upscale", f"{'x' * 300}.png", "-n", "nearest")
     assert ran.code == 3
     assert two_lines(ran)
 
 
+@pytest.mark.slow
 def test_a_list_with_nul_bytes_is_told_of_the_flag_it_needs(cli, tmp_path):
     (tmp_path / "list").write_bytes(b"a.png\0b.png\0")
     ran = cli("upscale", "--files-from", tmp_path / "list", "-n", "nearest")
@@ -177,6 +182,7 @@ def test_a_model_that_cannot_be_used_exits_with_4(cli, tmp_path, tiny_model, kin
         assert two_lines(ran)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("goal", [["-s", "2"], ["--size", "64x64"]])
 def test_without_any_published_model_one_must_be_named(cli, tmp_path, monkeypatch, goal):
     monkeypatch.setattr("weights.catalog.CATALOG", ())
@@ -214,6 +220,7 @@ def test_a_result_too_large_for_memory_exits_with_5(cli, tmp_path, monkeypatch):
     assert two_lines(ran), ran.err
 
 
+@pytest.mark.slow
 def test_a_network_without_a_finite_answer_exits_with_4(cli, tmp_path, monkeypatch):
     use_network(monkeypatch, NotFinite())
     ran, _ = reported(cli, tmp_path, picture(tmp_path / "in.png"), "-n", "broken", "-s", 1)
@@ -222,6 +229,7 @@ def test_a_network_without_a_finite_answer_exits_with_4(cli, tmp_path, monkeypat
     assert not list(tmp_path.glob("in_*"))
 
 
+@pytest.mark.slow
 def test_a_bug_met_in_one_input_harms_no_other_and_keeps_its_traceback(cli, tmp_path, monkeypatch, caplog):
     class Picky(Blur):
         def forward(self, x):
@@ -237,6 +245,7 @@ def test_a_bug_met_in_one_input_harms_no_other_and_keeps_its_traceback(cli, tmp_
     assert "Traceback" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["file/out.png", "file/deeper/out.png", "/proc/nowhere/out.png", "/dev/null/out.png"])
 def test_a_place_that_cannot_be_written_to_exits_with_6(cli, tmp_path, place):
     (tmp_path / "file").write_text("in the way")
@@ -245,6 +254,7 @@ def test_a_place_that_cannot_be_written_to_exits_with_6(cli, tmp_path, place):
     assert two_lines(ran), ran.err
 
 
+@pytest.mark.slow
 def test_an_output_name_held_by_a_folder_exits_with_6(cli, tmp_path):
     (tmp_path / "in_x2.png").mkdir()
     ran, _ = reported(cli, tmp_path, picture(tmp_path / "in.png"), "-n", "nearest", "-s", 2, "-y")
@@ -253,6 +263,7 @@ def test_an_output_name_held_by_a_folder_exits_with_6(cli, tmp_path):
     assert left_over(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["in.png", "in.mkv"])
 def test_a_file_that_grows_over_a_limit_leaves_nothing_and_exits_with_6(cli, tmp_path, name):
     source = tmp_path / name
@@ -271,6 +282,7 @@ def test_a_file_that_grows_over_a_limit_leaves_nothing_and_exits_with_6(cli, tmp
     assert bool(kept) == (name == "in.mkv")
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_is_told_once(cli, tmp_path, monkeypatch):
     def full(path: Path) -> None:
         if "report" not in path.name and path.suffix == ".png":

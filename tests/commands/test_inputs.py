@@ -16,6 +16,8 @@ from PIL import Image
 
 from tests.support.tiny import clip, command, dagan, frames_of, left_over, noise, picture, pixels
 
+pytestmark = pytest.mark.slow
+
 NEAREST = ("-n", "nearest", "-s", "2")
 
 
@@ -23,33 +25,28 @@ def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "mark"), [("2", "x2"), ("1.5", "x1.5"), ("4.0", "x4")])
 def test_the_result_lies_beside_the_input_with_the_factor_in_its_name(cli, tmp_path, scale, mark):
     assert cli(picture(tmp_path / "a b.png"), "-n", "nearest", "-s", scale).code == 0
     assert files(tmp_path) == {"a b.png", f"a b_{mark}.png"}
 
 
-@pytest.mark.slow
 def test_a_size_in_place_of_a_factor_is_in_the_name_too(cli, tmp_path):
     assert cli(picture(tmp_path / "in.png"), "-n", "nearest", "--size", "24X24").code == 0
     assert files(tmp_path) == {"in.png", "in_24x24.png"}
 
 
-@pytest.mark.slow
 def test_one_input_goes_to_the_file_that_was_named_in_folders_that_are_made(cli, tmp_path):
     assert cli(picture(tmp_path / "in.png"), *NEAREST, "-o", tmp_path / "new/deep/out.webp", "--lossless").code == 0
     assert files(tmp_path) == {"in.png", "new/deep/out.webp"}
 
 
-@pytest.mark.slow
 def test_several_inputs_go_to_a_folder_that_is_made(cli, tmp_path):
     sources = picture(tmp_path / "a.png"), picture(tmp_path / "b.png")
     assert cli(*sources, *NEAREST, "-o", tmp_path / "out").code == 0
     assert files(tmp_path / "out") == {"a_x2.png", "b_x2.png"}
 
 
-@pytest.mark.slow
 def test_several_inputs_do_not_fit_one_file(cli, tmp_path):
     sources = picture(tmp_path / "a.png"), picture(tmp_path / "b.png")
     target = picture(tmp_path / "out.png")
@@ -58,7 +55,6 @@ def test_several_inputs_do_not_fit_one_file(cli, tmp_path):
     assert (ran.code, target.read_bytes()) == (2, before)
 
 
-@pytest.mark.slow
 def test_a_tree_is_mirrored_with_r_and_only_its_top_without(cli, tmp_path):
     for name in ("a.png", "b/c.png", "b/d/e.png"):
         picture(tmp_path / "in" / name)
@@ -69,7 +65,6 @@ def test_a_tree_is_mirrored_with_r_and_only_its_top_without(cli, tmp_path):
     assert files(tmp_path / "all") == {"a_x2.png", "b/c_x2.png", "b/d/e_x2.png"}
 
 
-@pytest.mark.slow
 def test_include_and_exclude_choose_by_name(cli, tmp_path):
     for name in ("a.png", "b.png", "c.bmp"):
         picture(tmp_path / "in" / name)
@@ -84,7 +79,6 @@ def test_a_pattern_that_no_shell_expanded_is_expanded(cli, tmp_path):
     assert files(tmp_path) == {"a1.png", "b1.png", "a1_x2.png"}
 
 
-@pytest.mark.slow
 def test_lists_of_files_are_read_by_line_or_by_nul(cli, tmp_path, monkeypatch):
     odd = picture(tmp_path / "new\nline.png")
     plain = picture(tmp_path / "plain.png")
@@ -107,7 +101,6 @@ def test_a_dash_in_a_list_is_a_file_of_that_name(cli, tmp_path, monkeypatch):
     assert pixels(tmp_path / "out.png").shape == (16, 24, 3)
 
 
-@pytest.mark.slow
 def test_what_exists_is_skipped_untouched_unless_y_says_otherwise(cli, tmp_path):
     source = picture(tmp_path / "in.png")
     target = tmp_path / "in_x2.png"
@@ -120,7 +113,6 @@ def test_what_exists_is_skipped_untouched_unless_y_says_otherwise(cli, tmp_path)
     assert pixels(target).shape == (16, 24, 3)
 
 
-@pytest.mark.slow
 def test_the_same_command_does_only_what_is_left(cli, tmp_path):
     picture(tmp_path / "in/a.png")
     assert cli(tmp_path / "in", *NEAREST, "--json").code == 0
@@ -136,7 +128,6 @@ def test_inputs_that_would_share_an_output_are_told_apart(cli, tmp_path):
     assert (pixels(tmp_path / "out/a_bmp_x2.png")[::2, ::2] == pixels(sources[1])).all()
 
 
-@pytest.mark.slow
 def test_an_input_is_never_overwritten(cli, tmp_path):
     source = picture(tmp_path / "in.png")
     video = clip(tmp_path / "in.mkv")
@@ -148,7 +139,6 @@ def test_an_input_is_never_overwritten(cli, tmp_path):
         assert "would overwrite an input" in ran.err
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["a b", "100%", "[bold]x[red]", ":smile:", "new\nline", "\x1b[31mred", "é", "*", "'\""]
 )
@@ -162,7 +152,6 @@ def test_odd_names_survive_and_stay_on_one_line(cli, tmp_path, name):
     assert "\x1b" not in ran.err
 
 
-@pytest.mark.slow
 def test_names_that_are_no_text_or_look_like_flags_survive_in_a_real_process(tmp_path):
     for name in (b"\xff\xfe.png", b"-n.png"):
         picture(tmp_path / "in.png").rename(os.fsdecode(bytes(tmp_path) + b"/" + name))
@@ -186,7 +175,6 @@ def test_the_bar_prints_names_as_they_are(tmp_path):
     assert str(source) in stream.getvalue()
 
 
-@pytest.mark.slow
 def test_a_picture_passes_from_stdin_to_stdout(tmp_path):
     data = io.BytesIO()
     Image.fromarray(noise(5, 7, 3)).save(data, "BMP")
@@ -199,7 +187,6 @@ def test_a_picture_passes_from_stdin_to_stdout(tmp_path):
     assert (item["output"], item["status"], item["out_size"]) == ("-", "done", [14, 10])
 
 
-@pytest.mark.slow
 def test_stdin_may_go_to_a_file(cli, tmp_path, monkeypatch):
     source = picture(tmp_path / "in.png")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(source.read_bytes())))
@@ -207,7 +194,6 @@ def test_stdin_may_go_to_a_file(cli, tmp_path, monkeypatch):
     assert (pixels(tmp_path / "out.png")[::2, ::2] == pixels(source)).all()
 
 
-@pytest.mark.slow
 def test_a_video_goes_through_pipes(tmp_path, tiny_model):
     source = clip(tmp_path / "in.mkv", "-c:v", "ffv1", "-pix_fmt", "yuv422p", "-an")
     sent = subprocess.run([get_ffmpeg_exe(), "-i", source, "-f", "yuv4mpegpipe", "-"], capture_output=True, check=True)
@@ -224,7 +210,6 @@ def test_a_video_goes_through_pipes(tmp_path, tiny_model):
     assert left_over(tmp_path) == []
 
 
-@pytest.mark.slow
 def test_a_pipe_that_is_cut_gives_what_came_and_says_so(tmp_path):
     source = clip(tmp_path / "in.mkv", "-c:v", "ffv1", "-an")
     sent = subprocess.run([get_ffmpeg_exe(), "-i", source, "-f", "yuv4mpegpipe", "-"], capture_output=True, check=True)
@@ -234,7 +219,6 @@ def test_a_pipe_that_is_cut_gives_what_came_and_says_so(tmp_path):
     assert len(frames_of(tmp_path / "out.mkv")) == 9
 
 
-@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_the_work(tmp_path):
     source = clip(tmp_path / "in.mkv", seconds=20)
     process = subprocess.Popen(
@@ -250,7 +234,6 @@ def test_a_reader_that_goes_away_ends_the_work(tmp_path):
     assert "cannot write stdout" in said
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

@@ -19,6 +19,8 @@ from PIL import Image
 from dagan_cli.commands.app import run_command
 from trainer.state import load_state
 
+pytestmark = pytest.mark.slow
+
 SMOKE = ["train", "--preset", "smoke", "--set", "iterations=4", "--set", "validate_every=2"]
 
 
@@ -60,7 +62,6 @@ def two_lines(err: str) -> tuple[str, str]:
     return what, hint
 
 
-@pytest.mark.slow
 def test_an_empty_folder(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert train(tmp_path / "empty", tmp_path / "run") == 3
@@ -70,7 +71,6 @@ def test_an_empty_folder(tmp_path, capsys):
     assert not (tmp_path / "run" / "state.pt").exists()
 
 
-@pytest.mark.slow
 def test_pictures_smaller_than_the_patch(tmp_path, capsys):
     (tmp_path / "small").mkdir()
     save(tmp_path / "small" / "icon.png", side=24)
@@ -81,7 +81,6 @@ def test_pictures_smaller_than_the_patch(tmp_path, capsys):
     assert "smaller patch" in hint
 
 
-@pytest.mark.slow
 def test_unreadable_files_among_good_ones_are_named_and_left_out(pictures, tmp_path, capsys, caplog):
     whole = (pictures / "0.png").read_bytes()
     (pictures / "cut.png").write_bytes(whole[: len(whole) // 2])
@@ -94,7 +93,6 @@ def test_unreadable_files_among_good_ones_are_named_and_left_out(pictures, tmp_p
     assert "notes.txt" not in told
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "says", "tries"),
     [
@@ -125,7 +123,6 @@ def test_no_pictures_named(capsys, tmp_path):
     assert "--data" in two_lines(capsys.readouterr().err)[1]
 
 
-@pytest.mark.slow
 def test_a_folder_with_the_checkpoint_of_another_architecture(begun, pictures, capsys):
     before = fingerprints(begun)
     capsys.readouterr()
@@ -136,7 +133,6 @@ def test_a_folder_with_the_checkpoint_of_another_architecture(begun, pictures, c
     assert fingerprints(begun) == before
 
 
-@pytest.mark.slow
 def test_a_damaged_checkpoint(begun, pictures, capsys):
     state = begun / "state.pt"
     state.write_bytes(state.read_bytes()[:-100])
@@ -147,7 +143,6 @@ def test_a_damaged_checkpoint(begun, pictures, capsys):
     assert fingerprints(begun) == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("room", [20_000, 200_000])
 def test_a_disk_that_is_full_while_saving(room, begun, pictures, tmp_path):
     """A process that may not write files larger than `room` bytes; then one that may."""
@@ -173,7 +168,6 @@ def test_a_disk_that_is_full_while_saving(room, begun, pictures, tmp_path):
     assert load_state(twin)["step"] == 4
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("command", [["paper", "E10"], ["choose"]])
 @pytest.mark.parametrize("part", ["3/2", "0/2", "half"])
 def test_a_part_that_is_none_is_named(command, part, tmp_path, capsys):

@@ -42,6 +42,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "command"), SHOWN, ids=[" ".join(path) for path, _ in SHOWN])
 def test_the_help_of_a_command_is_a_sentence_that_starts_with_a_verb(path, command):
     first = command.help.splitlines()[0]

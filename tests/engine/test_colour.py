@@ -90,6 +90,7 @@ def test_well_known_colours_have_their_standard_code_values(form, code, rgb):
     assert [int(plane[0, 0]) for plane in from_rgb(picture, form)] == list(code)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("siting", get_args(Siting))
 @pytest.mark.parametrize("depth", [8, 10])
 @pytest.mark.parametrize("matrix", ZIMG_MATRIX)

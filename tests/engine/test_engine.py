@@ -47,6 +47,7 @@ def test_a_tiled_picture_equals_the_same_picture_upscaled_whole(size, tile):
         torch.testing.assert_close(upscaler(network, tile=tile)(x), whole(network, x), atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(40, 40), (64, 96), (33, 70), (5, 100), (1, 1)])
 @pytest.mark.parametrize("tile", [16, 24, 50])
 def test_tiles_start_on_the_networks_grid(size, tile):
@@ -94,6 +95,7 @@ def test_where_the_network_sees_everywhere_neighbouring_tiles_are_mixed_without_
     assert float(added.max() - added.min()) > 0.5
 
 
+@pytest.mark.slow
 def test_as_much_overlap_as_asked_makes_a_wide_field_exact():
     x, network = torch.rand(1, 3, 90, 90), Convolutions(depth=9)
     exact = upscaler(network, tile=64, overlap=10)(x)
@@ -195,6 +197,7 @@ def test_a_tile_that_cannot_fit_by_estimate_is_not_tried():
     assert max(h * w for _, _, h, w in limited.calls) < 400 * 400
 
 
+@pytest.mark.slow
 def test_the_network_is_measured_once_and_frames_of_one_size_share_a_plan(monkeypatch):
     measured, planned = [], []
     measure, choose = meter.measure, tiling.choose_tiling
@@ -208,6 +211,7 @@ def test_the_network_is_measured_once_and_frames_of_one_size_share_a_plan(monkey
     assert engine.tile_bytes(270, 260) > 0
 
 
+@pytest.mark.slow
 def test_a_large_result_is_a_mapped_file_with_the_same_values(tmp_path):
     x, network = torch.rand(1, 3, 70, 50), Convolutions()
     for tile in ("off", 32):

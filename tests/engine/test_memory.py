@@ -137,6 +137,7 @@ def test_a_network_that_does_not_even_fit_on_a_small_tile_takes_endlessly_much()
     assert max(plan(500, 500, choose_tiling(500, 500, seen, demand(), fit=0)).sides) == tiles.SMALLEST
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("fit", [16**2, 40**2, 100**2, 300**2, 1e12])
 @pytest.mark.parametrize("field", [0, 3, 50, None])

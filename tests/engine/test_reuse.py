@@ -56,6 +56,7 @@ def video(frames: int = 4) -> Tensor:
     return still
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("together", [1, 2, 4])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_only_what_changed_is_computed_and_the_result_is_the_same(together, batch):

@@ -44,6 +44,7 @@ def test_there_is_a_card_for_each_published_model_and_no_other():
     assert {path.stem for path in CARDS.glob("*.md")} == {model.name for model in CATALOG}
 
 
+@pytest.mark.slow
 @EACH
 def test_the_catalogue_says_what_the_file_says(model: Published):
     loaded = load_model(model.path, model.sha256)
@@ -65,6 +66,7 @@ def test_the_hub_reads_licence_and_results_from_the_metadata(tmp_path, model: Pu
     assert results == model.metrics
 
 
+@pytest.mark.slow
 def test_a_card_tells_data_iterations_hardware_protocol_and_failures():
     text = (CARDS / "dagan-x4-psnr.md").read_text()
     facts = load_model(CARDS.parent / "dagan-x4-psnr.safetensors").provenance

@@ -21,6 +21,8 @@ from tests.conftest import TINY, Ran
 from tests.support.foreign_networks import rdn, rdn_weights, srgan, srgan_weights
 from tests.support.tiny import left_over, picture, pixels
 
+pytestmark = pytest.mark.slow
+
 
 def _state(folder: Path) -> tuple[Path, Generator]:
     generator = Generator(TINY)
@@ -69,7 +71,6 @@ def same(network: Network, expected: Callable[[dict[str, Tensor], Tensor], Tenso
 # The states of `dagan train`
 
 
-@pytest.mark.slow
 def test_a_training_state_becomes_a_model_with_its_averaged_weights(cli, tmp_path):
     path, generator = _state(tmp_path)
     ran = cli("models", "convert", path)
@@ -80,14 +81,12 @@ def test_a_training_state_becomes_a_model_with_its_averaged_weights(cli, tmp_pat
     assert (model.provenance["iterations"], model.provenance["training"]) == (12, {"seed": 7})
 
 
-@pytest.mark.slow
 def test_the_state_of_a_baselines_run_is_refused_by_that_name(refused, tmp_path):
     state = {"config": {"generator": TINY.to_dict(), "baseline": "srcnn-915"}, "step": 1, "average": {}}
     torch.save(state, tmp_path / "state.pt")
     assert "baseline" in refused(tmp_path / "state.pt")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -111,7 +110,6 @@ def test_a_state_that_contradicts_itself_is_refused(change, refused, tmp_path):
 # RDN, of yjn870 and of the paper's author
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_an_rdn_keeps_its_results(scale, converted):
     w = rdn_weights(scale)
@@ -122,7 +120,6 @@ def test_an_rdn_keeps_its_results(scale, converted):
     same(network, lambda w, x: rdn(w, x, scale), w)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "constants"),
     [("heun", ("one_half",)), ("rk4", ("one_half", "one_third", "one_sixth"))],
@@ -135,7 +132,6 @@ def test_the_papers_network_keeps_its_results_with_its_own_constants(solver, con
     same(network, lambda w, x: rdn(w, x, solver=solver), w)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "constants"),
     [("euler", ("one_half",)), ("rk4", ("one_half", "one_third", "one_sixth"))],
@@ -148,7 +144,6 @@ def test_his_plain_blocks_take_one_step_unless_all_constants_of_rk4_are_there(so
 # SRGAN, of leftthomas
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("doublings", [1, 2, 3])
 @pytest.mark.parametrize("normed_trunk", [True, False], ids=["normed", "first-published"])
 def test_a_generator_of_srgan_keeps_its_results_without_its_batch_norms(doublings, normed_trunk, converted):
@@ -160,7 +155,6 @@ def test_a_generator_of_srgan_keeps_its_results_without_its_batch_norms(doubling
     same(network, lambda w, x: srgan(w, x, doublings), w, rtol=0, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_a_converted_srgan_upscales(cli, tmp_path):
     w = srgan_weights()
     torch.save(w, tmp_path / "netG_epoch_2_100.pth")
@@ -179,7 +173,6 @@ def test_a_converted_srgan_upscales(cli, tmp_path):
 # What training scripts put around weights
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrap",
     [
@@ -214,7 +207,6 @@ def test_a_model_that_exists_is_not_replaced(cli, tmp_path):
     assert (tmp_path / "state.safetensors").read_text() == "mine"
 
 
-@pytest.mark.slow
 def test_choices_that_make_no_sense_end_in_exit_2(cli, tiny_model, tmp_path):
     path, _ = _state(tmp_path)
     for choices in (
@@ -234,7 +226,6 @@ class _Bomb:
         return Path.touch, (self.mark,)
 
 
-@pytest.mark.slow
 def test_a_pickle_that_runs_code_is_refused_and_does_not_run_it(refused, tmp_path):
     mark = tmp_path / "ran"
     torch.save({"config": _Bomb(mark)}, tmp_path / "bomb.pth")
@@ -246,7 +237,6 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run_it(refused, tmp_pat
     assert not mark.exists()
 
 
-@pytest.mark.slow
 def test_a_file_that_unpacks_to_more_than_it_is_is_refused_unread(refused, tmp_path):
     torch.save({"sfe1.weight": torch.zeros(2**22)}, tmp_path / "stored.pth")
     bomb = tmp_path / "bomb.pth"
@@ -258,7 +248,6 @@ def test_a_file_that_unpacks_to_more_than_it_is_is_refused_unread(refused, tmp_p
     assert "unpacks" in refused(bomb)
 
 
-@pytest.mark.slow
 def test_a_file_that_is_missing_or_of_another_kind_ends_in_exit_4(refused, tmp_path):
     (tmp_path / "text.pth").write_text("no pickle")
     (tmp_path / "empty.pth").touch()
@@ -271,7 +260,6 @@ def test_a_file_that_is_missing_or_of_another_kind_ends_in_exit_4(refused, tmp_p
         refused(tmp_path / name)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "says"),
     [
@@ -298,7 +286,6 @@ def test_what_is_no_state_dict_of_a_known_network_is_refused(value, says, refuse
     assert len(line) < 300 + len(str(tmp_path))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -329,7 +316,6 @@ def test_an_rdn_with_parts_missing_or_wrong_is_refused(change, refused, tmp_path
     refused(tmp_path / "net.pth")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

@@ -14,6 +14,8 @@ from PIL import Image, ImageCms
 from tests.support.clips import UNEVEN, clip, clip_with_times, described, ffmpeg, times
 from tests.support.tiny import picture
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def probed(cli):
@@ -27,7 +29,6 @@ def probed(cli):
     return probe
 
 
-@pytest.mark.slow
 def test_what_headers_tell_is_there(probed, tmp_path):
     (tmp_path / "words.srt").write_text("1\n00:00:00,200 --> 00:00:00,900\nHello\n")
     (tmp_path / "film.txt").write_text(
@@ -52,7 +53,6 @@ def test_what_headers_tell_is_there(probed, tmp_path):
     assert (facts["picture"]["width"], facts["picture"]["height"], facts["picture"]["rate"]) == (96, 64, 25)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "sound", "becomes"),
     [(".avi", "adpcm_ms", "rewritten"), (".avi", "mp3", "copied"), (".mp4", "aac", "copied")],
@@ -66,7 +66,6 @@ def test_what_becomes_of_a_stream_is_what_upscale_does_with_it(probed, cli, tmp_
     assert kept == (becomes == "copied"), described(result)
 
 
-@pytest.mark.slow
 def test_the_shape_that_is_seen_follows_from_pixels_and_rotation(probed, tmp_path):
     plain = clip(tmp_path / "plain.mp4", "-vf", "setsar=4/3", "-c:v", "libx264", "-an")
     ffmpeg("-display_rotation", "90", "-i", plain, "-c", "copy", tmp_path / "in.mp4")
@@ -77,7 +76,6 @@ def test_the_shape_that_is_seen_follows_from_pixels_and_rotation(probed, tmp_pat
     assert probed(tmp_path / "mirror.mp4")["picture"]["mirrored"]
 
 
-@pytest.mark.slow
 def test_colour_tells_what_is_said_and_what_is_a_guess(probed, tmp_path):
     silent = probed(clip(tmp_path / "silent.mkv"))["picture"]["colour"]
     assert {name for name, tag in silent.items() if not tag["said"]} == {"matrix", "primaries", "transfer"}
@@ -93,7 +91,6 @@ def test_colour_tells_what_is_said_and_what_is_a_guess(probed, tmp_path):
     assert all(tag["said"] for tag in told.values())
 
 
-@pytest.mark.slow
 def test_depth_hdr_and_the_codec_that_follows(probed, tmp_path):
     light = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400"
     hevc = ("-c:v", "libx265", "-pix_fmt", "yuv422p10le", "-preset", "ultrafast", "-c:a", "aac")
@@ -109,7 +106,6 @@ def test_depth_hdr_and_the_codec_that_follows(probed, tmp_path):
     assert probed(tmp_path / "in.mp4", "-s", 3)["result"]["name"] == "in_x3.mp4"
 
 
-@pytest.mark.slow
 def test_uneven_times_interlacing_and_transparency_are_seen(probed, tmp_path):
     assert probed(clip_with_times(tmp_path / "uneven.mkv", UNEVEN))["picture"]["varies"] is True
     assert probed(clip(tmp_path / "even.mkv"))["picture"]["varies"] is False
@@ -120,7 +116,6 @@ def test_uneven_times_interlacing_and_transparency_are_seen(probed, tmp_path):
     assert probed(clear)["picture"]["transparency"]
 
 
-@pytest.mark.slow
 def test_counting_decodes_everything(probed, tmp_path):
     source = clip_with_times(tmp_path / "in.mkv", UNEVEN)
     counted = probed(source, "--count")["counted"]
@@ -135,7 +130,6 @@ def test_counting_decodes_everything(probed, tmp_path):
     assert probed(source)["counted"] is None
 
 
-@pytest.mark.slow
 def test_it_reads_as_columns(cli, tmp_path):
     ran = cli("probe", clip(tmp_path / "in.mp4"), "--count")
     rows = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in ran.out.splitlines()[1:])
@@ -146,7 +140,6 @@ def test_it_reads_as_columns(cli, tmp_path):
     assert rows["damage"] == "none"
 
 
-@pytest.mark.slow
 def test_a_picture_is_told_with_its_profile_and_orientation(probed, cli, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -169,7 +162,6 @@ def test_a_picture_is_told_with_its_profile_and_orientation(probed, cli, tmp_pat
     assert "EXIF 6: read upright" in cli("probe", source).out
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "channels", "depth", "words"),
     [
@@ -193,7 +185,6 @@ def test_an_animation_has_frames_with_times(probed, tmp_path):
     assert facts["counted"] == {"frames": 3}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "code"), [("missing.mp4", 3), (".", 3), ("noise.mp4", 1), ("noise.png", 1)])
 def test_what_cannot_be_looked_at_is_an_error_in_two_lines(cli, tmp_path, name, code):
     (tmp_path / "noise.mp4").write_bytes(b"noise" * 99)

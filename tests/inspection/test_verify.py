@@ -126,6 +126,7 @@ def test_an_interlaced_film_is_compared_by_its_fields(tmp_path):
     assert not verify(source, upscaled(source, tmp_path / "out.mkv")).failed
 
 
+@pytest.mark.slow
 def test_subtitles_in_another_format_are_the_same_words_at_the_same_times(film, tmp_path):
     target = tmp_path / "out.mp4"
     kept = ("-map", "0:v", "-map", "0:a", "-map", "0:s", "-c", "copy", "-c:s", "mov_text")
@@ -173,6 +174,7 @@ def test_frames_in_another_order_are_caught_though_nothing_else_differs(film, tm
     assert "2 in another place, first frame 20" in found.failed[0].found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "paint",
     [
@@ -188,6 +190,7 @@ def test_a_wrong_picture_is_caught(film, tmp_path, paint):
     assert ("frame 17 (0.680 s)" in found.failed[0].found) == ("17" in paint)
 
 
+@pytest.mark.slow
 def test_a_single_frame_at_the_wrong_time_is_caught(film, tmp_path):
     late = "setpts='PTS+if(eq(N,9),0.012/TB,0)'"
     ticks = ("-fps_mode", "passthrough", "-enc_time_base", "1/1000")
@@ -205,11 +208,13 @@ def test_uneven_times_made_even_are_caught(tmp_path):
     assert failed(source, tmp_path / "out.mkv") >= {"frames", "frame times"}
 
 
+@pytest.mark.slow
 def test_a_film_that_ends_early_is_caught(film, tmp_path):
     target = broken(film, tmp_path, *AS_IS, "-t", "1.0")
     assert failed(film.source, target) >= {"frames", "length of the pictures", "stream 1"}
 
 
+@pytest.mark.slow
 def test_a_part_of_a_file_is_not_the_file(film, tmp_path):
     target = tmp_path / "cut.mkv"
     data = film.output.read_bytes()
@@ -249,6 +254,7 @@ def test_a_place_is_compared_as_exactly_as_mp4_tells_it(tmp_path):
     assert failed(source, tmp_path / "else.mp4") == {"tags of the file"}
 
 
+@pytest.mark.slow
 def test_chapters_at_other_times_are_caught(film, tmp_path):
     (tmp_path / "late.txt").write_text(
         ";FFMETADATA1\ntitle=A film\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=600\ntitle=0\n"
@@ -295,6 +301,7 @@ def test_lost_hdr_metadata_is_caught(tmp_path):
 # --- the other streams
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", ["0.1", "-0.1"])
 def test_sound_that_is_shifted_is_caught(film, tmp_path, late):
     target = tmp_path / "out.mkv"
@@ -306,6 +313,7 @@ def test_sound_that_is_shifted_is_caught(film, tmp_path, late):
     assert f"100.00 ms {'early' if '-' in late else 'late'}, from packet 0 on" in found[0].found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("left_out", "stream"), [("0:a", "stream 1"), ("0:s:0", "stream 2"), ("0:s:1", "stream 3"), ("0:t", "stream 4")]
 )
@@ -345,6 +353,7 @@ def test_subtitles_of_other_words_or_times_are_caught(film, tmp_path):
         assert failed(film.source, target) == {"stream 2"}
 
 
+@pytest.mark.slow
 def test_streams_in_another_order_are_caught(film, tmp_path):
     streams = ("-map", "0:v", "-map", "0:a", "-map", "0:s:1", "-map", "0:s:0", "-map", "0:t", "-c", "copy")
     assert failed(film.source, broken(film, tmp_path, *streams)) == {"order of streams"}
@@ -360,6 +369,7 @@ def test_a_stream_that_nobody_knows_is_listed_and_read_all_the_same(tmp_path):
     assert known.sha256 == unknown.sha256
 
 
+@pytest.mark.slow
 def test_lost_transparency_is_caught(tmp_path):
     picture = "testsrc2=size=96x64:rate=25,format=rgba,geq=r='r(X,Y)':g='g(X,Y)':b='b(X,Y)':a='X*2'"
     source = clip(tmp_path / "in.mov", "-c:v", "qtrle", "-c:a", "pcm_s16le", seconds=0.2, picture=picture)

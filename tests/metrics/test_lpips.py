@@ -131,6 +131,7 @@ def test_autocast_and_half_precision_pictures_change_nothing(file):
     assert torch.equal(found, lpips(a.float(), b.float()))
 
 
+@pytest.mark.slow
 def test_gradients_reach_the_picture_and_are_finite_where_features_are_all_zero(file):
     lpips = Lpips.load(file)
     first = lpips.features[0]

@@ -64,6 +64,7 @@ def naive(block: SpatialAttention, x: Tensor, pairwise: Pairwise, temperature: f
     return torch.from_numpy(out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pairwise", ["gaussian", "embedded"])
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 @pytest.mark.parametrize("pool", [1, 2, 3])

@@ -101,6 +101,7 @@ def test_the_expected_sha256_is_demanded(good, tmp_path):
     assert "sha256" in str(refused(path, expected="0" * 64))
 
 
+@pytest.mark.slow
 def test_a_truncated_file_is_refused_wherever_it_ends(good, tmp_path):
     size = int.from_bytes(good[:8], "little")
     for length in (0, 1, 7, 8, 9, 100, size, size + 7, size + 8, size + 9, (size + len(good)) // 2, len(good) - 1):

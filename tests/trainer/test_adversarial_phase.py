@@ -71,6 +71,7 @@ def test_the_adversarial_phase_follows_the_pixel_phase_and_starts_from_its_avera
     assert not equal(pixel, last)
 
 
+@pytest.mark.slow
 def test_every_term_is_logged_apart(pictures, tmp_path):
     run(CONFIG, pictures, tmp_path)
     alone, together = log(tmp_path)[3], log(tmp_path)[-1]
@@ -99,6 +100,7 @@ def test_a_run_stopped_in_either_phase_goes_on_bit_for_bit(pictures, tmp_path, d
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_a_run_can_leave_the_pixel_phase_out(pictures, tmp_path):
     run(replace(CONFIG, gan=None), pictures, tmp_path / "pixel")
     start = tmp_path / "pixel" / loop.MODEL
@@ -109,6 +111,7 @@ def test_a_run_can_leave_the_pixel_phase_out(pictures, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_another_discriminator_is_refused(pictures, tmp_path):
     run(CONFIG, pictures, tmp_path, steps=5)
     with pytest.raises(BadOption, match="another discriminator"):
@@ -135,6 +138,7 @@ def test_the_perceptual_network_sees_both_pictures_from_the_same_place_another_e
     assert firsts[-1] == firsts[0]  # a step's place follows from its number: what was stopped goes on the same
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["pixel", "adversarial"])
 def test_parts_of_a_batch_have_the_gradients_of_the_whole(phase):
     torch.manual_seed(0)
@@ -243,6 +247,7 @@ def test_a_batch_that_has_no_equal_parts_is_refused(pictures, tmp_path, monkeypa
         run(CONFIG, pictures, tmp_path)
 
 
+@pytest.mark.slow
 def test_of_an_original_and_a_target_a_crop_is_compared_with_one_drawn_by_the_weight():
     def pixel(weight: float) -> float:
         gan = replace(GAN, warmup=0, tv_weight=0, fft_weight=0, colour_weight=0, grid_weight=0, pixel_weight=1.0)
@@ -282,6 +287,7 @@ def test_processes_share_one_draw_of_references(monkeypatch):
     assert set((whole[:, 0, 0, 0] // 100).tolist()) == {0.0, 1.0}
 
 
+@pytest.mark.slow
 def test_without_an_adversarial_weight_the_discriminator_is_left_alone(pictures, tmp_path):
     run(replace(CONFIG, gan=replace(GAN, adversarial_weight=0.0)), pictures, tmp_path)
     assert not {"loss_d", "adversarial", "d_real"} & set().union(*log(tmp_path))

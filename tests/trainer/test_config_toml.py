@@ -28,6 +28,7 @@ def test_layers_and_schedules_are_printed_too(tmp_path):
     assert read_config(file) == config
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_run_that_its_flags_make(capsys, tmp_path):
     flags = ["--budget", "90s", "--gan-budget", "2m", "--batch", "4", "--lr", "2e-4", "--seed", "3"]
     sets = ["--set", "gan.loss=hinge", "--set", "generator.blocks=2", "--set", "patience=4"]

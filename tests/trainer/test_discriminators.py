@@ -63,6 +63,7 @@ def test_logits_are_not_squashed(kind):
     assert network(torch.rand(1, 3, 32, 32)).mean() < -3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "sides"), [("leftthomas", (24, 87)), ("vgg128", (48, 96)), ("unet", (40, 87))])
 def test_all_but_srgans_take_any_side(kind, sides):
     network = discriminator(kind).eval()
@@ -71,6 +72,7 @@ def test_all_but_srgans_take_any_side(kind, sides):
         assert logits.shape[-1] == (side if kind == "unet" else 1)
 
 
+@pytest.mark.slow
 def test_vgg128_is_the_original_at_its_own_size():
     """Averaging to 4x4 does nothing to the 4x4 that 128 pixels leave."""
     network = discriminator("vgg128", 128).eval()
@@ -118,6 +120,7 @@ def unet_by_hand(network: UNet, x: Tensor) -> Tensor:
     return F.conv2d(y, last.weight.double(), last.bias.double(), padding=1)
 
 
+@pytest.mark.slow
 def test_the_unet_is_the_published_layout_with_spectrally_normed_weights():
     network = UNet(width=4)
     pictures = torch.rand(2, 3, 32, 24)

@@ -44,6 +44,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_cannot_go_on_with_another_optimiser(pictures, tmp_path):
     run(replace(CONFIG, optimiser="muon"), pictures, tmp_path, steps=2)
     with pytest.raises(BadOption, match="trained with muon, not with adam"):
@@ -86,6 +87,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(pictures, tmp_path):
     assert equal(*({"step": 0, **average.state_dict()} for average in averages))
 
 
+@pytest.mark.slow
 def test_a_run_without_an_end_is_saved_while_it_goes_on_even_if_every_step_is_reported(pictures, tmp_path):
     config = replace(ENDLESS, save_every=1e-6)
     for progress in train(config, [pictures], tmp_path, report_every=0.0):
@@ -94,6 +96,7 @@ def test_a_run_without_an_end_is_saved_while_it_goes_on_even_if_every_step_is_re
     assert load_state(tmp_path)["step"] == 3
 
 
+@pytest.mark.slow
 def test_a_finished_run_stays_finished(pictures, tmp_path):
     run(CONFIG, pictures, tmp_path)
     before = load_state(tmp_path)
@@ -102,6 +105,7 @@ def test_a_finished_run_stays_finished(pictures, tmp_path):
     assert equal(load_state(tmp_path), before)
 
 
+@pytest.mark.slow
 def test_the_cosine_starts_at_the_full_rate_and_ends_near_zero(pictures, tmp_path):
     run(replace(CONFIG, iterations=20), pictures, tmp_path)
     rates = logged(tmp_path, "lr")
@@ -129,6 +133,7 @@ def test_a_branch_cools_down_from_a_trunk_and_leaves_it_alone(pictures, tmp_path
     assert equal(load_state(tmp_path / "at-once"), load_state(branch))
 
 
+@pytest.mark.slow
 def test_a_branch_sees_the_pictures_the_trunk_would_have_seen(pictures, tmp_path):
     run(ENDLESS, pictures, tmp_path / "trunk", steps=3)
     run(ENDLESS, pictures, tmp_path / "branch", steps=2, branch=tmp_path / "trunk")
@@ -136,12 +141,14 @@ def test_a_branch_sees_the_pictures_the_trunk_would_have_seen(pictures, tmp_path
     assert equal(load_state(tmp_path / "branch"), load_state(tmp_path / "trunk"))
 
 
+@pytest.mark.slow
 def test_a_branch_takes_optimiser_and_average_too(pictures, tmp_path):
     run(ENDLESS, pictures, tmp_path / "trunk", steps=3)
     run(replace(CONFIG, schedule="cooldown"), pictures, tmp_path / "branch", steps=0, branch=tmp_path / "trunk")
     assert equal(load_state(tmp_path / "branch"), load_state(tmp_path / "trunk"))
 
 
+@pytest.mark.slow
 def test_a_budget_ends_the_run_by_the_clock(pictures, tmp_path):
     config = replace(CONFIG, iterations=None, budget=0.4)
     last = run(config, pictures, tmp_path)[-1]
@@ -152,6 +159,7 @@ def test_a_budget_ends_the_run_by_the_clock(pictures, tmp_path):
     assert rates[-1] < 0.5 * rates[0]
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_finite_changes_nothing(pictures, tmp_path, monkeypatch):
     run(ENDLESS, pictures, tmp_path / "good", steps=2)
     run(ENDLESS, pictures, tmp_path / "bad", steps=2)
@@ -177,6 +185,7 @@ def test_the_best_average_is_kept_beside_the_last(pictures, tmp_path):
     assert str(pictures) not in json.dumps(facts)
 
 
+@pytest.mark.slow
 def test_four_times_starts_from_the_body_of_two_times(pictures, tmp_path):
     run(CONFIG, pictures, tmp_path / "x2")
     file = tmp_path / "x2" / "model.safetensors"
@@ -233,6 +242,7 @@ def test_another_architecture_or_other_pictures_are_refused_and_the_state_left_a
     assert run(larger, pictures, folder)[-1].step == 6  # another patch size is the same network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "foreign", "keys"])
 def test_a_damaged_or_foreign_state_is_a_bad_model(damage, pictures, tmp_path):
     run(CONFIG, pictures, tmp_path, steps=1)

@@ -133,6 +133,7 @@ def test_a_step_that_is_not_finite_leaves_the_statistics_alone_too(pictures, tmp
     assert equal(good["average"], bad["average"])
 
 
+@pytest.mark.slow
 def test_another_network_in_the_run_folder_is_refused(pictures, trained):
     before = {path: path.read_bytes() for path in trained.iterdir() if path.is_file()}
     for other in ("srresnet", None):
@@ -141,6 +142,7 @@ def test_another_network_in_the_run_folder_is_refused(pictures, trained):
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.slow
 def test_a_baseline_starts_from_one_of_another_scale(pictures, trained, tmp_path):
     larger = replace(CONFIG, generator=replace(CONFIG.generator, scale=4, patch=4))
     run(larger, pictures, tmp_path, steps=0, start=trained / MODEL)
@@ -163,6 +165,7 @@ def test_rdn_is_a_generator_of_the_tools():
     assert b"dagan-baseline" not in data[:3000]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["name", "scale", "shape", "missing", "nan", "truncated", "header"])
 def test_a_file_that_is_not_whole_is_a_bad_model(damage, trained, tmp_path):
     path = tmp_path / "model.safetensors"
@@ -197,6 +200,7 @@ def test_a_baseline_there_is_none_of_is_refused_when_the_choice_is_made(values):
         TrainConfig(iterations=1, baseline="vdsr", generator=dial)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_recipes_of_the_authors_are_presets(name):
     for scale in (2, 3, 4):

@@ -24,6 +24,7 @@ UNEVEN = "settb=1/1000,setpts='40*N+13*mod(N,3)+200*gte(N,6)'"
 # --- pictures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
 def test_nearest_by_1_is_an_exact_pass_through(cli, tmp_path, mode):
     source = picture(tmp_path / "in.png", (37, 300), mode)
@@ -41,6 +42,7 @@ def test_16_bit_grey_passes_through_exactly(cli, tmp_path):
     assert (result == pixels(source)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pix_fmt", ["rgb48be", "rgba64be"])
 def test_16_bit_colour_passes_through_exactly(cli, tmp_path, pix_fmt):
     source, target = tmp_path / "in.png", tmp_path / "in_x1.png"
@@ -52,6 +54,7 @@ def test_16_bit_colour_passes_through_exactly(cli, tmp_path, pix_fmt):
     assert target.read_bytes()[24] == 16  # bits a sample, in the header of a PNG
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "I;16"])
 def test_a_network_keeps_the_kind_and_depth_of_a_picture(cli, tmp_path, tiny_model, mode):
     source = picture(tmp_path / "in.png", (20, 12), mode)
@@ -64,6 +67,7 @@ def test_a_network_keeps_the_kind_and_depth_of_a_picture(cli, tmp_path, tiny_mod
         assert (values % 257 != 0).any()  # more than 8 bits of them
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "size"), [("1.5", (32, 20)), ("3", (63, 39)), ("0.5", (11, 7)), ("5", (105, 65))])
 def test_factors_that_are_not_the_networks_own_give_exact_sizes(cli, tmp_path, tiny_model, scale, size):
     source = picture(tmp_path / "in.png", (21, 13))
@@ -72,6 +76,7 @@ def test_factors_that_are_not_the_networks_own_give_exact_sizes(cli, tmp_path, t
     assert json.loads(ran.out)["items"][0]["out_size"] == list(size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "result"), [("100p", (150, 100)), ("100x200", (100, 67)), ("7x7", (7, 5))])
 def test_a_size_is_fitted_into_with_the_aspect_kept(cli, tmp_path, size, result):
     source = picture(tmp_path / "in.png", (30, 20))
@@ -127,6 +132,7 @@ def test_tiles_leave_no_seams_in_a_file(cli, tmp_path, tiny_model):
     assert np.abs(off - tiled).mean() < 2
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_bytes(cli, tmp_path, tiny_model):
     source = picture(tmp_path / "in.png", (20, 20))
     for name in ("a.png", "b.png"):
@@ -221,6 +227,7 @@ def test_a_screen_recording_costs_what_moves_in_it(cli, tmp_path, tiny_model, mo
 # --- videos
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pix_fmt", ["yuv444p", "yuv420p", "yuv422p10le"])
 def test_a_lossless_clip_passes_through_exactly(cli, tmp_path, pix_fmt):
     source = clip(tmp_path / "in.mkv", "-c:v", "ffv1", "-pix_fmt", pix_fmt, "-c:a", "pcm_s16le")
@@ -229,6 +236,7 @@ def test_a_lossless_clip_passes_through_exactly(cli, tmp_path, pix_fmt):
     assert sound_of(tmp_path / "in_x1.mkv") == sound_of(source)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
 def test_uneven_times_and_the_sound_are_kept(cli, tmp_path, suffix):
     even, source = clip(tmp_path / "even.mkv"), tmp_path / f"in{suffix}"
@@ -244,6 +252,7 @@ def test_uneven_times_and_the_sound_are_kept(cli, tmp_path, suffix):
     assert (item["frames"], item["in_size"], item["out_size"]) == (10, [48, 32], [96, 64])
 
 
+@pytest.mark.slow
 def test_colours_outside_of_rgb_go_around_the_network(cli, tmp_path, monkeypatch):
     class Same(torch.nn.Module):
         """An identity that must not see what no picture has."""
@@ -264,6 +273,7 @@ def test_colours_outside_of_rgb_go_around_the_network(cli, tmp_path, monkeypatch
     assert frames_of(tmp_path / "in_x1.mkv") == frames_of(source)
 
 
+@pytest.mark.slow
 def test_a_network_enlarges_a_clip_and_the_clip_says_so(cli, tmp_path, tiny_model):
     source = clip(tmp_path / "in.mp4", seconds=0.2)
     assert cli(source, "-n", tiny_model, "-s", 2, "--preset", "ultrafast").code == 0
@@ -271,6 +281,7 @@ def test_a_network_enlarges_a_clip_and_the_clip_says_so(cli, tmp_path, tiny_mode
     assert "comment=dagan 0.1.0: tiny-x2.safetensors" in ffmpeg("-i", tmp_path / "in_x2.mp4", "-f", "ffmetadata", "-")
 
 
+@pytest.mark.slow
 def test_the_comment_of_a_source_is_kept(cli, tmp_path):
     options = ("-c:v", "libx264", "-preset", "ultrafast", "-an", "-metadata", "comment=from the sea")
     assert cli(clip(tmp_path / "in.mkv", *options), *THROUGH).code == 0
@@ -279,6 +290,7 @@ def test_the_comment_of_a_source_is_kept(cli, tmp_path):
     assert "dagan" not in facts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "frames"),
     [(["--frames", "3"], 3), (["--start", "0.2"], 5), (["--end", "0.2"], 5), (["--audio", "none"], 10)],
@@ -291,6 +303,7 @@ def test_a_part_of_a_clip_is_what_was_asked_for(cli, tmp_path, flags, frames):
     assert (",a," in described) == (flags != ["--audio", "none"])
 
 
+@pytest.mark.slow
 def test_a_video_fitted_into_a_box_has_even_sides(cli, tmp_path):
     assert cli(clip(tmp_path / "in.mkv"), "-n", "bicubic", "--size", "75x75", "--preset", "ultrafast").code == 0
     assert "74x50" in ffmpeg_says(tmp_path / "in_75x75.mkv")
@@ -305,6 +318,7 @@ def ffmpeg_says(path: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stderr
 
 
+@pytest.mark.slow
 def test_pictures_and_videos_go_through_one_run(cli, tmp_path, tiny_model):
     picture(tmp_path / "in/a.png")
     clip(tmp_path / "in/b.mkv", seconds=0.1)

@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.tiny import clip, picture
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_dry_run_tells_of_every_input_and_writes_nothing(cli, tmp_path, tiny_model):
     picture(tmp_path / "a.png", (30, 20))
@@ -49,7 +51,6 @@ def test_the_forecast_is_a_table_on_stdout(cli, tmp_path):
     assert "nothing was written" in ran.out
 
 
-@pytest.mark.slow
 def test_the_time_of_a_forecast_grows_with_the_frames(cli, tmp_path, tiny_model):
     source = clip(tmp_path / "in.mkv", "-c:v", "ffv1", "-an", seconds=2)
     seconds = []

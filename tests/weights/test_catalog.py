@@ -16,6 +16,7 @@ def test_models_come_with_the_package():
     assert {"dagan-x2-psnr", "dagan-x4-psnr"} <= {model.name for model in CATALOG}
 
 
+@pytest.mark.slow
 @EACH
 def test_a_published_model_is_what_the_catalog_says(cli, model: Published):
     facts = json.loads(cli("models", "info", model.name).out)  # refused if its sha256 were another
@@ -28,6 +29,7 @@ def test_a_published_model_is_what_the_catalog_says(cli, model: Published):
     assert model.name in cli("models", "list").out
 
 
+@pytest.mark.slow
 @EACH
 def test_a_published_model_enlarges_a_picture_and_stays_close_to_it(cli, tmp_path, model: Published):
     import numpy as np
@@ -57,6 +59,7 @@ def test_video_which_is_compressed_gets_the_model_for_degraded_sources(monkeypat
         assert default_model(factor) == next(name for name in wanted[1:] if name in names)
 
 
+@pytest.mark.slow
 def test_without_a_name_the_default_model_does_the_work(cli, tmp_path):
     ran = cli(picture(tmp_path / "in.png"), "-s", 2, "--json")
     report = json.loads(ran.out)

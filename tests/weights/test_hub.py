@@ -24,6 +24,7 @@ NAME = "hf://someone/net"
 PINNED = f"{NAME}@{COMMIT}/model.safetensors"
 
 
+@pytest.mark.slow
 def test_a_model_is_downloaded_and_used_and_the_report_names_its_commit(cli: Cli, hub, tmp_path, tiny_model):
     source, report = picture(tmp_path / "in.png"), tmp_path / "report.json"
     assert cli(source, "-n", NAME, "-s", 2, "--report", report).code == 0
@@ -70,12 +71,14 @@ def test_offline_without_a_copy_is_an_error_that_says_so_and_asks_nobody(cli: Cl
     assert hub.requests == []
 
 
+@pytest.mark.slow
 def test_path_and_verify_never_fetch(cli: Cli, hub):
     assert refused(cli("models", "path", NAME), f"dagan models pull {NAME}")
     assert refused(cli("models", "verify", NAME), "not on this machine")
     assert hub.requests == []
 
 
+@pytest.mark.slow
 def test_a_file_that_is_already_here_is_fetched_again_when_it_was_damaged(cli: Cli, hub, tiny_model):
     path = Path(cli("models", "pull", NAME).out.strip())
     path.write_bytes(path.read_bytes()[:-1] + b"?")
@@ -84,6 +87,7 @@ def test_a_file_that_is_already_here_is_fetched_again_when_it_was_damaged(cli: C
     assert path.read_bytes() == tiny_model.read_bytes()
 
 
+@pytest.mark.slow
 def test_update_asks_for_the_newest_commit_of_a_branch(cli: Cli, hub):
     cli("models", "pull", NAME)
     hub.repositories["someone/net"].commit = newer = "f" * 40
@@ -92,6 +96,7 @@ def test_update_asks_for_the_newest_commit_of_a_branch(cli: Cli, hub):
     assert len(hub.asked("GET", "/large/")) == 1  # the content is the same
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bodies", [["cut", None], ["cut", 503, "cut", None]])
 def test_a_cut_download_goes_on_where_it_stopped(cli: Cli, hub, tiny_model, bodies):
     hub.bodies = deque(bodies)
@@ -102,6 +107,7 @@ def test_a_cut_download_goes_on_where_it_stopped(cli: Cli, hub, tiny_model, bodi
     assert len(ranges) == len(bodies)
 
 
+@pytest.mark.slow
 def test_a_download_that_ended_badly_goes_on_in_the_next_run(cli: Cli, hub, tmp_path, tiny_model):
     hub.bodies = deque(["cut", 503])
     assert refused(cli("models", "pull", NAME), "503")
@@ -113,6 +119,7 @@ def test_a_download_that_ended_badly_goes_on_in_the_next_run(cli: Cli, hub, tmp_
     assert request.headers["range"] == f"bytes={tiny_model.stat().st_size // 2}-"
 
 
+@pytest.mark.slow
 def test_what_an_earlier_run_left_is_not_trusted_further_than_its_checksum(cli: Cli, hub, tmp_path, tiny_model):
     hub.bodies = deque(["cut", 503])
     cli("models", "pull", NAME)
@@ -122,12 +129,14 @@ def test_what_an_earlier_run_left_is_not_trusted_further_than_its_checksum(cli: 
     assert Path(cli("models", "pull", NAME).out.strip()).read_bytes() == tiny_model.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["heads", "bodies"])
 def test_a_server_that_is_busy_once_is_asked_again(cli: Cli, hub, where):
     setattr(hub, where, deque([503, None]))
     assert cli("models", "pull", NAME).code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["heads", "bodies"])
 @pytest.mark.parametrize("status", [503, 429])
 def test_a_server_that_stays_busy_is_given_up(cli: Cli, hub, tmp_path, where, status):
@@ -137,6 +146,7 @@ def test_a_server_that_stays_busy_is_given_up(cli: Cli, hub, tmp_path, where, st
     assert in_cache(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["corrupt", "long"])
 def test_a_wrong_body_is_refused_and_nothing_of_it_is_kept(cli: Cli, hub, tmp_path, fault):
     hub.bodies = deque([fault])
@@ -172,6 +182,7 @@ def test_an_endpoint_that_is_no_address_is_an_error_too(cli: Cli, hub, monkeypat
     assert refused(cli("models", "pull", NAME), endpoint)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["HF_ENDPOINT=http://[", "HF_HUB_ETAG_TIMEOUT=soon"])
 def test_a_setting_that_the_library_does_not_survive_is_an_error_too(setting, tmp_path):
     name, _, value = setting.partition("=")
@@ -188,6 +199,7 @@ def test_a_name_that_takes_for_ever_to_look_up_is_given_up(cli: Cli, hub, monkey
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -231,6 +243,7 @@ def foreign(size: int) -> bytes:
     return len(header).to_bytes(8, "little") + header + bytes(size)
 
 
+@pytest.mark.slow
 def test_a_safetensors_file_of_another_kind_is_left_before_it_is_fetched_whole(cli: Cli, hub, tmp_path):
     hub.repositories["someone/net"].files["model.safetensors"] = foreign(50_000_000)
     reported: list[int] = []
@@ -247,6 +260,7 @@ def test_a_header_that_lies_about_itself_is_refused(cli: Cli, hub, tmp_path, siz
     assert refused(cli("models", "pull", NAME))
 
 
+@pytest.mark.slow
 def test_a_model_that_is_damaged_in_its_repository_is_refused_on_loading(cli: Cli, hub, tmp_path, tiny_model):
     data = tiny_model.read_bytes()
     hub.repositories["someone/net"].files["model.safetensors"] = data[:-1] + bytes([data[-1] ^ 1])
@@ -254,12 +268,14 @@ def test_a_model_that_is_damaged_in_its_repository_is_refused_on_loading(cli: Cl
     assert refused(cli(picture(tmp_path / "in.png"), "-n", NAME), "checksum")
 
 
+@pytest.mark.slow
 def test_a_pickle_is_refused_before_anything_is_asked(cli: Cli, hub):
     for file in ("pytorch_model.bin", "net.pth", "model.ckpt", "model.safetensors.pkl"):
         assert refused(cli("models", "pull", f"{NAME}/{file}"), "can run code")
     assert hub.requests == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -346,6 +362,7 @@ def test_models_of_the_package_never_ask_the_hub(cli: Cli, hub, tmp_path, monkey
     assert (hub.requests, in_cache(tmp_path)) == ([], [])
 
 
+@pytest.mark.slow
 def test_progress_is_told_in_json_lines_and_in_one_line(cli: Cli, hub, tmp_path, tiny_model):
     size = tiny_model.stat().st_size
     events = [json.loads(line) for line in cli("models", "pull", NAME, "--progress", "json").err.splitlines()[:-1]]

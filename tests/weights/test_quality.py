@@ -79,6 +79,7 @@ def test_bf16_stays_within_50_db_of_fp32(name):
     assert -10 * math.log10((exact - rough).square().mean().item()) > 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_flat_grey_picture_stays_flat_and_grey(name):
     grey = torch.full((1, 3, 40, 56), 0.5)

@@ -20,6 +20,7 @@ from tests.support.images import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_orientation_is_applied_once_and_then_forgotten(format, orientation, tmp_path):
@@ -51,6 +52,7 @@ def profile_of_one_grey() -> bytes:
     return head.ljust(68, b"\0") + light + bytes(48) + struct.pack(">I4sII", 1, b"A2B0", 144, len(table)) + table
 
 
+@pytest.mark.slow
 def test_cmyk_goes_through_its_profile_with_a_warning():
     ink = Image.new("CMYK", (8, 8), (200, 30, 10, 20))
     for format in ("TIFF", "JPEG"):

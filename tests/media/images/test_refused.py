@@ -80,6 +80,7 @@ def test_damaged_bytes_raise_nothing_but_bad_input(capfd):
     assert "Warning" not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["PNG", "16-bit PNG", "GIF", "TIFF", "16-bit TIFF", "PPM", "16-bit PPM"])
 def test_a_picture_above_the_limit_is_refused_before_it_is_decoded(format):
     array = noise(40, 50, 3, dtype="u2" if format.startswith("16") else "u1")

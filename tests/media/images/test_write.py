@@ -190,6 +190,7 @@ def test_an_encoder_that_gives_up_is_a_failure_to_write(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["png", "tiff", "gif", "webp", "jpg", "bmp", "ppm", "avif"])
 @pytest.mark.parametrize("frames", [1, 2])
 def test_a_disk_that_fills_up_is_a_failure_to_write_and_leaves_nothing(tmp_path, name, frames):

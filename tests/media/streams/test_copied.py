@@ -79,6 +79,7 @@ def test_sound_and_picture_are_interleaved(tmp_path):
 # --- the other streams
 
 
+@pytest.mark.slow
 def test_every_sound_track_is_copied_in_order_with_its_language_and_title(tmp_path):
     one = clip(tmp_path / "one.mkv")
     source = tmp_path / "in.mkv"
@@ -350,6 +351,7 @@ def test_a_second_picture_is_copied_as_it_is(tmp_path, before, suffix):
     assert [float(time) for time in found] == pytest.approx([float(time) for time in expected], abs=0.0011)
 
 
+@pytest.mark.slow
 def test_a_second_picture_that_the_container_does_not_take_is_named(tmp_path):
     source = tmp_path / "in.mkv"
     ffmpeg("-i", clip(tmp_path / "plain.mkv", "-an", seconds=0.4), "-map", "0", "-map", "0", "-c", "copy", source)
@@ -378,6 +380,7 @@ def test_data_of_a_camera_is_copied_or_named(tmp_path, suffix, kept):
 # --- what does not fit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sound", "before", "after", "taker"),
     [
@@ -519,6 +522,7 @@ def test_a_second_picture_of_a_part_begins_with_a_key_frame_and_says_so(tmp_path
     assert "stream 1 (video h264) lacks its first 5 frames, before a key frame" in warnings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "sound", "expected"),
     [

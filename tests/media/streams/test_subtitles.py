@@ -71,6 +71,7 @@ def test_a_blank_line_does_not_end_a_cue():
     assert write_cue("webvtt", [("one\n\n \ntwo\n", 0)]) == b"one\ntwo"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", READABLE)
 def test_wrong_bytes_are_replaced_and_absurd_lengths_cut(codec):
     noise = random.Random(0)

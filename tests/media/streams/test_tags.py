@@ -77,6 +77,7 @@ def test_a_title_of_a_stream_comes_through_and_back(tmp_path, suffix, sound):
         assert back.streams.audio[0].metadata["title"] == "Director"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "language", "found"),
     [
@@ -93,6 +94,7 @@ def test_a_language_comes_through(tmp_path, suffix, language, found):
     assert "language" not in warnings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "language"), [(".mov", "hrv"), (".mp4", "pt-BR")])
 def test_a_language_that_the_container_has_no_word_for_is_named(tmp_path, suffix, language):
     target, warnings = through(labelled(tmp_path, "-metadata:s:a", f"language={language}"), suffix)
@@ -124,6 +126,7 @@ def test_a_mark_of_a_stream_comes_through_or_is_named(tmp_path, suffix, mark, ke
     assert ("no longer marked as " + mark.replace("_", " ") in warnings) != kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "kept", "lost"),
     [
@@ -142,6 +145,7 @@ def test_tags_of_the_file_come_through_or_are_named(tmp_path, suffix, kept, lost
     assert sorted(named[0].lower().split(", ") if named else []) == sorted(map(str.lower, lost))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mov", ".mp4", ".mkv"])
 def test_the_tags_that_phones_write_all_come_through(tmp_path, suffix):
     tags = {"com.apple.quicktime.creationdate": "2013-11-29T13:19:09+0100", "title": "Holidays", "show": "Ours"}

@@ -13,6 +13,8 @@ from dagan_cli.media.video.source import open_video
 from tests.media.video.test_deinterlace import hashes
 from tests.support.clips import LOSSLESS, clip, described, ffmpeg, passed_through, pictures
 
+pytestmark = pytest.mark.slow
+
 FADING = "testsrc2=size=96x64:rate=25,format=yuva420p,geq=lum='lum(X,Y)':cb='cb(X,Y)':cr='cr(X,Y)':a='mod(X*2+N*9,256)'"
 VP9 = ("-c:v", "libvpx-vp9", "-pix_fmt", "yuva420p", "-crf", "20", "-b:v", "0")
 WITH_ALPHA = ("-c:v", "libvpx-vp9")  # the decoder that does not leave it out
@@ -29,7 +31,6 @@ def alpha_of(path: Path, *decoder: str) -> np.ndarray:
     return np.fromfile(raw, np.uint8).reshape(-1, 64, 96)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "decoder"),
     [
@@ -101,7 +102,6 @@ def test_transparency_that_cannot_be_read_is_told_and_the_colours_are_read(tmp_p
         assert video.shortfall is None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "description", "decoder", "tolerance"),
     [
@@ -119,14 +119,12 @@ def test_transparency_is_kept_where_the_container_can(tmp_path, suffix, descript
     assert np.abs(before - after).max() <= tolerance
 
 
-@pytest.mark.slow
 def test_a_lossless_copy_of_a_transparent_video_is_exact(tmp_path):
     source = fading(tmp_path / "in.webm")
     passed_through(source, tmp_path / "out.mkv", LOSSLESS)
     assert pictures(tmp_path / "out.mkv") == pictures(source, decoder=WITH_ALPHA)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stored", ["rgba", "rgba64be"])
 def test_rgb_with_transparency_is_exact_as_ffv1(tmp_path, stored):
     source = fading(tmp_path / "in.mov", "-c:v", "png", "-pix_fmt", stored)
@@ -134,7 +132,6 @@ def test_rgb_with_transparency_is_exact_as_ffv1(tmp_path, stored):
     assert pictures(tmp_path / "out.mkv", "-pix_fmt", stored) == pictures(source, "-pix_fmt", stored)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "encoding", "told"),
     [

@@ -101,6 +101,7 @@ def shown(path: Path) -> list[str]:
     return sorted({line for line in said if line.startswith(("Mastering", "Content light", "color_range"))})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("codec", "suffix"),
     [
@@ -125,6 +126,7 @@ def test_hdr10_is_carried_on(tmp_path, codec, suffix):
     assert "yuv420p10le" in described(target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("codec", "suffix"), [(None, ".mp4"), ("libx264", ".mkv"), (None, ".webm")])
 def test_hlg_is_carried_on(tmp_path, codec, suffix):
     source, target = hdr10(tmp_path / "in.mp4", "", "arib-std-b67", ""), tmp_path / f"out{suffix}"
@@ -179,6 +181,7 @@ def test_an_odd_size_in_a_format_that_cannot_hold_it_is_refused(tmp_path):
         passed_through(source, tmp_path / "out.mp4", Encoding(pix_fmt="yuv420p"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pix_fmt", "lossless"),
     [

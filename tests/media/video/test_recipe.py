@@ -145,6 +145,7 @@ def test_hardware_is_asked_for_by_opening_it():
 # --- what follows from the source and the container
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pix_fmt", "suffix", "video"),
     [
@@ -239,6 +240,7 @@ def test_odd_sizes_stay_in_4_2_0_where_the_codec_keeps_them(tmp_path, codec):
 # --- quality and options
 
 
+@pytest.mark.slow
 def test_quality_and_the_encoders_own_options_reach_it(tmp_path):
     source = clip(tmp_path / "in.mp4")
     sizes = []

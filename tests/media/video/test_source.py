@@ -80,6 +80,7 @@ def test_damaged_packets_are_left_out_and_counted_and_the_others_keep_their_time
         assert "1 damaged" in (video.shortfall or "")
 
 
+@pytest.mark.slow
 def test_a_damaged_sound_track_does_not_end_the_picture(tmp_path):
     """A chunk of sound that is said to lie beyond the end of the file."""
     data = bytearray(clip(tmp_path / "in.mp4", seconds=4).read_bytes())

@@ -33,6 +33,7 @@ from tests.support.clips import (
 # --- what the project promises of every file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
 def test_frames_times_and_sound_come_through(tmp_path, suffix):
     source = clip(tmp_path / f"in{suffix}")
@@ -45,6 +46,7 @@ def test_frames_times_and_sound_come_through(tmp_path, suffix):
     assert "192x128" in described(target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv444p10le", "yuvj420p"])
 def test_an_identity_network_and_a_lossless_codec_change_no_code_value(tmp_path, pix_fmt):
     source = clip(tmp_path / "in.mkv", "-c:v", "ffv1" if "j" not in pix_fmt else "mjpeg", "-pix_fmt", pix_fmt)

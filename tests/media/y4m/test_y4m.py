@@ -97,6 +97,7 @@ def written(info: VideoInfo, count: int = 2, seed: int = 0) -> tuple[bytes, list
 # --- reading
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pix_fmt", FORMATS)
 def test_every_colour_space_that_ffmpeg_writes_is_read_from_a_pipe(pix_fmt):
     expected = run(*made(pix_fmt, "rawvideo"))
@@ -341,6 +342,7 @@ def test_what_is_y4m_is_told_by_its_first_bytes():
 # --- writing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pix_fmt", [*FORMATS, "yuvj420p", "yuvj444p"])
 def test_what_is_written_is_read_by_the_other_ffmpeg(pix_fmt):
     """Planes, size, rate, pixel shape and range."""
@@ -358,6 +360,7 @@ def test_what_is_written_is_read_by_the_other_ffmpeg(pix_fmt):
     assert ("(pc" in seen) == info.layout.full_range
 
 
+@pytest.mark.slow
 def test_what_is_written_is_read_back_as_it_was():
     for pix_fmt in FORMATS:
         info = described(pix_fmt)

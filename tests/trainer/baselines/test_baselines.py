@@ -96,6 +96,7 @@ def test_the_parameters_count_what_is_published(name):
     assert {scale: count(name, scale) for scale in COUNTS[name]} == COUNTS[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in COUNTS if not name.startswith(("srcnn", "vdsr", "mdsr"))])
 def test_scales_differ_by_their_enlarging_convolutions_only(name):
     """Of C channels: x2 has one to 4 C, x3 one to 9 C, x4 two to 4 C; SRResNet's with a slope each."""
@@ -133,6 +134,7 @@ def test_any_size_is_enlarged_by_the_scale(name, scale):
         assert network(torch.rand(n, 3, h, w)).shape == (n, 3, scale * h, scale * w)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*SMALL, "rdn-a"])  # the other large ones are more of the same
 def test_the_gradient_reaches_every_parameter(name):
     network = baseline(name, 2).eval()  # in training a batch norm cancels the biases before it
@@ -499,6 +501,7 @@ FINITE: dict[str, Callable[[int], Baseline]] = {
 }
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 @pytest.mark.parametrize(("kind", "scale"), [(kind, s) for kind in FINITE for s in scales_of(kind)])
 def test_the_receptive_field_is_as_far_as_one_input_pixel_is_seen(kind, scale):
@@ -521,6 +524,7 @@ def test_the_receptive_field_is_as_far_as_one_input_pixel_is_seen(kind, scale):
     assert {int(way) for way in ways} == {field}
 
 
+@pytest.mark.slow
 def test_channel_attention_sees_everywhere():
     assert {baseline(name, 2).receptive_field for name in SMALL if name.startswith("rcan")} == {None}
 
@@ -549,6 +553,7 @@ def test_the_engine_runs_every_small_baseline_in_half_precision_too(name):
     assert rms(half - exact) < 2 * rounded * rms(exact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["srcnn-955", "srgan-lt", "msrresnet", "edsr-baseline", "mdsr-baseline", "rdn-a"])
 def test_the_trainer_averages_and_validates_a_baseline(name):
     network: Any = baseline(name, 2)

@@ -124,6 +124,7 @@ def test_pairs_that_do_not_fit_are_refused_before_training(tmp_path, harm, messa
         load_pairs(tmp_path, 2, 16)
 
 
+@pytest.mark.slow
 def test_pairs_are_trained_on_alone_and_as_they_are(tmp_path):
     folder = pool(tmp_path / "pool", noise(20, 24))
     write(tmp_path / "data" / "a.png", noise(50, 40))

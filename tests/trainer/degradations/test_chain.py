@@ -55,6 +55,7 @@ def test_pictures_have_the_size_the_range_and_the_levels_of_a_network_s_input(st
     assert len(logs) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", SPOILING)
 def test_a_batch_is_a_function_of_its_arguments_alone(strength):
     hr = pictures(8, 72)
@@ -87,6 +88,7 @@ def test_the_same_picture_is_degraded_in_another_way_in_each_place_of_a_batch():
     assert len({json.dumps(log) for log in logs}) == 6
 
 
+@pytest.mark.slow
 def test_every_parameter_is_logged_as_json_holds_it():
     hr = pictures(8, 72)
     logs = [log for step in range(6) for log in degrade(hr, 2, "strong", 0, step)[1]]
@@ -141,6 +143,7 @@ def test_with_nothing_to_do_it_is_plain_scaling(scale):
     assert (lr - degrade(hr, scale, "none", 0, 0)[0]).abs().max() < 1.5 / 255  # which rounds twice
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_the_chain_moves_nothing(scale):
     """The centre of a soft spot lies where bicubic scaling has it, to within a thirtieth of an LR pixel."""
@@ -158,6 +161,7 @@ def test_the_chain_moves_nothing(scale):
         torch.testing.assert_close(moved, torch.tensor([22.3, 25.8]).double(), atol=1 / 30, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 4])
 def test_what_lies_at_the_edges_does_not_reach_past_the_margin(scale):
     """Measured with the outermost two LR pixels as a negative; only rings of a sinc get so far."""

@@ -176,6 +176,7 @@ def test_a_lower_quality_is_further_from_the_picture(encoder):
     assert scores[0] > scores[-1] + 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_a_clip_gives_the_same_bits_every_time_and_beside_others(encoder):
     ways = [
@@ -201,6 +202,7 @@ def test_the_wrong_matrix_turns_colours_and_leaves_greys():
     assert psnr(through_video(grey.expand(3, -1, -1, -1), wrong)[0], grey) > 45
 
 
+@pytest.mark.slow
 def test_where_an_encoder_is_missing_another_one_stands_in_and_the_log_says_so():
     def drawn_with(encoders: frozenset[Encoder]) -> list[dict]:
         return [draw_recipe(np.random.default_rng(i), RANGES["medium"], 2, encoders).log() for i in range(300)]
@@ -260,6 +262,7 @@ def test_the_fixed_video_is_refused_where_its_encoder_is_missing(monkeypatch):
     degrade_fixed(drawn(8, 32)[None], "web")
 
 
+@pytest.mark.slow
 def test_a_degraded_folder_is_what_eval_starts_from(tmp_path, capsys):
     from dagan_cli.commands.app import run_command
     from dagan_cli.metrics.fidelity import bicubic
@@ -278,6 +281,7 @@ def test_a_degraded_folder_is_what_eval_starts_from(tmp_path, capsys):
     assert "use one of web, video" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_old_name_of_degrade_is_understood_with_a_warning(tmp_path, capsys):
     from dagan_cli.commands.app import run_command
 

@@ -18,6 +18,8 @@ from trainer.experiments import choice
 from trainer.experiments.choice import GROUPS, Candidate, run_choice
 from trainer.presets import preset
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"blocks": 1, "channels": 8, "reduction": 4, "patch": 16}
 
 
@@ -54,7 +56,6 @@ def test_each_candidate_changes_the_first_one_and_can_be_built_and_trained(group
         assert Generator(config).scale == 4
 
 
-@pytest.mark.slow
 def test_recipes_are_compared_with_a_teacher_beside_the_originals(pictures, monkeypatch, tmp_path):
     small = SMALL | {"attended": None}
     few = (
@@ -95,7 +96,6 @@ def test_recipes_are_compared_with_a_teacher_beside_the_originals(pictures, monk
     assert "teacher" not in load_generator(tmp_path / "run" / "original" / "model.safetensors").provenance
 
 
-@pytest.mark.slow
 def test_the_same_time_buys_the_smaller_network_more_steps(pictures, two_candidates, tmp_path):
     def run(part: tuple[int, int] = (1, 1)) -> list[str]:
         return list(run_choice([pictures], pictures, tmp_path, scale=4, budget=0.4, part=part))

@@ -190,6 +190,7 @@ def test_a_run_that_has_hardly_begun_has_a_page(tmp_path, lines):
     assert "<h1>" in page(read_run(tmp_path))
 
 
+@pytest.mark.slow
 def test_the_page_is_made_without_matplotlib_and_plot_says_how_to_get_it(cli, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     write_log(tmp_path)

@@ -187,6 +187,7 @@ def test_without_o_one_run_gets_its_curves_beside_its_log(cli, tmp_path):
     assert {(0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)} <= colours  # D(real), D(fake)
 
 
+@pytest.mark.slow
 def test_with_report_each_run_gets_its_page(cli, tmp_path):
     folders = [two_phases(tmp_path / name) for name in "ab"]
     assert cli("train", "plot", *folders, "--report").code == 0
