@@ -20,8 +20,10 @@ check: $(VENV)/.installed-dev ## what to run before each commit: lint, types and
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright & types=$$!; $(BIN)/python -m pytest -n auto -m "not slow"; tests=$$?; wait $$types && exit $$tests
 
-test: lint ## everything that must pass, on all cores
-	$(BIN)/python -m pytest -n auto
+test: $(VENV)/.installed-dev ## everything that must pass, on all cores: lint, types and all tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/basedpyright & types=$$!; $(BIN)/python -m pytest -n auto; tests=$$?; wait $$types && exit $$tests
 
 fmt: $(VENV)/.installed-dev ## format the code and sort its imports
 	$(BIN)/ruff check --fix --quiet
