@@ -222,3 +222,12 @@ def test_the_rules_of_a_request_are_checked_without_torch():
     code = "import sys, dagan_cli.upscale.request, weights.catalog; print('torch' in sys.modules, 'av' in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert loaded.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["upscale", "--help"], ["train", "degrade", "-h"]])
+def test_help_loads_neither_torch_nor_what_typer_parses_with(arguments):
+    code = f"import sys; from dagan_cli.commands.app import run_command; run_command({arguments}); "
+    code += "print(sorted({'torch', 'pydantic.types', 'rich', 'numpy'} & set(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert shown.startswith("Usage: dagan")
+    assert shown.splitlines()[-1] == "[]"

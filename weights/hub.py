@@ -339,6 +339,6 @@ def _others(reference: Reference) -> str:
         api = library.HfApi(library_name="dagan", library_version=__version__)
         ask = lambda: api.model_info(reference.repository, revision=reference.revision, timeout=seconds)  # noqa: E731
         names = [entry.rfilename for entry in _within(seconds, ask).siblings or ()]
-    except Exception:
+    except Exception:  # this only enriches the hint of an error that is already being reported
         return ""
     return ", ".join(name for name in names if name.endswith(".safetensors"))[:200]

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dagan_cli.commands.console import StopSignals, in_time, printable, say
+from dagan_cli.commands.console import StopSignals, printable, say
 from dagan_cli.commands.options import (
     SETTINGS,
     AsJson,
@@ -24,7 +21,7 @@ from dagan_cli.commands.options import (
     one_of,
     time_budget,
 )
-from dagan_cli.commands.progress import ProgressMode
+from dagan_cli.commands.training_progress import draw_training
 from dagan_cli.errors import BadOption
 
 if TYPE_CHECKING:
@@ -38,6 +35,17 @@ def _preset_names(incomplete: str) -> list[str]:
 
     return [name for name in PRESETS if name.startswith(incomplete)]
 
+
+LpipsWeights = Annotated[Path | None, typer.Option("--lpips", metavar="FILE", help="LPIPS weights, to validate with.")]
+Data = Annotated[
+    list[Path], typer.Option("--data", metavar="FOLDER", help="Folder of high-resolution images; repeatable.")
+]
+RunsFolder = Annotated[
+    Path, typer.Option("--run", metavar="FOLDER", help="Folder of all runs; finished ones are not repeated.")
+]
+Part = Annotated[
+    str, typer.Option("--part", metavar="I/N", help="Share of the runs for this process, such as 1/2 and 2/2.")
+]
 
 train_app = typer.Typer(rich_markup_mode=None, context_settings=SETTINGS)
 
@@ -141,9 +149,7 @@ def train(
             "--vgg-weights", metavar="FILE", help="Weights of the perceptual-loss network.", rich_help_panel=GAN
         ),
     ] = None,
-    lpips: Annotated[
-        Path | None, typer.Option("--lpips", metavar="FILE", help="LPIPS weights, to validate with.")
-    ] = None,
+    lpips: LpipsWeights = None,
     only_gan: Annotated[
         bool, typer.Option("--only-gan", help="Skip the pixel phase: --start has been through it.", rich_help_panel=GAN)
     ] = False,
@@ -206,9 +212,7 @@ def train(
 
 @train_app.command(cls=GroupedCommand)
 def bench(
-    data: Annotated[
-        list[Path], typer.Option("--data", metavar="FOLDER", help="Folder of high-resolution images; repeatable.")
-    ],
+    data: Data,
     preset: Annotated[
         str, typer.Option("--preset", metavar="NAME", help="Named configuration.", autocompletion=_preset_names)
     ] = "psnr-x4",
@@ -267,13 +271,9 @@ def paper(
     names: Annotated[
         list[str], typer.Argument(metavar="EXPERIMENT...", help="Names of experiments: E7 to E12, C1, C2, C5 or V.")
     ],
-    data: Annotated[
-        list[Path], typer.Option("--data", metavar="FOLDER", help="Folder of high-resolution images; repeatable.")
-    ],
+    data: Data,
     val: Annotated[Path, typer.Option("--val", metavar="FOLDER", help="Folder of held-out images.")],
-    run: Annotated[
-        Path, typer.Option("--run", metavar="FOLDER", help="Folder of all runs; finished ones are not repeated.")
-    ],
+    run: RunsFolder,
     size: Annotated[
         Literal["full", "small"], typer.Option("--size", help="Size of the runs: as in the paper, or for a CPU.")
     ] = "full",
@@ -293,12 +293,8 @@ def paper(
             "--vgg-weights", metavar="FILE", help="Weights of VGG16, as in the paper, or of the small encoder."
         ),
     ] = None,
-    lpips: Annotated[
-        Path | None, typer.Option("--lpips", metavar="FILE", help="LPIPS weights, to validate with.")
-    ] = None,
-    part: Annotated[
-        str, typer.Option("--part", metavar="I/N", help="Share of the runs for this process, such as 1/2 and 2/2.")
-    ] = "1/1",
+    lpips: LpipsWeights = None,
+    part: Part = "1/1",
     debug: Debug = False,
 ) -> None:
     """Run experiments of the paper. All arms have the same steps and batches; a table and a figure are written."""
@@ -332,13 +328,9 @@ def paper(
 
 @train_app.command(cls=GroupedCommand)
 def choose(
-    data: Annotated[
-        list[Path], typer.Option("--data", metavar="FOLDER", help="Folder of high-resolution images; repeatable.")
-    ],
+    data: Data,
     val: Annotated[Path, typer.Option("--val", metavar="FOLDER", help="Folder of held-out images.")],
-    run: Annotated[
-        Path, typer.Option("--run", metavar="FOLDER", help="Folder of all runs; finished ones are not repeated.")
-    ],
+    run: RunsFolder,
     group: Annotated[
         str, typer.Option("--group", metavar="GROUP", help="What to compare: networks, attentions or recipes.")
     ] = "networks",
@@ -356,9 +348,7 @@ def choose(
         str, typer.Option("--each", metavar="TIME", help="Processor time per candidate, such as 20m.")
     ] = "20m",
     scale: Annotated[int, typer.Option("--scale", metavar="2|4", help="Scale.")] = 4,
-    part: Annotated[
-        str, typer.Option("--part", metavar="I/N", help="Share of the runs for this process, such as 1/2 and 2/2.")
-    ] = "1/1",
+    part: Part = "1/1",
     debug: Debug = False,
 ) -> None:
     """Compare networks, attentions or recipes. All are trained equally; reports PSNR-Y and time per pixel."""
@@ -517,59 +507,3 @@ def _with_gan(config: TrainConfig, only_gan: bool, budget: str | None) -> TrainC
     if budget is not None:
         config = replace(config, gan=replace(config.gan, budget=time_budget("--gan-budget", budget), iterations=None))
     return replace(config, iterations=0, budget=None) if only_gan else config
-
-
-def draw_training(steps: Any, mode: ProgressMode, name: str) -> None:
-    """Show the progress that `trainer.loop.train` yields as a bar, lines or JSON lines."""
-    with ExitStack() as stack:
-        bar: Any = None
-        task: Any = None
-        if mode == "bar" or (mode == "auto" and sys.stderr.isatty()):
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            columns = (
-                TextColumn("{task.description}", markup=False),
-                BarColumn(20),
-                TextColumn("{task.fields[facts]}"),
-            )
-            bar = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
-            task = bar.add_task(printable(name), total=1.0, facts="")
-        spoken, scored = 0.0, -1
-        for p in steps:
-            left = "" if p.remaining is None or p.message else f"  {in_time(p.remaining)} left"
-            if bar is not None:
-                bar.update(task, completed=p.fraction, facts=_training(p, short=True) + left)
-            elif mode == "json":
-                line = {
-                    "event": "train",
-                    "phase": p.phase,
-                    "step": p.step,
-                    "loss": p.loss,
-                    "rate": p.rate,
-                    "remaining": p.remaining,
-                }
-                say(json.dumps(line | {"psnr_y": p.psnr, "lpips": p.lpips, "terms": dict(p.terms)}))
-            elif mode == "auto" and (p.psnr is not None or p.message or time.monotonic() - spoken > 30):
-                spoken = time.monotonic()
-                say(_training(p, short=False) + left)
-            if p.psnr is not None and (p.message or p.step > scored) and mode in ("bar", "auto"):
-                scored = p.step
-                line = f"step {p.step}: PSNR-Y {p.psnr:.3f} dB"
-                line += "" if p.lpips is None else f", LPIPS {p.lpips:.4f}"
-                (bar.console.print(line, highlight=False) if bar is not None else say(line))
-
-
-def _training(p: Any, *, short: bool) -> str:
-    """State of a run in one line: losses of its phase, all their terms if there is room, and its speed."""
-    if p.message:
-        return f"{p.phase} step {p.step}  {p.message}"
-    terms = dict(p.terms)
-    losses = f"loss {p.loss:.4g}"
-    if "loss_d" in terms:  # two networks; the generator may not have started yet
-        g = f"G {terms['loss']:.4g}  " if "loss" in terms else ""
-        losses = f"{g}D {terms['loss_d']:.4g}  real {terms['d_real']:.2f}  fake {terms['d_fake']:.2f}"
-    if not short:
-        shown = ("loss", "loss_d", "d_real", "d_fake")
-        losses += "".join(f"  {name} {value:.3g}" for name, value in terms.items() if name not in shown)
-    return f"{p.phase} step {p.step}  {losses}  {p.rate:.2f} it/s"

@@ -347,3 +347,23 @@ def test_a_wrong_value_is_named_by_its_option(cli, tmp_path, flags, what, hint):
     ran = cli("upscale", picture(tmp_path / "in.png"), *flags)
     assert ran.code == 2
     assert ran.err.splitlines() == [f"error: {what}", f"  try: {hint}"]
+
+
+def test_a_report_without_a_name_is_refused_before_the_work(cli, tmp_path):
+    ran = cli("upscale", picture(tmp_path / "in.png"), "-n", "nearest", "-s", 2, "--report", ".")
+    assert ran.code == 2
+    assert two_lines(ran), ran.err
+    assert not (tmp_path / "in_x2.png").exists()
+
+
+def test_wrong_usage_names_the_command_whose_help_to_read(cli):
+    assert cli("train", "release", "--twin").err.splitlines()[1] == "  try: dagan train release --help"
+    assert cli("upscale", "--scale").err.splitlines()[1] == "  try: dagan upscale --help"
+
+
+def test_an_error_of_one_file_among_many_names_the_file(cli, tmp_path):
+    sources = picture(tmp_path / "a.png"), picture(tmp_path / "b.png", mode="RGBA")
+    ran = cli("upscale", *sources, "-n", "nearest", "-s", 2, "-f", "jpg", "-o", tmp_path / "out")
+    assert ran.code == 1
+    (error,) = [line for line in ran.err.splitlines() if line.startswith("error:")]
+    assert "b.png" in error

@@ -551,3 +551,12 @@ def test_real_files_come_through(tmp_path, name):
     source = REAL / name
     with_suffix = upscaled(source, tmp_path / f"out{'.mkv' if source.suffix == '.mkv' else '.mp4'}")
     assert not verify(source, with_suffix).failed
+
+
+def test_a_result_in_a_format_that_is_never_written_is_an_error_of_two_lines(cli, tmp_path):
+    source = photo(tmp_path / "in.png")
+    photo(tmp_path / "out.jp2")
+    ran = cli("verify", source, tmp_path / "out.jp2")
+    assert ran.code == 1
+    assert [line[:6] for line in ran.err.splitlines()[-2:]] == ["error:", "  try:"]
+    assert "out.jp2" in ran.err
