@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo check test fmt lint bench gpu clean
+.PHONY: help demo check test attack fmt lint bench gpu clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | column -t -s @ 2>/dev/null || \
@@ -24,6 +24,9 @@ test: $(VENV)/.installed-dev ## everything that must pass, on all cores: lint, t
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright & types=$$!; $(BIN)/python -m pytest -n auto; tests=$$?; wait $$types && exit $$tests
+
+attack: $(VENV)/.installed-dev ## attacks at full length, with a table of figures (a quarter of an hour)
+	DAGAN_ATTACK=1 $(BIN)/python -m pytest -m attack
 
 fmt: $(VENV)/.installed-dev ## format the code and sort its imports
 	$(BIN)/ruff check --fix --quiet

@@ -5,23 +5,35 @@ from __future__ import annotations
 import os
 import sys
 
+from dagan_cli.commands.console import echo, escape_messages, fail
+from dagan_cli.commands.streams import NoStdout, finish, prepare
+
 COMMANDS = ("upscale", "eval", "verify", "probe", "models", "doctor", "train", "bench")
 
 
 def main() -> None:
     """Run the command line; `dagan in.mp4 -s 4` means `dagan upscale in.mp4 -s 4`."""
-    arguments = sys.argv[1:]
+    prepare()
+    try:
+        sys.exit(_run(sys.argv[1:]))
+    except NoStdout as error:
+        sys.exit(fail(error))
+    except KeyboardInterrupt:  # before anything was started that needs cleaning up
+        sys.exit(130)
+    finally:
+        finish()
+
+
+def _run(arguments: list[str]) -> int:
     if arguments in (["--version"], ["-V"]):
         from dagan_cli.version import __version__
 
-        print(f"dagan {__version__}")
-        return
-    try:
-        from dagan_cli.commands.app import run_command
+        echo(f"dagan {__version__}")
+        return 0
+    from dagan_cli.commands.app import run_command
 
-        sys.exit(run_command(with_verb(arguments) or ["--help"]))
-    except KeyboardInterrupt:  # before anything was started that needs cleaning up
-        sys.exit(130)
+    escape_messages()
+    return run_command(with_verb(arguments) or ["--help"])
 
 
 def with_verb(arguments: list[str]) -> list[str]:

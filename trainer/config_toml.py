@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from dagan_cli.errors import BadOption
+from dagan_cli.files import read_regular
 from dagan_cli.model.config import GeneratorConfig
 from trainer.config import GanConfig, TrainConfig
 
+LONGEST = 2**20  # bytes of a file
 _KINDS: dict[str, type] = {"": TrainConfig, "generator": GeneratorConfig, "gan": GanConfig}
 
 
 def read_config(path: Path) -> TrainConfig:
     """Read a TOML file. Raises BadOption if it is unreadable, is not TOML, or has unknown or invalid values."""
     try:
-        return TrainConfig.from_dict(tomllib.loads(path.read_text()))
+        return TrainConfig.from_dict(tomllib.loads(read_regular(path, LONGEST).decode()))
     except OSError as error:
         raise BadOption(f"cannot read {path}: {error.strerror}", hint="check the path given to --config") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadOption(
             f"{path} is not TOML: {error}", hint="see `dagan train --print-config` for an example"
         ) from error
@@ -63,7 +65,7 @@ def _value(text: str) -> Any:
         return None
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
-from hashlib import sha256
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 
-from dagan_cli.atomic import whole_or_absent
-from dagan_cli.errors import BadOption, DaganError
+from dagan_cli.errors import BadModel, BadOption, DaganError
+from dagan_cli.files import Folder, open_regular, owned, place_of, whole_or_absent, write_errors
 from dagan_cli.metrics.lpips import Lpips
 from dagan_cli.model.generator import Generator
 from trainer.config import TrainConfig
@@ -25,23 +26,22 @@ from trainer.ema import Average
 from trainer.losses.perceptual import perceptual_loss
 from trainer.machine import distributed
 from trainer.machine.device import hardware, use_bf16
-from trainer.networks import network_bytes, new_network, start_from
+from trainer.networks import network_bytes, new_network, set_weights, start_from
 from trainer.phases import AdversarialPhase, Phase, PixelPhase
+from trainer.places import files_of, require_apart, require_others
+from trainer.record.folder import BEST, CHECKPOINTS, MODEL, PIXEL, SAMPLES
 from trainer.record.journal import Journal
 from trainer.record.monitor import Means, attention_entropy, constants, write_strip
-from trainer.state import NAME, Standing, load_state, save_state
+from trainer.state import NAME, Standing, has_state, load_state, save_state
 from trainer.validate import scores
-
-MODEL = "model.safetensors"  # the averaged weights at the last save
-BEST = "best.safetensors"  # the averaged weights with the best validation score of the phase
-PIXEL = "pixel.safetensors"  # the averaged weights after the pixel phase: the fidelity model of an adversarial run
 
 BAD_STEPS = 10  # consecutive non-finite steps before the run returns to its last state at half the rate
 ROLL_BACKS = 3  # limit per run
+BAD_SHARE = 0.1  # share of non-finite steps above which a phase counts as diverged
 
 
 class Diverged(DaganError):
-    """The run produces non-finite values even at lower rates."""
+    """The run produces non-finite values, even at lower rates or in many of its steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +82,37 @@ def train(
     perceptual: weights of the perceptual network of the adversarial phase. lpips: LPIPS weights for validation.
     targets: folder of a teacher's targets for the data. pairs: folder of lr, hr and optionally target, instead of data.
     should_stop: called between steps; if it returns True, the state is saved and the generator ends.
-    Raises NoInput, BadModel, BadOption, CannotWrite, Diverged.
+    Raises NoInput, BadModel, BadOption, CannotWrite, Taken if another process trains in the folder, Diverged.
     """
+    images = [] if isinstance(data, Pictures) else data
+    require_apart(run, {"--data": images, "--val": [val], "--targets": [targets], "--pairs": [pairs]})
+    require_others(files_of(run), {"--start": start, "--vgg-weights": perceptual, "--lpips": lpips})
+    if branch is not None and place_of(branch) == place_of(run):
+        raise BadOption(
+            f"--branch {branch} and --run {run} are the same folder", hint="use another --run, or leave out --branch"
+        )
     try:
-        started = _Run(config, data, run, val, start, branch, perceptual, lpips, targets, pairs)
-        with closing(started.batches):
+        with ExitStack() as stack:
+            if distributed.join()[0] == 0:
+                stack.enter_context(_owned_folder(run))
+            started = _Run(config, data, run, val, start, branch, perceptual, lpips, targets, pairs)
+            stack.enter_context(closing(started.batches))
             yield from started.train(should_stop, report_every)
     finally:
         distributed.leave()
+
+
+@contextmanager
+def _owned_folder(run: Path) -> Iterator[None]:
+    """Own the run among all processes; a folder in which nothing was written is removed again. Raises Taken."""
+    is_new = not run.exists()
+    try:
+        with owned(run / NAME):
+            yield
+    finally:
+        if is_new:
+            with suppress(OSError), Folder.opened(run.parent) as parent:
+                parent.remove_folder(run.name)
 
 
 class _Run:
@@ -134,13 +157,14 @@ class _Run:
         self.phase: Phase = self._pixel_phase()
         self.at = Standing()
         self.scored: tuple[int, dict[str, float]] = (-1, {})  # step and scores of the last validation
-        source = run if (run / NAME).exists() else branch
+        source = run if has_state(run) else branch
         if source is not None:
             self._restore(load_state(source), source, is_branch=source is branch)
         self.journal = Journal(run if self.rank == 0 else None)
         self.provenance = _provenance(config, self.pictures, self.device, self.half)
         if self.perceptual is not None and perceptual is not None:
-            self.provenance["perceptual_sha256"] = sha256(perceptual.read_bytes()).hexdigest()
+            with open_regular(perceptual) as file:
+                self.provenance["perceptual_sha256"] = file_digest(file, "sha256").hexdigest()
         if self.earlier:
             self.provenance["earlier"] = self.earlier
         self.provenance["parameters"] = sum(parameter.numel() for parameter in self.generator.parameters())
@@ -174,6 +198,7 @@ class _Run:
                 for buffer, before in zip(self.generator.buffers(), statistics, strict=True):
                     buffer.copy_(before)
                 self.at.skipped += 1
+                self.at.skipped_in_phase += 1
                 in_a_row += 1
                 if in_a_row == BAD_STEPS:
                     self._roll_back()
@@ -205,6 +230,8 @@ class _Run:
         finished = not stop
         scores = self._validate() if finished and self.pairs else {}
         self._save(scores)
+        if finished:
+            self._require_converged()
         message = "done" if finished else "stopped"
         self.journal.note(message, self.at.step, phase=self.phase.name, **scores)
         self.journal.report(last=True)
@@ -240,6 +267,7 @@ class _Run:
             return False
         scores = self._validate() if self.pairs else {}
         self._save(scores)
+        self._require_converged()
         self._publish(PIXEL, self._weights(scores))
         self.journal.note("the pixel phase ended", self.at.step, phase=self.phase.name, **scores)
         self.generator.load_state_dict(self.average.network.state_dict())
@@ -262,7 +290,7 @@ class _Run:
             network, order = self.average.network, _default_order(self.config)
             self.scored = self.at.step, scores(network, self.pairs, order, self.lpips)
             if self.rank == 0:
-                write_strip(self.folder / "samples" / f"{self.at.step:08d}.png", network, self.pairs, order)
+                write_strip(self.folder / SAMPLES / f"{self.at.step:08d}.png", network, self.pairs, order)
         return self.scored[1]
 
     def _progress(self, loss: float, speed: float, psnr: float | None = None, message: str = "") -> Progress:
@@ -303,11 +331,11 @@ class _Run:
             self._keep(weights)
         save_state(
             self.folder,
+            self.at,
             {
                 "config": self.config.to_dict(),
                 "data": self.pictures.fingerprint,
                 "phase": self.phase.name,
-                **asdict(self.at),
                 "earlier": self.earlier,
                 "generator": self.generator.state_dict(),
                 "average": self.average.network.state_dict(),
@@ -318,16 +346,16 @@ class _Run:
 
     def _keep(self, weights: bytes) -> None:
         """Keep the averaged weights of the last few validations: the best-looking ones need not score best."""
-        folder = self.folder / "checkpoints"
-        folder.mkdir(exist_ok=True)
-        self._publish(f"checkpoints/{self.at.step:08d}.safetensors", weights)
-        for old in sorted(folder.glob("*.safetensors"))[: -self.config.keep]:
-            old.unlink()
+        self._publish(f"{CHECKPOINTS}/{self.at.step:08d}.safetensors", weights)
+        with write_errors(self.folder), Folder.opened(self.folder / CHECKPOINTS) as folder:
+            kept = [name for name in folder.names() if re.fullmatch(r"\d{8,}\.safetensors", name)]
+            for old in sorted(kept, key=lambda name: (len(name), name))[: -self.config.keep]:
+                folder.remove(old)
 
     def _publish(self, name: str, data: bytes) -> None:
         if self.rank == 0:
-            with whole_or_absent(self.folder / name) as part:
-                part.write_bytes(data)
+            with whole_or_absent(self.folder / name) as file:
+                file.write(data)
 
     def _restore(self, state: dict[str, Any], source: Path, *, is_branch: bool) -> None:
         before = TrainConfig.from_dict(state["config"])
@@ -355,31 +383,47 @@ class _Run:
                     hint="resume it with the preset or configuration it was started with",
                 )
             self.phase = self._adversarial_phase()
-        self._take(state)
+        self._take(state, source)
         self.earlier = state.get("earlier", self.earlier)
         self.at = Standing.of(state)
         if is_branch:  # its time starts at 0; the data continues at the trunk's step
             self.at = Standing(step=self.at.step, origin=self.at.step)
 
-    def _take(self, state: dict[str, Any]) -> None:
-        self.generator.load_state_dict(state["generator"])
-        self.average.network.load_state_dict(state["average"])
-        self.phase.restore(state)
+    def _take(self, state: dict[str, Any], source: Path) -> None:
+        try:
+            set_weights(self.generator, state["generator"])
+            set_weights(self.average.network, state["average"])
+            self.phase.restore(state)
+        except ValueError as error:
+            raise BadModel(
+                f"the state in {source} does not fit: {error}", hint="start a new run, or name another --run"
+            ) from error
 
     def _roll_back(self) -> None:
         """Return to the last saved state at half the learning rate. Raises Diverged when that is not possible."""
-        state = load_state(self.folder) if (self.folder / NAME).exists() else {}
+        state = load_state(self.folder) if has_state(self.folder) else {}
         if self.at.roll_backs == ROLL_BACKS or state.get("phase") != self.phase.name:
-            self.journal.note("diverged", self.at.step, phase=self.phase.name)
-            raise Diverged(
-                f"the {self.phase.name} phase in {self.folder} diverged at step {self.at.step}",
-                hint="use a lower lr, precision = fp32, or a lower gan.adversarial_weight",
-            )
-        self._take(state)
+            raise self._diverged(f" at step {self.at.step}")
+        self._take(state, self.folder)
         self.at.roll_backs += 1
         self.at.scale *= 0.5
         self.journal.note("rolled back", self.at.step, phase=self.phase.name, rate=f"x {self.at.scale:g}")
         # The step counter continues: the same batches could diverge again.
+
+    def _require_converged(self) -> None:
+        """Raise Diverged if many steps of the phase were skipped because their losses or gradients were not finite."""
+        steps, skipped = self.at.step - self.at.origin, self.at.skipped_in_phase
+        if skipped > BAD_SHARE * steps:
+            raise self._diverged(f": {skipped:,} of its {steps:,} steps were not finite and were skipped")
+
+    def _diverged(self, how: str) -> Diverged:
+        """Record that the phase diverged, and return the error."""
+        self.journal.note("diverged", self.at.step, phase=self.phase.name, skipped=self.at.skipped_in_phase)
+        self.journal.report(last=True)
+        return Diverged(
+            f"the {self.phase.name} phase in {self.folder} diverged{how}",
+            hint="use a lower lr, precision = fp32, or a lower gan.adversarial_weight",
+        )
 
 
 def _batches(make: Callable[[int, int], Batch], config: TrainConfig, device: torch.device) -> Ahead:

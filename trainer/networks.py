@@ -7,15 +7,19 @@ trainer reads: its header entry `dagan-baseline` is JSON, {"format": 1, "name": 
 from __future__ import annotations
 
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import nn
 
 from dagan_cli.errors import BadModel, BadOption
-from dagan_cli.model.checkpoint import load_generator, save_model
+from dagan_cli.files import open_regular
+from dagan_cli.model.checkpoint import LARGEST, load_generator, save_model
 from dagan_cli.model.generator import Generator
+from dagan_cli.model.header import Header
 from trainer.baselines import Baseline, baseline
 from trainer.config import TrainConfig
 
@@ -40,23 +44,11 @@ def network_bytes(network: Baseline, config: TrainConfig, provenance: dict[str, 
 
 def load_network(path: Path) -> tuple[Baseline, dict[str, Any]]:
     """Load a generator or a baseline for use on the CPU, and its provenance. Raises BadModel."""
-    header = _header(path)
-    if header is None:
-        model = load_generator(path)
-        return model.generator, model.provenance
-    try:
-        network = baseline(header["name"], header["scale"])
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        wanted = {name: (tensor.shape, tensor.dtype) for name, tensor in network.state_dict().items()}
-        provenance = dict(header["provenance"])
-    except (BadOption, SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise BadModel(f"{path} is damaged: {error}", hint=HINT) from error
-    found = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
-    if found != wanted or not all(tensor.isfinite().all() for tensor in tensors.values()):
-        raise BadModel(f"{path} does not hold the weights of {header['name']}", hint=HINT)
-    network.load_state_dict(tensors)
-    return network.eval().requires_grad_(False), provenance
+    found = _baseline_in(path)
+    if found is not None:
+        return found
+    model = load_generator(path)
+    return model.generator, model.provenance
 
 
 def start_from(network: Baseline, path: Path) -> list[dict[str, Any]]:
@@ -77,6 +69,14 @@ def start_from(network: Baseline, path: Path) -> list[dict[str, Any]]:
     return _history(facts, source.scale)
 
 
+def set_weights(network: nn.Module, tensors: Any) -> None:
+    """Set all weights and buffers of a network. Raises ValueError unless names, shapes and types are those it has."""
+    own = {name: (tensor.shape, tensor.dtype) for name, tensor in network.state_dict().items()}
+    if not isinstance(tensors, dict) or {name: (each.shape, each.dtype) for name, each in tensors.items()} != own:
+        raise ValueError("it holds the weights of another network")
+    network.load_state_dict(tensors)
+
+
 def _history(facts: dict[str, Any], scale: int) -> list[dict[str, Any]]:
     """Return the training that a file declares, phase by phase. The contents are untrusted."""
     earlier, training = facts.get("earlier"), facts.get("training")
@@ -87,14 +87,30 @@ def _history(facts: dict[str, Any], scale: int) -> list[dict[str, Any]]:
         for name in ("phase", "iterations", "seconds", "note", "teacher")
         if facts.get(name) is not None
     }
-    return [*(earlier if isinstance(earlier, list) else ()), {"scale": scale, "degradations": degradation, **last}]
+    before = [phase for phase in earlier if isinstance(phase, dict)] if isinstance(earlier, list) else []
+    return [*before, {"scale": scale, "degradations": degradation, **last}]
 
 
-def _header(path: Path) -> dict[str, Any] | None:
-    """Return the baseline entry, or None if the file has none and is to be read as a model of the tool."""
+def _baseline_in(path: Path) -> tuple[Baseline, dict[str, Any]] | None:
+    """Load a baseline; None if the file is to be read as a model of the tool, which has its own errors."""
+    with suppress(OSError, ValueError), open_regular(path) as file:
+        header = Header.read(file)
+        if ENTRY in header.metadata and os.fstat(file.fileno()).st_size <= LARGEST:
+            return _baseline_of(path, file, header)
+    return None
+
+
+def _baseline_of(path: Path, file: BinaryIO, header: Header) -> tuple[Baseline, dict[str, Any]]:
     try:
-        with safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {}).get(ENTRY, "null"))
-    except (SafetensorError, OSError, ValueError, RecursionError):
-        return None
-    return header if isinstance(header, dict) else None
+        facts = header.json(ENTRY)
+        network = baseline(facts["name"], facts["scale"])
+        wanted = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in network.state_dict().items()}
+        fits = {name: (entry.shape, entry.dtype) for name, entry in header.entries.items()} == wanted
+        tensors = header.tensors(file) if fits else {}
+        provenance = dict(facts["provenance"])
+    except (BadOption, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadModel(f"{path} is damaged: {str(error)[:200]}", hint=HINT) from error
+    if not fits or not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise BadModel(f"{path} does not hold the weights of {facts['name']}", hint=HINT)
+    network.load_state_dict(tensors)
+    return network.eval().requires_grad_(False), provenance

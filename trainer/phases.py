@@ -23,7 +23,8 @@ from trainer.losses.adversarial import accuracy, adversarial
 from trainer.losses.terms import PIXEL, colour, fft_l1, grid, ldl, shifted, total_variation
 from trainer.machine.cuda_graph import graphed
 from trainer.machine.distributed import average_gradients, place
-from trainer.muon import optimiser
+from trainer.muon import optimiser, restore
+from trainer.networks import set_weights
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]  # fake and real in [0, 1] -> perceptual distance
 Terms = dict[str, Tensor]  # by name, detached; "loss" is the total loss of the generator
@@ -50,7 +51,9 @@ class Phase(Protocol):
 
     def state(self) -> dict[str, Any]: ...
 
-    def restore(self, state: dict[str, Any]) -> None: ...
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state. Raises ValueError if it does not fit."""
+        ...
 
 
 class PixelPhase:
@@ -106,7 +109,7 @@ class PixelPhase:
         return {"optimiser": self._optimiser.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._optimiser.load_state_dict(state["optimiser"])
+        restore(self._optimiser, state["optimiser"])
 
 
 class AdversarialPhase:
@@ -255,9 +258,9 @@ class AdversarialPhase:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._optimiser.load_state_dict(state["optimiser"])
-        self.discriminator.load_state_dict(state["discriminator"])
-        self._optimiser_d.load_state_dict(state["optimiser_d"])
+        restore(self._optimiser, state["optimiser"])
+        set_weights(self.discriminator, state["discriminator"])
+        restore(self._optimiser_d, state["optimiser_d"])
 
 
 def _parts(lr: Tensor, hr: Tensor, count: int) -> Iterable[tuple[Tensor, Tensor]]:

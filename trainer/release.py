@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from dagan_cli.atomic import whole_or_absent
 from dagan_cli.errors import BadOption
+from dagan_cli.files import whole_or_absent
 from dagan_cli.metrics.fidelity import PROTOCOL
 from dagan_cli.metrics.lpips import Lpips
 from dagan_cli.model.blend import blend
@@ -120,8 +120,8 @@ def release(
         facts["detail"] = _detail_scores(end.generator, generator, held_out, metric)
 
     data = save_model(generator, facts, half=True)
-    with whole_or_absent(target) as part:
-        part.write_bytes(data)
+    with whole_or_absent(target) as file:
+        file.write(data)
     entry = {"sha256": sha256(data).hexdigest(), "bytes": len(data)}
     return entry | {key: facts[key] for key in _MEASURED if key in facts}
 

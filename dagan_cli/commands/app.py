@@ -10,7 +10,7 @@ import typer
 import typer.main
 
 from dagan_cli.commands.bench import bench
-from dagan_cli.commands.console import fail
+from dagan_cli.commands.console import echo, fail
 from dagan_cli.commands.doctor import doctor
 from dagan_cli.commands.evaluate import evaluate
 from dagan_cli.commands.models import models_app
@@ -66,7 +66,7 @@ def make_app(only: str | None = None, *, listed: bool = False) -> typer.Typer:
 
 def _root(version: Annotated[bool, typer.Option("-V", "--version", help="Show the version.")] = False) -> None:
     if version:
-        typer.echo(f"dagan {__version__}")
+        echo(f"dagan {__version__}")
         raise typer.Exit
 
 
@@ -80,7 +80,7 @@ app = make_app()
 def run_command(arguments: list[str]) -> int:
     """Parse the arguments and run the command; return the exit code. Wrong usage is a two-line error."""
     if (text := _help(arguments)) is not None:
-        typer.echo(text)
+        echo(text)
         return 0
     try:
         return _app_for(arguments)(arguments, prog_name="dagan", standalone_mode=False) or 0

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dagan_cli.commands.console import in_bytes, say, table
+from dagan_cli.commands.console import echo, in_bytes, in_json, printable, say, table
 from dagan_cli.commands.options import (
     SIZE,
     AsJson,
@@ -87,6 +86,7 @@ def bench(
             return
 
         from contextlib import ExitStack
+        from dataclasses import replace
         from tempfile import TemporaryDirectory
 
         from dagan_cli.bench.pipeline import bench as measure
@@ -108,7 +108,11 @@ def bench(
             )
             note = say if sys.stderr.isatty() else lambda _: None
             found = measure(request, shown=None if input else "INPUT", seconds=seconds, rounds=rounds, note=note)
-        typer.echo(json.dumps(found.to_dict()) if as_json else report(found, table))
+        if as_json:
+            echo(in_json(found.to_dict()))
+            return
+        named = {name: printable(getattr(found, name)) for name in ("input", "output", "model")}
+        echo(report(replace(found, **named), table))
 
 
 def _measure_network(
@@ -123,11 +127,11 @@ def _measure_network(
     facts: dict[str, Any] = measure(network, options, width=box[0], height=box[1], rounds=rounds).to_dict()
     facts["order"] = getattr(network, "order", None)
     if as_json:
-        typer.echo(json.dumps(facts))
+        echo(in_json(facts))
         return
     for name, value in facts.items():
         if value is not None:
-            typer.echo(f"{name.replace('_', ' ') + ':':24} {_with_unit(name, value)}")
+            echo(printable(f"{name.replace('_', ' ') + ':':24} {_with_unit(name, value)}"))
 
 
 def _with_unit(name: str, value: Any) -> str:

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import sys
-from hashlib import sha256
+from hashlib import file_digest
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import typer
-
-from dagan_cli.commands.options import AsJson
+from dagan_cli.commands.console import echo, in_json, printable
+from dagan_cli.commands.options import AsJson, Debug, friendly_errors
 
 PACKAGES = ("torch", "av", "pillow", "numpy", "typer", "rich", "imageio", "imageio-ffmpeg", "tifffile", "safetensors")
 ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks")
 ENCODERS += ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(as_json: AsJson = False, debug: Debug = False) -> None:
     """Show the devices, codecs, versions and models of this machine."""
-    facts = examine()
+    with friendly_errors(debug):
+        facts = examine()
     if as_json:
-        typer.echo(json.dumps(facts))
+        echo(in_json(facts))
         return
     for name, value in facts.items():
         if isinstance(value, dict):
             value = ", ".join(f"{key} {item}" for key, item in value.items())
         elif isinstance(value, list):
             value = ", ".join(map(str, value))
-        typer.echo(f"{name + ':':18} {value}")
+        echo(printable(f"{name + ':':18} {value}"))
 
 
 def examine() -> dict[str, Any]:
@@ -77,10 +76,15 @@ def _version(name: str) -> str | None:
 
 def _state(name: str, expected: str) -> str:
     """Return the state of a published model's file in the package or cache, without a network request."""
+    from dagan_cli.files import open_regular
     from weights.catalog import local_model
 
     path = local_model(name)
     if path is None:
         return f"not here: `dagan models pull {name}`"
-    whole = sha256(path.read_bytes()).hexdigest() == expected
+    try:
+        with open_regular(path) as file:
+            whole = file_digest(file, "sha256").hexdigest() == expected
+    except OSError:
+        whole = False
     return "ok" if whole else "damaged: reinstall dagan"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dagan_cli.commands.console import counted, say, table
+from dagan_cli.commands.console import counted, echo, in_json, printable, say, table
 from dagan_cli.commands.options import (
     SIZE,
     AsJson,
@@ -94,16 +93,17 @@ def evaluate(
             facts |= {name: path and str(path) for name, path in (("results", results), ("inputs", inputs))}
             facts["lpips_net"] = metric.net if metric else None
             rows = [score.to_json() for score in scores]
-            typer.echo(json.dumps(facts | {"dataset": str(dataset), "protocol": PROTOCOL, "scores": rows}))
+            echo(in_json(facts | {"dataset": str(dataset), "protocol": PROTOCOL, "scores": rows}))
             return
-        typer.echo(_table(scores, lpips=metric is not None, timed=upscaler is not None))
+        echo(_table(scores, lpips=metric is not None, timed=upscaler is not None))
         choices = "" if upscaler is None or upscaler.order is None else f", order {upscaler.order}"
         choices += "" if detail is None else f", detail {detail:g}"
         choices += "" if inputs is None else f", from {inputs}"
         seen = f"; LPIPS v0.1 ({metric.net}) of whole RGB images" if metric else ""
         columns = "Colour: offset of the mean in 8-bit steps" + ("; µs: per input pixel" if upscaler else "")
         count = len(scores) - 1
-        typer.echo(f"\n{model or results} x{factor}{choices}, {counted(count, 'image')}. {PROTOCOL}{seen}. {columns}.")
+        scored_by = printable(f"{model or results} x{factor}{choices}")
+        echo(f"\n{scored_by}, {counted(count, 'image')}. {PROTOCOL}{seen}. {columns}.")
 
 
 def _table(scores: list[Score], *, lpips: bool, timed: bool) -> str:

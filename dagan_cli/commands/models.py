@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dagan_cli.commands.console import say, table
+from dagan_cli.commands.console import echo, echo_path, in_json, printable, say, table
 from dagan_cli.commands.options import (
     SETTINGS,
     AsJson,
@@ -40,7 +38,7 @@ def list_(as_json: AsJson = False) -> None:
     from weights.catalog import CATALOG
 
     if as_json:
-        typer.echo(json.dumps([model.to_json() for model in CATALOG]))
+        echo(in_json([model.to_json() for model in CATALOG]))
         return
     rows = [
         [
@@ -58,7 +56,7 @@ def list_(as_json: AsJson = False) -> None:
         [name, "any", "-", "-", "-", "-", "baseline without a network"] for name in ("nearest", "bicubic", "lanczos")
     ]
     header = ["name", "scale", "size", "licence", "where", "Set5, dB", "for"]
-    typer.echo(table(header, rows, left=len(header)))
+    echo(table(header, rows, left=len(header)))
 
 
 @models_app.command(cls=GroupedCommand)
@@ -81,7 +79,7 @@ def info(model: Named, as_json: AsJson = False, debug: Debug = False) -> None:
             "config": config.to_dict(),
             "provenance": loaded.provenance,
         }
-        typer.echo(json.dumps(facts, indent=None if as_json else 2))
+        echo(in_json(facts, indent=None if as_json else 2))
 
 
 @models_app.command(cls=GroupedCommand)
@@ -95,7 +93,7 @@ def path(model: Named, debug: Debug = False) -> None:
             raise BadModel(
                 f"{model} is not on this machine", hint=f"dagan models pull {model}, or see `dagan models list`"
             )
-        typer.echo(os.fsencode(found))
+        echo_path(found)
 
 
 @models_app.command(cls=GroupedCommand)
@@ -128,7 +126,7 @@ def pull(
         load_model(found, expected)
         if name != model:
             say(name)
-        typer.echo(os.fsencode(found))
+        echo_path(found)
 
 
 @models_app.command(cls=GroupedCommand)
@@ -159,10 +157,10 @@ def verify(
                 wrong.append(error)
             rows.append(row)
         if as_json:
-            typer.echo(json.dumps(rows))
+            echo(in_json(rows))
         else:
             cells = [[row["result"], row["model"], (row["sha256"] or "-")[:16], row["path"] or "-"] for row in rows]
-            typer.echo(table(["", "model", "sha256", "file"], cells, left=4))
+            echo(table(["", "model", "sha256", "file"], cells, left=4))
         if wrong:
             raise wrong[0]
 
@@ -179,8 +177,8 @@ def card(
     with friendly_errors(debug):
         name = fetched(model)
 
-        from dagan_cli.atomic import whole_or_absent
         from dagan_cli.exchange.card import card as card_
+        from dagan_cli.files import whole_or_absent
         from dagan_cli.model.checkpoint import load_model
         from weights.catalog import find_model, published
         from weights.reference import PREFIX, parse_reference
@@ -197,10 +195,10 @@ def card(
             use, title = Path(name).name, Path(name).stem
         text = card_(title, loaded, use, pictures=pictures)
         if output is None:
-            typer.echo(text, nl=False)
+            echo(text, end="")
             return
-        with whole_or_absent(output) as part:
-            part.write_text(text)
+        with whole_or_absent(output) as file:
+            file.write(text.encode())
 
 
 @models_app.command(cls=GroupedCommand)
@@ -225,11 +223,11 @@ def push(
 
         prepared = publication(source, repository, licence=licence)
         if dry_run:
-            typer.echo(prepared.card)
+            echo(prepared.card)
         rows = [[name, f"{len(data):,}"] for name, data in prepared.files.items()]
         listing = table([f"{repository}{' (private)' if private else ''}", "bytes"], rows)
         if dry_run:
-            typer.echo(f"{listing}\n\nnothing was uploaded")
+            echo(f"{listing}\n\nnothing was uploaded")
             return
         for line in listing.splitlines():
             say(line)
@@ -237,7 +235,7 @@ def push(
         from weights.hub import upload
 
         commit = upload(repository, prepared.files, message=prepared.message, private=private)
-        typer.echo(f"hf://{repository}@{commit}")
+        echo(printable(f"hf://{repository}@{commit}"))
 
 
 @models_app.command(cls=GroupedCommand)
@@ -261,4 +259,4 @@ def convert(
         done = convert_(source, output, order=order)
         if done.difference is not None:
             say(f"largest difference from PyTorch: {done.difference:.1e}, for values from 0 to 1")
-        typer.echo(os.fsencode(done.target))
+        echo_path(done.target)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dagan_cli.commands.console import table
+from dagan_cli.commands.console import echo, in_json, table
 from dagan_cli.commands.options import AsJson, Debug, friendly_errors
 from dagan_cli.commands.progress import Reporter
 from dagan_cli.upscale.events import Advance, Start
@@ -52,9 +51,9 @@ def probe(
                 tell=lambda done, total: reporter.show(Advance(done, total, "frames")),
             )
         if as_json:
-            typer.echo(json.dumps(facts.to_json()))
+            echo(in_json(facts.to_json()))
             return
-        typer.echo(table(["", str(source)], [list(row) for row in probe_text(facts)], left=2))
+        echo(table(["", str(source)], [list(row) for row in probe_text(facts)], left=2))
 
 
 def probe_text(facts: VideoFacts | ImageFacts) -> list[Row]:

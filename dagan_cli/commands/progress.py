@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from typing import Any, Literal
 
-from dagan_cli.commands.console import in_bytes, printable, say
-from dagan_cli.upscale.events import Advance, Event, Fetch, Item, Start
+from dagan_cli.commands.console import in_bytes, in_json, printable, say
+from dagan_cli.upscale.events import Advance, Event, Fetch, Item, Start, Wait
 
 ProgressMode = Literal["auto", "bar", "json", "none"]
 
@@ -36,10 +35,11 @@ class Reporter:
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
+                TextColumn("{task.fields[rate]}", markup=False),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
+                redirect_stdout=False,  # results belong on stdout while the bar is shown too
             )
             self._bar.start()
         return self
@@ -53,6 +53,8 @@ class Reporter:
         match event:
             case Start(index, total, path):
                 self._start(index, total, path.name)
+            case Wait(path, reason):
+                self._wait(path.name, reason)
             case Advance(done, total, unit, resumed):
                 self._advance(done, total, unit, resumed)
             case Fetch(name, done, total):
@@ -63,7 +65,7 @@ class Reporter:
     def stopped(self) -> None:
         """Show that the work has stopped because the user asked for it."""
         if self._mode == "json":
-            say(json.dumps({"event": "stopped"}))
+            say(in_json({"event": "stopped"}))
         else:
             self._line("stopped: no half-written file is left; run the same command again to continue")
 
@@ -75,24 +77,30 @@ class Reporter:
     def _start(self, index: int, total: int, name: str) -> None:
         self._started = time.monotonic()
         if self._mode == "json":
-            say(json.dumps({"event": "start", "index": index, "inputs": total, "input": name}))
+            say(in_json({"event": "start", "index": index, "inputs": total, "input": name}))
         elif self._bar is not None:
             if self._task is not None:
                 self._bar.remove_task(self._task)
             label = name if total == 1 else f"[{index + 1}/{total}] {name}"
             self._task = self._bar.add_task(printable(label), total=None, rate="")
 
+    def _wait(self, name: str, reason: str) -> None:
+        if self._mode == "json":
+            say(in_json({"event": "wait", "input": name, "reason": reason}))
+        elif not self._quiet and self._mode != "none":
+            self._line(f"{name}: waiting, as {reason}")
+
     def _advance(self, done: int, total: int | None, unit: str, resumed: int = 0) -> None:
         rate = (done - resumed) / max(1e-9, time.monotonic() - self._started)
         if self._mode == "json":
             remaining = (total - done) / rate if total else None
-            say(json.dumps({"event": "progress", "done": done, "total": total, "unit": unit, "remaining": remaining}))
+            say(in_json({"event": "progress", "done": done, "total": total, "unit": unit, "remaining": remaining}))
         elif self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, total=total, rate=f"{rate:.2f} {unit}/s")
 
     def _fetch(self, name: str, done: int, total: int | None) -> None:
         if self._mode == "json":
-            say(json.dumps({"event": "fetch", "model": name, "done": done, "total": total}))
+            say(in_json({"event": "fetch", "model": name, "done": done, "total": total}))
             return
         if name != self._fetching:
             self._fetching = name
@@ -103,7 +111,9 @@ class Reporter:
 
     def _item(self, item: Item) -> None:
         if self._mode == "json":
-            say(json.dumps({"event": "item", **item.to_json()}))
+            say(in_json({"event": "item", **item.to_json()}))
+            return
+        if item.status == "untried":  # the end of the run is reported once, not for each input
             return
         if item.status == "failed":
             named = item.input.name in item.reason

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dagan_cli.commands.console import StopSignals, printable, say
+from dagan_cli.commands.console import StopSignals, echo, in_json, printable, say
 from dagan_cli.commands.options import (
     SETTINGS,
     AsJson,
@@ -180,16 +179,20 @@ def train(
         given = [f"{name}={value!r}" for name, value in flags.items() if value is not None]
         chosen = with_values(chosen, [*given, *(values or [])])
         if print_config:
-            typer.echo(to_toml(chosen), nl=False)
+            echo(to_toml(chosen), end="")
             return
         if not data and pairs is None:
             raise BadOption("no images to train on", hint="give their folder with --data, or one of pairs with --pairs")
-        if not resume and (run / "state.pt").exists():
-            raise BadOption(f"--run {run} holds an existing run", hint="choose another folder, or leave out --fresh")
 
         from trainer.loop import train as train_
         from trainer.machine.malloc import keep_freed_memory
+        from trainer.places import files_of, require_others
+        from trainer.state import has_state
 
+        if not resume and has_state(run):
+            raise BadOption(f"--run {run} holds an existing run", hint="choose another folder, or leave out --fresh")
+        # A run is resumed with its own config.toml, which has been read by now.
+        require_others(set(files_of(run)) - {run / "config.toml"}, {"--config": config})
         keep_freed_memory()
         with StopSignals().caught() as stop:
             steps = train_(
@@ -234,10 +237,10 @@ def bench(
         keep_freed_memory()  # as training does
         found = measure(with_values(presets.preset(preset), values or []), data, seconds=seconds, rounds=rounds)
         if as_json:
-            typer.echo(json.dumps(found.to_dict()))
+            echo(in_json(found.to_dict()))
             return
         for name, value in found.to_dict().items():
-            typer.echo(f"{name + ':':12} {value:.3g}" if isinstance(value, float) else f"{name + ':':12} {value}")
+            echo(printable(f"{name + ':':12} " + (f"{value:.3g}" if isinstance(value, float) else str(value))))
 
 
 @train_app.command(cls=GroupedCommand)
@@ -259,11 +262,11 @@ def plot(
         found = [read_run(folder) for folder in runs]
         if report:
             for run in found:
-                typer.echo(printable(str(write_report(run))))
+                echo(printable(str(write_report(run))))
         if output is not None or not report:
             target = output or (runs[0] / "curves.png" if len(runs) == 1 else Path("curves.png"))
             plot_(found, target)
-            typer.echo(printable(str(target)))
+            echo(printable(str(target)))
 
 
 @train_app.command(cls=GroupedCommand)
@@ -473,7 +476,7 @@ def release(
             dial=dial,
             fidelity=fidelity or twin,
         )
-        typer.echo(json.dumps(entry, indent=2))
+        echo(in_json(entry, indent=2))
 
 
 def _part(given: str) -> tuple[int, int]:

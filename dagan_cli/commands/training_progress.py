@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from contextlib import ExitStack
 from typing import Any
 
-from dagan_cli.commands.console import in_time, printable, say
+from dagan_cli.commands.console import in_json, in_time, printable, say
 from dagan_cli.commands.progress import ProgressMode
 
 
@@ -24,7 +23,7 @@ def draw_training(steps: Any, mode: ProgressMode, name: str) -> None:
             columns = (
                 TextColumn("{task.description}", markup=False),
                 BarColumn(20),
-                TextColumn("{task.fields[facts]}"),
+                TextColumn("{task.fields[facts]}", markup=False),
             )
             bar = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
             task = bar.add_task(printable(name), total=1.0, facts="")
@@ -32,7 +31,7 @@ def draw_training(steps: Any, mode: ProgressMode, name: str) -> None:
         for p in steps:
             left = "" if p.remaining is None or p.message else f"  {in_time(p.remaining)} left"
             if bar is not None:
-                bar.update(task, completed=p.fraction, facts=_training(p, short=True) + left)
+                bar.update(task, completed=p.fraction, facts=printable(_training(p, short=True) + left))
             elif mode == "json":
                 line = {
                     "event": "train",
@@ -42,7 +41,7 @@ def draw_training(steps: Any, mode: ProgressMode, name: str) -> None:
                     "rate": p.rate,
                     "remaining": p.remaining,
                 }
-                say(json.dumps(line | {"psnr_y": p.psnr, "lpips": p.lpips, "terms": dict(p.terms)}))
+                say(in_json(line | {"psnr_y": p.psnr, "lpips": p.lpips, "terms": dict(p.terms)}))
             elif mode == "auto" and (p.psnr is not None or p.message or time.monotonic() - spoken > 30):
                 spoken = time.monotonic()
                 say(_training(p, short=False) + left)

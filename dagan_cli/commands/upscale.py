@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dagan_cli.commands.console import StopSignals, counted, in_bytes, in_time, table
+from dagan_cli.commands.console import StopSignals, counted, echo, in_bytes, in_json, in_time, table
 from dagan_cli.commands.options import (
     BATCH,
     IMAGES,
@@ -43,7 +42,7 @@ from dagan_cli.commands.options import (
 )
 from dagan_cli.commands.progress import ProgressMode, Reporter
 from dagan_cli.errors import BadOption, CannotWrite, DaganError
-from dagan_cli.upscale.events import Abandoned, Event, Item, Stopped
+from dagan_cli.upscale.events import Abandoned, BadReport, Event, Item, Stopped
 
 if TYPE_CHECKING:
     from dagan_cli.upscale.request import Request
@@ -125,6 +124,17 @@ def upscale(
     lossless: Annotated[
         bool, typer.Option("--lossless", help="Write images without loss.", rich_help_panel=IMAGES)
     ] = False,
+    max_megapixels: Annotated[
+        float | None,
+        typer.Option(
+            "--max-megapixels",
+            min=0.000001,
+            max=1e6,
+            metavar="N",
+            help="Largest image to read; default: 268; all frames together: 16 times that.",
+            rich_help_panel=IMAGES,
+        ),
+    ] = None,
     codec: Codec = None,
     crf: Annotated[
         float | None,
@@ -223,8 +233,13 @@ def upscale(
 
         if report is not None and report.name in ("", ".."):
             raise BadOption(f"--report {report} is a folder", hint="name a file, such as report.json")
+        if report is not None:
+            from dagan_cli.upscale.report import require_free
+
+            require_free(report)
 
         from dagan_cli.engine.options import EngineOptions
+        from dagan_cli.media.images import LIMIT_PIXELS
         from dagan_cli.media.video.recipe import Encoding
         from dagan_cli.upscale.request import Goal, Part, Request
         from dagan_cli.upscaler import ModelChoice
@@ -264,6 +279,9 @@ def upscale(
             dry_run=dry_run,
             resume=resume,
             reuse=reuse,
+            max_pixels=LIMIT_PIXELS if max_megapixels is None else round(max_megapixels * 1e6),
+            report=report,
+            listed=Path(files_from) if files_from not in (None, "-") else None,
         )
         raise typer.Exit(run_and_report(request, report, as_json, progress, verbose=verbose, quiet=quiet))
 
@@ -292,12 +310,14 @@ def run_and_report(
 
         def account() -> None:
             document = build_report(items, engines.used, time.monotonic() - started)
-            if as_json:
-                typer.echo(json.dumps(document))
-            elif planned := [item for item in items if item.forecast]:
-                typer.echo(forecast_table(planned))
-            if report is not None:
-                write_report(report, document)
+            try:
+                if as_json:
+                    echo(in_json(document))
+                elif planned := [item for item in items if item.forecast]:
+                    echo(forecast_table(planned))
+            finally:  # also if stdout is full
+                if report is not None:
+                    write_report(report, document)
 
         try:
             run(request, engines, tell, stop)
@@ -307,6 +327,8 @@ def run_and_report(
             code = stop.exit_code
         except Abandoned:
             code = CannotWrite.exit_code
+        except BadReport:
+            raise
         except BaseException:
             with suppress(DaganError):  # the first error is the one to report
                 account()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dagan_cli.commands.console import table
+from dagan_cli.commands.console import echo, in_json, table
 from dagan_cli.commands.options import AsJson, Audio, Debug, friendly_errors, moment
 from dagan_cli.commands.progress import Reporter
 from dagan_cli.upscale.events import Advance, Start
@@ -41,9 +40,9 @@ def verify(
                 tell=lambda done, total: reporter.show(Advance(done, total, "frames")),
             )
         if as_json:
-            typer.echo(json.dumps(found.to_json()))
+            echo(in_json(found.to_json()))
         else:
             rows = [[row.result, row.what, row.expected, row.found, row.remark] for row in found.checks]
-            typer.echo(table(["", "what", "expected", "found", "remark"], rows, left=5))
+            echo(table(["", "what", "expected", "found", "remark"], rows, left=5))
         if complaint := found.complaint():
             raise complaint

@@ -85,18 +85,32 @@ _OUT_OF_MEMORY = (
 
 def mapped_zeros(shape: tuple[int, ...], dtype: torch.dtype, folder: Path | None) -> Tensor:
     """Return zeros in an unnamed file, freed with the tensor. Raises CannotWrite if there is no room."""
+    return torch.from_numpy(_mapped(math.prod(shape) * dtype.itemsize, folder)).view(dtype).reshape(shape)
+
+
+def roomy_array(shape: tuple[int, ...], dtype: np.dtype, folder: Path | None) -> np.ndarray:
+    """Return an array to fill: in memory, or in an unnamed file if it takes more than a quarter of what is free.
+
+    Raises CannotWrite if there is no room.
+    """
     size = math.prod(shape) * dtype.itemsize
+    if size <= free_host_memory() // 4:
+        return np.empty(shape, dtype)
+    return _mapped(size, folder).view(dtype).reshape(shape)
+
+
+def _mapped(size: int, folder: Path | None) -> np.ndarray:
+    """Return so many zero bytes in an unnamed file. Raises CannotWrite if there is no room."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             if hasattr(os, "posix_fallocate"):  # find a full disk here: a write to a mapping raises no error
                 os.posix_fallocate(file.fileno(), 0, size)
-            bytes_ = np.memmap(file, np.uint8, "r+" if hasattr(os, "posix_fallocate") else "w+", shape=(size,))
+            return np.memmap(file, np.uint8, "r+" if hasattr(os, "posix_fallocate") else "w+", shape=(size,))
     except OSError as error:
         place = folder or tempfile.gettempdir()
         raise CannotWrite(
             f"no room for an image of {size / 2**30:.1f} GiB in {place}", hint="free some space, or use another folder"
         ) from error
-    return torch.from_numpy(bytes_).view(dtype).reshape(shape)
 
 
 def _left_in(group: Path, limit: str, usage: str, cache: str) -> int:

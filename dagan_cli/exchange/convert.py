@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dagan_cli.atomic import whole_or_absent
 from dagan_cli.errors import BadOption
 from dagan_cli.exchange.foreign import read_pickle
 from dagan_cli.exchange.onnx_export import export_onnx, require_onnx
+from dagan_cli.files import whole_or_absent
 from dagan_cli.model.checkpoint import load_model, save_model
 from weights.catalog import CATALOG, find_model
 
@@ -51,11 +51,13 @@ def convert(source: str, target: Path | None = None, *, order: int | None = None
         (network, provenance), digest = read_pickle(path), ""
     if order is not None:
         network.order = order
-    with whole_or_absent(target) as part:
+    with whole_or_absent(target) as file:
         if kind == ".safetensors":
-            part.write_bytes(save_model(network, provenance))
+            file.write(save_model(network, provenance))
             return Converted(target)
         published = next((model for model in CATALOG if model.name == source), None)
         licence = published.licence if published else str(provenance.get("licence", "not stated in the model"))
         facts = {"name": path.stem, "licence": licence, "model_sha256": digest}
-        return Converted(target, export_onnx(network, part, {name: value for name, value in facts.items() if value}))
+        data, difference = export_onnx(network, {name: value for name, value in facts.items() if value})
+        file.write(data)
+        return Converted(target, difference)

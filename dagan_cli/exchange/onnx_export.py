@@ -6,7 +6,6 @@ import io
 import json
 import warnings
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,15 +30,15 @@ def require_onnx() -> None:
         raise DaganError("ONNX export needs onnx and onnxruntime", hint="pip install 'dagan[onnx]'") from error
 
 
-def export_onnx(network: Network, path: Path, facts: dict[str, str]) -> float:
-    """Write the network, at its current order, and return the largest difference from PyTorch's results.
+def export_onnx(network: Network, facts: dict[str, str]) -> tuple[bytes, float]:
+    """Return the network as a file, at its current order, and the largest difference from PyTorch's results.
 
     The file maps `input` (N, 3, H, W), RGB in [0, 1] as float32, with any N, H and W from 1 up, to `output`
     (N, 3, scale*H, scale*W), not clamped. There is no tiling: attention without a window needs memory for (H*W)^2
     weights, and pooling covers the whole image, whatever the model's default. `facts` and the network's properties
     become the metadata.
 
-    Raises BadModel if the difference is above `TOLERANCE`, and OSError.
+    Raises BadModel if the difference is above `TOLERANCE`.
     """
     import onnx
 
@@ -69,8 +68,7 @@ def export_onnx(network: Network, path: Path, facts: dict[str, str]) -> float:
             f"the ONNX file's results differ from PyTorch's by {difference:.2g}, more than {TOLERANCE:g}",
             hint="use the .safetensors file, or try other versions of torch and onnxruntime",
         )
-    path.write_bytes(data)
-    return difference
+    return data, difference
 
 
 def _traced(network: Network) -> bytes:

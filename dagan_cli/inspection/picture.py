@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from fractions import Fraction
 from math import isclose
 from pathlib import Path
@@ -31,12 +32,17 @@ _OF_THE_FILE = {  # EXIF tags that change with the pixels, are stored elsewhere,
     *(0x011A, 0x011B, 0x0128, 0x0131),  # resolution, software
 }
 _SECOND = Fraction(1)
+_LARGEST_FACTOR = 64  # of `dagan upscale`
 
 
 def verify_picture(source: Path, output: Path, tell: Callable[[int, int | None], None]) -> tuple[list[Check], float]:
     """Return the rows, and the factor between the sizes. Raises BadInput for unreadable files."""
-    with images.open_picture(source) as before, images.open_picture(output) as after:
-        was, now = before.info, after.info
+    with ExitStack() as stack:
+        before = stack.enter_context(images.open_picture(source))
+        was = before.info
+        most = max(images.LIMIT_PIXELS, was.width * was.height * _LARGEST_FACTOR**2)
+        after = stack.enter_context(images.open_picture(output, limit_pixels=most))
+        now = after.info
         form = BY_NAME.get(now.format)
         if form is None:
             raise BadInput(f"{output} is a {now.format} file, which dagan never writes", hint="name the upscaled image")

@@ -10,6 +10,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from dagan_cli.errors import BadInput, BadOption
+from dagan_cli.files import open_regular
 
 # Output suffix -> FFmpeg's name of the container. The first suffix of a container is its default.
 CONTAINERS = {".mkv": "matroska", ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".webm": "webm"}
@@ -35,6 +36,7 @@ def container_of(target: Path) -> str:
 def open_input(path: Path) -> InputContainer:
     """Open a media file for reading; URLs and devices are refused. Raises BadInput."""
     try:
+        open_regular(path).close()  # FFmpeg itself would open a FIFO or a device
         return av.open(
             os.path.abspath(path),  # a relative name such as "a:b.mp4" would be parsed as a protocol
             options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"},

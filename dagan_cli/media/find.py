@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from dagan_cli.errors import BadInput, BadOption
+from dagan_cli.files import open_regular, place_of
 from dagan_cli.media.sniff import is_picture, looks_like_video
 
 Kind = Literal["picture", "video"]
@@ -128,11 +129,14 @@ def target_of(source: Source, naming: Naming, suffix: str, *, with_kind: bool = 
     return folder / f"{source.path.stem}{own}_{naming.mark}{suffix}"
 
 
-def plan_targets(sources: Sequence[Source], naming: Naming, suffixes: Sequence[str]) -> list[Path | BadOption]:
+def plan_targets(
+    sources: Sequence[Source], naming: Naming, suffixes: Sequence[str], *, apart: Sequence[Path] = ()
+) -> list[Path | BadOption]:
     """Return the target of each source, with the suffix of its result; targets are unique, and none is a source.
 
     Sources that would share a target (`a.png` and `a.jpg` to WebP) all get their own suffix added to the name, so that
-    names do not depend on the order. In place of an unusable target, the list holds the error to report.
+    names do not depend on the order. Neither is one of the files `apart`, which the run uses itself. In place of an
+    unusable target, the list holds the error to report.
     """
     targets = [target_of(source, naming, suffix) for source, suffix in zip(sources, suffixes, strict=True)]
     shared = _repeated(targets)
@@ -141,14 +145,20 @@ def plan_targets(sources: Sequence[Source], naming: Naming, suffixes: Sequence[s
         for source, suffix, target in zip(sources, suffixes, targets, strict=True)
     ]
     shared = _repeated(targets)
-    taken = {identity for source in sources if (identity := _identity(source.path))}
-    return [_obstacle(target, shared, taken) or target for target in targets]
+    inputs = {place_of(source.path) for source in sources}
+    own = {place_of(path) for path in apart}
+    return [_obstacle(target, shared, inputs, own) or target for target in targets]
 
 
-def _obstacle(target: Path, shared: set[str], taken: set[tuple[int, int]]) -> BadOption | None:
+def _obstacle(
+    target: Path, shared: set[str], inputs: set[tuple[object, ...]], own: set[tuple[object, ...]]
+) -> BadOption | None:
     if _key(target) in shared:
         return BadOption(f"several inputs would be written to {target}", hint="name one output folder for each with -o")
-    if _identity(target) in taken:
+    place = place_of(target)
+    if place in own:
+        return BadOption(f"{target} is a file that this run uses", hint="choose another file or folder with -o")
+    if place in inputs:
         return BadOption(f"{target} would overwrite an input", hint="choose another file or folder with -o")
     if len(os.fsencode(target.name)) > _LONGEST_NAME:
         return BadOption(f"the file name of {target} is too long", hint="choose a shorter one with -o")
@@ -171,8 +181,7 @@ class _Search:
     def file(self, path: Path) -> None:
         """Add a file that was named itself."""
         try:
-            with path.open("rb"):
-                pass
+            open_regular(path).close()
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             self._fail(path, f"cannot read {path}: {reason}", "check the path and its permissions")
@@ -294,12 +303,3 @@ def _repeated(targets: Iterable[Path]) -> set[str]:
 def _key(path: Path) -> str:
     """Return one string for all spellings of a path, without disk access."""
     return os.path.normcase(os.path.abspath(path))
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return device and inode of the file, equal for all its names; None if there is no file."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+from dagan_cli.files import open_regular
+
 HEAD = 512  # bytes that suffice to detect the format
 
 _PICTURES = (
@@ -102,7 +104,7 @@ def _is_transport_stream(head: bytes) -> bool:
 
 def _head(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(HEAD)
     except OSError:
         return b""

@@ -3,28 +3,33 @@
 The header's `dagan` entry is JSON: {"format": 1, "config": {...}, "provenance": {...}, "digest": sha256}. The digest
 covers names, shapes, types and values of all tensors, the configuration and the provenance, so a flipped bit is
 detected in any file, published or not; safetensors itself detects only damage to its structure. Reading a model never
-executes code.
+executes code, and a file whose header does not fit is refused before its tensors are read.
 """
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from dagan_cli.errors import BadModel, BadOption
+from dagan_cli.files import open_regular
 from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator, evaluations
+from dagan_cli.model.header import Entry, Header
 from dagan_cli.model.srresnet import SrResNet, SrResNetConfig
 
 Network = Generator | SrResNet
+Config = GeneratorConfig | SrResNetConfig
 
 FORMAT = 1
 LARGEST = 2**30  # bytes; generators of the paper's family are far smaller, hostile files may not be
@@ -59,28 +64,29 @@ def load_model(path: Path, expected: str | None = None) -> Model[Network]:
 
     Raises BadModel, with a hint, for a missing, truncated, damaged, foreign or invalid file.
     """
-    data = _read(path)
-    found = sha256(data).hexdigest()
+    with _opened(path) as file:
+        header, facts = _header(path, file)
+        kind = SrResNetConfig if facts["config"].get("architecture") == "srresnet" else GeneratorConfig
+        try:
+            config = kind.from_dict(facts["config"])
+        except BadOption as error:
+            raise BadModel(f"{path} holds an {str(error)[:200]}", hint=error.hint[:200]) from error
+        try:
+            network = _network_for(config, header.entries)
+            digest = sha256()
+            tensors = header.tensors(file, digest)
+        except ValueError as error:
+            raise _damaged(path, str(error)) from error
+    found = digest.hexdigest()
     if expected is not None and found != expected:
         raise _damaged(path, f"its sha256 is {found[:12]}..., not {expected[:12]}...")
-    header = _header(path, data)
-    kind = SrResNetConfig if header["config"].get("architecture") == "srresnet" else GeneratorConfig
-    try:
-        config = kind.from_dict(header["config"])
-    except BadOption as error:
-        raise BadModel(f"{path} holds an {error}", hint=error.hint) from error
-    try:
-        tensors = load(data)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, str(error)) from error
-    facts = {"config": header["config"], "provenance": header.get("provenance")}
-    if header.get("digest") != _digest(tensors, facts):
+    if facts.get("digest") != _digest(tensors, {name: facts.get(name) for name in ("config", "provenance")}):
         raise _damaged(path, "its contents do not match its own checksum")
     try:
-        generator = filled(config, tensors)
+        _fill(network, tensors)
     except ValueError as error:
         raise _damaged(path, str(error)) from error
-    return Model(generator, found, header.get("provenance") or {})
+    return Model(network, found, facts.get("provenance") or {})
 
 
 def load_generator(path: Path, expected: str | None = None) -> Model[Generator]:
@@ -92,36 +98,69 @@ def load_generator(path: Path, expected: str | None = None) -> Model[Generator]:
     return Model(model.generator, model.sha256, model.provenance)
 
 
-def filled(config: GeneratorConfig | SrResNetConfig, tensors: dict[str, Tensor]) -> Network:
+def filled(config: Config, tensors: dict[str, Tensor]) -> Network:
     """Build the network with these tensors as fp32 weights, for inference. Raises ValueError if they do not fit."""
-    if sum(tensor.numel() for tensor in tensors.values()) < _fewest_values(config):
-        raise ValueError(f"its {len(tensors)} tensors are too few or too small for its {config.blocks} blocks")
+    network = _network_for(config, tensors)
+    _fill(network, tensors)
+    return network
+
+
+def _network_for(config: Config, found: Mapping[str, Entry | Tensor]) -> Network:
+    """Build the network, in inference mode, if tensors of these shapes and types can be its weights.
+
+    Raises ValueError if not, and before anything is built if they are far too few: a file of a few bytes must not cost
+    the memory of the largest network that its configuration can describe.
+    """
+    values = sum(each.numel() if isinstance(each, Tensor) else each.values for each in found.values())
+    fewest_tensors, fewest_values = _fewest(config)
+    if len(found) < fewest_tensors or values < fewest_values:
+        raise ValueError(f"its {len(found)} tensors are too few or too small for its {config.blocks} blocks")
     # Initial values cost 40 ms; the meta device would avoid them, but takes torch two seconds to load.
     network = Generator(config) if isinstance(config, GeneratorConfig) else SrResNet(config)
-    _check(tensors, network)
-    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+    expected = network.state_dict()
+    if missing := sorted(expected.keys() - found.keys()):
+        raise ValueError(f"{len(missing)} tensors are missing, the first is {missing[0]}")
+    if extra := sorted(found.keys() - expected.keys()):
+        raise ValueError(f"{len(extra)} tensors are unexpected, the first is {extra[0][:60]!r}")
+    for name, each in found.items():
+        if tuple(each.shape) != tuple(expected[name].shape):
+            raise ValueError(f"{name} is {tuple(each.shape)}, not {tuple(expected[name].shape)}")
+        if each.dtype not in (torch.float16, torch.float32):
+            raise ValueError(f"{name} is {each.dtype}, not fp16 or fp32")
     return network.eval().requires_grad_(False)
 
 
-def _fewest_values(config: GeneratorConfig | SrResNetConfig) -> int:
-    """Return a lower bound for the network's weights, so that no network is built that the file cannot fill."""
+def _fill(network: Network, tensors: dict[str, Tensor]) -> None:
+    """Set the weights. Raises ValueError for values that are not finite."""
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{name} holds values that are not finite")
+    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+    network.requires_grad_(False)
+
+
+def _fewest(config: Config) -> tuple[int, int]:
+    """Return lower bounds for the network's tensors and values, so that none is built that the file cannot fill."""
     c = config.channels
     if isinstance(config, SrResNetConfig):
-        return 9 * c * c * 2 * config.blocks
-    block = 2 * c * c
+        return 5 * config.blocks, 9 * c * c * 2 * config.blocks
+    tensors, block = 4, 2 * c * c
     if config.block == "dense":
         n, g = config.layers, config.growth
-        block = n * c * g + n * (n - 1) // 2 * g * g
+        tensors, block = 2 * n + 2, n * c * g + n * (n - 1) // 2 * g * g
     functions = 1 if config.shared_weights else evaluations(config, config.solver)
-    return 9 * (c * c + config.blocks * functions * block)
+    return config.blocks * functions * tensors, 9 * (c * c + config.blocks * functions * block)
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Read configuration and provenance of a model's file, without building the network. Raises BadModel."""
-    return _header(path, _read(path))
+    """Read configuration and provenance of a model's file, and nothing else of it. Raises BadModel."""
+    with _opened(path) as file:
+        return _header(path, file)[1]
 
 
-def _read(path: Path) -> bytes:
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file of reasonable size; its errors become BadModel."""
     hint = "use a model from `dagan models list`, or the path of a .safetensors file"
     try:
         if path.suffix.lower() in _FOREIGN and path.is_file():
@@ -129,51 +168,36 @@ def _read(path: Path) -> bytes:
                 f"{path} is a {_FOREIGN[path.suffix.lower()]}, which can run code when loaded",
                 hint=f"convert it once, if you trust it: dagan models convert {path}",
             )
-        if path.stat().st_size > LARGEST:
-            raise BadModel(f"{path} is larger than any dagan model", hint=hint)
-        return path.read_bytes()
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > LARGEST:
+                raise BadModel(f"{path} is larger than any dagan model", hint=hint)
+            yield file
     except OSError as error:
         raise BadModel(f"cannot read the model {path}: {(error.strerror or str(error)).lower()}", hint=hint) from error
 
 
-def _header(path: Path, data: bytes) -> dict[str, Any]:
-    """Parse the `dagan` entry of the file's header; safetensors does not return the metadata of bytes."""
-    size = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or not 2 <= size <= min(len(data) - 8, 100_000_000):
-        raise _damaged(path, "it is not a complete safetensors file")
+def _header(path: Path, file: BinaryIO) -> tuple[Header, dict[str, Any]]:
+    """Return the file's header, and its `dagan` entry with a config, and a provenance if it has one."""
     try:
-        metadata = json.loads(data[8 : 8 + size]).get("__metadata__", {})
-        header = json.loads(metadata.get("dagan", "null"))
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise _damaged(path, "its header cannot be read") from error
-    if "dagan-baseline" in metadata:
+        header = Header.read(file)
+        facts = header.json("dagan")
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+    if "dagan-baseline" in header.metadata:
         raise BadModel(
             f"{path} is a baseline of the trainer, not a dagan model",
             hint="baselines are for comparison only; use a model from `dagan models list`",
         )
-    if not isinstance(header, dict) or not isinstance(header.get("config"), dict):
+    if not isinstance(facts, dict) or not isinstance(facts.get("config"), dict):
         raise BadModel(
             f"{path} is a safetensors file, but not a dagan model",
             hint="its header has no generator config; use a model from `dagan models list`",
         )
-    if header.get("format") != FORMAT:
-        raise BadModel(f"{path} has format {header.get('format')!r}, not {FORMAT}", hint="update dagan")
-    return header
-
-
-def _check(tensors: dict[str, Tensor], network: Network) -> None:
-    expected = network.state_dict()
-    if missing := sorted(expected.keys() - tensors.keys()):
-        raise ValueError(f"{len(missing)} tensors are missing, the first is {missing[0]}")
-    if extra := sorted(tensors.keys() - expected.keys()):
-        raise ValueError(f"{len(extra)} tensors are unexpected, the first is {extra[0][:60]!r}")
-    for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
-            raise ValueError(f"{name} is {tuple(tensor.shape)}, not {tuple(expected[name].shape)}")
-        if tensor.dtype not in (torch.float16, torch.float32):
-            raise ValueError(f"{name} is {tensor.dtype}, not fp16 or fp32")
-        if not torch.isfinite(tensor).all():
-            raise ValueError(f"{name} holds values that are not finite")
+    if facts.get("format") != FORMAT:
+        raise BadModel(f"{path} has format {repr(facts.get('format'))[:20]}, not {FORMAT}", hint="update dagan")
+    if not isinstance(facts.get("provenance"), dict | None):
+        raise _damaged(path, "its provenance is not a mapping")
+    return header, facts
 
 
 def _digest(tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import stat
+import os
 import warnings
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import torch
 from torch import Tensor
 
 from dagan_cli.errors import BadModel
+from dagan_cli.files import open_regular
 
 LARGEST = 2**32  # bytes; a training state holds two networks and their optimisers' state
+LONGEST = 2**22  # bytes of the pickle without the tensors, and of the list of parts; each can need 64 bytes of memory
+_FOR_A_TENSOR = 512  # bytes of the pickle that describe a tensor; it is less than half of that
 KNOWN = "supported: state.pt of `dagan train`, and state dicts of yjn870's RDN, the paper's RDN and leftthomas's SRGAN"
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)  # int64: counted batches
 
@@ -21,39 +24,72 @@ _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.in
 def unpickle(path: Path) -> dict[Any, Any]:
     """Read the file's mapping with torch's `weights_only` reader. Raises BadModel."""
     try:
-        facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode):
-            raise BadModel(f"cannot read {path}: not a file", hint=KNOWN)
-        if facts.st_size > LARGEST:
-            raise BadModel(f"{path} is larger than any training state", hint=KNOWN)
-        with path.open("rb") as file:
-            if file.read(4) == b"PK\3\4":
-                _refuse_inflating(path, file)
-            file.seek(0)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about unsupported pickle protocols; reading then fails
-                values = torch.load(file, map_location="cpu", weights_only=True)
-    except BadModel:
-        raise
+        with open_regular(path) as file:
+            return mapping_in(file, path)
     except OSError as error:
         raise BadModel(f"cannot read {path}: {(error.strerror or str(error)).lower()}", hint=KNOWN) from error
+
+
+def mapping_in(file: BinaryIO, path: Path, *, spare: int = LONGEST) -> dict[Any, Any]:
+    """Like `unpickle`, for an open file. `path` is its name in errors. Also raises OSError.
+
+    spare: bytes of the pickle for all that is not a tensor; torch reads less than a million bytes of it per second.
+    """
+    size = os.fstat(file.fileno()).st_size
+    if size > LARGEST:
+        raise BadModel(f"{path} is larger than any training state", hint=KNOWN)
+    if is_archive(file):
+        _refuse_inflating(path, file, size, spare)
+    file.seek(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about unsupported pickle protocols; reading then fails
+            values = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
     except Exception as error:  # an unknown pickle can raise anything
         what = f"{path} holds more than weights, or is not a PyTorch file ({type(error).__name__})"
-        raise BadModel(what, hint="save model.state_dict() where it was trained, not the model") from error
+        # Not `from error`: torch's message advises to load the file unsafely, and --debug would show it.
+        raise BadModel(what, hint="save model.state_dict() where it was trained, not the model") from None
     if not isinstance(values, dict):
         raise BadModel(f"{path} holds a {type(values).__name__}, not a state dict", hint=KNOWN)
     return values
 
 
-def _refuse_inflating(path: Path, file: IO[bytes]) -> None:
-    """Raise BadModel for compressed parts: PyTorch stores its files uncompressed, so they may be a zip bomb."""
+def is_archive(file: BinaryIO) -> bool:
+    """True for the file format since PyTorch 1.6."""
+    file.seek(0)
+    return file.read(4) == b"PK\3\4"
+
+
+def _refuse_inflating(path: Path, file: BinaryIO, size: int, spare: int) -> None:
+    """Raise BadModel for parts that need more memory than the file is long: they may be a zip bomb.
+
+    PyTorch stores its files uncompressed. Parts that overlap would have more bytes together than the file.
+    """
     try:
-        with ZipFile(file) as archive:
+        with ZipFile(_InSmallParts(file)) as archive:  # type: ignore[arg-type] (it reads, seeks and tells)
             parts = archive.infolist()
     except (BadZipFile, ValueError, NotImplementedError) as error:
         raise BadModel(f"{path} is damaged: {error}", hint="download it again") from error
-    if any(part.compress_type != ZIP_STORED for part in parts) or sum(part.file_size for part in parts) > LARGEST:
+    if any(part.compress_type != ZIP_STORED for part in parts) or sum(part.file_size for part in parts) > size:
         raise BadModel(f"{path} unpacks to more than it holds, which no PyTorch file does", hint=KNOWN)
+    longest = min(LONGEST, spare + _FOR_A_TENSOR * len(parts))
+    if any(part.file_size > longest for part in parts if part.filename.endswith(".pkl")):
+        raise BadModel(f"{path} holds more than weights", hint=KNOWN)
+
+
+class _InSmallParts:
+    """An open file from which at most LONGEST bytes are read at once: ZipFile reads the whole list of parts."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.seek, self.tell, self._file = file.seek, file.tell, file
+
+    def read(self, count: int = -1) -> bytes:
+        """Raises BadZipFile for more bytes than that."""
+        if count > LONGEST:
+            raise BadZipFile("its list of parts is too long")
+        return self._file.read(count if count >= 0 else LONGEST)
 
 
 def state_dict(path: Path, values: Any) -> dict[str, Tensor]:

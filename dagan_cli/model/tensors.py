@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dagan_cli.errors import BadModel
-from dagan_cli.model.pickles import unpickle
+from dagan_cli.files import open_regular
+from dagan_cli.model.header import Header
+from dagan_cli.model.pickles import mapping_in
 
 LARGEST = 2**30  # bytes; torchvision's VGG19 with its classifier is 575 MB
 
@@ -21,19 +23,20 @@ def read_weights(path: Path, hint: str) -> dict[str, Tensor]:
     Raises BadModel, with `hint`, for a missing, oversized, damaged or foreign file.
     """
     try:
-        if path.stat().st_size > LARGEST:
-            raise BadModel(f"{path} is larger than any supported network", hint=hint)
-        if path.suffix.lower() == ".safetensors":
-            return load_file(path)
-        tensors = unpickle(path)
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > LARGEST:
+                raise BadModel(f"{path} is larger than any supported network", hint=hint)
+            if path.suffix.lower() == ".safetensors":
+                return Header.read(file).tensors(file)
+            tensors = mapping_in(file, path)
     except BadModel as error:
         raise BadModel(str(error), hint=hint) from error
+    except ValueError as error:
+        raise BadModel(f"{path} holds no readable weights: {error}", hint=hint) from error
     except OSError as error:
         raise BadModel(
             f"cannot read the weights {path}: {(error.strerror or str(error)).lower()}", hint=hint
         ) from error
-    except Exception as error:  # a damaged file raises almost anything
-        raise BadModel(f"{path} holds no readable weights ({type(error).__name__})", hint=hint) from error
     if not all(isinstance(value, Tensor) for value in tensors.values()):
         raise BadModel(f"{path} is not a plain state dict", hint=hint)
     return tensors

@@ -10,18 +10,20 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dagan_cli.engine.memory import attempt
 from dagan_cli.errors import BadInput, BadModel, BadOption, CannotWrite, DaganError, NoInput, OutOfMemory
+from dagan_cli.files import Taken, owned, place_of
 from dagan_cli.media import images
 from dagan_cli.media.find import Found, Source, find_inputs, plan_naming, plan_targets
 from dagan_cli.media.video.mux import default_suffix
 from dagan_cli.media.video.segments import forget_finished
 from dagan_cli.media.video.source import open_video
 from dagan_cli.media.y4m.reader import Y4mSource, is_y4m
-from dagan_cli.upscale.events import STDOUT, Abandoned, Item, Start, Stopped, Tell
+from dagan_cli.upscale.events import STDOUT, Abandoned, BadReport, Event, Item, Start, Stopped, Tell, Wait
 from dagan_cli.upscale.forecast import Forecaster
 from dagan_cli.upscale.picture import upscale_picture
 from dagan_cli.upscale.request import Request
@@ -29,8 +31,17 @@ from dagan_cli.upscale.video import upscale_video
 from dagan_cli.upscale.work import Engines, Work
 
 STREAM = "-"  # stdin as the input, stdout as the output
+_POLL = 0.2  # seconds between looks at an output that another process owns
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """An input, and the path of its result or why it has none."""
+
+    source: Source
+    target: Path | BadOption
 
 
 def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[], bool] = lambda: False) -> None:
@@ -38,6 +49,7 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
 
     A bad input becomes an Item with status "failed"; the others continue. Errors that concern all inputs are raised:
     NoInput, BadModel, BadOption, Abandoned for a full or read-only disk; and Stopped once `should_stop` returns True.
+    However it ends, every input has its Item: those that were not finished by then are "untried".
     """
     found, piped = _found(request)
     if not found.sources and not found.failed:
@@ -46,30 +58,110 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
             f"nothing to upscale in {', '.join(request.inputs)}" + (f" ({reasons})" if reasons else ""),
             hint="name images or videos, or a folder of them; -r also searches its subfolders",
         )
-    if found.sources and (request.model.name or request.goal.factor):  # a bad model is an error of the command
-        engines.for_factor(request.goal.factor or 4.0, video=found.sources[0].kind == "video")
     for path, error in found.failed:
         tell(_failure(path, error))
-    jobs = []
+    untried = {source.path: None for source in found.sources}  # in order; each leaves when its Item is told
+
+    def account(event: Event) -> None:
+        if isinstance(event, Item):
+            untried.pop(event.input, None)
+        tell(event)
+
+    work = Work(request, engines, account, should_stop, piped)
+    try:
+        if found.sources and (request.model.name or request.goal.factor):  # a bad model is an error of the command
+            engines.for_factor(request.goal.factor or 4.0, video=found.sources[0].kind == "video")
+        _run_all(_planned(found, work), work)
+    except BaseException as error:
+        reason = "the run was stopped before it was done" if isinstance(error, Stopped) else "the run ended before it"
+        for path in tuple(untried):
+            account(Item(input=path, output=None, status="untried", reason=reason))
+        raise
+
+
+def _planned(found: Found, work: Work) -> list[_Job]:
+    """Return the inputs with the paths of their results. An input whose result cannot be named becomes an Item."""
+    suffixes: list[tuple[Source, str]] = []
     for source in found.sources:
-        try:
-            jobs.append((source, _suffix(source, request, piped)))
-        except Exception as error:
-            tell(_failure(source.path, error))
-    work, forecaster = Work(request, engines, tell, should_stop, piped), Forecaster(request, engines)
-    for index, ((source, _), target) in enumerate(zip(jobs, _targets(found, jobs, request), strict=True)):
-        if should_stop():
+        if work.should_stop():
             raise Stopped
-        if isinstance(target, BadOption):
-            tell(_failure(source.path, target))
-        elif target != STDOUT and os.path.exists(target) and not request.overwrite:
-            forget_finished(target)
-            tell(Item(input=source.path, output=target, status="skipped", reason="it exists; -y overwrites it"))
-        elif request.dry_run:
-            _forecast(source, target, forecaster, tell)
+        try:
+            suffixes.append((source, _suffix(source, work.request, work.piped)))
+        except Exception as error:
+            work.tell(_failure(source.path, error))
+    targets = _targets(found, suffixes, work.request)
+    _require_apart(work.request, found, targets)
+    return [_Job(source, target) for (source, _), target in zip(suffixes, targets, strict=True)]
+
+
+def _run_all(jobs: list[_Job], work: Work) -> None:
+    """Upscale all inputs; those whose results another process is writing come last, when it may be done."""
+    forecaster = Forecaster(work.request, work.engines)
+    left, started = jobs, 0
+    for waits in (False, True):
+        taken = []
+        for job in left:
+            if work.should_stop():
+                raise Stopped
+            if isinstance(job.target, BadOption):
+                work.tell(_failure(job.source.path, job.target))
+            elif _exists(job.target, work.request):
+                _skip(job.source, job.target, work)
+            elif work.request.dry_run:
+                _forecast(job.source, job.target, forecaster, work.tell)
+            elif not _in_turn(job.source, job.target, work, Start(started, len(jobs), job.source.path), waits):
+                taken.append(job)
+                continue
+            started += 1
+        left = taken
+
+
+def _in_turn(source: Source, target: Path, work: Work, start: Start, waits: bool) -> bool:
+    """Upscale one input while no other process writes its result; return False if one does, unless this `waits`."""
+    with ExitStack() as stack:
+        told = False
+        while target != STDOUT:
+            try:
+                stack.enter_context(owned(target))
+                break
+            except Taken as taken:
+                if not waits:
+                    return False
+                if not told:
+                    work.tell(Wait(source.path, str(taken)))
+                    told = True
+                if work.should_stop():
+                    raise Stopped from None
+                time.sleep(_POLL)
+            except CannotWrite as error:
+                _fail(source, target, error, work, 0.0)
+                return True
+        if _exists(target, work.request):  # the other process has finished it
+            _skip(source, target, work)
         else:
-            tell(Start(index, len(jobs), source.path))
+            work.tell(start)
             _one(source, target, work)
+    return True
+
+
+def _exists(target: Path, request: Request) -> bool:
+    return target != STDOUT and os.path.lexists(target) and not request.overwrite
+
+
+def _skip(source: Source, target: Path, work: Work) -> None:
+    forget_finished(target)
+    work.tell(Item(input=source.path, output=target, status="skipped", reason="it exists; -y overwrites it"))
+
+
+def _require_apart(request: Request, found: Found, targets: list[Path | BadOption]) -> None:
+    """Raise BadReport if the report would replace an input or a result."""
+    if request.report is None:
+        return
+    place = place_of(request.report)
+    inputs = [source.path for source in found.sources] + [path for path, _ in found.failed]
+    for what, paths in (("an input", [*inputs, *request.own_files]), ("the name of a result", targets)):
+        if any(isinstance(path, Path) and place_of(path) == place for path in paths):
+            raise BadReport(f"--report {request.report} is {what}", hint="name another file for the report")
 
 
 def _found(request: Request) -> tuple[Found, bytes | Y4mSource | None]:
@@ -85,11 +177,14 @@ def _found(request: Request) -> tuple[Found, bytes | Y4mSource | None]:
     if request.output is None:
         raise BadOption("- (stdin) needs -o: its output has no name", hint="give -o FILE, or -o - for stdout")
     name, stdin = Path("stdin"), sys.stdin.buffer
-    head = stdin.read(10)
     try:
+        head = stdin.read(10)
         piped = Y4mSource(stdin, name, head) if is_y4m(head) else head + stdin.read()
     except BadInput as error:
         return Found((), (), ((name, error),), is_one_file=True), None
+    except OSError as error:  # it is open for writing only, or a folder
+        failed = BadInput(f"cannot read stdin: {(error.strerror or str(error)).lower()}", hint="pipe a file into it")
+        return Found((), (), ((name, failed),), is_one_file=True), None
     kind = "picture" if isinstance(piped, bytes) else "video"
     return Found((Source(name, kind),), (), (), is_one_file=True), piped
 
@@ -97,7 +192,8 @@ def _found(request: Request) -> tuple[Found, bytes | Y4mSource | None]:
 def _targets(found: Found, jobs: list[tuple[Source, str]], request: Request) -> list[Path | BadOption]:
     if request.output != STREAM:
         naming = plan_naming(found, request.output, request.goal.name)
-        return plan_targets([source for source, _ in jobs], naming, [suffix for _, suffix in jobs])
+        own = request.own_files
+        return plan_targets([source for source, _ in jobs], naming, [suffix for _, suffix in jobs], apart=own)
     if len(jobs) + len(found.failed) > 1:
         raise BadOption("-o - (stdout) takes one image or video", hint="name a file or folder with -o")
     if sys.stdout.isatty():
@@ -125,11 +221,16 @@ def _one(source: Source, target: Path, work: Work) -> None:
     except (BadModel, Stopped):
         raise
     except Exception as error:
-        item = replace(_failure(source.path, error), output=target)
-        if isinstance(error, CannotWrite) and error.ends_the_batch:
-            work.tell(replace(item, seconds=time.monotonic() - started))
-            raise Abandoned from error
+        _fail(source, target, error, work, time.monotonic() - started)
+        return
     work.tell(replace(item, seconds=time.monotonic() - started))
+
+
+def _fail(source: Source, target: Path, error: Exception, work: Work, seconds: float) -> None:
+    """Report a failed input. Raises Abandoned if the later ones would fail as well."""
+    work.tell(replace(_failure(source.path, error), output=target, seconds=seconds))
+    if isinstance(error, CannotWrite) and error.ends_the_batch:
+        raise Abandoned from error
 
 
 def _suffix(source: Source, request: Request, piped: bytes | Y4mSource | None) -> str:
@@ -139,7 +240,8 @@ def _suffix(source: Source, request: Request, piped: bytes | Y4mSource | None) -
     if source.kind == "video":
         with open_video(source.path) as video:
             return default_suffix(video.info, request.encoding.codec)
-    with images.open_picture(source.path if piped is None else piped) as picture:
+    opened = source.path if piped is None else piped
+    with images.open_picture(opened, limit_pixels=request.max_pixels) as picture:
         info = picture.info
         size = request.goal.size_for(info.width, info.height)
         return images.output_suffix(

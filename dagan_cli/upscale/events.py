@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from dagan_cli.errors import BadOption
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
@@ -26,7 +28,7 @@ class Item:
 
     input: Path
     output: Path | None
-    status: Literal["done", "skipped", "failed", "partial", "planned"]
+    status: Literal["done", "skipped", "failed", "partial", "planned", "untried"]
     reason: str = ""
     hint: str = ""
     exit_code: int = 0
@@ -70,6 +72,14 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """Another process writes the result of an input; this one goes on when it is done."""
+
+    input: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Advance:
     """Tiles of an image or frames of a video are done; `total` is None if unknown."""
 
@@ -88,10 +98,14 @@ class Fetch:
     total: int | None  # bytes in all, if known
 
 
-Event = Start | Advance | Fetch | Item
+Event = Start | Wait | Advance | Fetch | Item
 Tell = Callable[[Event], None]
 
 STDOUT = Path("-")  # target that stands for stdout
+
+
+class BadReport(BadOption):
+    """The report must not be written where it was asked for."""
 
 
 class Stopped(Exception):
@@ -99,4 +113,4 @@ class Stopped(Exception):
 
 
 class Abandoned(Exception):
-    """The disk is full or read-only; the last Item reports it, and the inputs after it were not tried."""
+    """The disk is full or read-only; an Item reports it, and the inputs after it were not tried."""

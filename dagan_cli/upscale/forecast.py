@@ -41,7 +41,7 @@ class Forecaster:
 
     def _picture(self, path: Path, target: Path) -> Item:
         request = self._request
-        with images.open_picture(path) as picture:
+        with images.open_picture(path, limit_pixels=request.max_pixels) as picture:
             info = picture.info
         size = request.goal.size_for(info.width, info.height)
         upscaler = self._upscalers.for_factor(request.goal.factor_for(info.width, info.height))

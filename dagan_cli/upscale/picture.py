@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from dagan_cli.atomic import cannot_write
+from dagan_cli.engine.memory import free_host_memory
+from dagan_cli.errors import OutOfMemory
+from dagan_cli.files import cannot_write
 from dagan_cli.media import images
 from dagan_cli.upscale.events import STDOUT, Advance, Item
 from dagan_cli.upscale.samples import through
@@ -20,7 +22,8 @@ from dagan_cli.upscale.work import Work
 
 def upscale_picture(path: Path, target: Path, work: Work) -> Item:
     request = work.request
-    with images.open_picture(work.piped if isinstance(work.piped, bytes) else path) as picture:
+    source = work.piped if isinstance(work.piped, bytes) else path
+    with images.open_picture(source, limit_pixels=request.max_pixels) as picture:
         info = picture.info
         size = request.goal.size_for(info.width, info.height)
         upscaler = work.engines.for_factor(request.goal.factor_for(info.width, info.height))
@@ -34,6 +37,7 @@ def upscale_picture(path: Path, target: Path, work: Work) -> Item:
             lossless=request.lossless,
             made_by=upscaler.signature,
         )
+        _require_memory(path, output)
         noticed = len(upscaler.notices)
 
         def enlarged(frames: Tensor) -> Tensor:
@@ -41,14 +45,14 @@ def upscale_picture(path: Path, target: Path, work: Work) -> Item:
 
         def results() -> Iterator[np.ndarray]:
             for index, pixels in enumerate(picture.frames):
-                yield through(pixels, enlarged, mixes=upscaler.name != "nearest")
+                yield through(pixels, enlarged, mixes=upscaler.name != "nearest", folder=request.engine.folder)
                 if info.frames > 1:
                     work.tell(Advance(index + 1, info.frames, "frames"))
 
         if to_stdout:
             _write_to_stdout(output, results())
         else:
-            images.write_picture(target, output, results())
+            images.write_picture(target, output, results(), replace=request.overwrite)
     return Item(
         input=path,
         output=target,
@@ -58,6 +62,18 @@ def upscale_picture(path: Path, target: Path, work: Work) -> Item:
         out_size=size,
         warnings=(*info.warnings, *output.warnings, *upscaler.notices[noticed:]),
     )
+
+
+def _require_memory(path: Path, output: images.PictureOutput) -> None:
+    """Raise OutOfMemory if the encoder would need more memory than there is: it is known before the work."""
+    info = output.info
+    needed = info.width * info.height * images.ENCODER_BYTES.get(info.format, 0)
+    if needed > (free := free_host_memory()):
+        what = f"encoding {path} as {info.format} needs about {needed / 1e9:.1f} GB of memory"
+        raise OutOfMemory(
+            f"{what}, and {free / 1e9:.1f} GB are free",
+            hint="write a PNG with -f png, which needs far less, or use a smaller --scale",
+        )
 
 
 def _write_to_stdout(output: images.PictureOutput, frames: Iterator[np.ndarray]) -> None:

@@ -6,13 +6,31 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dagan_cli.atomic import whole_or_absent
 from dagan_cli.errors import BadInput, NoInput
-from dagan_cli.upscale.events import Item
+from dagan_cli.files import open_regular, whole_or_absent
+from dagan_cli.upscale.events import BadReport, Item
 from dagan_cli.version import __version__
 
 if TYPE_CHECKING:
     from dagan_cli.upscaler import Upscaler
+
+
+STATUSES = ("done", "skipped", "failed", "partial", "untried")
+_HEAD = b'{\n  "dagan": "'  # how every report starts
+
+
+def require_free(path: Path) -> None:
+    """Raise BadReport unless a report may be written to `path`: nothing is there, an empty file, or an older report."""
+    try:
+        with open_regular(path) as file:
+            head = file.read(len(_HEAD))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        what = f"cannot write --report {path}: {(error.strerror or str(error)).lower()}"
+        raise BadReport(what, hint="name a file; --json prints the report on stdout") from error
+    if head not in (b"", _HEAD):
+        raise BadReport(f"--report {path} exists and is not a report of dagan", hint="name another file for the report")
 
 
 def build_report(items: list[Item], used: list[Upscaler], seconds: float) -> dict[str, Any]:
@@ -22,7 +40,7 @@ def build_report(items: list[Item], used: list[Upscaler], seconds: float) -> dic
     pixels = sum(
         i.frames * i.out_size[0] * i.out_size[1] for i in items if i.out_size and i.status in ("done", "partial")
     )
-    counts = {status: sum(i.status == status for i in items) for status in ("done", "skipped", "failed", "partial")}
+    counts = {status: sum(i.status == status for i in items) for status in STATUSES}
     return {
         "dagan": __version__,
         "model": models[0] if models else None,
@@ -41,8 +59,8 @@ def build_report(items: list[Item], used: list[Upscaler], seconds: float) -> dic
 
 def write_report(path: Path, report: dict[str, Any]) -> None:
     """Write the report. Raises CannotWrite."""
-    with whole_or_absent(path) as part:
-        part.write_text(json.dumps(report, indent=2) + "\n")
+    with whole_or_absent(path) as file:
+        file.write((json.dumps(report, indent=2) + "\n").encode())
 
 
 def exit_code(items: list[Item]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from math import isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagan_cli.errors import BadOption
@@ -106,9 +107,18 @@ class Request:
     encoding: Encoding  # of videos
     part: Part = field(default_factory=lambda: Part())  # of videos
     deinterlace: Deinterlace = "auto"
+    max_pixels: int = 1 << 28  # of a frame of an image
     dry_run: bool = False  # plan and estimate only; write nothing
     resume: bool = True  # continue an interrupted video
     reuse: bool = True  # reuse results of frames and tiles that equal those of the previous frame
+    report: Path | None = None  # file that the report will be written to
+    listed: Path | None = None  # file that the inputs were read from
+
+    @property
+    def own_files(self) -> list[Path]:
+        """Files that the run reads besides its inputs: no result and no report may take their place."""
+        model = Path(self.model.name) if self.model.name else None
+        return [path for path in (model, self.listed) if path is not None]
 
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 100:

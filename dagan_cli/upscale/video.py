@@ -62,6 +62,7 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
                 alone=piped is not None,
                 resume=settings if request.resume and piped is None else None,
                 segment=SLOW_SEGMENT if slow else SEGMENT,
+                replace=request.overwrite,
             )
         with output as writer:
             enlarger = Enlarger(upscaler, work, size, writer.layout)

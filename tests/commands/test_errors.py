@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from dagan_cli import atomic
+from dagan_cli.files import Folder
 from dagan_cli.upscaler import Loaded
 from tests.conftest import Cli, Ran
 from tests.support.fakes import Blur, Limited, NotFinite
@@ -32,7 +32,7 @@ def reported(cli: Cli, tmp_path: Path, *arguments: object) -> tuple[Ran, dict]:
     ran = cli(*arguments, "--report", target, "--json")
     report = json.loads(target.read_text(), parse_constant=pytest.fail)
     assert json.loads(ran.out) == report
-    counts = dict.fromkeys(("done", "skipped", "failed", "partial"), 0)
+    counts = dict.fromkeys(("done", "skipped", "failed", "partial", "untried"), 0)
     for item in report["items"]:
         counts[item["status"]] += 1
     assert {name: report["totals"][name] for name in counts} == counts
@@ -172,7 +172,7 @@ def test_a_model_that_cannot_be_used_exits_with_4(cli, tmp_path, tiny_model, kin
         model.write_bytes(content[kind])
     source = picture(tmp_path / "in.png")
     ran, report = reported(cli, tmp_path, source, "-n", name if kind == "unknown" else model)
-    assert (ran.code, report["items"]) == (4, [])
+    assert (ran.code, [item["status"] for item in report["items"]]) == (4, ["untried"])
     assert two_lines(ran), ran.err
     assert "dagan models" in ran.err
     assert not list(tmp_path.glob("in_*"))
@@ -284,15 +284,21 @@ def test_a_file_that_grows_over_a_limit_leaves_nothing_and_exits_with_6(cli, tmp
 
 @pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_is_told_once(cli, tmp_path, monkeypatch):
-    def full(path: Path) -> None:
-        if "report" not in path.name and path.suffix == ".png":
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    rename = Folder.rename
 
-    monkeypatch.setattr(atomic, "sync", full)
+    def full(folder: Folder, old: str, new: str, **how: bool) -> None:
+        if new.endswith(".png"):
+            raise OSError(errno.ENOSPC, "No space left on device", new)
+        rename(folder, old, new, **how)
+
+    monkeypatch.setattr(Folder, "rename", full)
     sources = picture(tmp_path / "a.png"), picture(tmp_path / "b.png")
     ran, report = reported(cli, tmp_path, *sources, "-n", "nearest", "-s", 2)
     assert ran.code == 6
-    assert [Path(item["input"]).name for item in report["items"]] == ["a.png"]
+    assert {Path(item["input"]).name: item["status"] for item in report["items"]} == {
+        "a.png": "failed",
+        "b.png": "untried",
+    }
     assert two_lines(ran), ran.err
     assert left_over(tmp_path) == []
 
@@ -308,8 +314,16 @@ def test_a_full_stdout_exits_with_6(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_report_that_cannot_be_written_exits_with_6_but_the_work_is_done(cli, tmp_path):
-    ran = cli(picture(tmp_path / "in.png"), "-n", "nearest", "-s", 2, "--report", tmp_path)
+def test_a_report_that_cannot_be_written_exits_with_6_but_the_work_is_done(cli, tmp_path, monkeypatch):
+    rename = Folder.rename
+
+    def full(folder: Folder, old: str, new: str, **how: bool) -> None:
+        if new == "report.json":
+            raise OSError(errno.ENOSPC, "No space left on device", new)
+        rename(folder, old, new, **how)
+
+    monkeypatch.setattr(Folder, "rename", full)
+    ran = cli(picture(tmp_path / "in.png"), "-n", "nearest", "-s", 2, "--report", tmp_path / "report.json")
     assert ran.code == 6
     assert pixels(tmp_path / "in_x2.png").shape == (16, 24, 3)
 

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import random
+import time
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -190,6 +191,39 @@ def test_a_configuration_far_larger_than_its_tensors_is_refused_before_it_is_bui
 )
 def test_an_impossible_header_is_refused(change, good, tmp_path):
     refused(saved(tmp_path, with_header(good, header_of(good) | change)))
+
+
+def with_facts(data: bytes, **changes: Any) -> bytes:
+    """The same tensors under a header with other facts, and a checksum that is right for them."""
+    header = header_of(data) | changes
+    facts = json.dumps({name: header[name] for name in ("config", "provenance")}, sort_keys=True)
+    digest = sha256(facts.encode())
+    for name, tensor in sorted(load(data).items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.numpy().tobytes())
+    return with_header(data, header | {"digest": digest.hexdigest()})
+
+
+@pytest.mark.parametrize("provenance", [5, [1], "x", True, {"a": json.loads("[" * 100 + "]" * 100)}], ids=repr)
+def test_a_provenance_that_is_none_is_refused_under_a_right_checksum_too(provenance, good, tmp_path):
+    assert load_model(saved(tmp_path, with_facts(good, provenance={"a": 1}))).provenance == {"a": 1}
+    refused(saved(tmp_path, with_facts(good, provenance=provenance)))
+
+
+@pytest.mark.parametrize("name", ["scale", "blocks", "solver", "unheard", "orders", "temperature"])
+@pytest.mark.parametrize("value", ["x" * 100_000, -1, 10**300, float("nan"), [["a"] * 1000], {"a": {}}], ids=range(6))
+def test_a_config_of_impossible_values_is_refused_in_few_words(name, value, good, tmp_path):
+    error = refused(saved(tmp_path, with_facts(good, config=header_of(good)["config"] | {name: value})))
+    assert len(f"{error}{error.hint}") < 600 + len(str(tmp_path))
+
+
+def test_a_config_of_many_parts_needs_as_many_tensors_before_it_is_built(tmp_path):
+    config = json.loads(json.dumps(replace(CONFIG, blocks=4096, channels=4, reduction=1, block="residual").to_dict()))
+    header = {"format": 1, "config": config, "provenance": {}}
+    data = save({"a": torch.zeros(4096 * 9 * 32 + 9 * 16)}, metadata={"dagan": json.dumps(header)})
+    began = time.process_time()
+    assert "too few" in str(refused(saved(tmp_path, data)))
+    assert time.process_time() - began < 1
 
 
 def test_a_wrong_type_of_tensor_is_refused(good, tmp_path):

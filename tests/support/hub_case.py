@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,16 @@ def use(monkeypatch: pytest.MonkeyPatch, **environment: str) -> None:
     reread_environment()
 
 
+@pytest.fixture
+def fresh_session() -> Iterator[None]:
+    """The library reads the settings of proxies when it opens its session, which all tests share."""
+    import huggingface_hub
+
+    huggingface_hub.close_session()
+    yield
+    huggingface_hub.close_session()
+
+
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a socket was used")
@@ -54,13 +66,29 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
-def refused(ran: Any, *words: str) -> bool:
-    """Exit code 4, two lines, and these words in them."""
+def refused(ran: Any, *words: str, code: int = 4) -> bool:
+    """Two lines with these words in them, and an exit code: 4 for a model, 6 for a file that cannot be written."""
     lines = ran.err.splitlines()
-    assert ran.code == 4, ran
+    assert ran.code == code, ran
     assert [lines[-2][:6], lines[-1][:6]] == ["error:", "  try:"], ran.err
     assert all(word in ran.err for word in words), ran.err
     return True
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Fail a test that takes longer, also while it waits for a file or a server."""
+
+    def stop(*_: object) -> None:
+        raise AssertionError(f"it takes longer than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def in_cache(tmp_path: Path) -> list[str]:

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 COMMIT = "1234567890abcdef1234567890abcdef12345678"
 LARGE = ".safetensors"  # kept apart from git, and served by another host
+DRIP = 0.2  # seconds between the bytes of a drip
 
 
 @dataclass
@@ -46,11 +47,21 @@ class FakeHub:
     repositories: dict[str, Repository] = field(default_factory=dict)
     token: str = "hf_right"
     requests: list[Request] = field(default_factory=list)
-    # Of the next answers about a file, and of the next bodies: an integer is a status, "silent", "cut", "corrupt",
-    # "slow" (nothing comes after half of it), "long"; None is a good one. The last one stays.
+    # The next answers about a file, and the next bodies: an integer is a status, "silent", "cut", "corrupt", "slow"
+    # (nothing comes after half of it), "long"; None is a good one. The last one stays. "drip body", "drip headers" and
+    # "drip chunks" send a byte at a time, without an end, and so does "drip error", with status 418; "flood" sends two
+    # gigabytes more.
     heads: deque[Any] = field(default_factory=deque)
     bodies: deque[Any] = field(default_factory=deque)
+    # Headers that replace those of answers about a file, and of large files; None leaves one out.
+    head_headers: dict[str, str | None] = field(default_factory=dict)
+    body_headers: dict[str, str | None] = field(default_factory=dict)
+    moved: str = ""  # address of another server, to which questions about files are redirected
+    large_at: str = ""  # address of the server that has the large files; default: this machine by another name
+    wordy_redirects: bool = False  # redirects have a body without an end
     stored: dict[str, bytes] = field(default_factory=dict)  # large files that were uploaded, by sha256
+    flooded: int = 0  # bytes of floods that were sent
+    dripping: int = 0  # answers that are being sent a byte at a time
     closing: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -186,6 +197,9 @@ class _Handler(BaseHTTPRequestHandler):
         if match is None:
             self._refuse(404)
             return
+        if self.hub.moved:
+            self._send(307, b"", {"Location": f"{self.hub.moved}{self.path}"})
+            return
         if self._fault(self.hub.heads):
             return
         name, revision, file = map(unquote, match.groups())
@@ -204,10 +218,15 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {"X-Repo-Commit": repository.commit, "ETag": f'"{etag}"'}
             if file.endswith(LARGE):
                 headers |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(data))}
-                headers |= {"Location": f"{self.hub.other_host}/large/{etag}"}
-                self._send(302, b"", headers)
+                headers |= {"Location": f"{self.hub.large_at or self.hub.other_host}/large/{etag}"}
+                headers |= self.hub.head_headers
+                if self.hub.wordy_redirects and self.command == "GET":
+                    self._begin(302, headers | {"Transfer-Encoding": "chunked"})
+                    self._drip(b"1\r\nx\r\n")
+                else:
+                    self._send(302, b"", headers)
             else:
-                self._send(200, data, headers)
+                self._send(200, data, headers | self.hub.head_headers)
 
     def _large(self, etag: str) -> None:
         """A large file, or the range of it that was asked for, as it should be or with a fault."""
@@ -222,6 +241,10 @@ class _Handler(BaseHTTPRequestHandler):
             first, status = int(match[1]), 206
             headers["Content-Range"] = f"bytes {first}-{len(data) - 1}/{len(data)}"
         rest = data[first:]
+        headers |= self.hub.body_headers
+        if fault == "flood" or str(fault).startswith("drip"):
+            self._endless(fault, status, rest, headers)
+            return
         if fault == "corrupt":
             rest = rest[:-1] + bytes([rest[-1] ^ 1])
         if fault == "long":
@@ -237,9 +260,55 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(status, rest, headers)
 
+    def _endless(self, fault: str, status: int, body: bytes, headers: dict[str, str | None]) -> None:
+        if fault in ("drip body", "drip error"):
+            self._begin(418 if fault == "drip error" else status, headers | {"Content-Length": str(len(body))})
+            self._drip(*(body[i : i + 1] for i in range(len(body))))
+        elif fault == "drip headers":
+            self._begin(status, headers, is_whole=False)
+            self.wfile.write(b"X-Long: ")
+            self._drip(b"x")
+        elif fault == "drip chunks":
+            self._begin(status, headers | {"Transfer-Encoding": "chunked"})
+            self.wfile.write(b"1000;")  # the length of the first chunk, and an extension that does not end
+            self._drip(b"x")
+        else:
+            self._begin(status, headers | {"Transfer-Encoding": "chunked"})
+            self.close_connection = True
+            for piece in (body, *[bytes(2**16)] * 2**15):
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                self.hub.flooded += len(piece)
+
+    def _begin(self, status: int, headers: dict[str, str | None], *, is_whole: bool = True) -> None:
+        """Send a status and headers. Without `is_whole`, more headers follow."""
+        self.send_response(status)
+        for name, value in headers.items():
+            if value is not None:
+                self.send_header(name, value)
+        if is_whole:
+            self.end_headers()
+        else:
+            self.flush_headers()
+
+    def _drip(self, *pieces: bytes) -> None:
+        """Send small pieces at intervals that no timeout of a socket notices, again and again."""
+        self.hub.dripping += 1
+        self.close_connection = True
+        try:
+            while True:
+                for piece in pieces:
+                    if self.hub.closing.wait(DRIP):
+                        return
+                    self.wfile.write(piece)
+                    self.wfile.flush()
+        finally:
+            self.hub.dripping -= 1
+
     def _fault(self, plan: deque[Any]) -> bool:
         fault = _next(plan)
-        if fault == "silent":
+        if str(fault).startswith("drip"):
+            self._endless(fault, 200, b"", {})
+        elif fault == "silent":
             self.hub.closing.wait(20)
             self.close_connection = True
         elif isinstance(fault, int):
@@ -267,12 +336,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _json(self, value: Any, status: int = 200) -> None:
         self._send(status, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
-    def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None, announced: int = -1) -> None:
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body) if announced < 0 else announced))
-        self.end_headers()
+    def _send(
+        self, status: int, body: bytes, headers: dict[str, str | None] | None = None, announced: int = -1
+    ) -> None:
+        length = {"Content-Length": str(len(body) if announced < 0 else announced)}
+        self._begin(status, length | (headers or {}))
         if self.command != "HEAD":
             self.wfile.write(body)
             self.wfile.flush()

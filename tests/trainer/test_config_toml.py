@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
 
 from dagan_cli.commands.app import run_command
 from dagan_cli.errors import BadOption
+from tests.support.irregular import KINDS, at_once, irregular
 from trainer.config import GanConfig, TrainConfig
 from trainer.config_toml import read_config, to_toml, with_values
 from trainer.presets import PRESETS, preset
@@ -26,6 +28,29 @@ def test_layers_and_schedules_are_printed_too(tmp_path):
     file = tmp_path / "run.toml"
     file.write_text(to_toml(config))
     assert read_config(file) == config
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "a missing file", "a large file", "deep", "no text"])
+def test_a_file_that_is_no_config_is_refused_and_never_waited_for(kind, tmp_path):
+    path = tmp_path / "run.toml"
+    if kind in KINDS:
+        irregular(path, kind)
+    elif kind == "a large file":
+        path.touch()
+        os.truncate(path, 2**40)  # sparse: it takes no room
+    elif kind == "deep":
+        path.write_text(f"lr = {'[' * 100_000}")
+    elif kind == "no text":
+        path.write_bytes(b"\xff\xfe")
+    with pytest.raises(BadOption) as refused:
+        at_once(read_config, path)
+    assert "\n" not in str(refused.value)
+    assert refused.value.hint
+
+
+def test_a_value_that_is_nested_deeply_is_a_word(tmp_path):
+    with pytest.raises(BadOption, match="lr"):
+        with_values(preset("tiny"), [f"lr={'[' * 5000}"])
 
 
 @pytest.mark.slow

@@ -15,16 +15,19 @@ import torch
 from PIL import Image
 
 from dagan_cli.errors import BadModel, BadOption, CannotWrite, NoInput
+from dagan_cli.files import Folder
 from dagan_cli.model.checkpoint import load_generator, save_model
 from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator
 from tests.support.training import equal, run
-from trainer.config import TrainConfig
+from trainer import loop
+from trainer.config import GanConfig, TrainConfig
 from trainer.data.samples import load_pictures, validation_pairs
-from trainer.loop import train
+from trainer.loop import Diverged, train
 from trainer.losses import terms
+from trainer.phases import AdversarialPhase, PixelPhase
 from trainer.presets import preset
-from trainer.state import NAME, load_state
+from trainer.state import BEFORE, NAME, load_state
 from trainer.validate import validate
 
 SMALL = GeneratorConfig(
@@ -170,6 +173,90 @@ def test_a_step_that_is_not_finite_changes_nothing(pictures, tmp_path, monkeypat
     assert equal(good | {"step": 3}, bad)
 
 
+def broken(monkeypatch: pytest.MonkeyPatch, lost: set[int], phase: type = PixelPhase) -> None:
+    """Steps of these numbers, from 1, have gradients that are not finite."""
+    step = phase.step
+
+    def stepped(self: Any, *given: Any) -> Any:
+        return None if given[-1] in lost else step(self, *given)
+
+    monkeypatch.setattr(phase, "step", stepped)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [2, 3])
+def test_a_run_with_more_than_a_tenth_of_its_steps_lost_has_diverged_and_is_saved_all_the_same(
+    lost, pictures, tmp_path, monkeypatch
+):
+    config = replace(CONFIG, iterations=20)
+    broken(monkeypatch, {5, 11, 17} - ({17} if lost == 2 else set()))
+    if lost == 2:  # a tenth of the steps
+        assert run(config, pictures, tmp_path)[-1].message == "done"
+    for _ in range(2 * (lost == 3)):  # resumed, it is not "done" either
+        with pytest.raises(Diverged, match=r"pixel phase in .* diverged: 3 of its 20 steps were not finite") as ended:
+            run(config, pictures, tmp_path)
+        assert ended.value.exit_code == 1
+        assert "lower lr" in ended.value.hint
+    events = [json.loads(line)["event"] for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert events[-1] == ("done" if lost == 2 else "diverged")
+    assert "done" not in events[:-1]
+    state = load_state(tmp_path)
+    assert (state["step"], state["skipped"], state["skipped_in_phase"]) == (20, lost, lost)
+    assert load_generator(tmp_path / "model.safetensors").provenance["iterations"] == 20
+    assert ("it diverged" in (tmp_path / "report.html").read_text()) == (lost == 3)
+
+
+@pytest.mark.slow
+def test_lost_steps_count_for_their_phase_alone(pictures, tmp_path, monkeypatch):
+    gan = GanConfig(width=4, iterations=5, warmup=1, perceptual="none")
+    config = replace(CONFIG, iterations=20, gan=gan)
+    broken(monkeypatch, {5, 6})
+    assert run(config, pictures, tmp_path / "pixel")[-1].message == "done"  # 2 of 25, and none of the second phase
+    state = load_state(tmp_path / "pixel")
+    assert (state["skipped"], state["skipped_in_phase"], state["phase"]) == (2, 0, "adversarial")
+    broken(monkeypatch, {22}, AdversarialPhase)
+    with pytest.raises(Diverged, match=r"adversarial phase in .*: 1 of its 5 steps"):  # and 3 of 25
+        run(config, pictures, tmp_path / "adversarial")
+    broken(monkeypatch, {7})
+    with pytest.raises(Diverged, match=r"pixel phase in .*: 3 of its 20 steps"):
+        run(config, pictures, tmp_path / "early")
+    assert load_state(tmp_path / "early")["phase"] == "pixel"
+    assert not (tmp_path / "early" / loop.PIXEL).exists()
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_has_not_diverged(pictures, tmp_path, monkeypatch):
+    broken(monkeypatch, {1, 2})
+    assert run(CONFIG, pictures, tmp_path, steps=3)[-1].message == "stopped"
+    with pytest.raises(Diverged, match="2 of its 6"):  # what was lost before a stop counts
+        run(CONFIG, pictures, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_roll_back_reads_the_state_that_is_there(pictures, tmp_path, monkeypatch):
+    """Also the one before it, if a kill left no other; a damaged one ends the run, and is left alone."""
+    config = replace(ENDLESS, save_every=1e-6)
+    run(config, pictures, tmp_path, steps=3)
+    good = load_state(tmp_path)
+    (tmp_path / NAME).rename(tmp_path / BEFORE)
+    broken(monkeypatch, set(range(4, 14)))
+    with monkeypatch.context() as context:
+        context.setattr(loop._Run, "_save", lambda *_: None)
+        seen = run(config, pictures, tmp_path, steps=10)
+        assert any("rolled back" in p.message for p in seen)
+        (tmp_path / BEFORE).rename(tmp_path / NAME)
+        damaged = (tmp_path / NAME).read_bytes()[:-50]
+
+        def spoil(*_: Any) -> Any:
+            (tmp_path / NAME).write_bytes(damaged)
+
+        context.setattr(PixelPhase, "step", spoil)
+        with pytest.raises(BadModel, match="damaged"):
+            run(config, pictures, tmp_path)
+    assert (tmp_path / NAME).read_bytes() == damaged
+    assert good["step"] == 3
+
+
 @pytest.mark.slow
 def test_the_best_average_is_kept_beside_the_last(pictures, tmp_path):
     config = replace(CONFIG, validate_every=2)
@@ -263,15 +350,15 @@ def test_a_full_disk_ends_the_run_and_leaves_the_last_state_whole(where, picture
     run(CONFIG, pictures, tmp_path, steps=2)
     good = load_state(tmp_path)
     target = {"state": NAME, "model": "model.safetensors", "log": "log.jsonl"}[where]
-    replaced, opened = Path.replace, Path.open
+    rename, append = Folder.rename, Folder.append
 
-    def full(path: Path, *_: Any) -> Any:
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    def full(name: str) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device", name)
 
-    if where == "log":
-        monkeypatch.setattr(Path, "open", lambda p, *a, **b: full(p) if p.name == target else opened(p, *a, **b))
-    else:
-        monkeypatch.setattr(Path, "replace", lambda p, to: full(p) if to.name == target else replaced(p, to))
+    monkeypatch.setattr(Folder, "append", lambda f, name: full(name) if name == target else append(f, name))
+    monkeypatch.setattr(
+        Folder, "rename", lambda f, old, new, **how: full(new) if new == target else rename(f, old, new, **how)
+    )
     with pytest.raises(CannotWrite) as caught:
         run(CONFIG, pictures, tmp_path)
     assert caught.value.exit_code == 6

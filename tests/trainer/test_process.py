@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +19,8 @@ import torch
 from PIL import Image
 
 from dagan_cli.commands.app import run_command
+from dagan_cli.errors import NoInput
+from dagan_cli.files import Taken, owned
 from dagan_cli.model.checkpoint import load_model
 from trainer.loop import train
 from trainer.presets import preset
@@ -110,6 +115,94 @@ def test_a_run_killed_and_terminated_ends_in_the_same_weights_as_one_left_alone(
     assert not list(cut.glob(".*.part*"))
     one, two = (load_model(run / "model.safetensors").generator.state_dict() for run in (whole, cut))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+ENDLESS = TOML.replace("iterations = 24", 'schedule = "constant"')
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def assert_taken(process: subprocess.Popen[str], by: subprocess.Popen[str]) -> None:
+    """The process was refused with two lines that name the owner."""
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 6, err
+    what, hint = err.splitlines()
+    assert f"process {by.pid} on {socket.gethostname()}" in what
+    assert hint.startswith("  try: ")
+
+
+@pytest.mark.slow
+def test_a_run_has_one_trainer_also_one_that_stands_still_until_it_ends_or_is_killed(pictures, tmp_path):
+    config, run = tmp_path / "run.toml", tmp_path / "run"
+    config.write_text(ENDLESS)
+    first = trainer(config, pictures, run)
+    told = steps_of(first)
+    assert [next(told) for _ in range(3)] == [1, 2, 3]  # a step is saved after it is told
+    first.send_signal(signal.SIGSTOP)
+    before = contents(run)
+    others = [trainer(config, pictures, run) for _ in range(2)]
+    for other in others:
+        assert_taken(other, first)
+    assert contents(run) == before
+    first.kill()
+    first.wait(60)
+    killed = load_state(run)["step"]
+    second = trainer(config, pictures, run)
+    assert next(steps_of(second)) == killed + 1
+    assert_taken(trainer(config, pictures, run), second)
+    assert stop_after(second, 1, signal.SIGTERM) == 128 + signal.SIGTERM
+    assert not list(run.glob(".*")), "no lock and nothing half-written is left"
+
+
+@pytest.mark.slow
+def test_of_three_trainers_that_start_together_one_trains(pictures, tmp_path):
+    config, run = tmp_path / "run.toml", tmp_path / "run"
+    config.write_text(ENDLESS)
+    three = [trainer(config, pictures, run) for _ in range(3)]
+    deadline = time.monotonic() + 90
+    while len(alive := [one for one in three if one.poll() is None]) > 1 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (owner,) = alive
+    for one in three:
+        if one is not owner:
+            assert_taken(one, owner)
+    assert stop_after(owner, 1, signal.SIGTERM) == 128 + signal.SIGTERM
+    steps = [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, len(steps) + 1)), "no other one has logged a step"
+
+
+def test_a_folder_that_another_one_trains_in_is_refused_at_once_and_stays_as_it_is(pictures, tmp_path):
+    run, held, done = tmp_path / "run", threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with owned(run / "state.pt"):
+            held.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(60)
+    before = contents(run)
+    began = time.monotonic()
+    with pytest.raises(Taken, match="another dagan"):
+        next(train(preset("smoke"), [pictures], run))
+    assert time.monotonic() - began < 5
+    assert contents(run) == before
+    done.set()
+    thread.join()
+
+
+def test_a_folder_made_for_nothing_is_removed_again(tmp_path):
+    (tmp_path / "none").mkdir()
+    with pytest.raises(NoInput):
+        next(train(preset("smoke"), [tmp_path / "none"], tmp_path / "new" / "run"))
+    assert not (tmp_path / "new" / "run").exists()
+    (tmp_path / "there").mkdir()
+    with pytest.raises(NoInput):
+        next(train(preset("smoke"), [tmp_path / "none"], tmp_path / "there"))
+    assert list((tmp_path / "there").iterdir()) == []
 
 
 @pytest.mark.slow

@@ -62,6 +62,7 @@ def test_totals_are_the_sums_of_the_items(tiny_model):
         "skipped": 1,
         "failed": 1,
         "partial": 1,
+        "untried": 0,
         "frames": 111,
         "megapixels": 110.0,
         "seconds": 12.346,

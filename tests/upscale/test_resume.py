@@ -8,13 +8,15 @@ import random
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from dagan_cli.errors import BadOption, CannotWrite
+from dagan_cli.errors import BadOption
+from dagan_cli.files import Taken
 from dagan_cli.media.video.packets import decoding_times
 from dagan_cli.media.video.segments import folder_of, work_folder
 from tests.support.tiny import MOVING, clip, command, frames_of, left_over, sound_of
@@ -25,7 +27,8 @@ CODECS = {".mkv": ("-c", "ffv1"), ".mov": ("-c", "prores_ks"), ".mp4": ("-c", "l
 
 
 def segment(work, number: int, frames: int = 3) -> None:
-    work.path_of(len(work.segments)).write_bytes(bytes([number]) * 100)
+    with work.create(len(work.segments)) as file:
+        file.write(bytes([number]) * 100)
     work.finish([number * 10 + i for i in range(frames)], [1] * frames)
 
 
@@ -115,10 +118,11 @@ def test_other_settings_do_not_throw_away_what_is_there(tmp_path):
 
 def test_two_runs_do_not_work_on_one_output(tmp_path):
     target = tmp_path / "out.mkv"
-    with work_folder(target, SETTINGS, resume=True):
-        second = work_folder(target, SETTINGS, resume=True)
-        with pytest.raises(CannotWrite, match="another dagan"), second:
-            pass
+    with work_folder(target, SETTINGS, resume=True), ThreadPoolExecutor(1) as other:
+        refused = other.submit(begun, target).exception()
+    assert isinstance(refused, Taken)
+    assert f"process {os.getpid()}" in str(refused)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("shown", [[0, 1, 2, 3], [0, 4, 2, 1, 3, 8, 6, 5, 7], [0, 30, 10, 20], [5]])

@@ -8,24 +8,33 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from dagan_cli.atomic import whole_or_absent
+from dagan_cli.errors import BadOption
+from dagan_cli.files import place_of, whole_or_absent
 from dagan_cli.metrics.fidelity import bicubic, crop_to_multiple
-from trainer.data.samples import load_pictures
+from trainer.data.samples import load_pictures, pictures_under
 from trainer.degradations.fixed import Fixed, degrade_fixed
+from trainer.places import holds
 
 
 def degrade_folder(folder: Path, target: Path, kind: Fixed, scale: int) -> Iterator[Path]:
     """Downscale each image by MATLAB's bicubic, degrade it and write it to `target`, for `dagan eval --inputs`.
 
     Images are cropped to a multiple of the scale. The files are PNGs of the same name. Yields their paths.
-    Raises NoInput, DaganError, CannotWrite.
+    Raises BadOption if an image would be replaced by its own result, NoInput, DaganError, CannotWrite.
     """
+    if holds(folder, target):
+        raise BadOption(f"-o {target} is in the folder of the images, {folder}", hint="write to another folder")
     images = load_pictures([folder], smallest=11 * scale)
-    for name, pixels in zip(images.names, images.pixels, strict=True):
+    paths = [target / f"{Path(name).stem}.png" for name in images.names]
+    read = {place_of(path): path for path in pictures_under(folder)}
+    for path in paths:
+        if place_of(path) in read:
+            what = f"-o {target}: {path.name} is the image {read[place_of(path)]}"
+            raise BadOption(what, hint="write to another folder")
+    for path, pixels in zip(paths, images.pixels, strict=True):
         hr = crop_to_multiple(torch.from_numpy(pixels).permute(2, 0, 1)[None].double(), scale)
         lr = bicubic(hr, hr.shape[-2] // scale, hr.shape[-1] // scale)
         levels = degrade_fixed((lr / 255).float(), kind)[0].mul(255).round().byte()
-        file = target / f"{Path(name).stem}.png"
-        with whole_or_absent(file) as part:
-            Image.fromarray(levels.permute(1, 2, 0).numpy()).save(part, format="PNG")
-        yield file
+        with whole_or_absent(path) as file:
+            Image.fromarray(levels.permute(1, 2, 0).numpy()).save(file, format="PNG")
+        yield path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dagan_cli.errors import NoInput
+from dagan_cli.files import open_regular
 from dagan_cli.metrics.fidelity import bicubic
 from trainer import degradations
 from trainer.config import Inputs
@@ -23,6 +25,7 @@ from trainer.degradations import Strength, degrade, degrade_fixed
 log = logging.getLogger(__name__)
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".ppm"}
+LARGEST = 2**30  # bytes of an image's file
 MARGIN = 4  # LR pixels of context for the bicubic kernel around a patch, so that it equals a crop of the whole LR
 
 
@@ -56,8 +59,8 @@ def load_pictures(folders: Iterable[Path], smallest: int) -> Pictures:
         raise NoInput(
             f"there is no folder {missing[0]}", hint="check the folders of --data, --val, --pairs and --targets"
         )
-    paths = [p for folder in folders for p in _pictures_under(folder)]
-    within = [_within(p, folder) for folder in folders for p in _pictures_under(folder)]
+    paths = [p for folder in folders for p in pictures_under(folder)]
+    within = [_within(p, folder) for folder in folders for p in pictures_under(folder)]
     names, pixels, skipped, kept = [], [], [], []
     with ThreadPoolExecutor(4) as pool:
         for path, inner, result in zip(paths, within, pool.map(_read, paths), strict=True):
@@ -173,7 +176,8 @@ def _within(path: Path, folder: Path) -> Path:
     return Path(path.stem) if path == folder else path.relative_to(folder).with_suffix("")
 
 
-def _pictures_under(folder: Path) -> list[Path]:
+def pictures_under(folder: Path) -> list[Path]:
+    """Return the image files in a folder and all folders in it, or the given file itself."""
     if folder.is_file():
         return [folder]
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
@@ -184,7 +188,9 @@ def _read(path: Path) -> np.ndarray | str:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with open_regular(path) as file, Image.open(file) as image:
+            if os.fstat(file.fileno()).st_size > LARGEST:
+                return "too large a file"
             if image.mode.startswith(("I", "F")):
                 return "not an 8-bit image"  # converting it would clip bright pixels to white
             return np.array(image.convert("RGB"))

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from dagan_cli.errors import BadOption, NoInput
+from dagan_cli.files import read_regular
 from trainer.config import TrainConfig
 from trainer.data.samples import Pictures, load_pictures, margin_for
 
 TEACHER = "teacher.toml"
 _FACTS = ("name", "source", "licence", "sha256")
+_LONGEST = 2**20  # bytes of teacher.toml
 
 
 def training_set(
@@ -81,10 +83,12 @@ def read_teacher(folder: Path) -> dict[str, Any]:
     path = folder / TEACHER
     hint = f"write {TEACHER} with {', '.join(_FACTS)} of the teacher, each a string"
     try:
-        facts = tomllib.loads(path.read_text())
+        facts = tomllib.loads(read_regular(path, _LONGEST).decode())
     except FileNotFoundError as error:
         raise BadOption(f"{folder} has no {TEACHER}", hint=hint) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise BadOption(f"cannot read {path}: {(error.strerror or str(error)).lower()}", hint=hint) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise BadOption(f"cannot read {path}: {error}", hint=hint) from error
     missing = [name for name in _FACTS if not (isinstance(facts.get(name), str) and facts[name])]
     if missing:

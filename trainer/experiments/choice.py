@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from dagan_cli.atomic import whole_or_absent
 from dagan_cli.errors import BadOption
+from dagan_cli.files import read_regular, whole_or_absent
 from dagan_cli.model.checkpoint import load_generator, save_model
 from dagan_cli.model.generator import Generator
 from trainer.bench import ROUNDS, SIDE, seconds_per_pixel, work_clock
@@ -24,13 +24,16 @@ from trainer.data.samples import Pictures, load_pictures, validation_pairs
 from trainer.data.teaching import with_targets
 from trainer.experiments.summary import markdown
 from trainer.experiments.worth import Worth, worth
-from trainer.loop import MODEL, train
+from trainer.loop import train
+from trainer.places import files_of_runs, require_apart, require_others
 from trainer.presets import preset
+from trainer.record.folder import MODEL
 from trainer.record.plot import COLOURS, drawing
-from trainer.state import NAME, load_state
+from trainer.state import has_state, load_state
 from trainer.validate import Pairs, validate
 
 LENGTHS = "lengths.json"
+BODY = "body.safetensors"  # the convolutions that all candidates start from
 _WARM, _TIMED = 2, 4  # warm-up steps, and steps that are timed
 
 
@@ -136,6 +139,8 @@ def run_choice(
     candidates start from, except those of the attention, which are trained from scratch. part: as in `run_paper`.
     Yields progress lines. Raises the errors of `train`, and BadOption.
     """
+    require_apart(folder, {"--data": data, "--val": [val], "--targets": [targets]})
+    require_others([folder / BODY, *files_of_runs(folder)], {"--start": start})
     chosen = GROUPS[group]
     base = replace(
         preset(f"{chosen.preset}-x{scale}"),
@@ -177,8 +182,8 @@ def run_choice(
         command += " --targets TARGETS"
     if start is not None:
         command += " --start MODEL"
-    with whole_or_absent(folder / "README.md") as target:
-        target.write_text(_report(chosen, results, command, start, scale, budget, base, taught))
+    with whole_or_absent(folder / "README.md") as file:
+        file.write(_report(chosen, results, command, start, scale, budget, base, taught).encode())
     yield f"written: {folder / 'README.md'}"
 
 
@@ -187,9 +192,9 @@ def _body(start: Path, folder: Path) -> Path:
     model = load_generator(start)
     body = Generator(replace(model.generator.config, attention="none", attended=None))
     body.load_state_dict({name: model.generator.state_dict()[name] for name in body.state_dict()})
-    with whole_or_absent(folder / "body.safetensors") as part:
-        part.write_bytes(save_model(body, model.provenance))
-    return folder / "body.safetensors"
+    with whole_or_absent(folder / BODY) as file:
+        file.write(save_model(body, model.provenance))
+    return folder / BODY
 
 
 def _require_fits(body: Path, candidate: Candidate, base: TrainConfig) -> None:
@@ -219,7 +224,7 @@ def _config(base: TrainConfig, candidate: Candidate) -> TrainConfig:
 
 
 def _is_finished(run: Path, config: TrainConfig) -> bool:
-    return (run / NAME).exists() and load_state(run)["step"] >= (config.iterations or 0)
+    return has_state(run) and load_state(run)["step"] >= (config.iterations or 0)
 
 
 def _lengths(
@@ -241,12 +246,12 @@ def _lengths(
             candidate.name: _seconds(_config(base, candidate), taught if candidate.taught else pictures)
             for candidate in group.candidates
         }
-        with whole_or_absent(path) as target:
-            target.write_text(json.dumps({name: int(budget / each) for name, each in seconds.items()}))
+        with whole_or_absent(path) as file:
+            file.write(json.dumps({name: int(budget / each) for name, each in seconds.items()}).encode())
     try:
-        noted = json.loads(path.read_text())
+        noted = json.loads(read_regular(path, 2**20))
         return {candidate.name: int(noted[candidate.name]) for candidate in group.candidates}
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadOption(f"{path} is damaged", hint="remove it, or use another --run folder") from error
 
 
@@ -303,8 +308,8 @@ def _draw(results: list[Result], target: Path, scale: int) -> None:
         axes.set_ylabel(f"PSNR-Y, dB, held-out images, x{scale}")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25, linewidth=0.5)
-        with whole_or_absent(target) as part:
-            figure.savefig(part, format="png", dpi=130)
+        with whole_or_absent(target) as file:
+            figure.savefig(file, format="png", dpi=130)
 
 
 def _report(

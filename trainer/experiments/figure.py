@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from dagan_cli.atomic import whole_or_absent
+from dagan_cli.files import whole_or_absent
 from trainer.experiments.runs import Arm
 from trainer.record.plot import COLOURS, drawing
 
@@ -42,8 +42,8 @@ def draw(arms: list[Arm], title: str, targets: list[Path]) -> None:
         figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)), frameon=False)
         for target in targets:
             kind = target.suffix.lower()[1:]
-            with whole_or_absent(target) as part:
-                figure.savefig(part, format=kind, dpi=130, metadata={"Date": None} if kind == "svg" else None)
+            with whole_or_absent(target) as file:
+                figure.savefig(file, format=kind, dpi=130, metadata={"Date": None} if kind == "svg" else None)
 
 
 def curve(arm: Arm, key: str) -> list[tuple[int, float, float]]:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dagan_cli.atomic import whole_or_absent
+from dagan_cli.files import whole_or_absent
 from dagan_cli.metrics.fidelity import bicubic, psnr_y
 from trainer.baselines import Baseline
 from trainer.data.samples import load_pictures, validation_pairs
@@ -40,8 +40,8 @@ def draw_grid(target: Path, networks: dict[str, Baseline], val: Path, scale: int
                 text = f"{psnr_y(cell.round().clamp(0, 255), hr, scale):.2f} dB"
                 pen.rectangle((at[0], at[1] + SIDE - 14, at[0] + 54, at[1] + SIDE), fill="black")
                 pen.text((at[0] + 3, at[1] + SIDE - 13), text, fill="white")
-    with whole_or_absent(target) as part:
-        sheet.save(part, format="PNG")
+    with whole_or_absent(target) as file:
+        sheet.save(file, format="PNG")
 
 
 @torch.inference_mode()

@@ -20,6 +20,7 @@ from trainer.experiments.runs import (
     train_arm,
 )
 from trainer.experiments.table import SIZES, Experiment, experiment
+from trainer.places import files_of_runs, require_apart, require_others
 
 
 def run_paper(
@@ -50,6 +51,8 @@ def run_paper(
         raise BadOption("E9 is trained without a discriminator, the others with one", hint="run E9 separately")
     if size not in SIZES:
         raise BadOption(f"unknown size {size!r}", hint=f"choose one of {', '.join(SIZES)}")
+    require_apart(folder, {"--data": data, "--val": [val]})
+    require_others(files_of_runs(folder), {"--vgg-weights": perceptual, "--lpips": lpips})
     smallest = SIZES[size].crop + 2 * MARGIN * scale
     setting = Setting(
         folder=folder,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from dagan_cli.atomic import whole_or_absent
+from dagan_cli.files import whole_or_absent
 from trainer.experiments.figure import draw
 from trainer.experiments.grid import draw_grid
 from trainer.experiments.runs import Arm, Setting
@@ -110,5 +110,5 @@ def _hardware() -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    with whole_or_absent(path) as part:
-        part.write_text(text)
+    with whole_or_absent(path) as file:
+        file.write(text.encode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
@@ -13,8 +12,8 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from dagan_cli.atomic import whole_or_absent
 from dagan_cli.errors import BadOption
+from dagan_cli.files import read_regular, whole_or_absent
 from trainer.config import TrainConfig
 from trainer.data.samples import Pictures, validation_pairs
 from trainer.experiments.arms import Perceptual, config_of, multiply_adds
@@ -22,10 +21,11 @@ from trainer.experiments.table import Protocol, Size
 from trainer.loop import Progress, train
 from trainer.networks import new_network
 from trainer.record.folder import Row, read_run
-from trainer.state import NAME, load_state
+from trainer.state import has_state, load_state
 from trainer.validate import scores
 
 LENGTHS = "lengths.json"  # steps per run in a folder: all arms must have the same
+LONGEST = 2**20  # bytes of lengths.json
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Arm:
 def is_finished(setting: Setting, arm: str, seed: int) -> bool:
     """True if the run has all its steps. Raises BadOption if the folder contains a different run."""
     folder, wanted = setting.run(arm, seed), setting.config(arm, seed)
-    if not (folder / NAME).exists():
+    if not has_state(folder):
         return False
     state = load_state(folder)
     found = TrainConfig.from_dict(state["config"])
@@ -117,9 +117,9 @@ def settle_length(setting: Setting, wanted: int | None, measured: Callable[[], i
     """
     path, key = setting.folder / LENGTHS, f"{setting.size.name}-x{setting.scale}-{setting.protocol}"
     try:
-        noted = json.loads(path.read_text()) if path.exists() else {}
+        noted = json.loads(read_regular(path, LONGEST)) if path.exists() else {}
         before = noted.get(key)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise BadOption(f"{path} is unreadable", hint="remove it, or use another --run folder") from error
     whole = setting.size.intervals
     steps = wanted if wanted is not None else before if type(before) is int else measured()
@@ -129,10 +129,8 @@ def settle_length(setting: Setting, wanted: int | None, measured: Callable[[], i
             f"the runs in {setting.folder} have {before} steps, not {steps}", hint="use another --run folder"
         )
     if before is None:
-        own = path.with_name(f".{os.getpid()}-{LENGTHS}")  # several parts may start at the same moment
-        with whole_or_absent(own) as part:
-            part.write_text(json.dumps(noted | {key: steps}))
-        own.replace(path)
+        with whole_or_absent(path) as file:
+            file.write(json.dumps(noted | {key: steps}).encode())
     return steps
 
 

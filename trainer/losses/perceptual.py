@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dagan_cli.errors import BadModel, BadOption
+from dagan_cli.files import open_regular
 from dagan_cli.metrics.lpips import Lpips
 from dagan_cli.model.tensors import fill, read_weights
 from trainer.config import GanConfig
@@ -148,7 +149,7 @@ def load_features(net: Net, layers: Iterable[str], path: Path | None = None, *, 
         if isinstance(module, nn.Conv2d):
             key = layer.replace("_", "") if net == "vgg19-distilled" else f"features.{names.index(layer)}"
             fill(module, tensors, path, hint, prefix=f"{key}.")
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         features.source = f"{net}, {path.name}, sha256 {file_digest(file, 'sha256').hexdigest()}"
     return features
 

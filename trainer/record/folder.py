@@ -14,13 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from dagan_cli.errors import BadModel, NoInput
+from dagan_cli.files import open_regular
 from dagan_cli.model.checkpoint import read_header
 
+MODEL = "model.safetensors"  # the averaged weights at the last save
+BEST = "best.safetensors"  # the averaged weights with the best validation score of the phase
+PIXEL = "pixel.safetensors"  # the averaged weights after the pixel phase: the fidelity model of an adversarial run
 LOG = "log.jsonl"
 EVENTS = "events.jsonl"
 CONFIG = "config.toml"
 SAMPLES = "samples"
+CHECKPOINTS = "checkpoints"
+TENSORBOARD = "tensorboard"
 SCORES = ("psnr_y", "psnr_rgb", "lpips")
+_LARGEST = 2**31  # bytes of a file that are read; a line per second makes 40 MB a day
 _LONGEST = 2**20  # bytes of a line that are read
 _NAME = 60  # longer names are cut to this number of characters
 
@@ -135,8 +142,8 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
     if not path.is_file():
         return
     try:
-        with path.open("rb") as file:
-            while line := file.readline(_LONGEST):
+        with open_regular(path) as file:
+            while file.tell() < _LARGEST and (line := file.readline(_LONGEST)):
                 try:
                     found = json.loads(line)
                 except (ValueError, RecursionError):
@@ -150,6 +157,6 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def _model(folder: Path) -> dict[str, Any]:
     try:
-        return read_header(folder / "model.safetensors")
+        return read_header(folder / MODEL)
     except BadModel:  # not saved yet, or damaged: the rest can still be reported
         return {}

@@ -8,10 +8,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from dagan_cli.atomic import cannot_write, whole_or_absent
+from dagan_cli.files import Folder, cannot_write, whole_or_absent
 from trainer.config import TrainConfig
 from trainer.config_toml import to_toml
-from trainer.record.folder import CONFIG, EVENTS, LOG, SAMPLES, read_run
+from trainer.record.folder import CONFIG, EVENTS, LOG, SAMPLES, TENSORBOARD, read_run
 from trainer.record.page import write_report
 from trainer.record.tensorboard import Board
 
@@ -33,9 +33,9 @@ class Journal:
         """Record the start or resumption of the run, and write its configuration as a file for `--config`."""
         if self._run is None:
             return
-        with whole_or_absent(self._run / CONFIG) as part:
-            part.write_text(to_toml(config))
-        self._board = Board(self._run / "tensorboard", step)
+        with whole_or_absent(self._run / CONFIG) as file:
+            file.write(to_toml(config).encode())
+        self._board = Board(self._run / TENSORBOARD, step)
         self.note(event, step, **facts)
 
     def log(self, facts: dict[str, Any]) -> None:
@@ -72,7 +72,7 @@ class Journal:
 def _append(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            file.write(text)
+        with Folder.opened(path.parent) as folder, folder.append(path.name) as file:
+            file.write(text.encode())
     except OSError as error:
         raise cannot_write(path, error) from error

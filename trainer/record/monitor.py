@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dagan_cli.atomic import whole_or_absent
+from dagan_cli.files import whole_or_absent
 from dagan_cli.metrics.fidelity import bicubic
 from dagan_cli.model.attention import attend, attending_by
 from trainer.baselines import Baseline
@@ -86,5 +86,5 @@ def write_strip(path: Path, generator: Baseline, pairs: list[tuple[Tensor, Tenso
         rows.append(torch.cat([F.pad(cell[0], (0, 192 - w + 4, 0, 192 - h + 4), value=255) for cell in cells], dim=2))
     sheet = torch.cat(rows, dim=1).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_or_absent(path) as part:
-        Image.fromarray(sheet).save(part, format="PNG")
+    with whole_or_absent(path) as file:
+        Image.fromarray(sheet).save(file, format="PNG")

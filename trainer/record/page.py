@@ -1,6 +1,6 @@
 """report.html: a report of a run on one page, without network access, scripts or matplotlib.
 
-All text from files is escaped: a run folder may be untrusted.
+All text from files is escaped and printable: a run folder may be untrusted.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ import json
 import shlex
 import time
 from base64 import b64encode
+from dataclasses import replace
 from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from dagan_cli.atomic import whole_or_absent
 from dagan_cli.errors import BadOption
+from dagan_cli.files import whole_or_absent
 from dagan_cli.version import __version__
+from dagan_cli.words import printable, printable_lines
 from trainer.config import TrainConfig
 from trainer.config_toml import to_toml
 from trainer.record.curves import boundaries, panels
@@ -37,8 +39,8 @@ _SHOWN = ("event", "step", "at", "phase")  # keys of an event that are not repea
 def write_report(run: Run) -> Path:
     """Write the page to the run folder and return its path. Raises CannotWrite."""
     target = run.folder / NAME
-    with whole_or_absent(target) as part:
-        part.write_text(page(run), encoding="utf-8")
+    with whole_or_absent(target) as file:
+        file.write(page(run).encode())
     return target
 
 
@@ -47,13 +49,13 @@ def page(run: Run) -> str:
     parts = [_head(run), _summary(run), _curves(run), _validations(run), _events(run), _use(run), _facts(run)]
     room = LARGEST - sum(len(part.encode()) for part in parts) - len(STYLE) - 1000
     parts.insert(2, _samples(run, room))
-    title = escape(run.name)
+    title = _text(run.name)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
         f"<title>{title}: training run</title><style>{STYLE}</style></head><body><main>{''.join(parts)}"
-        f"<footer>dagan {escape(__version__)}</footer></main></body></html>\n"
+        f"<footer>dagan {_text(__version__)}</footer></main></body></html>\n"
     )
 
 
@@ -64,7 +66,7 @@ def _head(run: Run) -> str:
     scale = _scale(run)
     what = f"{'×' + str(scale) + ' ' if scale else ''}{' then '.join(name for name, _ in run.phases)}".strip()
     when = time.strftime("%Y-%m-%d %H:%M")
-    return f"<h1>{escape(run.name)}</h1><p class=lead>{escape(what)} training, {state}. Written {when}.</p>"
+    return f"<h1>{_text(run.name)}</h1><p class=lead>{_text(what)} training, {state}. Written {when}.</p>"
 
 
 def _summary(run: Run) -> str:
@@ -87,7 +89,7 @@ def _summary(run: Run) -> str:
         tiles.append(("parameters", f"{count:,}", "of the generator"))
     if type(count := provenance.get("pictures")) is int:
         tiles.append(("images", f"{count:,}", f"fingerprint {provenance.get('data')}"))
-    cells = [f"<div><dt>{escape(a)}</dt><dd>{escape(b)}<small>{escape(c)}</small></dd></div>" for a, b, c in tiles]
+    cells = [f"<div><dt>{_text(a)}</dt><dd>{_text(b)}<small>{_text(c)}</small></dd></div>" for a, b, c in tiles]
     return f"<dl class=tiles>{''.join(cells)}</dl>"
 
 
@@ -104,11 +106,11 @@ def _samples(run: Run, room: int) -> str:
     scores = {row.step: row for row in run.rows if "psnr_y" in row.values}
     heads = ["input", "bicubic", *(f"step {step:,}" for step, _ in shown), "original"]
     under = ["", "", *(_score(scores.get(step)) for step, _ in shown), ""]
-    cells = "".join(f"<span>{escape(a)}<small>{escape(b)}</small></span>" for a, b in zip(heads, under, strict=True))
+    cells = "".join(f"<span>{_text(a)}<small>{_text(b)}</small></span>" for a, b in zip(heads, under, strict=True))
     side = f"max-width:{_CELL * len(heads)}px"
     return (
         f'<h2>Samples</h2><div class=wide><div class=strip style="{side}"><div class=heads>{cells}</div>'
-        f'<img alt="{escape(", ".join(heads))}" src="{sheet}"></div></div>'
+        f'<img alt="{_text(", ".join(heads))}" src="{sheet}"></div></div>'
     )
 
 
@@ -145,17 +147,18 @@ def _curves(run: Run) -> str:
     if not run.rows:
         return "<h2>Curves</h2><p>Nothing has been logged yet.</p>"
     reach = (float(run.rows[0].step), float(run.rows[-1].step))
-    marks = [(step, f"start of the {name} phase") for step, name in boundaries(run)]
+    marks = [(step, printable(f"start of the {name} phase")) for step, name in boundaries(run)]
     figures = []
     for panel in panels([run]):
+        panel = replace(panel, title=printable(panel.title))  # it may hold a name from the log
         keys = "".join(
             f"<span{f' class=k{line.kind % 4}' if line.label else ''}>"
-            f"{escape(line.label)} {number(line.smooth[-1][1][-1])}</span>"
+            f"{_text(line.label)} {number(line.smooth[-1][1][-1])}</span>"
             for line in panel.lines
         )
         unit = ", ".join(filter(None, (panel.unit, "log scale" if panel.log else "")))
-        unit = f" <small>{escape(unit)}</small>" if unit else ""
-        caption = f"<figcaption><b>{escape(panel.title)}{unit}</b><span>{keys}</span></figcaption>"
+        unit = f" <small>{_text(unit)}</small>" if unit else ""
+        caption = f"<figcaption><b>{_text(panel.title)}{unit}</b><span>{keys}</span></figcaption>"
         figures.append(f"<figure>{caption}{sketch(panel, reach, marks)}</figure>")
     legend = "Horizontal axis: steps. Faint: as logged; strong: smoothed. Number at the right: last smoothed value."
     legend += " Dashed: start of the next phase." if marks else ""
@@ -222,7 +225,7 @@ def _use(run: Run) -> str:
     to = f" -s {scale}" if scale else ""
     use = f"dagan upscale{to} -n {shlex.quote(f'{folder}/{best}.safetensors')} image.png"
     return (
-        f"<h2>Use the weights</h2><pre>{escape(use)}</pre><h2>Resume the run</h2><pre>{escape(shlex.join(words))}</pre>"
+        f"<h2>Use the weights</h2><pre>{_text(use)}</pre><h2>Resume the run</h2><pre>{_text(shlex.join(words))}</pre>"
     )
 
 
@@ -233,7 +236,9 @@ def _facts(run: Run) -> str:
         for name in ("hardware", "torch", "perceptual_sha256")
         if name in provenance
     ]
-    choices = f"<details><summary>Config of the run</summary><pre>{escape(_config(run))}</pre></details>"
+    choices = (
+        f"<details><summary>Config of the run</summary><pre>{escape(printable_lines(_config(run)))}</pre></details>"
+    )
     return f"<h2>Environment</h2><table>{''.join(rows)}</table>{choices}"
 
 
@@ -287,10 +292,15 @@ def _brief(value: Any) -> str:
     return ", ".join(map(str, value))[:300] if isinstance(value, list) else str(value)[:300]
 
 
+def _text(text: str) -> str:
+    """Escape one line for HTML; characters that would turn or break it are written out."""
+    return escape(printable(text))
+
+
 def _cells(cells: list[str]) -> str:
-    return "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+    return "".join(f"<td>{_text(cell)}</td>" for cell in cells)
 
 
 def _table(heads: list[str], lines: list[str]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    head = "".join(f"<th>{_text(name)}</th>" for name in heads)
     return f"<div class=rows><table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"

@@ -8,8 +8,10 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from dagan_cli.atomic import whole_or_absent
 from dagan_cli.errors import BadOption, DaganError
+from dagan_cli.files import whole_or_absent
+from dagan_cli.words import printable
+from trainer.places import files_of, require_others
 from trainer.record.curves import Panel, axis, boundaries, number, panels, thin
 from trainer.record.folder import Run
 
@@ -31,6 +33,8 @@ def plot(runs: list[Run], target: Path) -> None:
         raise BadOption(f"cannot draw {target.name}: not a .png or .svg file", hint="name one with -o")
     if len(runs) > len(COLOURS):
         raise BadOption(f"{len(runs)} runs are too many for one figure", hint=f"draw at most {len(COLOURS)} runs")
+    for run in runs:
+        require_others(files_of(run.folder), {"-o": target})
     found = panels(runs)
     if not found:
         raise BadOption("the runs have logged nothing yet", hint="wait for their first steps")
@@ -45,8 +49,8 @@ def plot(runs: list[Run], target: Path) -> None:
         figure.supxlabel("steps", fontsize=8)
         _name(figure, runs)
         kind = target.suffix.lower()[1:]
-        with whole_or_absent(target) as part:
-            figure.savefig(part, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+        with whole_or_absent(target) as file:
+            figure.savefig(file, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
 
 
 @contextmanager
@@ -115,5 +119,5 @@ def _name(figure: Any, runs: list[Run]) -> None:
 
 
 def _plain(text: str) -> str:
-    """Escape dollar signs, which matplotlib reads as mathematics."""
-    return text.replace("$", r"\$")
+    """Make a text printable, and escape dollar signs, which matplotlib reads as mathematics."""
+    return printable(text).replace("$", r"\$")

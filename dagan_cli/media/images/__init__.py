@@ -2,10 +2,18 @@
 
 from dagan_cli.media.images.info import Picture, PictureInfo
 from dagan_cli.media.images.read import LIMIT_PIXELS, open_picture
-from dagan_cli.media.images.write import PictureOutput, encode_picture, output_suffix, plan_output, write_picture
+from dagan_cli.media.images.write import (
+    ENCODER_BYTES,
+    PictureOutput,
+    encode_picture,
+    output_suffix,
+    plan_output,
+    write_picture,
+)
 from dagan_cli.media.sniff import is_picture
 
 __all__ = [
+    "ENCODER_BYTES",
     "LIMIT_PIXELS",
     "Picture",
     "PictureInfo",

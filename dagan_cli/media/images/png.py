@@ -23,6 +23,7 @@ _XMP = b"XML:com.adobe.xmp"
 _READ_AS_METADATA = (_XMP, b"Raw profile type exif", b"Raw profile type APP1", b"Raw profile type xmp")
 _COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> PNG colour type
 _BAND = 1 << 22  # bytes filtered at a time
+_AT_ONCE = 1 << 29  # bytes; larger frames are compressed by bands, as Pillow would hold them three times
 
 
 def read_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
@@ -147,18 +148,20 @@ def _delay(milliseconds: float) -> tuple[int, int]:
 
 def _compressed(frame: np.ndarray) -> Iterator[bytes]:
     """Yield the filtered, deflated samples of one frame, in pieces."""
-    if frame.dtype == np.uint8:
+    if frame.dtype == np.uint8 and frame.nbytes <= _AT_ONCE:
         buffer = io.BytesIO()
         Image.fromarray(frame.squeeze(2) if frame.shape[2] == 1 else frame).save(buffer, "PNG")
         yield from _pixel_data(buffer.getbuffer())
         return
     height, width, channels = frame.shape
-    step = max(1, _BAND // (width * channels * 2))
+    pixel = channels * frame.itemsize  # bytes
+    step = max(1, _BAND // (width * pixel))
     packer = zlib.compressobj()
-    above = np.zeros(width * channels * 2, np.uint8)
+    above = np.zeros(width * pixel, np.uint8)
     for top in range(0, height, step):
-        rows = frame[top : top + step].astype(">u2").view(np.uint8).reshape(-1, width * channels * 2)
-        if data := packer.compress(_paeth(rows, above, channels * 2).tobytes()):
+        band = np.ascontiguousarray(frame[top : top + step], f">u{frame.itemsize}")
+        rows = band.view(np.uint8).reshape(-1, width * pixel)
+        if data := packer.compress(_paeth(rows, above, pixel).tobytes()):
             yield data
         above = rows[-1]
     yield packer.flush()

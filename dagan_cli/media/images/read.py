@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from dagan_cli.errors import BadInput, DaganError
+from dagan_cli.files import open_regular
 from dagan_cli.media.images import png, pnm, tiff
 from dagan_cli.media.images.decoder_warnings import heard
 from dagan_cli.media.images.formats import FORMATS
@@ -22,6 +23,7 @@ from dagan_cli.media.images.metadata import profile_space, with_metadata, with_t
 from dagan_cli.media.sniff import HEAD, picture_format
 
 LIMIT_PIXELS = 1 << 28  # per frame; larger ones may be decompression bombs, or exceed memory
+LIMIT_FRAMES = 16  # all frames or pages together may have so many times the limit of one
 
 _ANIMATED = {"GIF", "WEBP", "PNG", "AVIF"}
 _CHANNELS = {"L": 1, "I;16": 1, "F": 1, "LA": 2, "RGB": 3, "RGBA": 4}  # modes in which samples are read
@@ -33,14 +35,15 @@ _NOT_READ = {
     "EXR": "convert it to a float TIFF first",
     "camera raw": "develop it to a 16-bit TIFF or PNG first",
 }
-_TOO_LARGE = "leave it out; if you trust the file, split it into parts first"
+_TOO_LARGE = "leave it out, or if you trust it: dagan upscale --max-megapixels N"
 
 
 def open_picture(source: Path | BinaryIO | bytes, *, limit_pixels: int = LIMIT_PIXELS) -> Picture:
     """Open an image by its content. A still is decoded when `frames` is read; an animation is scanned now.
 
     Only decoding shows missing pixels: until `frames` is read, an image that was cut short may look fine.
-    Raises BadInput if the source is missing, damaged, not an image, of an unsupported kind, or above `limit_pixels`.
+    Raises BadInput if the source is missing, damaged, not an image, of an unsupported kind, or if a frame has more than
+    `limit_pixels`, or all frames together LIMIT_FRAMES times as many; that is known before any is decoded.
     """
     file = _File(*_opened(source), limit_pixels)
     try:
@@ -98,7 +101,7 @@ class _File:
         if isinstance(error, UnidentifiedImageError):
             reason = f"its {self.format} header is damaged"
         elif isinstance(error, Image.DecompressionBombError):
-            hint = _TOO_LARGE
+            reason, hint = f"it declares more than {self.limit_pixels / 1e6:,.6g} million pixels", _TOO_LARGE
         elif isinstance(error, tiff.NotReadable):
             hint = "save it with 8 or 16 bits, or as 32-bit float, with Deflate or no compression"
         elif isinstance(error, OSError) and error.errno is not None and not isinstance(error, ValueError):
@@ -107,12 +110,19 @@ class _File:
             reason = f"{type(error).__name__} {reason}"
         return BadInput(f"cannot read {self.name}: {reason}", hint=hint)
 
-    def check_size(self, width: int, height: int) -> None:
+    def check_size(self, width: int, height: int, frames: int = 1) -> None:
         if width < 1 or height < 1:
             raise BadInput(f"{self.name} has no pixels", hint="leave it out")
         if width * height > self.limit_pixels:
             raise BadInput(
                 f"{self.name} declares {width}x{height} pixels; the limit is {self.limit_pixels / 1e6:.0f} million",
+                hint=_TOO_LARGE,
+            )
+
+        if width * height * frames > LIMIT_FRAMES * self.limit_pixels:
+            raise BadInput(
+                f"{self.name} declares {frames:,} frames of {width}x{height} pixels; "
+                f"the limit is {LIMIT_FRAMES * self.limit_pixels / 1e6:,.0f} million in all",
                 hint=_TOO_LARGE,
             )
 
@@ -136,7 +146,7 @@ class _File:
 def _opened(source: Path | BinaryIO | bytes) -> tuple[str, BinaryIO]:
     if isinstance(source, Path):
         try:
-            return str(source), source.open("rb")
+            return str(source), open_regular(source)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise BadInput(f"cannot read {source}: {reason}", hint="check the path and its permissions") from error
@@ -160,7 +170,7 @@ def _read_tiff(file: _File) -> Picture:
         height, width, channels, depth = tiff.page_shape(pages[0])
         alike = [page for page in pages if tiff.same_kind(page, pages[0])]
         lost = tiff.lost_channels(pages[0])
-    file.check_size(width, height)
+    file.check_size(width, height, len(alike))
     _note_lost_pages(file, len(pages), len(alike))
     if lost:
         file.notes.append(f"{lost} extra channels, neither colour nor alpha, were left out")
@@ -220,8 +230,10 @@ def _read_through_pillow(file: _File, tags: tiff.Tags | None = None) -> Picture:
     if count > 1 and file.format in _ANIMATED:
         if deep_channels:
             file.notes.append("it was read with 8 bits per sample")
+        file.check_size(*image.size, count)
         return _read_animation(file, image, info, orientation, count)
     if count > 1 and file.format == "TIFF":
+        file.check_size(*image.size, count)
         return _read_pages(file, image, info, mode, count)
     if deep_channels:
         info = replace(info, channels=deep_channels, depth=16)

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from dagan_cli.atomic import whole_or_absent
 from dagan_cli.errors import BadOption, CannotWrite
+from dagan_cli.files import whole_or_absent
 from dagan_cli.media.images import gif, png, pnm, tiff, webp
 from dagan_cli.media.images.formats import BY_NAME, PictureFormat, format_named, format_of_suffix
 from dagan_cli.media.images.info import PictureInfo
@@ -23,6 +23,8 @@ _JPEG_MARKER = 65533  # capacity of one marker, in bytes
 _XMP_HEADING = len(b"http://ns.adobe.com/xap/1.0/\0")
 _SRGB_GAMMA = (45455).to_bytes(4, "big")
 _SCREEN_DPI = (72, 96)  # defaults of programs that do not know the resolution
+# Bytes per pixel that encoders need beside the frame, measured; the other formats are written by bands.
+ENCODER_BYTES = {"JPEG": 5, "WEBP": 28, "AVIF": 60, "GIF": 44, "BMP": 8, "TGA": 8, "PPM": 6}
 _NAMES = {
     "icc": "colour profiles",
     "exif": "EXIF data",
@@ -112,9 +114,9 @@ def plan_output(
     return PictureOutput(info=replace(result, warnings=()), quality=quality, warnings=tuple(warnings))
 
 
-def write_picture(target: Path, output: PictureOutput, frames: Iterable[np.ndarray]) -> None:
-    """Write the frames to `target`, which appears complete or not at all; see `encode_picture`. Raises CannotWrite."""
-    with whole_or_absent(target) as part, part.open("w+b") as file:
+def write_picture(target: Path, output: PictureOutput, frames: Iterable[np.ndarray], *, replace: bool = True) -> None:
+    """Write the frames to `target`, which appears complete or not at all; see `encode_picture`, `whole_or_absent`."""
+    with whole_or_absent(target, replace=replace) as file:
         encode_picture(file, output, frames)
 
 

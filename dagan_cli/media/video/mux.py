@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -26,6 +25,8 @@ from dagan_cli.media.streams.tags import kept_metadata, later_timecode, lost_tag
 from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.preflight import set_up
 from dagan_cli.media.video.recipe import Encoding, Recipe, Size
+
+_BUFFER = 1 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,7 @@ class FilePlan:
         with self._declared(io.BytesIO()) as mux:
             return sha256(mux.video.codec_context.extradata or b"").hexdigest()
 
-    def join(self, part: Path, packets: Iterable[Packet], start: int, end: int) -> tuple[str, ...]:
+    def join(self, file: BinaryIO, packets: Iterable[Packet], start: int, end: int) -> tuple[str, ...]:
         """Write the file: video packets in decoding order, with times in ticks of the source.
 
         `start` is when the first frame is shown, `end` when the last one ends. Returns warnings for losses against the
@@ -59,7 +60,7 @@ class FilePlan:
         time_base = self.source.time_base
         shift = start if self.trim else 0
         span = (start * time_base, end * time_base) if self.trim else ()
-        with self._declared(part, *span) as mux:
+        with self._declared(file, *span) as mux:
             copies = mux.copies
             if copies:
                 copies.start(*span)
@@ -82,9 +83,9 @@ class FilePlan:
             yield self._add_video(nowhere)
 
     @contextmanager
-    def _declared(self, place: Path | BinaryIO, *span: Fraction) -> Iterator[_Mux]:
+    def _declared(self, file: BinaryIO, *span: Fraction) -> Iterator[_Mux]:
         donor = nullcontext() if self.alone else open_input(self.source.path)
-        with donor as donor, _open_output(place, self.form, self.source) as out:
+        with donor as donor, _open_output(file, self.form, self.source) as out:
             yield self._declare(out, donor, *span)
 
     def _declare(self, out: OutputContainer, donor: InputContainer | None, *span: Fraction) -> _Mux:
@@ -193,18 +194,19 @@ def _nearest_suffix(source: VideoInfo) -> str:
 
 
 @contextmanager
-def _open_output(place: Path | BinaryIO, form: str, source: VideoInfo) -> Iterator[OutputContainer]:
+def _open_output(file: BinaryIO, form: str, source: VideoInfo) -> Iterator[OutputContainer]:
     """Provide a new container; the file is completed only if no error occurs."""
     if form in ("mp4", "mov"):
         options = {"movie_timescale": str(source.time_base.denominator)}  # not rounded to milliseconds
     else:
         options = {"avoid_negative_ts": "disabled"}  # else audio that starts before 0 would shift the video
     out = av.open(
-        os.path.abspath(place) if isinstance(place, Path) else place,
+        file,
         "w",
         format=form,
         container_options=options,
         metadata_errors="surrogateescape",
+        buffer_size=_BUFFER,
     )
     try:
         yield out

@@ -7,7 +7,7 @@ import re
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from typing import cast
 
@@ -24,6 +24,7 @@ from dagan_cli.media.video.frames import frame_of
 from dagan_cli.media.video.pixel_formats import Size
 from dagan_cli.media.video.recipe import Recipe
 from dagan_cli.planes import PixelLayout
+from dagan_cli.words import printable_lines
 
 _one_at_a_time = threading.Lock()  # FFmpeg's log and stderr are shared by the whole process
 _PRINTED = re.compile(r"(?:x264|x265|Svt) ?\[(?:error|warning)\]: *(.*)")  # printed by the libraries themselves
@@ -153,7 +154,9 @@ def _printed() -> Iterator[list[str]]:
             os.close(stderr)
             file.seek(0)
             for line in file:
-                if match := _PRINTED.match(line.decode(errors="replace")):
+                text = line.decode(errors="replace")
+                if match := _PRINTED.match(text):
                     lines.append(match[1].strip())
                 else:
-                    os.write(2, line)
+                    with suppress(OSError):  # stderr is full
+                        os.write(2, printable_lines(text).encode())

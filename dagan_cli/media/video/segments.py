@@ -1,64 +1,86 @@
 """Crash-safe storage of finished segments of a video, in a folder next to the output, with a journal.
 
 A segment counts once its line is in the journal, and its line is written only after its bytes are on disk. Anything
-else in the folder was left by a killed run.
+else in the folder was left by a killed run. The folder may come from anywhere, an unpacked archive for example: it is
+used only if it is a folder of this user and no link, its journal's lines are checked one by one, and only files that
+dagan makes are ever removed from it.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import shutil
+import re
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from secrets import token_hex
+from typing import Any, BinaryIO
 
-from dagan_cli.atomic import cannot_write, is_write_failure, sync
 from dagan_cli.errors import BadOption, CannotWrite
+from dagan_cli.files import Folder, open_regular, owned, tag_of, tidy, write_errors
 
-try:
-    import fcntl
-except ImportError:  # not on this system: then simultaneous runs are not detected
-    fcntl = None
-
+LONGEST = 10_000  # frames of a segment that is accepted from a journal
 _JOURNAL = "journal.jsonl"
+_OURS = re.compile(r"journal\.jsonl|journal\.[0-9a-f]{16}\.new|\d{6,8}\.packets|journal\.new|lock")  # two former names
+_MOST = 1 << 28  # bytes of a journal that are read
 _MIB = 1 << 20
+_TIME = 1 << 62  # no time stamp or duration is larger
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Frames encoded together; the first one is a key frame."""
+    """Frames encoded together; the first one is a key frame. Raises ValueError for fields that make no sense."""
 
     bytes: int
     crc32: int
     pts: list[int]  # of its frames in display order, in ticks of the source
     durations: list[int]  # ticks
 
+    def __post_init__(self) -> None:
+        numbers = (self.bytes, self.crc32)
+        good = all(type(number) is int and 0 <= number < _TIME for number in numbers)
+        for times in (self.pts, self.durations):
+            good = good and isinstance(times, list) and 0 < len(times) <= LONGEST
+            good = good and all(type(time) is int and -_TIME < time < _TIME for time in times)
+        if not (good and len(self.pts) == len(self.durations)):
+            raise ValueError("not a segment")
+
 
 class WorkFolder:
-    """The folder with the segments of one output; `segments` are those finished so far, in order."""
+    """The folder with the segments of one output; `segments` are those finished so far, in order. Raises OSError."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, folder: Folder) -> None:
         self.segments: list[Segment] = []
+        self._folder = folder
+        self._digest = ""  # of the journal so far
 
     @property
     def frames(self) -> int:
         return sum(len(segment.pts) for segment in self.segments)
 
-    def path_of(self, index: int) -> Path:
-        """Return the path of segment number `index`."""
-        return self.path / f"{index:06d}.packets"
+    def create(self, index: int) -> BinaryIO:
+        """Create the file of segment number `index`; one that a killed run left is removed."""
+        self.discard(index)
+        return self._folder.create(_name_of(index))
+
+    def read(self, index: int) -> BinaryIO:
+        """Open the file of segment number `index`."""
+        return self._folder.read(_name_of(index))
+
+    def discard(self, index: int) -> None:
+        """Remove the file of segment number `index`, if there is one."""
+        self._folder.remove(_name_of(index))
 
     def finish(self, pts: list[int], durations: list[int]) -> None:
-        """Sync the next segment, already written to its path, to disk, then add it to the journal."""
-        path = self.path_of(len(self.segments))
-        sync(path)
-        segment = Segment(path.stat().st_size, _crc32(path), pts, durations)
+        """Sync the next segment, already written, to disk, then add it to the journal."""
+        with self.read(len(self.segments)) as file:
+            os.fsync(file.fileno())
+            segment = Segment(os.fstat(file.fileno()).st_size, _crc32(file), pts, durations)
         self._append(asdict(segment))
         self.segments.append(segment)
 
@@ -67,16 +89,33 @@ class WorkFolder:
         self._append({"complete": self.frames})
 
     def _append(self, entry: Mapping[str, Any]) -> None:
-        with (self.path / _JOURNAL).open("a", encoding="ascii") as journal:
-            journal.write(json.dumps(entry) + "\n")
+        line, self._digest = _line(entry, self._digest)
+        with self._folder.append(_JOURNAL) as journal:
+            journal.write(line)
             journal.flush()
             os.fsync(journal.fileno())
+
+    def _begin(self, settings: Mapping[str, Any]) -> None:
+        """Start a journal of the present segments only, and remove everything else that dagan made in the folder."""
+        for name in self._folder.names():
+            if _OURS.fullmatch(name) and name not in map(_name_of, range(len(self.segments))):
+                self._folder.remove(name)
+        new, text = f"journal.{token_hex(8)}.new", b""
+        self._digest = ""
+        for entry in ({"settings": settings}, *map(asdict, self.segments)):
+            line, self._digest = _line(entry, self._digest)
+            text += line
+        with self._folder.create(new) as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        self._folder.rename(new, _JOURNAL)
+        self._folder.sync()
 
 
 def folder_of(target: Path) -> Path:
     """Return the hidden folder next to `target`; its name is short even if the target's is long."""
-    tag = sha256(os.fsencode(target.name)).hexdigest()[:16]
-    return target.with_name(f".dagan-{tag}.work")
+    return target.with_name(f".dagan-{tag_of(target)}.work")
 
 
 @contextmanager
@@ -84,136 +123,138 @@ def work_folder(target: Path, settings: Mapping[str, Any], *, resume: bool) -> I
     """Provide the folder for `target`; with `resume`, it holds the segments of an earlier run with the same settings.
 
     It is removed when the block succeeds. On failure it is kept if `resume` is true and there are finished segments.
-    Raises BadOption if it was started with other settings, CannotWrite if another run uses it or writing fails.
+    Raises BadOption if it was started with other settings, Taken if another process writes `target`, CannotWrite.
     """
-    path = folder_of(target)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with _locked(path, target):
-            work = _reopened(path, target, settings) if resume else None
-            if work is None:
-                work = _begun(path, settings)
+    with owned(target), write_errors(target), Folder.opened(target.parent) as parent:
+        name = folder_of(target).name
+        parent.make(name)
+        with _own_folder(parent, name) as folder:
+            work = WorkFolder(folder)
+            if resume:
+                work.segments = _finished(folder, target, settings)
+            work._begin(settings)
             try:
                 yield work
             except BaseException:
                 if not (resume and work.segments):
-                    shutil.rmtree(path, ignore_errors=True)
+                    _remove(parent, name, folder)
                 raise
-            shutil.rmtree(path, ignore_errors=True)
-    except OSError as error:
-        if is_write_failure(error):
-            raise cannot_write(target, error) from error
-        raise
+            _remove(parent, name, folder)
 
 
 def forget_finished(target: Path) -> None:
-    """Remove the folder of a run that was killed after `target` was complete, but before the cleanup."""
-    path = folder_of(target)
-    if path.is_dir() and any("complete" in entry for entry in _entries(path)):
-        with suppress(CannotWrite), _locked(path, target):
-            shutil.rmtree(path, ignore_errors=True)
+    """Remove what a run left that was killed after `target` was complete, but before the cleanup."""
+    name = folder_of(target).name
+    with suppress(OSError, CannotWrite):
+        if (target.parent / name).lstat():
+            with owned(target), Folder.opened(target.parent) as parent, _own_folder(parent, name) as folder:
+                if any("complete" in entry for entry in _entries(folder)):
+                    _remove(parent, name, folder)
+    tidy(target)
 
 
 def identity_of(source: Path) -> dict[str, Any]:
     """Return a fingerprint of a file without reading all of it: its size, and a hash of three 1 MiB blocks."""
-    size = source.stat().st_size
     digest = sha256()
-    with source.open("rb") as file:
+    with open_regular(source) as file:
+        size = os.fstat(file.fileno()).st_size
         for place in (0, size // 2, max(0, size - _MIB)):
             file.seek(place)
             digest.update(file.read(_MIB))
     return {"bytes": size, "sha256 of three MiB": digest.hexdigest()}
 
 
-def _begun(path: Path, settings: Mapping[str, Any]) -> WorkFolder:
-    for old in path.iterdir():
-        if old.name != "lock":
-            old.unlink()
-    work = WorkFolder(path)
-    work._append({"settings": settings})
-    sync(path)
-    return work
+@contextmanager
+def _own_folder(parent: Folder, name: str) -> Iterator[Folder]:
+    """Open the work folder. Raises CannotWrite for a link, a file, or a folder of somebody else in its place."""
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(parent.inside(name)) if parent.is_own(name) else None
+        except OSError as error:
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP):  # what systems say of a link
+                raise
+            folder = None
+        if folder is None:
+            what = f"{parent.path / name} is in the way, and dagan did not make it"
+            raise CannotWrite(what, hint="remove it, or write elsewhere")
+        yield folder
 
 
-def _reopened(path: Path, target: Path, settings: Mapping[str, Any]) -> WorkFolder | None:
-    """Return the folder with the segments of an earlier run; None if there is nothing to resume."""
-    entries = _entries(path)
+def _remove(parent: Folder, name: str, folder: Folder) -> None:
+    """Remove the files that dagan makes, then the folder if nothing else is in it."""
+    with suppress(OSError):
+        for entry in folder.names():
+            if _OURS.fullmatch(entry):
+                folder.remove(entry)
+        parent.remove_folder(name)
+
+
+def _finished(folder: Folder, target: Path, settings: Mapping[str, Any]) -> list[Segment]:
+    """Return the segments of an earlier run with these settings. Raises BadOption if it had other ones."""
+    entries = _entries(folder)
     if len(entries) < 2 or not isinstance(entries[0].get("settings"), dict):
-        return None
+        return []
     before, now = entries[0]["settings"], json.loads(json.dumps(settings))
     if before != now:
         names = [name for name in (*now, *before) if before.get(name) != now.get(name)]
         raise BadOption(
-            f"{target} was started with a different {', '.join(dict.fromkeys(names))}",
+            f"{target} was started with a different {', '.join(dict.fromkeys(names))[:200]}",
             hint="use the same settings to resume, or --no-resume to start again",
         )
-    work = WorkFolder(path)
+    found: list[Segment] = []
     for entry in entries[1:]:
         if "complete" in entry:
             continue
         try:
             segment = Segment(**entry)
-        except TypeError:  # not a segment entry
+            if found and segment.pts[0] <= found[-1].pts[-1]:
+                break
+            with folder.read(_name_of(len(found))) as file:
+                whole = os.fstat(file.fileno()).st_size == segment.bytes and _crc32(file) == segment.crc32
+        except (OSError, TypeError, ValueError):  # no segment, or no file of it
             break
-        if not _is_whole(work.path_of(len(work.segments)), segment):
+        if not whole:
             break
-        work.segments.append(segment)
-    _rewrite(path, settings, work.segments)
-    return work
+        found.append(segment)
+    return found
 
 
-def _entries(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of the journal up to the first damaged one: a kill may have truncated the last."""
-    entries = []
+def _line(entry: Mapping[str, Any], before: str) -> tuple[bytes, str]:
+    """Return a journal's line, and its digest, which covers all lines before it too."""
+    text = json.dumps(entry)
+    digest = sha256(f"{before} {text}".encode()).hexdigest()[:32]
+    return f"{digest} {text}\n".encode("ascii"), digest
+
+
+def _entries(folder: Folder) -> list[dict[str, Any]]:
+    """Return the entries of the journal up to the first damaged line: a kill may have truncated the last."""
+    entries: list[dict[str, Any]] = []
+    digest = ""
     try:
-        lines = (path / _JOURNAL).read_bytes().split(b"\n")
+        with folder.read(_JOURNAL) as journal:
+            lines = journal.read(_MOST).split(b"\n")
     except OSError:
         return []
     for line in lines[:-1]:  # text after the last newline is incomplete
         try:
-            entry = json.loads(line)
-        except ValueError:
+            entry = json.loads(line.partition(b" ")[2])
+            expected, digest = _line(entry, digest)
+        except (ValueError, RecursionError):
             break
-        if not isinstance(entry, dict):
+        if expected != line + b"\n" or not isinstance(entry, dict):
             break
         entries.append(entry)
     return entries
 
 
-def _rewrite(path: Path, settings: Mapping[str, Any], segments: list[Segment]) -> None:
-    """Write a journal of these segments only, so that new lines follow a complete one."""
-    new = path / "journal.new"
-    lines = [{"settings": settings}, *(asdict(segment) for segment in segments)]
-    new.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="ascii")
-    sync(new)
-    new.replace(path / _JOURNAL)
-    sync(path)
+def _name_of(index: int) -> str:
+    return f"{index:06d}.packets"
 
 
-def _is_whole(path: Path, segment: Segment) -> bool:
-    try:
-        return path.stat().st_size == segment.bytes and _crc32(path) == segment.crc32
-    except OSError:
-        return False
-
-
-def _crc32(path: Path) -> int:
+def _crc32(file: BinaryIO) -> int:
+    """Return the checksum of a file, read from its start."""
     value = 0
-    with path.open("rb") as file:
-        while block := file.read(_MIB):
-            value = zlib.crc32(block, value)
+    file.seek(0)
+    while block := file.read(_MIB):
+        value = zlib.crc32(block, value)
     return value
-
-
-@contextmanager
-def _locked(path: Path, target: Path) -> Iterator[None]:
-    """Lock out other runs; the lock is released when the process ends, however it ends."""
-    with (path / "lock").open("a") as lock:
-        if fcntl is not None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise CannotWrite(
-                    f"another dagan process is writing {target}", hint="wait for it, or stop it"
-                ) from error
-        yield

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
 from av.error import FFmpegError
 from av.packet import Packet
 
-from dagan_cli.atomic import is_write_failure, whole_or_absent
 from dagan_cli.errors import BadInput, BadOption, CannotWrite
+from dagan_cli.files import is_write_failure, whole_or_absent
 from dagan_cli.media.container import container_of
 from dagan_cli.media.video import packets
 from dagan_cli.media.video.frames import frame_of
@@ -41,6 +41,7 @@ def create_video(
     alone: bool = False,
     resume: Mapping[str, Any] | None = None,
     segment: int = SEGMENT,
+    replace: bool = True,
 ) -> Iterator[VideoWriter]:
     """Provide a writer of frames of `size` (width, height); `target` is complete once the block ends without error.
 
@@ -50,7 +51,8 @@ def create_video(
 
     With `resume`, the settings that affect the frames, finished segments of `segment` frames survive an error or a
     kill, and the next writer with the same settings reuses them: pass all frames through `VideoWriter.missing`. The
-    frames do not depend on whether, or how often, the work was resumed.
+    frames do not depend on whether, or how often, the work was resumed. Without `replace`, a file that takes the name
+    of `target` meanwhile is left alone.
 
     Raises BadOption for incompatible choices, CannotWrite if disk or encoder fail.
     """
@@ -80,8 +82,8 @@ def create_video(
         with VideoWriter(target, file, work, segment) as writer:
             yield writer
             writer._finish_segments()
-        with whole_or_absent(target) as part, _encoder_errors(target):
-            writer._join(part)
+        with whole_or_absent(target, replace=replace) as file, _encoder_errors(target):
+            writer._join(file)
 
 
 class VideoWriter:
@@ -143,7 +145,7 @@ class VideoWriter:
             raise ValueError(f"frame of size {planes[0].shape[::-1]}, expected {self._file.size}")
         with _encoder_errors(self._target):
             if self._segment is None:
-                self._segment = _Segment(self._file, self._work.path_of(self._begun))
+                self._segment = _Segment(self._file, self._work, self._begun)
                 self._begun += 1
             if self._closing is not None and self._closing.done():
                 self._wait()  # its error stops the work now, not a segment later
@@ -156,7 +158,7 @@ class VideoWriter:
         """Finish the segment in the background, once the previous one is finished."""
         self._wait()
         if self._segment is not None:
-            self._closing = self._background.submit(self._segment.finish, self._work)
+            self._closing = self._background.submit(self._segment.finish)
             self._segment = None
 
     def _wait(self) -> None:
@@ -172,20 +174,20 @@ class VideoWriter:
             self._wait()
             self._work.complete()
 
-    def _join(self, part: Path) -> None:
+    def _join(self, file: BinaryIO) -> None:
         segments = self._work.segments
         start, last = segments[0].pts[0], segments[-1]
-        self._losses = self._file.join(part, self._packets(), start, last.pts[-1] + last.durations[-1])
+        self._losses = self._file.join(file, self._packets(), start, last.pts[-1] + last.durations[-1])
 
     def _packets(self) -> Iterator[Packet]:
         """Yield the packets of all segments with their final times, in ticks of the source."""
         shown: list[int] = []
         for index, segment in enumerate(self._work.segments):
-            with self._work.path_of(index).open("rb") as file:
+            with self._work.read(index) as file:
                 shown += [segment.pts[0] + pts for pts in packets.times(file)]
         decoded = iter(packets.decoding_times(shown))
         for index, segment in enumerate(self._work.segments):
-            with self._work.path_of(index).open("rb") as file:
+            with self._work.read(index) as file:
                 for packet in packets.load(file):
                     assert packet.pts is not None
                     packet.pts += segment.pts[0]
@@ -196,15 +198,16 @@ class VideoWriter:
 class _Segment:
     """Encodes the frames of one segment with its own encoder into a file; times count from its first frame."""
 
-    def __init__(self, plan: FilePlan, path: Path) -> None:
+    def __init__(self, plan: FilePlan, work: WorkFolder, index: int) -> None:
         self.pts: list[int] = []
         self.durations: list[int] = []
         self._plan = plan
-        self._path = path
+        self._work = work
+        self._index = index
         self._packets = 0
         self._open = ExitStack()
         self._encoder = self._open.enter_context(plan.encoder())
-        self._file = self._open.enter_context(path.open("wb"))
+        self._file = self._open.enter_context(work.create(index))
 
     def add(self, planes: Sequence[np.ndarray], pts: int, duration: int) -> None:
         recipe = self._plan.recipe
@@ -215,7 +218,7 @@ class _Segment:
         frame.pts, frame.duration = pts - self.pts[0], duration
         self._encode(frame)
 
-    def finish(self, work: WorkFolder) -> None:
+    def finish(self) -> None:
         """Write the segment to disk and into the journal."""
         try:
             self._encode(None)
@@ -225,7 +228,7 @@ class _Segment:
                     f"{codec} encoded {len(self.pts)} frames to {self._packets} packets", hint="try another --codec"
                 )
             self._open.close()
-            work.finish(self.pts, self.durations)
+            self._work.finish(self.pts, self.durations)
         except BaseException:
             self.abandon()
             raise
@@ -235,7 +238,7 @@ class _Segment:
         try:
             self._open.close()
         finally:
-            self._path.unlink(missing_ok=True)
+            self._work.discard(self._index)
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
         for packet in self._encoder.encode(frame):

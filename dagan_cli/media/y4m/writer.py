@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from dagan_cli.atomic import cannot_write
 from dagan_cli.errors import CannotWrite
+from dagan_cli.files import cannot_write
 from dagan_cli.media.video.frames import LIMITED, completed, matrix_of
 from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.recipe import Size

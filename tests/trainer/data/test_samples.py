@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from dagan_cli.errors import NoInput
 from dagan_cli.metrics.fidelity import bicubic
+from tests.support.irregular import KINDS, at_once, irregular
+from trainer.data import samples
 from trainer.data.samples import Pictures, load_pictures, sample_batch, validation_pairs
 
 
@@ -213,3 +216,20 @@ def test_degraded_patches_show_what_clean_ones_do_and_are_drawn_again_each_step(
     assert (lr.shape, hr.shape) == ((2, 3, 16, 16), (2, 3, 32, 32))
     shrunk = torch.nn.functional.avg_pool2d(hr, 2)
     assert (lr - shrunk).abs().mean() < 0.5 * (lr - shrunk.flip(0)).abs().mean()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_file_among_the_images_is_left_out_and_never_waited_for(kind, tmp_path):
+    irregular(tmp_path / "a.png", kind)
+    write(tmp_path / "b.png", noise(20, 20))
+    assert at_once(load_pictures, [tmp_path], 16).names == ["b.png"]
+    assert "cannot be read" in at_once(samples._read, tmp_path / "a.png")
+
+
+def test_a_file_larger_than_any_image_is_left_out(tmp_path):
+    write(tmp_path / "a.ppm", noise(20, 20))
+    write(tmp_path / "b.ppm", noise(20, 20))
+    os.truncate(tmp_path / "a.ppm", samples.LARGEST + 1)  # sparse: it takes no room
+    found = load_pictures([tmp_path], 16)
+    assert found.names == ["b.ppm"]
+    assert "too large" in found.skipped[0]

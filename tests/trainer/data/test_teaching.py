@@ -11,12 +11,13 @@ import torch
 
 from dagan_cli.errors import BadOption
 from dagan_cli.model.checkpoint import load_generator
+from tests.support.irregular import KINDS, at_once, irregular
 from tests.trainer.data.test_samples import batch_of, levels, noise, places, write
 from tests.trainer.test_adversarial_phase import log
 from tests.trainer.test_loop import CONFIG, equal, run
 from trainer.config import value_at
 from trainer.data.samples import load_pictures
-from trainer.data.teaching import TEACHER, load_pairs, with_targets
+from trainer.data.teaching import TEACHER, load_pairs, read_teacher, with_targets
 from trainer.state import load_state
 
 SAID = 'name = "SPAN"\nsource = "its authors"\nlicence = "Apache-2.0"\nsha256 = "12ab"\n'
@@ -55,6 +56,18 @@ def test_a_target_is_cut_and_turned_as_its_original_is(tmp_path):
     alone = batch_of(load_pictures([tmp_path / "data"], 16), augment=True, batch=20)
     assert torch.equal(alone[0], lr)
     assert torch.equal(alone[1], both[:, :3])
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "deep"])
+def test_a_teacher_s_file_that_is_none_is_refused_and_never_waited_for(kind, tmp_path):
+    path = tmp_path / TEACHER
+    if kind in KINDS:
+        irregular(path, kind)
+    else:
+        path.write_text(f"name = {'[' * 100_000}")
+    with pytest.raises(BadOption, match="cannot read") as refused:
+        at_once(read_teacher, tmp_path)
+    assert "string" in refused.value.hint
 
 
 def test_low_resolution_images_that_are_given_are_cut_where_their_originals_are(tmp_path):

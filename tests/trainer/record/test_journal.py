@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dagan_cli.errors import NoInput
+from dagan_cli.errors import CannotWrite, NoInput
 from dagan_cli.model.config import GeneratorConfig
+from tests.support.irregular import KINDS, at_once, irregular
 from trainer.config import GanConfig, TrainConfig
 from trainer.config_toml import read_config
 from trainer.loop import train
@@ -44,6 +45,21 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     noise = np.random.default_rng(0).integers(0, 256, (64, 72, 3), dtype=np.uint8)
     Image.fromarray(noise).save(made / "noise.png")
     return made
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "link"])
+def test_lines_are_added_to_a_file_alone_and_read_from_one(kind, tmp_path):
+    (tmp_path / "other").write_text("mine")
+    path = tmp_path / "log.jsonl"
+    if kind in KINDS:
+        irregular(path, kind)
+        with pytest.raises(NoInput):
+            at_once(read_run, tmp_path)
+    else:
+        path.symlink_to(tmp_path / "other")
+    with pytest.raises(CannotWrite):
+        at_once(Journal, tmp_path)
+    assert (tmp_path / "other").read_text() == "mine"
 
 
 def test_a_line_torn_by_a_kill_is_left_out(tmp_path):

@@ -1,0 +1,58 @@
+"""Keep inputs and outputs of a run apart: files and folders are compared by what they are, not by their names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from dagan_cli.errors import BadOption
+from dagan_cli.files import place_of
+from trainer.record.folder import BEST, CHECKPOINTS, CONFIG, EVENTS, LOG, MODEL, PIXEL, SAMPLES, TENSORBOARD
+from trainer.record.page import NAME as REPORT
+from trainer.state import BEFORE, NAME
+
+_NAMES = (MODEL, BEST, PIXEL, NAME, BEFORE, CONFIG, LOG, EVENTS, REPORT)
+_FOLDERS = (CHECKPOINTS, SAMPLES, TENSORBOARD)
+
+
+def files_of(run: Path) -> list[Path]:
+    """Return the files that a run writes to its folder: those with fixed names, and all in its own folders."""
+    inner = [file for name in _FOLDERS for file in run.joinpath(name).glob("*")]
+    return [*(run / name for name in _NAMES), *inner]
+
+
+def files_of_runs(folder: Path) -> list[Path]:
+    """Return the files that the runs in a folder write."""
+    return [file for run in folder.glob("*") if run.is_dir() for file in files_of(run)]
+
+
+def holds(folder: Path, path: Path) -> bool:
+    """True if `path` is `folder` or in it, also where links lead there; `path` need not exist."""
+    place, whole = place_of(folder), Path(os.path.realpath(path))
+    return any(place_of(each) == place for each in (whole, *whole.parents))
+
+
+def require_apart(run: Path, folders: Mapping[str, Iterable[Path | None]]) -> None:
+    """Raise BadOption if the run folder is in a folder of inputs, or the other way round. folders: by option."""
+    for option, given in folders.items():
+        for folder in given:
+            if folder is None:
+                continue
+            inside, outside = holds(folder, run), holds(run, folder)
+            if inside or outside:
+                what = f"--run {run} and {option} {folder} are the same folder"
+                if not (inside and outside):
+                    what = f"--run {run} is in {option} {folder}" if inside else f"{option} {folder} is in --run {run}"
+                raise BadOption(what, hint="keep the images and the run in separate folders")
+
+
+def require_others(written: Iterable[Path], files: Mapping[str, Path | None]) -> None:
+    """Raise BadOption if a file that is read is one of those that will be written. files: by option."""
+    places = {place_of(path): path for path in written}
+    for option, file in files.items():
+        if file is not None and (own := places.get(place_of(file))) is not None:
+            raise BadOption(
+                f"{option} {file} is {own}, which the run itself writes",
+                hint="copy it to another folder, or use another --run",
+            )
