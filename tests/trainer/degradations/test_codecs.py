@@ -285,9 +285,11 @@ def test_a_degraded_folder_is_what_eval_starts_from(tmp_path, capsys):
 def test_the_old_name_of_degrade_is_understood_with_a_warning(tmp_path, capsys):
     from dagan_cli.commands.app import run_command
 
-    Image.fromarray(np.full((48, 48, 3), 90, np.uint8)).save(tmp_path / "a.png")
+    images = tmp_path / "images"
+    images.mkdir()
+    Image.fromarray(np.full((48, 48, 3), 90, np.uint8)).save(images / "a.png")
     for name in ("degrade", "spoil"):
         target = tmp_path / name
-        assert run_command(["train", name, str(tmp_path), "-o", str(target), "--kind", "web"]) == 0
+        assert run_command(["train", name, str(images), "-o", str(target), "--kind", "web"]) == 0
     assert "dagan train degrade" in capsys.readouterr().err
     assert (tmp_path / "spoil" / "a.png").read_bytes() == (tmp_path / "degrade" / "a.png").read_bytes()

@@ -33,7 +33,7 @@ from trainer.experiments.summary import arms_table, differences, mean_text, pair
 from trainer.experiments.table import EXPERIMENTS, SIZES, experiment
 from trainer.networks import new_network
 from trainer.record.folder import Row, read_run
-from trainer.state import load_state
+from trainer.state import FORMAT, digest_of, load_state
 
 GENERATED = {  # by hand, from the list of experiments
     "E7": {"srgan-lt", *(f"{a}-{s}" for a in ("none", "se", "nl", "nl+se") for s in ("rk2", "euler"))},
@@ -287,10 +287,11 @@ def test_an_experiment_from_the_command_to_its_report(pictures, tiny, tmp_path):
 def test_a_run_of_other_choices_is_not_taken_for_the_one_wanted(pictures, tiny, tmp_path):
     given: dict[str, Any] = {"size": tiny, "seeds": 1, "iterations": 2}
     list(run_paper(["C2"], [pictures], pictures, tmp_path, **given))
-    state = torch.load(tmp_path / "nl+se-rk2-x2-seed0" / "state.pt", weights_only=True)
+    state = load_state(tmp_path / "nl+se-rk2-x2-seed0")
     assert json.loads((tmp_path / "lengths.json").read_text()) == {"tiny-x2-gan": 2}
     state["config"]["batch"] = 4
-    torch.save(state, tmp_path / "nl+se-rk2-x2-seed0" / "state.pt")
+    state |= {"format": FORMAT}
+    torch.save(state | {"digest": digest_of(state)}, tmp_path / "nl+se-rk2-x2-seed0" / "state.pt")
     with pytest.raises(BadOption, match="batch = 4, not 2"):
         list(run_paper(["C2"], [pictures], pictures, tmp_path, **given))
 
