@@ -17,6 +17,7 @@ from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
+from dagan_cli.media.clock import Clock, clock_of
 from dagan_cli.media.container import SUFFIXES, open_input
 from dagan_cli.media.streams.sound import SoundTrack, can_be_flac, flac_stream
 from dagan_cli.media.streams.subtitles import ASS_HEADER, READABLE, WRITTEN
@@ -36,6 +37,7 @@ _COVERS = {  # codec: suffix, MIME type
     "tiff": ("tiff", "image/tiff"),
     "webp": ("webp", "image/webp"),
 }
+_ANY_TIME = (Fraction(-1 << 31), Fraction(1 << 31))  # seconds
 _LOOK_AHEAD = Fraction(10)  # seconds by which packets of a file may be out of order
 
 
@@ -53,6 +55,8 @@ class CopiedStreams:
         self._tracks: dict[int, Track] = {}  # by the index in the donor
         self._covers: list[tuple[Stream, bytes]] = []
         self._shift = Fraction(0)
+        self._moved = Fraction(0)
+        self._clock: Clock | None = None
         self._end: Fraction | None = None
         self._waiting: Packet | None = None
         self._packets: Iterator[Packet] = iter(())
@@ -81,23 +85,35 @@ class CopiedStreams:
         elif way == "copied":
             self._tracks[stream.index] = Track(name, stream, self._declared(stream), self._out)
 
-    def start(self, cut_before: Fraction | None = None, end: Fraction | None = None) -> None:
-        """Start copying. Second `cut_before` of the donor becomes 0; packets before it or from `end` on are dropped."""
-        self._shift = cut_before or Fraction(0)
+    def start(
+        self,
+        cut_before: Fraction | None = None,
+        end: Fraction | None = None,
+        *,
+        video: int | None = None,
+        moved: Fraction = Fraction(0),
+    ) -> None:
+        """Start copying. Second `cut_before` of the donor becomes 0; packets before it or from `end` on are dropped.
+
+        `moved` is added to all times of the donor first, in seconds. `video` is the index of the main video, whose
+        timestamps show where the clock of the file jumps.
+        """
+        self._shift, self._moved = cut_before or Fraction(0), moved
+        self._clock = None if video is None else clock_of(self._donor, self._donor.streams[video])
         self._end = None if end is None else end - self._shift
         for copy, picture in self._covers:
             packet = Packet(picture)
             packet.stream, packet.pts, packet.dts, packet.is_keyframe = copy, 0, 0, True
             self._out.mux(packet)
-        bounds = _bounds(self._donor)
+        bounds = _bounds(self._donor, moved) if self._clock is None else _ANY_TIME
         for track in self._tracks.values():
             track.start(cut_before, bounds)
         self._end_tracks()
         for stream in self._donor.streams:
-            if stream.index not in self._tracks:
+            if stream.index not in self._tracks and not (self._clock and stream.index == video):
                 stream.discard = Discard.all
         if self._tracks:
-            self._packets = self._read()
+            self._packets = self._read(video)
 
     def until(self, time: Fraction) -> None:
         """Mux packets with decoding times up to `time`, in seconds of the new file."""
@@ -112,6 +128,7 @@ class CopiedStreams:
             self._end_tracks()
         self._mux_up_to(None if self._end is None else self._end + _LOOK_AHEAD)
         for track in self._tracks.values():
+            track.clock_jumps = bool(self._clock and self._clock.jumps)
             self._out.mux(list(track.finish()))
             self.warnings += track.warnings()
 
@@ -128,14 +145,29 @@ class CopiedStreams:
             for ready in self._tracks[packet.stream_index].take(packet):
                 self._out.mux(ready)
 
-    def _read(self) -> Iterator[Packet]:
+    def _read(self, video: int | None) -> Iterator[Packet]:
         wanted = [stream for stream in self._donor.streams if stream.index in self._tracks]
         try:
-            yield from (packet for packet in self._donor.demux(*wanted) if packet.size)
+            if self._clock is not None and video is not None:
+                for packet, found in self._clock.others(self._donor.demux(self._donor.streams[video], *wanted)):
+                    if found == "stray":
+                        self._tracks[packet.stream_index].refuse()
+                    else:
+                        self._tracks[packet.stream_index].at_joint |= found == "joint"
+                        yield self._later(packet)
+            else:
+                yield from (self._later(packet) for packet in self._donor.demux(*wanted) if packet.size)
         except FFmpegError as error:
             self.warnings.append(f"the copied streams end early: the file is damaged ({error.strerror})")
         except IndexError:  # PyAV found a stream that did not exist when the file was opened
             self.warnings.append("streams that start in the middle of the file are not kept")
+
+    def _later(self, packet: Packet) -> Packet:
+        if self._moved and packet.time_base:
+            ticks = round(self._moved / packet.time_base)
+            packet.pts = None if packet.pts is None else packet.pts + ticks
+            packet.dts = None if packet.dts is None else packet.dts + ticks
+        return packet
 
     def _declared(self, stream: Stream) -> Stream:
         return self._described(_add_like(self._out, stream), stream)
@@ -295,11 +327,11 @@ def _holds_chapters(stream: Stream, donor: InputContainer) -> bool:
     return stream.name == "bin_data" and stream.discard == Discard.all and bool(donor.chapters())
 
 
-def _bounds(donor: InputContainer) -> tuple[Fraction, Fraction]:
-    """Return the range of plausible times, in seconds: it extends well before and after the file's own."""
+def _bounds(donor: InputContainer, moved: Fraction) -> tuple[Fraction, Fraction]:
+    """Return the range of plausible times after `moved`, in seconds: well before and after the file's own."""
     start, length = (Fraction(value or 0, av.time_base) for value in (donor.start_time, donor.duration))
-    margin = 2 * length + 60 if length > 0 else Fraction(1 << 31)
-    return start - margin, start + margin
+    margin = 2 * length + 60 if length > 0 else _ANY_TIME[1]
+    return start + moved - margin, start + moved + margin
 
 
 def _seconds(packet: Packet) -> Fraction:

@@ -18,6 +18,7 @@ from dagan_cli.media.streams.trial import Trial
 _HIDES_WHAT_IS_EARLY = ("mp4", "mov")  # with an edit list; Matroska players show what is before 0
 _AMR_BLOCK = (13, 14, 16, 18, 20, 21, 27, 32, 6, 1, 1, 1, 1, 1, 1, 1)  # bytes, by frame type (3GPP TS 26.101)
 _LONGEST_DURATION = (1 << 31) - 1  # ticks, in mp4
+_OVERLAP = Fraction(1, 10)  # seconds; audio and video of a recording end by as much apart
 _HELD_AT_MOST = 32  # frames without a decoding time; H.264 reorders up to 16
 
 
@@ -26,6 +27,8 @@ class Track:
 
     def __init__(self, name: str, source: Stream, copy: Stream, out: OutputContainer) -> None:
         self.name = name
+        self.clock_jumps = False  # the clock of the source jumps, so its declared duration is wrong
+        self.at_joint = False  # the clock has just jumped: sound may overlap that before it
         self.end: int | None = None  # ticks of the new file; packets from here on are left out
         self._source, self._copy, self._form = source, copy, out.format.name
         self._trial: Trial | None = None
@@ -67,6 +70,10 @@ class Track:
             for dated in self._with_decoding_time(part):
                 yield from self._given_on(dated)
 
+    def refuse(self) -> None:
+        """Leave out a packet whose time is damaged."""
+        self._refused += 1
+
     def settled(self, time: Fraction) -> Iterator[Packet]:
         """Yield packets that are final once all input before `time`, in seconds of the new file, was taken."""
         return iter(())
@@ -94,7 +101,7 @@ class Track:
         if self._mended:
             yield f"{self._mended} timestamps did not increase and were repaired"
         promised, base = _promised_end(self._source), self._source.time_base
-        if promised and base and self.end is None and self._source.type in ("audio", "video"):
+        if promised and base and self.end is None and not self.clock_jumps and self._source.type in ("audio", "video"):
             read = self._read_until * base
             if read < promised - max(Fraction(1, 2), promised / 100):
                 yield f"only {max(0.0, float(read)):.1f} of {float(promised):.1f} s can be read"
@@ -195,9 +202,12 @@ class Track:
     def _put_in_order(self, packet: Packet) -> None:
         last, dts = self._last_given, cast(int, packet.dts)
         if last is not None and (dts < last or (dts == last and self._form in _HIDES_WHAT_IS_EARLY)):
+            is_overlap = self.at_joint and (last - dts) * (self._copy.time_base or 1) <= _OVERLAP
             packet.dts = dts = last + 1
             packet.pts = max(cast(int, packet.pts), dts)
-            self._mended += 1
+            self._mended += not is_overlap
+        else:
+            self.at_joint = False
         self._last_given = dts
 
     def _for_mux(self, packet: Packet) -> Packet:

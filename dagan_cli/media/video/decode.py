@@ -14,14 +14,19 @@ from av.stream import Discard
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
+from dagan_cli.media.clock import clock_of
+
 _BAD_PACKETS_IN_A_ROW = 500  # after these, decoding stops
 _WITH_ALPHA = {"vp9": "libvpx-vp9", "vp8": "libvpx"}  # FFmpeg's own decoders of these codecs ignore transparency
 
 
 class Decoding:
-    """Decodes the frames of a stream, and counts the results so far."""
+    """Decodes the frames of a stream, and counts the results so far.
 
-    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+    With `decoding_times`, the timestamps of the container are in the order of decoding.
+    """
+
+    def __init__(self, container: InputContainer, stream: VideoStream, *, decoding_times: bool = False) -> None:
         self.decoded = 0  # frames decoded
         self.interlaced = 0  # frames flagged interlaced
         self.concealed = 0  # frames with concealed errors
@@ -31,11 +36,18 @@ class Decoding:
         self.lacks_alpha = False  # the stream declares transparency that the decoder ignores
         self._container = container
         self._stream = stream
+        self._times = _BestTimes(in_decoding_order=decoding_times)
+        self._clock = clock_of(container, stream)
         stream.codec_context.thread_type = "AUTO"
         self._decoder = self._alpha_decoder() or stream.codec_context
         for other in container.streams:
             if other is not stream:
                 other.discard = Discard.all  # a damaged audio track would end the video early
+
+    @property
+    def jumps(self) -> int:
+        """Number of jumps of the file's clock that were closed."""
+        return self._clock.jumps if self._clock else 0
 
     def pictures(self) -> Iterator[av.VideoFrame]:
         in_a_row = 0
@@ -52,6 +64,7 @@ class Decoding:
                 continue
             for picture in pictures:
                 self.decoded += 1
+                picture.pts = self._times.of(picture.pts, picture.dts)
                 self.interlaced += picture.interlaced_frame
                 self.concealed += picture.is_corrupt
                 yield picture
@@ -69,7 +82,10 @@ class Decoding:
     def _packets(self) -> Iterator[Packet | None]:
         """Yield the packets of the stream; after a file error None, which flushes the decoder as at the end."""
         try:
-            yield from self._container.demux(self._stream)
+            for packet in self._container.demux(self._stream):
+                if self._clock:
+                    self._clock.move(packet)
+                yield packet
         except FFmpegError:
             self.damaged_packets += 1
             yield None
@@ -92,3 +108,41 @@ class Decoding:
         )  # these may be declared by the container only
         decoder.color_primaries, decoder.color_trc = own.color_primaries, own.color_trc
         return decoder
+
+
+class _BestTimes:
+    """Chooses between the two times of each frame, by the rule of libavcodec's `guess_correct_pts`.
+
+    A frame has the time that was stored with it, and the decoding time of the packet that made the decoder return it.
+    The one that went backwards less often is right. Where timestamps are known to be decoding times, the first ones
+    need not be wrong for that.
+    """
+
+    def __init__(self, *, in_decoding_order: bool) -> None:
+        self._in_decoding_order = in_decoding_order
+        self._wrong_pts = self._wrong_dts = 0
+        self._last_pts: int | None = None
+        self._last_dts: int | None = None
+        self._step = 0  # between the last two decoding times
+
+    def of(self, pts: int | None, dts: int | None) -> int | None:
+        """Return the time of the next frame, by its two times; None if it has neither."""
+        if self._in_decoding_order and dts is None and self._step:
+            dts = (self._last_dts or 0) + self._step  # one of the last frames, which no packet pushes out
+        if dts is not None:
+            if self._last_dts is not None:
+                self._wrong_dts += dts <= self._last_dts
+                self._step = max(0, dts - self._last_dts)
+            self._last_dts = dts
+        elif pts is not None:
+            self._last_dts = pts
+        if pts is not None:
+            self._wrong_pts += self._last_pts is not None and pts <= self._last_pts
+            self._last_pts = pts
+        elif dts is not None:
+            self._last_pts = dts
+        if pts is None or dts is None:
+            return dts if pts is None else pts
+        if self._in_decoding_order and not self._wrong_dts:
+            return dts
+        return pts if self._wrong_pts <= self._wrong_dts else dts

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice, pairwise
+from math import floor
 from pathlib import Path
 from typing import cast
 
@@ -15,10 +16,12 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
-from av.stream import Stream
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
+from dagan_cli.media.clock import clock_of
 from dagan_cli.media.container import open_input
+from dagan_cli.media.marks import Marks, read_marks
 from dagan_cli.media.video.frames import has_known_matrix, layout_of
 from dagan_cli.planes import PixelLayout
 
@@ -62,16 +65,29 @@ class VideoInfo:
     stands_still: bool = False  # all timestamps are equal, and so useless
     frames: int | None  # estimate from the headers
     duration: float | None  # seconds, of the file
-    start: Fraction  # start time of the file, seconds
+    start: Fraction  # start time of the file after `moved`, seconds
+    moved: Fraction = Fraction(0)  # seconds added to all times of the file, because its frames begin before 0
     interlaced: bool
     hdr: HdrLight | None
     streams: tuple[StreamInfo, ...]
     warnings: tuple[str, ...]
 
 
-def describe(path: Path, container: InputContainer, stream: VideoStream, first: av.VideoFrame) -> VideoInfo:
+def marks_of(path: Path, container: InputContainer, stream: VideoStream) -> Marks:
+    """Return the marks of a stream of an open file; none if they cannot be read."""
+    videos = [one.index for one in container.streams.video if not one.disposition & Disposition.attached_pic]
+    try:
+        return read_marks(path, videos.index(stream.index))
+    except (OSError, ValueError):
+        return Marks()
+
+
+def describe(
+    path: Path, container: InputContainer, stream: VideoStream, first: av.VideoFrame, marks: Marks
+) -> VideoInfo:
+    """Describe a stream whose frame `first` was decoded."""
     layout = layout_of(first, stream.codec_context.name)
-    times = _times(path, container, stream)
+    times = _times(path, container, stream, decoding=marks.decoding_times)
     vfr = _varies(times, stream.time_base)
     rates = (stream.average_rate, stream.guessed_rate) if vfr else (stream.guessed_rate, stream.average_rate)
     rate = next((Fraction(rate) for rate in rates if rate), Fraction(25))
@@ -85,6 +101,8 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
         warnings.append("dynamic HDR metadata (HDR10+ or Dolby Vision) is not kept")
     if SideDataType.MASTERING_DISPLAY_METADATA in side and not (hdr and hdr.mastering):
         warnings.append("the mastering display metadata is incomplete or out of range and is not kept")
+    start = Fraction(container.start_time or 0, av.time_base)
+    moved = _to_zero(first, start)
     return VideoInfo(
         path=path,
         stream=stream.index,
@@ -102,12 +120,23 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
         stands_still=len(times) > 1 and times[0] == times[-1],
         frames=stream.frames or (round(duration * rate) if duration else None),
         duration=duration,
-        start=Fraction(container.start_time or 0, av.time_base),
+        start=start + moved,
+        moved=moved,
         interlaced=first.interlaced_frame,
         hdr=hdr,
         streams=tuple(_stream_info(other) for other in container.streams),
         warnings=tuple(warnings),
     )
+
+
+def _to_zero(first: av.VideoFrame, start: Fraction) -> Fraction:
+    """Return the time to add to all streams so that no frame is before 0, where files cannot hold or show it.
+
+    Whole ticks, so that the times of frames stay exact. `start` is the file's, in seconds.
+    """
+    if first.pts is None or not first.time_base or first.pts >= 0:
+        return Fraction(0)
+    return -floor(min(start / first.time_base, first.pts)) * first.time_base
 
 
 def _stream_info(stream: Stream) -> StreamInfo:
@@ -131,11 +160,11 @@ def _hdr_light(side: dict[SideDataType, bytes]) -> HdrLight | None:
     return HdrLight(mastering=mastering, content=content) if mastering or content else None
 
 
-def _times(path: Path, container: InputContainer, stream: VideoStream) -> list[int]:
+def _times(path: Path, container: InputContainer, stream: VideoStream, *, decoding: bool) -> list[int]:
     """Return packet times in order: of all packets if there is an index, else of the first 600."""
     times = [entry.timestamp for entry in stream.index_entries] if "mp4" in container.format.name else []
     if len(times) < 2:
-        times = sorted(_first_times(path, stream.index, 600))
+        times = sorted(_first_times(path, stream.index, 600, decoding=decoding))
         times = times[: -16 if len(times) == 600 else None]  # packets that belong between the last ones may be missing
     return times
 
@@ -149,10 +178,14 @@ def _varies(times: list[int], time_base: Fraction | None) -> bool | None:
     return spread > 1 and spread * time_base > Fraction(3, 2000)
 
 
-def _first_times(path: Path, index: int, count: int) -> list[int]:
+def _first_times(path: Path, index: int, count: int, *, decoding: bool) -> list[int]:
     with open_input(path) as container:
         try:
-            packets = islice(container.demux(container.streams[index]), count)
-            return [packet.pts for packet in packets if packet.pts is not None]
+            stream = container.streams[index]
+            clock, packets = clock_of(container, stream), list(islice(container.demux(stream), count))
+            for packet in packets if clock else ():
+                clock.move(packet)
+            times = (packet.dts if decoding else packet.pts for packet in packets)
+            return [time for time in times if time is not None]
         except FFmpegError:
             return []

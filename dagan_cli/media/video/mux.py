@@ -63,7 +63,7 @@ class FilePlan:
         with self._declared(file, *span) as mux:
             copies = mux.copies
             if copies:
-                copies.start(*span)
+                copies.start(*span, video=self.source.stream, moved=self.source.moved)
             for packet in packets:
                 assert packet.pts is not None
                 assert packet.dts is not None
@@ -103,7 +103,9 @@ class FilePlan:
                     copies.add(stream)
             dropped += lost_tags(self.form, donor)
             tag_file(out, donor)
-            out.set_chapters(chapters_within(donor.chapters(), *span))
+            out.set_chapters(
+                chapters_within(donor.chapters(), *(t - self.source.moved for t in span or (Fraction(0),)))
+            )
         video = video or self._add_video(out)
         for tags in (out.metadata, video.metadata):
             if span and "timecode" in tags:

@@ -23,7 +23,7 @@ from dagan_cli.media.container import ADVICE, open_input
 from dagan_cli.media.video.decode import Decoding
 from dagan_cli.media.video.deinterlace import Deinterlacer
 from dagan_cli.media.video.frames import layout_of, planes_of
-from dagan_cli.media.video.info import describe
+from dagan_cli.media.video.info import describe, marks_of
 from dagan_cli.planes import PixelLayout
 
 Deinterlace = Literal["auto", "off", "on"]
@@ -55,7 +55,8 @@ class VideoSource:
 
     def __init__(self, path: Path, container: InputContainer, stream: VideoStream, deinterlace: Deinterlace) -> None:
         self.repaired_times = 0  # timestamps that were missing or did not increase
-        self._decoding = Decoding(container, stream)
+        marks = marks_of(path, container, stream)
+        self._decoding = Decoding(container, stream, decoding_times=marks.decoding_times)
         self._deinterlace = deinterlace
         self._left_interlaced = 0  # frames that bwdif does not support
         self._changes: Counter[str] = Counter()  # how frames differ from the first one
@@ -66,7 +67,7 @@ class VideoSource:
             raise BadInput(f"no frame of {path} can be decoded", hint=ADVICE)
         self._pictures = chain([first], pictures)
         self._promised = stream.frames if "mp4" in container.format.name else 0  # not reliable in other containers
-        self.info = describe(path, container, stream, first)
+        self.info = describe(path, container, stream, first, marks)
 
     @property
     def decoded(self) -> int:
@@ -110,7 +111,7 @@ class VideoSource:
         )
         said = tuple(f"{count} {what}" for count, what in counts if count)
         unread = ("transparency is not read",) if self._decoding.lacks_alpha else ()
-        return self.info.warnings + unread + self._interlacing() + said
+        return self.info.warnings + unread + self._interlacing() + self._retimed() + said
 
     @property
     def shortfall(self) -> str | None:
@@ -127,12 +128,21 @@ class VideoSource:
                 if promised > seen.decoded
                 else None
             )
-        if not self.info.duration:
+        if not self.info.duration or seen.jumps:  # the duration is read from the clock
             return None
         enough = self.info.duration - max(0.5, 0.01 * self.info.duration)
         if self._end >= enough or _last_packet_end(self.info.path, self._end) >= enough:
             return None  # complete, or only shorter than the audio
         return f"the file declares {self.info.duration:.1f} s but ends after {float(self._end):.1f} s"
+
+    def _retimed(self) -> tuple[str, ...]:
+        """Return notices about changes to the times of all streams."""
+        moved, jumps = self.info.moved, self._decoding.jumps
+        said = [f"the frames begin before 0: all streams are shown {float(moved):.3f} s later"] if moved else []
+        if jumps:
+            times = "once" if jumps == 1 else f"{jumps} times"
+            said.append(f"the clock of the file jumps {times}: closed for all streams alike")
+        return tuple(said)
 
     def _interlacing(self) -> tuple[str, ...]:
         """Return a warning about interlaced frames and how they are handled."""
@@ -187,10 +197,10 @@ class VideoSource:
         """Yield frames with valid, increasing timestamps; count the repaired ones."""
         info, last = self.info, None
         step = max(1, round(1 / (info.rate * info.time_base)))  # ticks between frames, if no duration is stored
-        duration = step
+        duration, moved = step, round(info.moved / info.time_base)
         for picture, layout in pictures:
             ratio = picture.time_base / info.time_base if picture.time_base else Fraction(1)
-            pts = None if picture.pts is None or info.stands_still else round(picture.pts * ratio)
+            pts = None if picture.pts is None or info.stands_still else round(picture.pts * ratio) + moved
             if pts is None or (last is not None and pts <= last):
                 self.repaired_times += 1
                 pts = last + (1 if pts is not None else duration) if last is not None else 0
