@@ -24,6 +24,7 @@ from dagan_cli.media.video.decode import Decoding
 from dagan_cli.media.video.deinterlace import Deinterlacer
 from dagan_cli.media.video.frames import layout_of, planes_of
 from dagan_cli.media.video.info import describe, marks_of
+from dagan_cli.media.video.pixel_shape import PixelShapes, fitted, is_other_shape
 from dagan_cli.planes import PixelLayout
 
 Deinterlace = Literal["auto", "off", "on"]
@@ -61,6 +62,7 @@ class VideoSource:
         self._left_interlaced = 0  # frames that bwdif does not support
         self._changes: Counter[str] = Counter()  # how frames differ from the first one
         self._end = Fraction(0)  # end of the last frame, seconds
+        self._shapes = PixelShapes(container, stream)
         pictures = self._decoding.pictures()
         first = next(pictures, None)
         if first is None:
@@ -154,36 +156,43 @@ class VideoSource:
             return (f"{what} and not deinterlaced; the new file does not declare it",)
         return (f"{what}: deinterlaced with bwdif (--deinterlace off keeps it)",)
 
-    def _whole(self, pictures: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, PixelLayout]]:
-        """Yield frames and their layouts; from the first interlaced one on, all pass through a deinterlacer."""
-        kind, layout, bwdif = None, self.info.layout, None
+    def _whole(self, pictures: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, PixelLayout, Fraction]]:
+        """Yield frames, their layouts and the shapes of their pixels.
+
+        From the first interlaced one on, all pass through a deinterlacer.
+        """
+        kind, layout, bwdif, shape = None, self.info.layout, None, self._shapes.first
         for picture in pictures:
-            if _kind(picture) != kind:
+            now = self._shapes.of(picture)
+            if (*_kind(picture), now) != kind:
                 if bwdif is not None:
-                    yield from ((whole, layout) for whole in bwdif.rest())
-                kind, layout, bwdif = _kind(picture), self._layout(picture), None
-            self._changes.update(self._differences(picture, layout))
+                    yield from ((whole, layout, shape) for whole in bwdif.rest())
+                kind, layout, bwdif, shape = (*_kind(picture), now), self._layout(picture), None, now
+            self._changes.update(self._differences(picture, layout, shape))
             everything = self._deinterlace == "on"
             if bwdif is None and (everything or (self._deinterlace == "auto" and picture.interlaced_frame)):
                 bwdif = Deinterlacer.starting(picture, everything=everything)
                 self._left_interlaced += bwdif is None
             if bwdif is None:
-                yield picture, layout
+                yield picture, layout, shape
             else:
-                yield from ((whole, layout) for whole in bwdif.take(picture))
+                yield from ((whole, layout, shape) for whole in bwdif.take(picture))
         if bwdif is not None:
-            yield from ((whole, layout) for whole in bwdif.rest())
+            yield from ((whole, layout, shape) for whole in bwdif.rest())
 
     def _layout(self, picture: av.VideoFrame) -> PixelLayout:
         layout = layout_of(picture, self.info.codec)
         return self.info.layout if layout == self.info.layout else layout
 
-    def _differences(self, picture: av.VideoFrame, layout: PixelLayout) -> Iterator[str]:
+    def _differences(self, picture: av.VideoFrame, layout: PixelLayout, shape: Fraction) -> Iterator[str]:
         """Yield how a frame differs from the first one, as phrases for a warning."""
         info, first = self.info, self.info.layout
         if (picture.width, picture.height) != (info.width, info.height):
             size = f"{picture.width}x{picture.height} instead of {info.width}x{info.height}"
             yield f"{size}: scaled to the size of the first"
+        if is_other_shape((picture.width, picture.height), shape, self._whole_ratio):
+            what = f"of pixels with the aspect ratio {_ratio(shape)} instead of {_ratio(self._shapes.first)}"
+            yield f"{what}: fitted into the shape of the first, with black bars"
         if layout is first:
             return
         if picture.format.name != info.pix_fmt:
@@ -193,12 +202,17 @@ class VideoSource:
         if (layout.tags.primaries, layout.tags.transfer) != (first.tags.primaries, first.tags.transfer):
             yield "in other primaries or another transfer than the first: not converted"
 
-    def _timed(self, pictures: Iterator[tuple[av.VideoFrame, PixelLayout]]) -> Iterator[Frame]:
+    @property
+    def _whole_ratio(self) -> Fraction:
+        """Ratio of width to height of the first frame, as shown."""
+        return self.info.width * self._shapes.first / self.info.height
+
+    def _timed(self, pictures: Iterator[tuple[av.VideoFrame, PixelLayout, Fraction]]) -> Iterator[Frame]:
         """Yield frames with valid, increasing timestamps; count the repaired ones."""
         info, last = self.info, None
         step = max(1, round(1 / (info.rate * info.time_base)))  # ticks between frames, if no duration is stored
         duration, moved = step, round(info.moved / info.time_base)
-        for picture, layout in pictures:
+        for picture, layout, shape in pictures:
             ratio = picture.time_base / info.time_base if picture.time_base else Fraction(1)
             pts = None if picture.pts is None or info.stands_still else round(picture.pts * ratio) + moved
             if pts is None or (last is not None and pts <= last):
@@ -210,7 +224,12 @@ class VideoSource:
             planes = planes_of(picture, layout)
             if layout.alpha != info.layout.alpha:
                 planes, layout = _with_alpha(planes, layout, info.layout.alpha)
+            planes = fitted(planes, layout, shape, self._whole_ratio)
             yield Frame(planes, pts, info.time_base, duration, layout)
+
+
+def _ratio(shape: Fraction) -> str:
+    return f"{shape.numerator}:{shape.denominator}"
 
 
 def _kind(picture: av.VideoFrame) -> tuple[object, ...]:

@@ -104,3 +104,34 @@ def test_a_stream_that_loses_or_gains_transparency_keeps_what_its_first_frame_ha
         if kept:
             assert frames[0].planes[3].min() < 10
             np.testing.assert_array_equal(frames[-1].planes[3], 255)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("codec", "shapes"),
+    [
+        (("-c:v", "mpeg2video", "-q:v", "1"), ("8/9", "32/27")),  # of 96x64: 4:3, then 16:9
+        (("-c:v", "mpeg2video", "-q:v", "1"), ("32/27", "8/9")),
+        (("-c:v", "libx264", "-qp", "1", "-bf", "3"), ("16/15", "64/45")),
+        (("-c:v", "libx264", "-qp", "1", "-bf", "3"), ("64/45", "16/15")),
+    ],
+)
+def test_pixels_of_another_shape_are_fitted_into_the_shape_of_the_first(tmp_path, cli, codec, shapes):
+    is_wider = Fraction(shapes[1]) > Fraction(shapes[0])
+    fit = "scale=96:48:flags=area,pad=96:64:0:8" if is_wider else "scale=72:64:flags=area,pad=96:64:12:0"
+    suffix = ".ts"
+    parts = []
+    for number, shape in enumerate(shapes):
+        later = ("-output_ts_offset", str(number))
+        parts.append(clip(tmp_path / f"{number}{suffix}", *codec, "-vf", f"setsar={shape}", "-an", *later))
+    source, target = tmp_path / f"in{suffix}", tmp_path / "out.mkv"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    ran = cli("upscale", source, "-n", "nearest", "-s", "1", "-c", "ffv1", "-o", target)
+    assert ran.code == 0
+    first, second = (shape.replace("/", ":") for shape in shapes)
+    assert f"25 frames are of pixels with the aspect ratio {second} instead of {first}: fitted" in ran.err
+    assert pictures(target)[:25] == pictures(parts[0])
+    ffmpeg("-i", parts[1], "-vf", f"{fit},setsar={shapes[0]}", "-c:v", "ffv1", tmp_path / "fit.mkv")
+    for number in (0, 24):
+        last = [read_picture(path, at) for path, at in ((target, 25 + number), (tmp_path / "fit.mkv", number))]
+        assert np.abs(last[0] - last[1]).mean() < 8  # two ways to scale the same picture
