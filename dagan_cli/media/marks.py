@@ -18,7 +18,7 @@ from dagan_cli.media import ebml, isobmff
 Crop = tuple[int, int, int, int]  # pixels that are not shown: left, top, right, bottom
 
 _PROJECTIONS = {0: "rectangular", 1: "equirectangular", 2: "cubemap", 3: "mesh"}
-_STEREO = (  # Matroska's StereoMode; FFmpeg's muxer takes these names as the tag "stereo_mode"
+STEREO_MODES = (  # Matroska's StereoMode; FFmpeg's muxer takes these names as the tag "stereo_mode"
     *("mono", "left_right", "bottom_top", "top_bottom", "checkerboard_rl", "checkerboard_lr"),
     *("row_interleaved_rl", "row_interleaved_lr", "col_interleaved_rl", "col_interleaved_lr"),
     *("anaglyph_cyan_red", "right_left", "anaglyph_green_magenta", "block_lr", "block_rl"),
@@ -76,7 +76,7 @@ def _of_matroska(file: BinaryIO, number: int) -> Marks:
     mode = ebml.integer(file, values[_STEREO_MODE]) if _STEREO_MODE in values else 0
     return Marks(
         crop=_checked((left, top, right, bottom), width, height),
-        stereo=None if not mode else _STEREO[mode] if mode < len(_STEREO) else str(mode),
+        stereo=None if not mode else STEREO_MODES[mode] if mode < len(STEREO_MODES) else str(mode),
         projection=_projection(file, values[_PROJECTION]) if _PROJECTION in values else None,
         decoding_times=codec.rstrip(b"\0") == b"V_MS/VFW/FOURCC",
     )

@@ -9,6 +9,7 @@ import numpy as np
 from av.video.format import VideoFormat
 
 from dagan_cli.errors import BadInput
+from dagan_cli.media.marks import Crop
 from dagan_cli.planes import HALVINGS, Chroma, ColourTags, Matrix, PixelLayout, Siting
 
 _NOTHING = (0, 2, 3)  # code points of ITU-T H.273 that do not specify the colour of Y'CbCr
@@ -126,6 +127,21 @@ def planes_of(frame: av.VideoFrame, layout: PixelLayout) -> tuple[np.ndarray, ..
         frame = frame.reformat(format="rgb24" if frame.format.is_rgb else "gray")
     shift = _unused_low_bits(frame.format)
     return tuple(_plain(view >> shift if shift else view) for view in _views(frame))
+
+
+def cropped(planes: Sequence[np.ndarray], layout: PixelLayout, crop: Crop) -> tuple[np.ndarray, ...]:
+    """Return the planes without (left, top, right, bottom) pixels; the corner moves to the nearest chroma sample."""
+    height, width = planes[0].shape
+    halvings = HALVINGS[layout.chroma]
+    left, top = crop[0] >> halvings[1] << halvings[1], crop[1] >> halvings[0] << halvings[0]
+    size = width - crop[0] - crop[2], height - crop[1] - crop[3]
+    kept = []
+    for number, plane in enumerate(planes):
+        is_chroma = layout.chroma not in ("rgb", "gray") and number in (1, 2)
+        down, across = halvings if is_chroma else (0, 0)
+        columns, rows = layout.chroma_size(*size) if is_chroma else size
+        kept.append(plane[top >> down :, left >> across :][:rows, :columns])
+    return tuple(kept)
 
 
 def frame_of(planes: Sequence[np.ndarray], pix_fmt: str, tags: ColourTags) -> av.VideoFrame:

@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 
 from dagan_cli.media.clock import clock_of
 from dagan_cli.media.container import open_input
-from dagan_cli.media.marks import Marks, read_marks
+from dagan_cli.media.marks import Crop, Marks, read_marks
 from dagan_cli.media.video.frames import has_known_matrix, layout_of
 from dagan_cli.planes import PixelLayout
 
@@ -51,7 +51,7 @@ class VideoInfo:
 
     path: Path
     stream: int  # index of the video stream that is read
-    width: int  # of the stored frames, before rotation
+    width: int  # of the frames after `crop`, before rotation
     height: int
     pix_fmt: str  # FFmpeg's name of the pixel format of decoded frames
     layout: PixelLayout
@@ -69,6 +69,9 @@ class VideoInfo:
     moved: Fraction = Fraction(0)  # seconds added to all times of the file, because its frames begin before 0
     interlaced: bool
     hdr: HdrLight | None
+    crop: Crop | None = None  # pixels that the file declares as not shown, and that are cut off
+    stereo: str | None = None  # such as "left_right": frames hold views for two eyes
+    projection: str | None = None  # such as "equirectangular"
     streams: tuple[StreamInfo, ...]
     warnings: tuple[str, ...]
 
@@ -103,11 +106,16 @@ def describe(
         warnings.append("the mastering display metadata is incomplete or out of range and is not kept")
     start = Fraction(container.start_time or 0, av.time_base)
     moved = _to_zero(first, start)
+    crop = marks.crop if _fits(marks.crop, first) else None
+    left, top, right, bottom = crop or (0, 0, 0, 0)
+    width, height = first.width - left - right, first.height - top - bottom
+    if crop:
+        warnings.append(f"{first.width}x{first.height} is cropped to {width}x{height}, as the file declares")
     return VideoInfo(
         path=path,
         stream=stream.index,
-        width=first.width,
-        height=first.height,
+        width=width,
+        height=height,
         pix_fmt=first.format.name,
         layout=layout,
         codec=stream.codec_context.name,
@@ -124,9 +132,17 @@ def describe(
         moved=moved,
         interlaced=first.interlaced_frame,
         hdr=hdr,
+        crop=crop,
+        stereo=marks.stereo,
+        projection=marks.projection,
         streams=tuple(_stream_info(other) for other in container.streams),
         warnings=tuple(warnings),
     )
+
+
+def _fits(crop: Crop | None, first: av.VideoFrame) -> bool:
+    """True if a crop, declared by the container, leaves some of the frames that were really decoded."""
+    return crop is not None and crop[0] + crop[2] < first.width and crop[1] + crop[3] < first.height
 
 
 def _to_zero(first: av.VideoFrame, start: Fraction) -> Fraction:

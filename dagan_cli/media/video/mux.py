@@ -19,7 +19,8 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from dagan_cli.errors import BadOption
-from dagan_cli.media.container import CONTAINERS, open_input
+from dagan_cli.media.container import CONTAINERS, SUFFIXES, open_input
+from dagan_cli.media.marks import STEREO_MODES
 from dagan_cli.media.streams.copied import CopiedStreams, can_hold, chapters_within, sort_streams
 from dagan_cli.media.streams.tags import kept_metadata, later_timecode, lost_tags, tag_file
 from dagan_cli.media.video.info import VideoInfo
@@ -101,12 +102,14 @@ class FilePlan:
                     video.disposition = stream.disposition
                 elif stream in kept:
                     copies.add(stream)
-            dropped += lost_tags(self.form, donor)
+            dropped += [*lost_tags(self.form, donor), *_lost_marks(self.source, self.form)]
             tag_file(out, donor)
             out.set_chapters(
                 chapters_within(donor.chapters(), *(t - self.source.moved for t in span or (Fraction(0),)))
             )
         video = video or self._add_video(out)
+        if self.source.stereo and _holds_stereo(self.source.stereo, self.form):
+            video.metadata["stereo_mode"] = self.source.stereo  # the muxer makes an element of it
         for tags in (out.metadata, video.metadata):
             if span and "timecode" in tags:
                 tags["timecode"] = later_timecode(tags["timecode"], span[0] - self.source.start, self.source.rate)
@@ -164,7 +167,7 @@ def foreseen_losses(source: VideoInfo, target: Path, encoding: Encoding) -> list
     if form is None:
         return []
     with open_input(source.path) as donor:
-        return [*_sorted_streams(donor, source, form, encoding)[1], *lost_tags(form, donor)]
+        return [*_sorted_streams(donor, source, form, encoding)[1], *lost_tags(form, donor), *_lost_marks(source, form)]
 
 
 def _sorted_streams(
@@ -217,6 +220,23 @@ def _open_output(file: BinaryIO, form: str, source: VideoInfo) -> Iterator[Outpu
             out.close()
         raise
     out.close()  # the last bytes are written here: a full disk may be detected only now
+
+
+def _lost_marks(source: VideoInfo, form: str) -> list[str]:
+    """Return warnings for marks of the frames that the new file does not have."""
+    lost = []
+    if source.projection:
+        lost.append(f"the projection ({source.projection}) is not kept: players will show the frames flat")
+    if source.stereo and not _holds_stereo(source.stereo, form):
+        others = "" if form == "matroska" or not _holds_stereo(source.stereo, "matroska") else ", .mkv does"
+        lost.append(f"the stereo mode ({source.stereo}) is not kept: {SUFFIXES[form]} does not get it{others}")
+    return lost
+
+
+def _holds_stereo(mode: str, form: str) -> bool:
+    """True if the muxer of a container writes this stereo mode."""
+    simple = ("left_right", "bottom_top", "top_bottom", "right_left")
+    return (form == "matroska" and mode in STEREO_MODES) or (form == "webm" and mode in simple)
 
 
 def _grown(matrix: tuple[int, ...], across: float, down: float) -> tuple[int, ...]:

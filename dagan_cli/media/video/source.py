@@ -22,7 +22,7 @@ from dagan_cli.errors import BadInput
 from dagan_cli.media.container import ADVICE, open_input
 from dagan_cli.media.video.decode import Decoding
 from dagan_cli.media.video.deinterlace import Deinterlacer
-from dagan_cli.media.video.frames import layout_of, planes_of
+from dagan_cli.media.video.frames import cropped, layout_of, planes_of
 from dagan_cli.media.video.info import describe, marks_of
 from dagan_cli.media.video.pixel_shape import PixelShapes, fitted, is_other_shape
 from dagan_cli.planes import PixelLayout
@@ -68,6 +68,7 @@ class VideoSource:
         if first is None:
             raise BadInput(f"no frame of {path} can be decoded", hint=ADVICE)
         self._pictures = chain([first], pictures)
+        self._coded = (first.width, first.height)  # before cropping
         self._promised = stream.frames if "mp4" in container.format.name else 0  # not reliable in other containers
         self.info = describe(path, container, stream, first, marks)
 
@@ -187,10 +188,11 @@ class VideoSource:
     def _differences(self, picture: av.VideoFrame, layout: PixelLayout, shape: Fraction) -> Iterator[str]:
         """Yield how a frame differs from the first one, as phrases for a warning."""
         info, first = self.info, self.info.layout
-        if (picture.width, picture.height) != (info.width, info.height):
-            size = f"{picture.width}x{picture.height} instead of {info.width}x{info.height}"
+        if (picture.width, picture.height) != self._coded:
+            size = f"{picture.width}x{picture.height} instead of {self._coded[0]}x{self._coded[1]}"
             yield f"{size}: scaled to the size of the first"
-        if is_other_shape((picture.width, picture.height), shape, self._whole_ratio):
+        size = (picture.width, picture.height)
+        if is_other_shape((info.width, info.height) if size == self._coded else size, shape, self._whole_ratio):
             what = f"of pixels with the aspect ratio {_ratio(shape)} instead of {_ratio(self._shapes.first)}"
             yield f"{what}: fitted into the shape of the first, with black bars"
         if layout is first:
@@ -222,6 +224,8 @@ class VideoSource:
             last = pts
             self._end = (pts + duration) * info.time_base - info.start
             planes = planes_of(picture, layout)
+            if info.crop and (picture.width, picture.height) == self._coded:
+                planes = cropped(planes, layout, info.crop)
             if layout.alpha != info.layout.alpha:
                 planes, layout = _with_alpha(planes, layout, info.layout.alpha)
             planes = fitted(planes, layout, shape, self._whole_ratio)
