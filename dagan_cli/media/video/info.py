@@ -72,6 +72,7 @@ class VideoInfo:
     crop: Crop | None = None  # pixels that the file declares as not shown, and that are cut off
     stereo: str | None = None  # such as "left_right": frames hold views for two eyes
     projection: str | None = None  # such as "equirectangular"
+    captions: bool = False  # the first frame holds closed captions
     streams: tuple[StreamInfo, ...]
     warnings: tuple[str, ...]
 
@@ -135,6 +136,7 @@ def describe(
         crop=crop,
         stereo=marks.stereo,
         projection=marks.projection,
+        captions=SideDataType.A53_CC in side,
         streams=tuple(_stream_info(other) for other in container.streams),
         warnings=tuple(warnings),
     )

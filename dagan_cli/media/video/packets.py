@@ -15,15 +15,22 @@ _HEAD = struct.Struct("<qqIH?")  # pts, duration, bytes, number of side data, is
 _SIDE = struct.Struct("<II")  # FFmpeg's type, bytes; VP9 stores its transparency as side data
 
 
-def store(file: BinaryIO, packet: Packet) -> None:
-    """Append one packet, without its decoding time: `decoding_times` recomputes those of a whole file."""
+def store(file: BinaryIO, packet: Packet, data: bytes | None = None) -> None:
+    """Append one packet, with other `data` if given.
+
+    Its decoding time is left out: `decoding_times` recomputes those of a whole file.
+    """
     assert packet.pts is not None
     sides = list(packet.iter_sidedata())
-    file.write(_HEAD.pack(packet.pts, packet.duration or 0, packet.size, len(sides), packet.is_keyframe))
+    file.write(
+        _HEAD.pack(
+            packet.pts, packet.duration or 0, packet.size if data is None else len(data), len(sides), packet.is_keyframe
+        )
+    )
     for side in sides:
         file.write(_SIDE.pack(packet_sidedata_type_from_literal(cast("PktSideDataT", side.data_type)), side.data_size))
         file.write(bytes(side))
-    file.write(memoryview(packet))
+    file.write(memoryview(packet) if data is None else data)
 
 
 def load(file: BinaryIO) -> Iterator[Packet]:

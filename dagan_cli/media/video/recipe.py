@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Literal
 
 from dagan_cli.errors import BadOption
+from dagan_cli.media.captions import CARRIERS, not_carried
 from dagan_cli.media.container import CONTAINERS
 from dagan_cli.media.video.encoders import Encoder, find_encoder, has_alpha
 from dagan_cli.media.video.encoders import has_encoder as has_encoder
@@ -85,6 +86,7 @@ def plan(info: VideoInfo, size: Size, encoding: Encoding, suffix: str) -> Recipe
             *losses(info.layout, layout, size),
             *unused,
             *hdr_warnings,
+            *((not_carried(name),) if info.captions and name not in CARRIERS else ()),
         ),
     )
 

@@ -15,6 +15,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
@@ -39,6 +40,7 @@ class Frame:
     time_base: Fraction  # seconds
     duration: int  # ticks
     layout: PixelLayout  # of these planes; it and their size may differ from `VideoInfo` if the stream changes
+    captions: bytes = b""  # closed captions of this frame; see `dagan_cli.media.captions`
 
 
 @contextmanager
@@ -229,7 +231,8 @@ class VideoSource:
             if layout.alpha != info.layout.alpha:
                 planes, layout = _with_alpha(planes, layout, info.layout.alpha)
             planes = fitted(planes, layout, shape, self._whole_ratio)
-            yield Frame(planes, pts, info.time_base, duration, layout)
+            captions = picture.side_data.get(SideDataType.A53_CC)
+            yield Frame(planes, pts, info.time_base, duration, layout, bytes(captions) if captions else b"")
 
 
 def _ratio(shape: Fraction) -> str:

@@ -15,6 +15,7 @@ from av.packet import Packet
 
 from dagan_cli.errors import BadInput, BadOption, CannotWrite
 from dagan_cli.files import is_write_failure, whole_or_absent
+from dagan_cli.media.captions import CARRIERS, not_carried, with_captions
 from dagan_cli.media.container import container_of
 from dagan_cli.media.video import packets
 from dagan_cli.media.video.frames import frame_of
@@ -100,6 +101,8 @@ class VideoWriter:
         self._closing: Future[None] | None = None
         self._background = ThreadPoolExecutor(1, thread_name_prefix="dagan-segment")
         self._losses: tuple[str, ...] = ()
+        self._captions: dict[int, bytes] = {}  # of the frames that are on their way, by pts
+        self._lost_captions = False
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -117,10 +120,11 @@ class VideoWriter:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Properties of the source that the new file does not keep; complete once the file is."""
-        return (*self._file.recipe.warnings, *self._losses)
+        lost = (not_carried(self._file.recipe.codec),) if self._lost_captions else ()
+        return tuple(dict.fromkeys((*self._file.recipe.warnings, *lost, *self._losses)))
 
     def missing(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """Yield the frames that are not written yet, out of all frames of the source.
+        """Yield the frames that are not written yet, out of all frames of the source; `write` adds their captions.
 
         Raises BadInput if the skipped frames differ from those that an earlier run wrote.
         """
@@ -128,10 +132,15 @@ class VideoWriter:
         count = 0
         for frame in frames:
             before = next(written, None)
+            if frame.captions:
+                self._lost_captions |= self._file.recipe.codec not in CARRIERS
+                self._captions[frame.pts] = frame.captions
             if before is None:
                 yield frame
             elif before != frame.pts:
                 break
+            else:
+                self._captions.pop(frame.pts, None)
             count += before is not None
         if count != self.resumed:
             raise BadInput(
@@ -149,7 +158,7 @@ class VideoWriter:
                 self._begun += 1
             if self._closing is not None and self._closing.done():
                 self._wait()  # its error stops the work now, not a segment later
-            self._segment.add(planes, pts, duration)
+            self._segment.add(planes, pts, duration, self._captions.pop(pts, b""))
             self.frames += 1
             if len(self._segment.pts) == self._length:
                 self._close_segment()
@@ -205,17 +214,20 @@ class _Segment:
         self._work = work
         self._index = index
         self._packets = 0
+        self._captions: dict[int, bytes] = {}  # by pts from the segment's start
         self._open = ExitStack()
         self._encoder = self._open.enter_context(plan.encoder())
         self._file = self._open.enter_context(work.create(index))
 
-    def add(self, planes: Sequence[np.ndarray], pts: int, duration: int) -> None:
+    def add(self, planes: Sequence[np.ndarray], pts: int, duration: int, captions: bytes) -> None:
         recipe = self._plan.recipe
         self.pts.append(pts)
         self.durations.append(duration)
         frame = frame_of(planes, recipe.pix_fmt, recipe.layout.tags)
         frame.time_base = self._plan.source.time_base
         frame.pts, frame.duration = pts - self.pts[0], duration
+        if captions:
+            self._captions[frame.pts] = captions
         self._encode(frame)
 
     def finish(self) -> None:
@@ -242,7 +254,9 @@ class _Segment:
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
         for packet in self._encoder.encode(frame):
-            packets.store(self._file, packet)
+            captions = self._captions.pop(packet.pts or 0, b"")
+            codec = self._plan.recipe.codec
+            packets.store(self._file, packet, with_captions(bytes(packet), captions, codec) if captions else None)
             self._packets += 1
 
 
