@@ -58,6 +58,7 @@ class FrameComparison:
 
     trimmed: bool  # the output starts at 0, wherever its part of the input starts
     origins: Fraction  # seconds from the start time of the input to that of the output, which players skip
+    start: Fraction = Fraction(0)  # start time of the input, seconds
     tolerance: Fraction  # of times, seconds
     size: tuple[int, int]  # (width, height) expected of every frame of the output
 
@@ -125,7 +126,8 @@ class FrameComparison:
                 self.shift = -frame.time
             elif other and other.time is not None:
                 late = other.time - frame.time
-                self.shift = min((Fraction(0), self.origins), key=lambda shift: abs(late - shift))
+                to_zero = max(Fraction(0), -min(self.start, frame.time)) if frame.time < 0 else Fraction(0)
+                self.shift = min((Fraction(0), self.origins, to_zero), key=lambda shift: abs(late - shift))
         self.last = frame
         alpha = frame.glance.cells.alpha
         self.is_seen_through |= alpha is not None and bool((alpha < _SOLID).any())

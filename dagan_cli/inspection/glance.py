@@ -21,9 +21,12 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from dagan_cli.inspection.raw.transport import JoinedClock, Mover
 from dagan_cli.media.container import open_input
-from dagan_cli.media.video.frames import layout_of, planes_of
-from dagan_cli.planes import ColourTags, Matrix
+from dagan_cli.media.marks import Marks
+from dagan_cli.media.video.frames import cropped, layout_of, planes_of
+from dagan_cli.media.video.pixel_shape import PixelShapes, fitted
+from dagan_cli.planes import ColourTags, Matrix, PixelLayout
 
 Grid = tuple[int, int]  # cells down and across
 
@@ -63,14 +66,31 @@ class Glance:
 class Glances:
     """Frames of a video stream in display order, one in memory at a time; can be read once."""
 
-    def __init__(self, path: Path, stream: int, grid: Grid, matrix: Matrix = "bt709") -> None:
-        """`matrix` defines the luma of frames stored as RGB. Reading raises BadInput."""
+    def __init__(
+        self,
+        path: Path,
+        stream: int,
+        grid: Grid,
+        matrix: Matrix = "bt709",
+        *,
+        marks: Marks | None = None,
+        clock: JoinedClock | None = None,
+    ) -> None:
+        """`matrix` defines the luma of frames stored as RGB. Frames are cropped and timed as `marks` and `clock` say.
+
+        Reading raises BadInput.
+        """
         self.damaged_packets = 0  # packets without a frame, up to now
         self.concealed = 0  # frames with concealed errors, up to now
         self._path = path
         self._stream = stream
         self._grid = grid
         self._luma = _LUMA.get(matrix, _BT709)
+        self._marks = marks or Marks()
+        self._clock = clock
+        self._coded: tuple[int, int] | None = None  # size of the first frame, before cropping
+        self._whole = Fraction(0)  # its ratio of width to height, as shown
+        self._last = (0, 0)  # decoding time of the last frame, and its distance to the one before it
 
     def __iter__(self) -> Iterator[Glance]:
         with open_input(self._path) as container:
@@ -79,8 +99,11 @@ class Glances:
                 if other is not stream:
                     other.discard = Discard.all  # a damaged audio track would end the video early
             decoder = _decoder(stream)
+            shapes, mover = PixelShapes(container, stream), Mover(self._clock)
             in_a_row = 0
             for packet in self._packets(container.demux(stream)):
+                if packet is not None:
+                    mover.move(packet)
                 try:
                     frames = decoder.decode(packet)
                     in_a_row = 0
@@ -92,7 +115,27 @@ class Glances:
                     continue
                 for frame in frames:
                     self.concealed += frame.is_corrupt
-                    yield self._glance(frame, stream)
+                    yield self._glance(frame, stream, shapes)
+
+    def _as_shown(self, planes: Sequence[np.ndarray], layout: PixelLayout, shape: Fraction) -> Sequence[np.ndarray]:
+        """Crop the planes, and fit a frame of another shape than the first one into that shape."""
+        size = planes[0].shape[::-1]
+        self._coded = self._coded or size
+        if self._marks.crop and size == self._coded:
+            planes = cropped(planes, layout, self._marks.crop)
+        if not self._whole:
+            self._whole = Fraction(planes[0].shape[1], planes[0].shape[0]) * shape
+        return fitted(planes, layout, shape, self._whole)
+
+    def _time(self, frame: VideoFrame) -> int | None:
+        """Return the time of a frame in ticks: where the file has decoding times, frames are shown in their order."""
+        if not self._marks.decoding_times:
+            return frame.pts
+        last, step = self._last
+        time = frame.dts if frame.dts is not None else last + step if step else frame.pts
+        if time is not None:
+            self._last = time, time - last
+        return time
 
     def _packets(self, packets: Iterator[Packet]) -> Iterator[Packet | None]:
         """Yield the packets; after a read error yield None, which flushes the decoder as at the end of the file."""
@@ -102,9 +145,9 @@ class Glances:
             self.damaged_packets += 1
             yield None
 
-    def _glance(self, frame: VideoFrame, stream: VideoStream) -> Glance:
+    def _glance(self, frame: VideoFrame, stream: VideoStream, shapes: PixelShapes) -> Glance:
         layout = layout_of(frame, stream.codec_context.name)
-        planes = planes_of(frame, layout)
+        planes = self._as_shown(planes_of(frame, layout), layout, shapes.of(frame))
         colours = planes[: layout.planes - layout.alpha]
         alpha = planes[-1] / np.float32(2**layout.depth - 1) if layout.alpha else None
         step = 2.0 ** (layout.depth - 8)
@@ -117,9 +160,9 @@ class Glances:
 
         tick = Fraction(frame.time_base or stream.time_base or 0)
         return Glance(
-            time=None if frame.pts is None else frame.pts * tick,
+            time=None if (pts := self._time(frame)) is None else pts * tick,
             duration=(frame.duration or 0) * tick,
-            size=(frame.width, frame.height),
+            size=planes[0].shape[::-1],
             said=ColourTags(
                 range=int(frame.color_range),
                 matrix=int(frame.colorspace),

@@ -21,6 +21,7 @@ from av.packet import Packet
 from av.stream import AttachmentStream, Discard, Disposition, Stream
 
 from dagan_cli.inspection.cues import TEXT_CODECS, Cue, on_screen, words_of
+from dagan_cli.inspection.raw.transport import JoinedClock, Mover
 from dagan_cli.media.container import CONTAINERS, open_input
 from dagan_cli.media.streams.copied import can_hold
 
@@ -30,6 +31,11 @@ _OF_THE_FILE = re.compile(  # tags that describe the file itself, not its conten
 _AMR_BLOCKS = {  # bytes of a 20 ms block, by its first byte (3GPP TS 26.101 and 26.201)
     "amr_nb": (13, 14, 16, 18, 20, 21, 27, 32, 6, 1, 1, 1, 1, 1, 1, 1),
     "amr_wb": (18, 24, 33, 37, 41, 47, 51, 59, 61, 6, 1, 1, 1, 1, 1, 1),
+}
+
+_COVERS = {  # codecs of covers by container: the types of iTunes' `covr`, and images that Matroska attaches
+    "mp4": ("mjpeg", "png", "bmp"),
+    "matroska": ("mjpeg", "png", "bmp", "gif", "tiff", "webp"),
 }
 
 Fate = Literal["copied", "rewritten", "left out"]
@@ -122,14 +128,22 @@ def _fate(stream: Stream, form: str | None) -> Fate:
     if stream.type == "data":
         return "left out"
     if stream.disposition & Disposition.attached_pic:
-        return "left out" if form in ("mov", "webm") else "copied"
+        return "copied" if _codec(stream) in _COVERS.get(form or "", ()) and not _is_thumbnail(stream) else "left out"
     if form is None or (form == "matroska" and stream.type == "audio") or can_hold(form, stream):
         return "copied"  # Matroska holds any audio
     return "rewritten" if _codec(stream) in TEXT_CODECS else "left out"  # each container has its own format for text
 
 
-def read_packets(path: Path, streams: Iterable[int]) -> dict[int, Packets]:
-    """Read the streams with these indices to their end, or to damage that ends the file. Raises BadInput."""
+def _is_thumbnail(stream: Stream) -> bool:
+    return bool(stream.disposition & Disposition.timed_thumbnails)
+
+
+def read_packets(path: Path, streams: Iterable[int], clock: JoinedClock | None = None) -> dict[int, Packets]:
+    """Read the streams with these indices to their end, or to damage that ends the file. Raises BadInput.
+
+    `clock` is that of the file, if it jumps.
+    """
+    mover = Mover(clock)
     wanted = set(streams)
     with open_input(path) as container:
         readers = {}
@@ -143,14 +157,15 @@ def read_packets(path: Path, streams: Iterable[int]) -> dict[int, Packets]:
                 readers[stream.index] = _Reader(stream)
         moving = [stream for stream in container.streams if stream.index in readers and stream.type != "attachment"]
         for packet in _demuxed(container, moving):
+            mover.move(packet)
             readers[packet.stream_index].take(packet)
     return {index: reader.finish() for index, reader in readers.items()}
 
 
-def sound_span(path: Path, stream: int) -> tuple[Fraction, Fraction] | None:
+def sound_span(path: Path, stream: int, clock: JoinedClock | None = None) -> tuple[Fraction, Fraction] | None:
     """Return when decoded audio starts and ends, in seconds; None if there is none.
 
-    Times of packets are less exact, because decoders lag. Raises BadInput.
+    Times of packets are less exact, because decoders lag. `clock` is that of the file, if it jumps. Raises BadInput.
     """
     begin = end = None
     with open_input(path) as container:
@@ -158,16 +173,17 @@ def sound_span(path: Path, stream: int) -> tuple[Fraction, Fraction] | None:
         for other in container.streams:
             if other is not sound:
                 other.discard = Discard.all
-        for frame in _decoded(container, sound) if sound.codec_context else ():
+        for frame in _decoded(container, sound, Mover(clock)) if sound.codec_context else ():
             if frame.pts is not None and frame.time_base:
                 begin = frame.pts * Fraction(frame.time_base) if begin is None else begin
                 end = frame.pts * Fraction(frame.time_base) + Fraction(frame.samples, frame.sample_rate)
     return None if begin is None or end is None else (begin, end)
 
 
-def _decoded(container: InputContainer, sound: Stream) -> Iterator[AudioFrame]:
+def _decoded(container: InputContainer, sound: Stream, mover: Mover) -> Iterator[AudioFrame]:
     with suppress(FFmpegError):  # packets before the damage count
         for packet in container.demux(sound):
+            mover.move(packet)
             with suppress(FFmpegError):
                 yield from cast(list[AudioFrame], packet.decode())
 

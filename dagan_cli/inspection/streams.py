@@ -14,6 +14,7 @@ import numpy as np
 from dagan_cli.inspection.checks import Check, check, milliseconds, seconds
 from dagan_cli.inspection.cues import Cue
 from dagan_cli.inspection.inventory import Contents, Packets, StreamContents, sound_span
+from dagan_cli.inspection.raw.transport import JoinedClock
 from dagan_cli.media.streams.tags import mac_language
 
 _EAR = Fraction(1, 1000)  # seconds: a shorter offset is not audible
@@ -36,6 +37,7 @@ class OtherStreams:
     shift: Fraction  # seconds added to the times of the input
     begin: Fraction  # start and end of the video, in seconds of the input
     end: Fraction
+    clock: JoinedClock | None = None  # of the input, if it jumps
     trimmed: bool  # only packets within the span of the video are kept
     tolerance: Fraction  # seconds; tolerance of frame times
 
@@ -130,6 +132,8 @@ def _compare(what: str, source: StreamContents, found: StreamContents, others: O
         return [check(what, expected, f"{_packets(len(after))}: {problem}", fine=False)]
     hidden = f"{missing} outside the span of the video are left out" if missing else ""
     starts = _seconds_of(before.starts, before.tick)[at : at + len(after)] + float(others.shift)
+    if others.clock is not None:
+        starts = np.maximum.accumulate(starts)  # at a joint, sound may overlap, but times increase
     offsets = _seconds_of(after.starts, after.tick) - starts
     return [check(what, expected, found_words, fine=True, remark=hidden), _in_time(what, offsets, tolerance)]
 
@@ -215,12 +219,12 @@ def _moved(cue: Cue, shift: Fraction) -> Cue:
 def _compare_lengths(what: str, source: StreamContents, found: StreamContents, others: OtherStreams) -> Check:
     """Compare start and end of a stream that was re-encoded."""
     spans = []
-    for path, stream, packets in (
-        (others.paths[0], source, others.before_packets[source.index]),
-        (others.paths[1], found, others.after_packets[found.index]),
+    for path, stream, packets, clock in (
+        (others.paths[0], source, others.before_packets[source.index], others.clock),
+        (others.paths[1], found, others.after_packets[found.index], None),
     ):
         whole = (min(packets.starts) * packets.tick, max(packets.ends) * packets.tick) if len(packets) else None
-        spans.append(sound_span(path, stream.index) if stream.kind == "audio" else whole)
+        spans.append(sound_span(path, stream.index, clock) if stream.kind == "audio" else whole)
     due, there = spans
     same = "split into other packets; only start and end were compared"
     remark = same if source.codec == found.codec else f"re-encoded: {source.codec} as {found.codec}"

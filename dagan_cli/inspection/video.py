@@ -7,11 +7,13 @@ from fractions import Fraction
 from pathlib import Path
 
 from dagan_cli.errors import BadInput
+from dagan_cli.inspection import kept
 from dagan_cli.inspection.checks import Check, check, seconds, size_check
 from dagan_cli.inspection.frames import FrameComparison, timed
 from dagan_cli.inspection.glance import Glances, grid_for
 from dagan_cli.inspection.headers import chapters, colour_tags, geometry, hdr10, pixels, tags
 from dagan_cli.inspection.inventory import Contents, contents, fates, read_packets
+from dagan_cli.inspection.kept import joined_clock, marks_in
 from dagan_cli.inspection.streams import OtherStreams, verify_streams
 from dagan_cli.media.container import CONTAINERS
 from dagan_cli.media.video.info import VideoInfo
@@ -22,6 +24,7 @@ from dagan_cli.upscale.request import Part
 Tell = Callable[[int, int | None], None]  # frames done, and their total if known
 
 _HALF_MILLISECOND = Fraction(1, 2000) + Fraction(1, 10**6)  # rounding of Matroska, and a margin for arithmetic
+_MILLISECOND = 2 * _HALF_MILLISECOND
 _HEADER = Fraction(1, 10)  # seconds; tolerance of the duration in a header
 
 
@@ -35,18 +38,24 @@ def verify_video(source: Path, output: Path, part: Part, *, sound: bool, tell: T
     sizes, factor = size_check((before.width, before.height), (after.width, after.height), slack=1)
     rows = [sizes, *geometry(before, after, factor, there), pixels(before, after)]
 
+    seen, clock = marks_in(source, before.stream), joined_clock(source, before.stream)
+    rows += kept.marks(
+        seen, marks_in(output, after.stream), ((before.width, before.height), (after.width, after.height))
+    )
     tolerance = max(before.time_base, after.time_base)
     if "matroska" in there.container:
         tolerance = min(tolerance, _HALF_MILLISECOND)
     frames = FrameComparison(
         trimmed=not part.is_whole,
         origins=there.start - held.start,
-        tolerance=tolerance,
+        start=held.start,
+        tolerance=min(tolerance, _MILLISECOND),  # the ticks of an AVI file are whole frames
         size=(after.width, after.height),
     )
     matrix = after.layout.matrix if before.layout.chroma == "rgb" else before.layout.matrix
     grid = grid_for(min(before.width, after.width), min(before.height, after.height))
-    left, right = Glances(source, before.stream, grid, matrix), Glances(output, after.stream, grid, matrix)
+    left = Glances(source, before.stream, grid, matrix, marks=seen, clock=clock)
+    right = Glances(output, after.stream, grid, matrix)
     total = part.frames or (before.frames if part.is_whole else None)
     with prefetch(right) as found:
         due = timed(left, part, held.start, 1 / before.rate, stands_still=before.stands_still)
@@ -56,14 +65,19 @@ def verify_video(source: Path, output: Path, part: Part, *, sound: bool, tell: T
     if frames.out_first is not None:
         rows.append(colour_tags(before, after, frames.first.glance.said, frames.out_first.said))
     rows += hdr10(before, after, there.streams[after.stream].codec)
-    rows += [*_transparency(frames, output), *frames.checks(), *_damage(left, right)]
+    rows += [*_transparency(frames, output), *frames.checks(), kept.hidden(output, after.stream), *_damage(left, right)]
+    codecs = held.streams[before.stream].codec, there.streams[after.stream].codec
+    rows += kept.captions((source, output), (before.stream, after.stream), codecs, trimmed=frames.trimmed, clock=clock)
+    if clock is not None:
+        rows.append(Check("clock of the input", "", f"jumps {clock.jumps}x", "note", "compared as if it did not"))
 
     others = OtherStreams(
         paths=(source, output),
         before=held,
         after=there,
         pictures=(before.stream, after.stream),
-        before_packets=read_packets(source, _others(held, before.stream)),
+        clock=clock,
+        before_packets=read_packets(source, _others(held, before.stream), clock),
         after_packets=read_packets(output, _others(there, after.stream)),
         shift=frames.shift,
         begin=frames.first.time,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 _MOST = 10_000  # boxes of one parent
-_LARGEST = 1 << 22  # bytes of a box that is read
+_LARGEST = 1 << 26  # bytes of a box that is read
 
 Box = tuple[bytes, int, int]  # type, first byte and end of the content
 
@@ -42,7 +42,7 @@ def find(file: BinaryIO, box: Box, *path: bytes) -> Box | None:
 
 
 def content(file: BinaryIO, box: Box) -> bytes:
-    """Return the bytes of a box, at most 4 MiB."""
+    """Return the bytes of a box, at most 64 MiB."""
     file.seek(box[1])
     return file.read(min(box[2] - box[1], _LARGEST))
 

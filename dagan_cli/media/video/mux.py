@@ -202,7 +202,8 @@ def _nearest_suffix(source: VideoInfo) -> str:
 def _open_output(file: BinaryIO, form: str, source: VideoInfo) -> Iterator[OutputContainer]:
     """Provide a new container; the file is completed only if no error occurs."""
     if form in ("mp4", "mov"):
-        options = {"movie_timescale": str(source.time_base.denominator)}  # not rounded to milliseconds
+        ticks = source.time_base.denominator
+        options = {"movie_timescale": str(ticks * -(-1000 // ticks))}  # exact for frames, and fine enough for audio
     else:
         options = {"avoid_negative_ts": "disabled"}  # else audio that starts before 0 would shift the video
     out = av.open(

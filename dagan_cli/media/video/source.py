@@ -28,6 +28,8 @@ from dagan_cli.media.video.info import describe, marks_of
 from dagan_cli.media.video.pixel_shape import PixelShapes, fitted, is_other_shape
 from dagan_cli.planes import PixelLayout
 
+_LEAST = Fraction(1, 1000)  # seconds between a frame and one that claims the same time; all containers can tell them
+
 Deinterlace = Literal["auto", "off", "on"]
 
 
@@ -216,12 +218,13 @@ class VideoSource:
         info, last = self.info, None
         step = max(1, round(1 / (info.rate * info.time_base)))  # ticks between frames, if no duration is stored
         duration, moved = step, round(info.moved / info.time_base)
+        least = max(1, round(_LEAST / info.time_base))
         for picture, layout, shape in pictures:
             ratio = picture.time_base / info.time_base if picture.time_base else Fraction(1)
             pts = None if picture.pts is None or info.stands_still else round(picture.pts * ratio) + moved
             if pts is None or (last is not None and pts <= last):
                 self.repaired_times += 1
-                pts = last + (1 if pts is not None else duration) if last is not None else 0
+                pts = last + (least if pts is not None else duration) if last is not None else 0
             duration = round(picture.duration * ratio) if picture.duration else step
             last = pts
             self._end = (pts + duration) * info.time_base - info.start

@@ -1,0 +1,1 @@
+"""Facts of a file from its bytes, without FFmpeg: what its demuxers smooth over, verification must see."""
