@@ -128,7 +128,8 @@ def _fate(stream: Stream, form: str | None) -> Fate:
     if stream.type == "data":
         return "left out"
     if stream.disposition & Disposition.attached_pic:
-        return "copied" if _codec(stream) in _COVERS.get(form or "", ()) and not _is_thumbnail(stream) else "left out"
+        held = _codec(stream) in _COVERS.get(form or "", ()) and not _is_thumbnail(stream)
+        return "copied" if held and (form != "mp4" or can_hold(form, stream)) else "left out"
     if form is None or (form == "matroska" and stream.type == "audio") or can_hold(form, stream):
         return "copied"  # Matroska holds any audio
     return "rewritten" if _codec(stream) in TEXT_CODECS else "left out"  # each container has its own format for text

@@ -84,11 +84,21 @@ def _paired(sources: Sequence[StreamContents], others: OtherStreams) -> dict[int
     for is_same in same:
         for source in sources:
             if source.index not in pairs:
-                match = next((other for other in left if other.kind == source.kind and is_same(source, other)), None)
+                match = next(
+                    (one for one in left if _are_of_a_kind(source, one, others) and is_same(source, one)), None
+                )
                 if match is not None:
                     pairs[source.index] = match
                     left.remove(match)
     return pairs
+
+
+def _are_of_a_kind(source: StreamContents, found: StreamContents, others: OtherStreams) -> bool:
+    if (
+        source.kind == "cover" and found.kind == "attachment"
+    ):  # Matroska's, of a type that FFmpeg does not show as cover
+        return others.before_packets[source.index].sha256 == others.after_packets[found.index].sha256
+    return source.kind == found.kind
 
 
 def _words(packets: Packets) -> list[tuple[str, ...]]:
@@ -109,10 +119,10 @@ def _compare(what: str, source: StreamContents, found: StreamContents, others: O
     before, after = others.before_packets[source.index], others.after_packets[found.index]
     if source.is_text and found.is_text:
         return [_compare_cues(what, source, found, others)]
-    if source.codec != found.codec:
-        return [_compare_lengths(what, source, found, others)]
     if source.kind in ("cover", "attachment"):
         return [check(what, f"sha256 {before.sha256[:8]}", f"sha256 {after.sha256[:8]}")]
+    if source.codec != found.codec:
+        return [_compare_lengths(what, source, found, others)]
     tolerance = max(before.tick, after.tick, _EAR) + others.tolerance
     expected = f"{_packets(len(before))}, sha256 {before.sha256[:8]}"
     at = _find(after.digests, before.digests)
