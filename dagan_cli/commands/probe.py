@@ -75,6 +75,9 @@ def _video(facts: VideoFacts) -> Iterator[Row]:
     yield "pixels", _pixels(main)
     yield "colour", _colour(main.colour)
     yield "HDR10", _hdr10(main.hdr10)
+    yield "captions", "closed captions inside the frames" if main.captions else ""
+    yield "projection", main.projection or ""
+    yield "stereo mode", main.stereo or ""
     for stream in facts.streams:
         yield f"stream {stream.index}", _stream(stream)
     for chapter in facts.chapters:
@@ -85,6 +88,9 @@ def _video(facts: VideoFacts) -> Iterator[Row]:
 
 def _shown(main: MainStream) -> str:
     words = [f"{main.shown_width}x{main.shown_height} ({main.shown_width / main.shown_height:.4g}:1)"]
+    if main.crop:
+        left, top, right, bottom = main.crop
+        words.append(f"cropped by {left}, {top}, {right}, {bottom} (left, top, right, bottom)")
     if main.sample_aspect_ratio != "1":
         words.append(f"pixel aspect ratio {main.sample_aspect_ratio.replace('/', ':')}")
     if main.rotation:

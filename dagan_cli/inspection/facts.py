@@ -95,6 +95,10 @@ class MainStream:
     interlaced: bool
     colour: dict[str, ColourTag]  # by "range", "matrix", "primaries", "transfer"
     hdr10: Hdr10 | None
+    crop: tuple[int, int, int, int] | None = None  # pixels that are cut off: left, top, right, bottom
+    stereo: str | None = None  # "left_right", ...: views for two eyes
+    projection: str | None = None  # "equirectangular", ...
+    captions: bool = False  # closed captions are inside the first frames
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"colour": {name: tag.to_json() for name, tag in self.colour.items()}}

@@ -28,6 +28,7 @@ from dagan_cli.inspection.facts import (
 )
 from dagan_cli.inspection.glance import Glances
 from dagan_cli.inspection.inventory import StreamContents, contents
+from dagan_cli.inspection.kept import captions_of
 from dagan_cli.media import images
 from dagan_cli.media.container import CONTAINERS, open_input
 from dagan_cli.media.images.decoder_warnings import heard
@@ -41,6 +42,8 @@ from dagan_cli.planes import specified_tags, tag_names
 from dagan_cli.upscale.request import Goal
 
 Tell = Callable[[int, int | None], None]
+
+_FIRST_PACKETS = 600  # of a video, which are searched for captions
 
 _TREATMENTS: dict[Way | None, Treatment] = {
     "copied": "copied",
@@ -136,6 +139,10 @@ def _main_stream(info: VideoInfo, stream: StreamContents) -> MainStream:
             name: ColourTag(value=word, declared=name in declared) for name, word in tag_names(layout.tags).items()
         },
         hdr10=_hdr10(info.hdr),
+        crop=info.crop,
+        stereo=info.stereo,
+        projection=info.projection,
+        captions=info.captions or bool(captions_of(info.path, info.stream, _FIRST_PACKETS)),
     )
 
 

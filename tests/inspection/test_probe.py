@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from tests.support.boxes import EQUIRECTANGULAR, SIDE_BY_SIDE, STSD, aperture, inserted
+from tests.support.captioned import captioned
 from tests.support.clips import UNEVEN, clip, clip_with_times, described, ffmpeg, times
 from tests.support.tiny import picture
 
@@ -192,3 +194,35 @@ def test_what_cannot_be_looked_at_is_an_error_in_two_lines(cli, tmp_path, name, 
     ran = cli("probe", tmp_path / name)
     assert (ran.code, ran.out) == (code, "")
     assert len(ran.err.splitlines()) == 2
+
+
+def test_what_players_do_with_the_frames_is_told(probed, cli, tmp_path):
+    source = tmp_path / "in.mov"
+    data = clip(source, "-c:v", "libx264", "-an").read_bytes()
+    for box in (aperture(80, 48), EQUIRECTANGULAR, SIDE_BY_SIDE):
+        data = inserted(data, box, *STSD)
+    source.write_bytes(data)
+    seen = probed(source)["picture"]
+    assert (seen["width"], seen["height"], seen["crop"]) == (80, 48, [8, 8, 8, 8])
+    assert (seen["projection"], seen["stereo"], seen["captions"]) == ("equirectangular", "left_right", False)
+    text = cli("probe", source).out
+    assert "cropped by 8, 8, 8, 8" in text
+    assert re.search(r"projection +equirectangular", text)
+    assert re.search(r"stereo mode +left_right", text)
+
+
+def test_captions_are_told(probed, cli, tmp_path):
+    source = captioned(tmp_path / "in.mp4", "libx264", "HELLO WORLD!")
+    assert probed(source)["picture"]["captions"]
+    assert "closed captions inside the frames" in cli("probe", source).out
+    assert not probed(tmp_path / "plain.mp4")["picture"]["captions"]
+
+
+def test_a_clock_that_jumps_is_told_if_everything_is_decoded(probed, tmp_path):
+    part = clip(tmp_path / "part.ts", "-c:v", "libx264", "-c:a", "aac").read_bytes()
+    (tmp_path / "in.ts").write_bytes(part + part)
+    facts = probed(tmp_path / "in.ts", "--count")
+    assert facts["picture"]["varies"] is False
+    assert (facts["counted"]["frames"], facts["counted"]["shortfall"]) == (50, None)
+    assert [facts["counted"][name] for name in ("shortest", "longest")] == pytest.approx([0.04, 0.04])
+    assert any("clock of the file jumps once" in warning for warning in facts["warnings"])
