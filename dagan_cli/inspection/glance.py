@@ -90,6 +90,7 @@ class Glances:
         self._clock = clock
         self._coded: tuple[int, int] | None = None  # size of the first frame, before cropping
         self._whole = Fraction(0)  # its ratio of width to height, as shown
+        self._shape = Fraction(1)  # of its pixels
         self._last = (0, 0)  # decoding time of the last frame, and its distance to the one before it
 
     def __iter__(self) -> Iterator[Glance]:
@@ -125,7 +126,8 @@ class Glances:
             planes = cropped(planes, layout, self._marks.crop)
         if not self._whole:
             self._whole = Fraction(planes[0].shape[1], planes[0].shape[0]) * shape
-        return fitted(planes, layout, shape, self._whole)
+            self._shape = shape
+        return planes if shape == self._shape else fitted(planes, layout, shape, self._whole)
 
     def _time(self, frame: VideoFrame) -> int | None:
         """Return the time of a frame in ticks: where the file has decoding times, frames are shown in their order."""

@@ -201,8 +201,9 @@ def _first_times(path: Path, index: int, count: int, *, decoding: bool) -> list[
         try:
             stream = container.streams[index]
             clock, packets = clock_of(container, stream), list(islice(container.demux(stream), count))
-            for packet in packets if clock else ():
-                clock.move(packet)
+            if clock is not None:
+                for packet in packets:
+                    clock.move(packet)
             times = (packet.dts if decoding else packet.pts for packet in packets)
             return [time for time in times if time is not None]
         except FFmpegError:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.stream import VideoStream
@@ -196,7 +197,8 @@ class VideoSource:
             size = f"{picture.width}x{picture.height} instead of {self._coded[0]}x{self._coded[1]}"
             yield f"{size}: scaled to the size of the first"
         size = (picture.width, picture.height)
-        if is_other_shape((info.width, info.height) if size == self._coded else size, shape, self._whole_ratio):
+        seen = (info.width, info.height) if size == self._coded else size
+        if shape != self._shapes.first and is_other_shape(seen, shape, self._whole_ratio):
             what = f"of pixels with the aspect ratio {_ratio(shape)} instead of {_ratio(self._shapes.first)}"
             yield f"{what}: fitted into the shape of the first, with black bars"
         if layout is first:
@@ -233,9 +235,11 @@ class VideoSource:
                 planes = cropped(planes, layout, info.crop)
             if layout.alpha != info.layout.alpha:
                 planes, layout = _with_alpha(planes, layout, info.layout.alpha)
-            planes = fitted(planes, layout, shape, self._whole_ratio)
-            captions = picture.side_data.get(SideDataType.A53_CC)
-            yield Frame(planes, pts, info.time_base, duration, layout, bytes(captions) if captions else b"")
+            if shape != self._shapes.first:
+                planes = fitted(planes, layout, shape, self._whole_ratio)
+            sides = cast(Iterable[SideData], picture.side_data)
+            captions = b"".join(bytes(side) for side in sides if side.type == SideDataType.A53_CC)
+            yield Frame(planes, pts, info.time_base, duration, layout, captions)
 
 
 def _ratio(shape: Fraction) -> str:
