@@ -44,7 +44,29 @@ def joined_clock(path: Path, stream: int) -> JoinedClock | None:
     if form not in ("mpegts", "mpeg"):
         return None
     clock = JoinedClock(path, number & 0xFF if form == "mpeg" else number, start)
-    return clock if clock.jumps else None
+    if not clock.jumps:
+        return None
+    clock.delay(_sounds(path, clock))
+    return clock
+
+
+def _sounds(path: Path, clock: JoinedClock) -> list[list[tuple[int, int] | None]]:
+    """Return the first start and last end of each audio stream in each piece of the clock, in ticks as stored."""
+    with open_input(path) as container:
+        streams = container.streams.audio
+        spans: dict[int, list[tuple[int, int] | None]] = {s.index: [None] * (clock.jumps + 1) for s in streams}
+        places = dict.fromkeys(spans, 0)  # positions of the last packets that have one
+        try:
+            for packet in container.demux(*streams) if streams else ():
+                if packet.size and packet.pts is not None:
+                    index = packet.stream_index
+                    places[index] = places[index] if packet.pos is None else packet.pos
+                    piece = clock.piece(clock.number(packet.stream.id), places[index])
+                    before = spans[index][piece]
+                    spans[index][piece] = (before[0] if before else packet.pts, packet.pts + (packet.duration or 0))
+        except (FFmpegError, IndexError):
+            pass  # packets before the damage count
+    return list(spans.values())
 
 
 def marks(before: Marks, after: Marks, sizes: tuple[tuple[int, int], tuple[int, int]]) -> Iterator[Check]:

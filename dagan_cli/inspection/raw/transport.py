@@ -7,7 +7,7 @@ stored ones have 33 bits and wrap.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -78,10 +78,34 @@ class JoinedClock:
 
     def shift(self, stream: int, position: int, ticks: int) -> int:
         """Return the number of ticks to add to the time of a packet, as FFmpeg tells it."""
+        piece = self.piece(stream, position)
+        return self._at(piece, ticks) - ticks if piece else 0
+
+    def number(self, stream: int) -> int:
+        """Return the number of a stream in the file from FFmpeg's."""
+        return stream & (0xFF if self.is_program else 0x1FFF)
+
+    def piece(self, stream: int, position: int) -> int:
+        """Return the number of jumps of a stream up to a position in the file."""
         place = self._places.get(stream)
         own = place.jumps if place and len(place.jumps) == self.jumps else [at for at, _, _ in self._pieces[1:]]
-        piece = bisect_right(own, position + _NEAR)
-        return self._at(piece, ticks) - ticks if piece else 0
+        return bisect_right(own, position + _NEAR)
+
+    def delay(self, sounds: Iterable[Sequence[tuple[int, int] | None]]) -> None:
+        """Delay all pieces from a jump on by which sound would begin more than 0.1 s before it has ended.
+
+        `sounds` gives for each stream its first start and last end in each piece, as stored; None: nothing is there.
+        """
+        streams = [spans for spans in sounds if len(spans) == len(self._pieces)]
+        for piece in range(1, len(self._pieces)):
+            late = 0
+            for spans in streams:
+                before, after = spans[piece - 1], spans[piece]
+                if before and after:
+                    late = max(late, self._at(piece - 1, before[1]) - self._at(piece, after[0]))
+            if _BACK < late <= _AHEAD:
+                rest = [(at, first, joined + late) for at, first, joined in self._pieces[piece:]]
+                self._pieces[piece:] = rest
 
     def _at(self, piece: int, time: int) -> int:
         _, first, joined = self._pieces[piece]
@@ -99,7 +123,7 @@ class Mover:
         ticks = packet.pts if packet.dts is None else packet.dts
         if self._clock is None or ticks is None:
             return
-        stream = packet.stream.id & (0xFF if self._clock.is_program else 0x1FFF)
+        stream = self._clock.number(packet.stream.id)
         if packet.pos is not None:
             self._positions[packet.stream_index] = packet.pos
         shift = self._clock.shift(stream, self._positions.get(packet.stream_index, 0), ticks)

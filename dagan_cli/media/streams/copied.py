@@ -110,10 +110,10 @@ class CopiedStreams:
             track.start(cut_before, bounds)
         self._end_tracks()
         for stream in self._donor.streams:
-            if stream.index not in self._tracks and not (self._clock and stream.index == video):
+            if stream.index not in self._tracks and not (self._clock and stream in self._clock.streams):
                 stream.discard = Discard.all
         if self._tracks:
-            self._packets = self._read(video)
+            self._packets = self._read()
 
     def until(self, time: Fraction) -> None:
         """Mux packets with decoding times up to `time`, in seconds of the new file."""
@@ -145,11 +145,14 @@ class CopiedStreams:
             for ready in self._tracks[packet.stream_index].take(packet):
                 self._out.mux(ready)
 
-    def _read(self, video: int | None) -> Iterator[Packet]:
+    def _read(self) -> Iterator[Packet]:
         wanted = [stream for stream in self._donor.streams if stream.index in self._tracks]
         try:
-            if self._clock is not None and video is not None:
-                for packet, found in self._clock.others(self._donor.demux(self._donor.streams[video], *wanted)):
+            if self._clock is not None:
+                both = [*self._clock.streams, *(stream for stream in wanted if stream not in self._clock.streams)]
+                for packet, found in self._clock.joined(self._donor.demux(*both)):
+                    if packet.stream_index not in self._tracks:
+                        continue
                     if found == "stray":
                         self._tracks[packet.stream_index].refuse()
                     else:

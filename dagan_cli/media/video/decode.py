@@ -41,7 +41,7 @@ class Decoding:
         stream.codec_context.thread_type = "AUTO"
         self._decoder = self._alpha_decoder() or stream.codec_context
         for other in container.streams:
-            if other is not stream:
+            if other is not stream and not (self._clock and other in self._clock.streams):
                 other.discard = Discard.all  # a damaged audio track would end the video early
 
     @property
@@ -80,12 +80,14 @@ class Decoding:
         return self._decoder.decode(packet)
 
     def _packets(self) -> Iterator[Packet | None]:
-        """Yield the packets of the stream; after a file error None, which flushes the decoder as at the end."""
+        """Yield the packets of the stream, and an empty one or None at the end, which flushes the decoder."""
         try:
-            for packet in self._container.demux(self._stream):
-                if self._clock:
-                    self._clock.move(packet)
-                yield packet
+            if self._clock is None:
+                yield from self._container.demux(self._stream)
+            else:
+                packets = self._clock.joined(self._container.demux(*self._clock.streams))
+                yield from (packet for packet, _ in packets if packet.stream_index == self._stream.index)
+                yield None
         except FFmpegError:
             self.damaged_packets += 1
             yield None

@@ -200,11 +200,13 @@ def _first_times(path: Path, index: int, count: int, *, decoding: bool) -> list[
     with open_input(path) as container:
         try:
             stream = container.streams[index]
-            clock, packets = clock_of(container, stream), list(islice(container.demux(stream), count))
-            if clock is not None:
-                for packet in packets:
-                    clock.move(packet)
-            times = (packet.dts if decoding else packet.pts for packet in packets)
+            clock = clock_of(container, stream)
+            if clock is None:
+                packets = container.demux(stream)
+            else:
+                joined = clock.joined(container.demux(*clock.streams))
+                packets = (packet for packet, _ in joined if packet.stream_index == index)
+            times = (packet.dts if decoding else packet.pts for packet in islice(packets, count))
             return [time for time in times if time is not None]
         except FFmpegError:
             return []

@@ -63,6 +63,36 @@ def test_a_clock_that_jumps_is_joined_for_all_streams(tmp_path, suffix, parts, t
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("early", ["audio", "late end"])
+def test_sound_that_overlaps_at_a_joint_moves_everything_after_it(tmp_path, early):
+    """Recordings often begin with sound, as its frames need no key frame, or end with it."""
+    pictures = ("-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:d=1")
+    sound = ("-f", "lavfi", "-i", "sine=frequency=440:d=1.5")
+    late = ("-itsoffset", "0.5") if early == "audio" else ()
+    ffmpeg(*late, *pictures, *sound, *H264, tmp_path / "part.ts")
+    source = tmp_path / "in.ts"
+    source.write_bytes((tmp_path / "part.ts").read_bytes() * 2)
+    (warning,) = passed_through(source, tmp_path / "out.mp4")
+    assert "clock" in warning
+    assert payload(tmp_path / "out.mp4", "a") == payload(source, "a")
+    heard, shown = sound_times(tmp_path / "out.mp4"), times(tmp_path / "out.mp4")
+    frame = heard[1] - heard[0]
+    assert all(abs(b - a - frame) < Fraction(1, 10000) for a, b in pairwise(heard))
+    half = len(heard) // 2
+    assert abs((shown[25] - shown[0]) - (heard[half] - heard[0])) < Fraction(1, 10000)
+
+
+@pytest.mark.slow
+def test_a_part_across_a_joint_is_cut_on_the_joined_clock(tmp_path):
+    source = joined(tmp_path, ".ts", H264, H264)
+    passed_through(source, tmp_path / "part.mkv", trim=True, start=0.6, end=1.4)
+    shown = times(tmp_path / "part.mkv")
+    assert [round(time - shown[0], 3) for time in shown] == [number * STEP for number in range(20)]
+    heard = sound_times(tmp_path / "part.mkv")
+    assert abs(heard[-1] - heard[0] - Fraction(4, 5)) < Fraction(6, 100)
+
+
+@pytest.mark.slow
 def test_a_gap_below_ten_seconds_is_a_gap(tmp_path):
     source = joined(tmp_path, ".ts", H264, (*H264, "-output_ts_offset", "8"))
     assert passed_through(source, tmp_path / "out.mp4") == ()
