@@ -127,7 +127,8 @@ class FrameComparison:
             elif other and other.time is not None:
                 late = other.time - frame.time
                 to_zero = max(Fraction(0), -min(self.start, frame.time)) if frame.time < 0 else Fraction(0)
-                self.shift = min((Fraction(0), self.origins, to_zero), key=lambda shift: abs(late - shift))
+                shifts = () if abs(late) <= self.tolerance else (self.origins, to_zero)  # rounding is no shift
+                self.shift = min((Fraction(0), *shifts), key=lambda shift: abs(late - shift))
         self.last = frame
         alpha = frame.glance.cells.alpha
         self.is_seen_through |= alpha is not None and bool((alpha < _SOLID).any())

@@ -12,7 +12,7 @@ from av.stream import Disposition
 
 from dagan_cli.inspection.checks import Check, check
 from dagan_cli.inspection.raw.hidden import hidden_frames
-from dagan_cli.inspection.raw.transport import JoinedClock, Mover
+from dagan_cli.inspection.raw.transport import JoinedClock, Mover, Span
 from dagan_cli.media.captions import captions_in, spoken
 from dagan_cli.media.container import open_input
 from dagan_cli.media.marks import Marks, read_marks
@@ -46,27 +46,32 @@ def joined_clock(path: Path, stream: int) -> JoinedClock | None:
     clock = JoinedClock(path, number & 0xFF if form == "mpeg" else number, start)
     if not clock.jumps:
         return None
-    clock.delay(_sounds(path, clock))
+    spans = _spans(path, clock)
+    clock.refine(spans.pop(stream), spans.values())
     return clock
 
 
-def _sounds(path: Path, clock: JoinedClock) -> list[list[tuple[int, int] | None]]:
-    """Return the first start and last end of each audio stream in each piece of the clock, in ticks as stored."""
+def _spans(path: Path, clock: JoinedClock) -> dict[int, list[Span | None]]:
+    """Return the span of each video and audio stream in each piece of the clock, by the index of the stream."""
     with open_input(path) as container:
-        streams = container.streams.audio
-        spans: dict[int, list[tuple[int, int] | None]] = {s.index: [None] * (clock.jumps + 1) for s in streams}
+        streams = [one for one in container.streams if one.type in ("video", "audio")]
+        spans: dict[int, list[Span | None]] = {one.index: [None] * (clock.jumps + 1) for one in streams}
         places = dict.fromkeys(spans, 0)  # positions of the last packets that have one
         try:
-            for packet in container.demux(*streams) if streams else ():
-                if packet.size and packet.pts is not None:
-                    index = packet.stream_index
-                    places[index] = places[index] if packet.pos is None else packet.pos
-                    piece = clock.piece(clock.number(packet.stream.id), places[index])
-                    before = spans[index][piece]
-                    spans[index][piece] = (before[0] if before else packet.pts, packet.pts + (packet.duration or 0))
+            for packet in container.demux(*streams):
+                index, pts, dts = packet.stream_index, packet.pts, packet.dts
+                if not packet.size or pts is None or dts is None:
+                    continue
+                places[index] = places[index] if packet.pos is None else packet.pos
+                piece = clock.piece(clock.number(packet.stream.id), places[index])
+                due, end = dts + (packet.duration or 0), pts + (packet.duration or 0)
+                if before := spans[index][piece]:
+                    spans[index][piece] = Span(before.decoded, before.shown, due, max(before.end, end))
+                else:
+                    spans[index][piece] = Span(dts, pts, due, end)
         except (FFmpegError, IndexError):
             pass  # packets before the damage count
-    return list(spans.values())
+    return spans
 
 
 def marks(before: Marks, after: Marks, sizes: tuple[tuple[int, int], tuple[int, int]]) -> Iterator[Check]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 from PIL import Image
 
 from dagan_cli.commands.app import run_command
+from dagan_cli.errors import BadInput
 from dagan_cli.inspection.checks import Check
+from dagan_cli.inspection.kept import joined_clock
 from dagan_cli.inspection.raw.hidden import hidden_frames
 from dagan_cli.inspection.raw.transport import JoinedClock, stamps
 from dagan_cli.inspection.verify import verify
@@ -41,14 +44,16 @@ def failed(source: Path, output: Path) -> dict[str, str]:
 
 
 def joined(folder: Path, suffix: str, *second: str) -> Path:
-    options = ("-c:v", "mpeg2video", "-bf", "2", "-c:a", "mp2") if suffix == ".vob" else H264
+    codec = {".vob": "mpeg2video", ".mpg": "mpeg1video"}.get(suffix)
+    options = ("-c:v", codec, "-bf", "2", "-c:a", "mp2") if codec else H264
     parts = [clip(folder / f"{i}{suffix}", *options, *more).read_bytes() for i, more in enumerate(((), second))]
     (folder / f"in{suffix}").write_bytes(b"".join(parts))
     return folder / f"in{suffix}"
 
 
 @pytest.mark.parametrize(
-    ("suffix", "second"), [(".ts", ()), (".ts", ("-output_ts_offset", "3600")), (".m2ts", ()), (".vob", ())]
+    ("suffix", "second"),
+    [(".ts", ()), (".ts", ("-output_ts_offset", "3600")), (".m2ts", ()), (".vob", ()), (".mpg", ())],
 )
 def test_a_clock_that_jumps_must_be_joined(tmp_path, suffix, second):
     source = joined(tmp_path, suffix, *second)
@@ -178,4 +183,6 @@ def test_damage_is_read_to_its_end(tmp_path, suffix):
         at = noise.randrange(len(data))
         source.write_bytes(data[:at] + data[at + noise.randrange(300) :])
         JoinedClock(source, 0x100, Fraction(0))
+        with suppress(BadInput, IndexError):  # nothing can be opened, or no stream is left
+            joined_clock(source, 0)
         hidden_frames(source, 0)

@@ -23,9 +23,20 @@ _HZ = 90_000
 _AHEAD, _BACK = 10 * _HZ, _HZ // 10  # a time farther ahead, or that falls back by more, is a jump
 _BLOCK = 188 * 192 * 32  # bytes read at a time: whole packets of both sizes
 _NEAR = 100  # bytes by which positions may differ: FFmpeg counts from the packet, or from the four bytes before it
+_STEP = 3600  # ticks of a frame before any distance is known
 _MOST = 100_000  # jumps; more is damage
 
 Stamp = tuple[int, int, int, int | None]  # position in the file, stream, presentation time, decoding time if stored
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Packets of a stream in one piece of the clock: times as stored."""
+
+    decoded: int  # decoding time of the first
+    shown: int  # presentation time of the first
+    due: int  # decoding time after the last
+    end: int  # end of all
 
 
 @dataclass(slots=True)
@@ -33,7 +44,7 @@ class _Place:
     """The stamps of one stream so far."""
 
     last: int | None = None  # decoding time of its last packet
-    step: int = 3600  # smallest distance of two packets
+    step: int | None = None  # smallest distance of two packets
     jumps: list[int] = field(default_factory=list)  # positions
 
 
@@ -55,7 +66,8 @@ class JoinedClock:
             for position, stream, pts, dts in stamps(file):
                 time = pts if dts is None else dts
                 place = self._places.setdefault(stream, _Place())
-                jumps = place.last is not None and not -_BACK <= _apart(time, place.last) <= _AHEAD + place.step
+                length = place.step or _STEP
+                jumps = place.last is not None and not -_BACK <= _apart(time, place.last) <= _AHEAD + length
                 if jumps and len(place.jumps) < _MOST:
                     place.jumps.append(position)
                 if stream == video:
@@ -63,12 +75,13 @@ class JoinedClock:
                         turns = round((start * _HZ - time) / _WRAP)
                         self._pieces.append((0, time, time + turns * _WRAP))
                     elif jumps and len(self._pieces) < _MOST:
-                        due = self._at(-1, place.last or 0) + place.step
+                        due = self._at(-1, place.last or 0) + length
                         late = 0 if end is None else max(0, end - due - _apart(pts, time))
                         self._pieces.append((position, time, due + late))
-                    end = max(end or 0, self._at(-1, pts) + place.step)
-                if place.last is not None and not jumps and 0 < _apart(time, place.last) < place.step:
-                    place.step = _apart(time, place.last)
+                    end = max(end or 0, self._at(-1, pts) + length)
+                step = 0 if place.last is None or jumps else _apart(time, place.last)
+                if step > 0:
+                    place.step = min(step, place.step or step)
                 place.last = time
 
     @property
@@ -91,21 +104,26 @@ class JoinedClock:
         own = place.jumps if place and len(place.jumps) == self.jumps else [at for at, _, _ in self._pieces[1:]]
         return bisect_right(own, position + _NEAR)
 
-    def delay(self, sounds: Iterable[Sequence[tuple[int, int] | None]]) -> None:
-        """Delay all pieces from a jump on by which sound would begin more than 0.1 s before it has ended.
+    def refine(self, frames: Sequence[Span | None], sounds: Iterable[Sequence[Span | None]]) -> None:
+        """Place each piece exactly: its headers need not tell the time of every frame, nor how long it lasts.
 
-        `sounds` gives for each stream its first start and last end in each piece, as stored; None: nothing is there.
+        `frames` are those of the main stream in each piece, `sounds` those of each audio stream; None: nothing is
+        there. Sound that would begin more than 0.1 s before it has ended delays the piece and all after it.
         """
         streams = [spans for spans in sounds if len(spans) == len(self._pieces)]
         for piece in range(1, len(self._pieces)):
             late = 0
+            before, after = frames[piece - 1], frames[piece]
+            if before and after:
+                due, end = self._at(piece - 1, before.due), self._at(piece - 1, before.end)
+                late = due - self._at(piece, after.decoded)
+                late = max(late, end - self._at(piece, after.shown))
+                late = late if abs(late) <= _HZ else 0  # the headers do not agree at all
             for spans in streams:
-                before, after = spans[piece - 1], spans[piece]
-                if before and after:
-                    late = max(late, self._at(piece - 1, before[1]) - self._at(piece, after[0]))
-            if _BACK < late <= _AHEAD:
-                rest = [(at, first, joined + late) for at, first, joined in self._pieces[piece:]]
-                self._pieces[piece:] = rest
+                if (old := spans[piece - 1]) and (new := spans[piece]):
+                    overlap = self._at(piece - 1, old.due) - self._at(piece, new.decoded)
+                    late = overlap if overlap - late > _BACK and overlap <= _AHEAD else late
+            self._pieces[piece:] = [(at, first, joined + late) for at, first, joined in self._pieces[piece:]]
 
     def _at(self, piece: int, time: int) -> int:
         _, first, joined = self._pieces[piece]
