@@ -44,7 +44,7 @@ FORMATS = (
         longest_side=2**31 - 1,
         depths=(8, 16),
         many="animation",
-        keeps=_ALL | {"dpi", "comment", "chunks"},
+        keeps=_ALL | {"colour", "dpi", "comment", "chunks"},
     ),
     PictureFormat(
         name="JPEG",
@@ -79,7 +79,7 @@ FORMATS = (
         grey=False,
         many="animation",
         lossless=False,
-        keeps=_ALL,
+        keeps=_ALL | {"colour"},
     ),
     PictureFormat(name="PPM", suffixes=(".ppm", ".pgm", ".pnm"), longest_side=2**31 - 1, depths=(8, 16), alpha=False),
     PictureFormat(name="TGA", suffixes=(".tga",), longest_side=65535),

@@ -9,6 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+from dagan_cli.media.images.blocks.code_points import CodePoints
+
 Depth = Literal[8, 16, 32]
 
 
@@ -26,12 +28,13 @@ class PictureInfo:
     plays: int = 0  # how often an animation is played; 0 is forever
     lossless: bool = True  # False if the file was compressed with loss
     icc: bytes | None = None
+    colour: CodePoints | None = None  # code points of AVIF and PNG; a PNG's outrank its profile, an AVIF's do not
     exif: bytes | None = None  # from the byte-order mark on, without "Exif\0\0"
     xmp: bytes | None = None
     iptc: bytes | None = None  # the records, without the wrapping of any file format
     dpi: tuple[float, float] | None = None
     comment: bytes | None = None  # JPEG or GIF comment
-    chunks: tuple[tuple[bytes, bytes], ...] = ()  # PNG chunks (kind, data): colour tags and texts
+    chunks: tuple[tuple[bytes, bytes], ...] = ()  # PNG chunks (kind, data): other colour tags and texts
     warnings: tuple[str, ...] = ()  # losses on reading
 
     @property

@@ -16,8 +16,11 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from dagan_cli.media.images.blocks.code_points import CodePoints
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-COLOUR_TAGS = frozenset({b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI"})
+LIGHT_TAGS = frozenset({b"mDCV", b"cLLI"})  # mastering display and content light of HDR images
+COLOUR_TAGS = frozenset({b"gAMA", b"cHRM", b"sRGB"}) | LIGHT_TAGS
 TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 _XMP = b"XML:com.adobe.xmp"
 _READ_AS_METADATA = (_XMP, b"Raw profile type exif", b"Raw profile type APP1", b"Raw profile type xmp")
@@ -46,6 +49,16 @@ def kept_chunks(stream: BinaryIO) -> tuple[tuple[bytes, bytes], ...]:
         for kind, data in read_chunks(stream)
         if kind in COLOUR_TAGS | {b"pHYs"} or (kind in TEXTS and data.split(b"\0")[0] not in _READ_AS_METADATA)
     )
+
+
+def code_points(stream: BinaryIO) -> CodePoints | None:
+    """Return the colour of a cICP chunk, or None."""
+    for kind, data in read_chunks(stream):
+        if kind == b"cICP" and len(data) == 4 and data[2] == 0:  # other matrices are not for RGB
+            return CodePoints(data[0], data[1], full_range=bool(data[3]))
+        if kind == b"IDAT":
+            break
+    return None
 
 
 def deep_channels(stream: BinaryIO) -> int:
@@ -82,9 +95,17 @@ def packed_samples(frame, dtype: str) -> np.ndarray:
 
 
 def metadata_chunks(
-    *, icc: bytes | None, exif: bytes | None, xmp: bytes | None, dpi: tuple[float, float] | None, comment: bytes | None
+    *,
+    icc: bytes | None,
+    colour: CodePoints | None,
+    exif: bytes | None,
+    xmp: bytes | None,
+    dpi: tuple[float, float] | None,
+    comment: bytes | None,
 ) -> Iterator[tuple[bytes, bytes]]:
     """Yield the chunks for this metadata; they belong between IHDR and the pixels."""
+    if colour:
+        yield b"cICP", bytes([colour.primaries, colour.transfer, 0, colour.full_range])
     if icc:
         yield b"iCCP", b"ICC profile\0\0" + zlib.compress(icc)
     if dpi:

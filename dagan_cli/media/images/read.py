@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from dagan_cli.errors import BadInput, DaganError
 from dagan_cli.files import open_regular
 from dagan_cli.media.images import png, pnm, tiff
+from dagan_cli.media.images.blocks import boxes
 from dagan_cli.media.images.decoder_warnings import heard
 from dagan_cli.media.images.formats import FORMATS
 from dagan_cli.media.images.info import Depth, Picture, PictureInfo
@@ -220,6 +222,11 @@ def _read_through_pillow(file: _File, tags: tiff.Tags | None = None) -> Picture:
             info = with_metadata(info, image, file.notes)
         else:
             info = with_tiff_metadata(info, tags, file.notes)
+    if file.format == "PNG":
+        with file.decoding():
+            info = replace(info, colour=png.code_points(file.stream))
+    if file.format == "AVIF":
+        info = _with_boxes(file, info)
     if image.mode == "CMYK":
         through = "with its profile" if _cmyk_profile(image) else "without a profile: colours are approximate"
         file.notes.append(f"CMYK was converted to sRGB {through}")
@@ -239,6 +246,18 @@ def _read_through_pillow(file: _File, tags: tiff.Tags | None = None) -> Picture:
         info = replace(info, channels=deep_channels, depth=16)
         return file.still(info, lambda: tiff.upright(png.decode_16_bit(file.stream), orientation))
     return file.still(info, lambda: tiff.upright(_samples(image, mode), orientation))
+
+
+def _with_boxes(file: _File, info: PictureInfo) -> PictureInfo:
+    """Return `info` with what only the boxes of an AVIF or HEIC file tell: code points, light, other images."""
+    try:
+        file.stream.seek(0)
+        data = file.stream.read()
+        info = replace(info, colour=boxes.colour_of(data), chunks=(*info.chunks, *boxes.light_of(data)))
+        file.notes += [f"{name} was left out: only the main image was read" for name in boxes.other_images(data)]
+    except (struct.error, IndexError):
+        file.notes.append("its colour boxes are damaged and were left out")
+    return info
 
 
 def _read_animation(file: _File, image: Image.Image, info: PictureInfo, orientation: int, count: int) -> Picture:

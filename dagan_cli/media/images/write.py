@@ -15,6 +15,8 @@ from PIL import Image
 from dagan_cli.errors import BadOption, CannotWrite
 from dagan_cli.files import whole_or_absent
 from dagan_cli.media.images import gif, png, pnm, tiff, webp
+from dagan_cli.media.images.blocks import boxes
+from dagan_cli.media.images.blocks.code_points import CodePoints, points_of, profile_of
 from dagan_cli.media.images.formats import BY_NAME, PictureFormat, format_named, format_of_suffix
 from dagan_cli.media.images.info import PictureInfo
 from dagan_cli.media.images.metadata import corrected_exif, profile_space, software_exif
@@ -101,7 +103,8 @@ def plan_output(
     result = replace(
         info, format=form.name, width=size[0], height=size[1], depth=form.widest(info.depth), lossless=lossless
     )
-    warnings = [*_lost_pixels(form, info), *_lost_metadata(form, info)]
+    result, converted = _with_colour(form, result, info)
+    warnings = [*_lost_pixels(form, info), *_lost_metadata(form, info), *converted]
     result = _signed(form, _without_what_is_not_held(form, result), made_by)
     if result.exif:
         result = replace(result, exif=corrected_exif(result.exif, *size))
@@ -130,7 +133,7 @@ def encode_picture(file: BinaryIO, output: PictureOutput, frames: Iterable[np.nd
     info = output.info
     fitted = _fitted(info, frames)
     if info.format == "PNG":
-        fields = {name: getattr(info, name) for name in ("icc", "exif", "xmp", "comment")}
+        fields = {name: getattr(info, name) for name in ("icc", "colour", "exif", "xmp", "comment")}
         dpi = None if any(kind == b"pHYs" for kind, _ in info.chunks) else info.dpi
         chunks = [*info.chunks, *png.metadata_chunks(**fields, dpi=dpi)]
         png.write_png(file, fitted, chunks, info.durations, info.plays)
@@ -207,8 +210,43 @@ def _lost_metadata(form: PictureFormat, info: PictureInfo) -> Iterator[str]:
             more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
             yield f"{form.name} files are written without PNG texts ({', '.join(texts[:3])}{more})"
         tags = {kind: data for kind, data in info.chunks if kind in png.COLOUR_TAGS}
-        if b"cICP" in tags or (not info.icc and b"sRGB" not in tags and tags.get(b"gAMA", _SRGB_GAMMA) != _SRGB_GAMMA):
+        untold = not info.icc and not info.colour and b"sRGB" not in tags
+        if untold and tags.get(b"gAMA", _SRGB_GAMMA) != _SRGB_GAMMA:
             yield f"{form.name} files are written without PNG colour tags: the image may look different"
+        if tags.keys() & png.LIGHT_TAGS:
+            yield f"{form.name} files are written without the light levels of HDR images"
+
+
+def _with_colour(form: PictureFormat, result: PictureInfo, info: PictureInfo) -> tuple[PictureInfo, list[str]]:
+    """Return `result` with the colour of `info` in the form that the format has, and warnings where it has none.
+
+    A profile that the source has is kept. In a PNG, code points would outrank it, so only a PNG's own are written
+    next to it.
+    """
+    points, name = info.colour, form.name
+    if points is None:
+        return result, []
+    if "colour" in form.keeps:
+        if name == "PNG" and info.format != "PNG" and (info.icc or points.is_default):
+            return replace(result, colour=None), []
+        if points.full_range or name == "PNG":
+            return result, [] if name == "PNG" or info.format != "PNG" else _outranked(info.icc, points)
+    result = replace(result, colour=None)
+    if info.icc:
+        return result, _outranked(info.icc, points) if info.format == "PNG" else []
+    if points.is_default:
+        return result, []
+    if points.full_range and "icc" in form.keeps:
+        grey = info.channels <= 2 and form.grey
+        if profile := profile_of(points, grey=grey):
+            return replace(result, icc=profile), []
+    return result, [f"{name} files are written without colour code points ({points}): the image may look different"]
+
+
+def _outranked(icc: bytes | None, points: CodePoints) -> list[str]:
+    if not icc or points_of(icc) == (points.primaries, points.transfer):
+        return []
+    return [f"its code points ({points}) give way to its colour profile: the image may look different"]
 
 
 def _without_what_is_not_held(form: PictureFormat, info: PictureInfo) -> PictureInfo:
@@ -292,6 +330,8 @@ def _through_pillow(output: PictureOutput, frames: Iterator[np.ndarray]) -> memo
             raise
         what = f"the {info.format} encoder failed: {error}"
         raise CannotWrite(what, hint="choose another format with --format, png for example") from error
+    if info.format == "AVIF" and info.colour:  # Pillow always declares BT.709 and sRGB
+        return memoryview(boxes.with_colour(buffer.getvalue(), info.colour))
     return buffer.getbuffer()
 
 
