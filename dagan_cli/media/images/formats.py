@@ -52,7 +52,7 @@ FORMATS = (
         longest_side=65500,
         alpha=False,
         lossless=False,
-        keeps=_ALL | {"dpi", "comment", "iptc"},
+        keeps=_ALL | {"dpi", "comment", "iptc", "photoshop"},
     ),
     PictureFormat(name="WEBP", suffixes=(".webp",), longest_side=16383, grey=False, many="animation", keeps=_ALL),
     PictureFormat(
@@ -61,7 +61,7 @@ FORMATS = (
         longest_side=2**31 - 1,
         depths=(8, 16, 32),
         many="pages",
-        keeps=_ALL | {"dpi", "iptc"},
+        keeps=_ALL | {"dpi", "iptc", "photoshop"},
     ),
     PictureFormat(name="BMP", suffixes=(".bmp",), longest_side=2**31 - 1, alpha=False, keeps=frozenset({"dpi"})),
     PictureFormat(
@@ -70,7 +70,7 @@ FORMATS = (
         longest_side=65535,
         many="animation",
         lossless=False,
-        keeps=frozenset({"comment"}),
+        keeps=frozenset({"comment", "icc", "xmp"}),
     ),
     PictureFormat(
         name="AVIF",

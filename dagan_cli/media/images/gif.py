@@ -16,7 +16,51 @@ from PIL import Image
 _SAMPLE = 1 << 18  # pixels that suffice to choose a palette
 _OPAQUE = 128  # alpha from which a pixel is visible; GIF has no partial transparency
 _KEEP, _CLEAR = 1, 2  # disposal of a frame before the next one is drawn
+_XMP, _ICC = b"XMP DataXMP", b"ICCRGBG1012"  # of application extensions
+# A packet is written without block lengths: a decoder that reads its letters as lengths ends up in this trailer.
+_XMP_TRAILER = b"\x01" + bytes(range(255, -1, -1)) + b"\0"
 _LONGEST = 65535  # in hundredths of a second
+
+
+def application_data(stream: BinaryIO) -> dict[str, bytes]:
+    """Return the XMP packet ("xmp") and colour profile ("icc_profile") of a GIF, which Pillow does not read."""
+    stream.seek(10)
+    flags = stream.read(3)[:1]
+    if not flags:
+        return {}
+    stream.seek(_table(flags[0]), io.SEEK_CUR)
+    found: dict[str, bytes] = {}
+    while kind := stream.read(1):
+        if kind == b"!" and stream.read(1) == b"\xff":
+            head = stream.read(stream.read(1)[0])
+            blocks = _read_blocks(stream)
+            if head == _XMP and (end := b"".join(blocks).rfind(_XMP_TRAILER[:4])) >= 0:
+                found["xmp"] = b"".join(blocks)[:end]
+            elif head == _ICC:
+                found["icc_profile"] = b"".join(block[1:] for block in blocks)
+        elif kind == b"!":
+            _read_blocks(stream)
+        elif kind == b"," and (place := stream.read(9))[8:]:
+            stream.seek(_table(place[8]) + 1, io.SEEK_CUR)
+            _read_blocks(stream)
+        else:
+            break
+    return found
+
+
+def _table(flags: int) -> int:
+    """Return the size of a colour table, in bytes."""
+    return 6 << (flags & 7) if flags & 0x80 else 0
+
+
+def _read_blocks(stream: BinaryIO) -> list[bytes]:
+    """Return the blocks up to the empty one, each with its length in front."""
+    blocks: list[bytes] = []
+    while size := stream.read(1):
+        if size == b"\0" or (len(blocks) and len(blocks[-1]) <= blocks[-1][0]):
+            break
+        blocks.append(size + stream.read(size[0]))
+    return blocks
 
 
 def write_gif(
@@ -25,6 +69,8 @@ def write_gif(
     durations: Sequence[float] = (),
     plays: int = 0,
     comment: bytes | None = None,
+    xmp: bytes | None = None,
+    icc: bytes | None = None,
 ) -> None:
     """Write frames (H, W, C) uint8, one at a time, each with its own palette; `durations` in milliseconds.
 
@@ -41,6 +87,10 @@ def write_gif(
                 )
             if comment:
                 file.write(b"!\xfe" + _blocks(comment))
+            if icc:
+                file.write(b"!\xff\x0b" + _ICC + _blocks(icc))
+            if xmp:
+                file.write(b"!\xff\x0b" + _XMP + xmp + _XMP_TRAILER)
         indices, palette, unseen = indexed(frame)
         time = min(int(starts[index + 1] - starts[index]), _LONGEST) if durations else 0
         disposal = _CLEAR if durations and channels in (2, 4) else _KEEP if durations else 0

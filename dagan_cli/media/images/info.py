@@ -32,6 +32,7 @@ class PictureInfo:
     exif: bytes | None = None  # from the byte-order mark on, without "Exif\0\0"
     xmp: bytes | None = None
     iptc: bytes | None = None  # the records, without the wrapping of any file format
+    photoshop: bytes | None = None  # Photoshop's other resources: clipping paths, copyright flag, URL
     dpi: tuple[float, float] | None = None
     comment: bytes | None = None  # JPEG or GIF comment
     chunks: tuple[tuple[bytes, bytes], ...] = ()  # PNG chunks (kind, data): other colour tags and texts

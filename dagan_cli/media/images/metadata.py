@@ -9,14 +9,16 @@ from typing import Any
 
 from PIL import Image
 
+from dagan_cli.media.images.blocks import photoshop as resources_of
+from dagan_cli.media.images.blocks import segments as jpeg
+from dagan_cli.media.images.blocks import xmp as packets
 from dagan_cli.media.images.info import PictureInfo
 
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 _WIDTH, _HEIGHT, _ORIENTATION = 0x0100, 0x0101, 0x0112
 _EXIF_WIDTH, _EXIF_HEIGHT = 0xA002, 0xA003
-_TIFF_XMP, _TIFF_IPTC, _TIFF_ICC = 700, 33723, 34675
+_TIFF_XMP, _TIFF_IPTC, _TIFF_PHOTOSHOP, _TIFF_ICC = 700, 33723, 34377, 34675
 TIFF_TEXTS = (270, 271, 272, 305, 306, 315, 33432)  # description, make, model, software, date, artist, copyright
-_IPTC_RESOURCE = 0x0404  # id of the IPTC records in the Photoshop block of a JPEG
 _SOFTWARE = 305
 _LONG = 4
 _HIGHEST_DPI = 65535  # limit of JPEG; higher values are damage
@@ -24,15 +26,53 @@ _XMP_ORIENTATION = re.compile(rb"""tiff:Orientation=["'][1-8]["']|<tiff:Orientat
 
 
 def with_metadata(info: PictureInfo, image: Image.Image, notes: list[str]) -> PictureInfo:
-    """Return `info` with all metadata of Pillow's opened `image`; damaged metadata is left out and noted."""
+    """Return `info` with the metadata of Pillow's opened `image`; damaged metadata is left out and noted."""
     found = image.info
     info = replace(info, comment=_bytes(found.get("comment")) or None, dpi=_dpi(found.get("dpi")))
-    resources = found.get("photoshop")
-    if isinstance(resources, dict):
-        info = replace(info, iptc=_bytes(resources.get(_IPTC_RESOURCE)) or None)
     exif = found.get("exif") or _exif_in_text(found.get("Raw profile type exif"))
     xmp = _bytes(found.get("xmp") or found.get("XML:com.adobe.xmp"))
     return _checked(info, notes, icc=_bytes(found.get("icc_profile")), exif=_bytes(exif), xmp=xmp)
+
+
+def with_segments(
+    info: PictureInfo, segments: jpeg.Segments, orientation: int, notes: list[str], *, several: bool
+) -> PictureInfo:
+    """Return `info` with what Pillow does not read of a JPEG, turned upright: all of its XMP, Photoshop's resources.
+
+    What is behind the image, and other segments, are left out and noted; not if they are the further images of a file
+    with `several`, which is noted elsewhere.
+    """
+    left_out = []
+    if segments.has_clip:
+        left_out.append("the clip of a motion photo")
+    if segments.has_gain_map:
+        left_out.append("a gain map for HDR screens")
+    if segments.behind and (left_out or not several):
+        what = " and ".join(left_out) or "other data"
+        notes.append(f"{what} was left out: {segments.behind:,} bytes behind the image")
+    if unknown := segments.unknown():
+        notes.append(f"its segments {', '.join(unknown)} were left out")
+    info = with_resources(info, b"".join(segments.starting_with(13, jpeg.PHOTOSHOP)), orientation, notes)
+    main, *others = segments.starting_with(1, jpeg.XMP) or [b""]
+    if others:
+        notes.append("it has several XMP packets: only the first was read")
+    try:
+        main, problem = packets.joined(main, segments.starting_with(1, jpeg.EXTENDED_XMP))
+    except packets.Damaged:
+        problem = "is damaged"
+    if problem:
+        notes.append(f"the extension of its XMP data {problem} and was left out")
+    return replace(info, xmp=_kept_xmp(main, notes))
+
+
+def with_resources(info: PictureInfo, block: bytes, orientation: int, notes: list[str]) -> PictureInfo:
+    """Return `info` with Photoshop's resources, whose IPTC records are a field of their own."""
+    resources = resources_of.read_resources(block)
+    if count := resources_of.guides(resources):
+        notes.append(f"{count} guides of Photoshop were left out")
+    records = next((each.data for each in resources if each.number == resources_of.IPTC), b"")
+    kept = resources_of.block_of(resources_of.kept(resources, orientation))
+    return replace(info, iptc=info.iptc or records or None, photoshop=kept or None)
 
 
 def with_tiff_metadata(info: PictureInfo, tags: dict[int, Any], notes: list[str]) -> PictureInfo:
@@ -47,6 +87,9 @@ def with_tiff_metadata(info: PictureInfo, tags: dict[int, Any], notes: list[str]
     unit = {2: 1.0, 3: 2.54}.get(tags.get(296, 2))
     dpi = (tags.get(282, 0) * unit, tags.get(283, 0) * unit) if unit else None
     info = replace(info, dpi=_dpi(dpi), iptc=_bytes(tags.get(_TIFF_IPTC)) or None)
+    orientation = tags.get(_ORIENTATION, 1)
+    orientation = orientation if orientation in range(1, 9) else 1
+    info = with_resources(info, _bytes(tags.get(_TIFF_PHOTOSHOP)), orientation, notes)
     blob = exif.tobytes() if len(exif) else b""
     return _checked(info, notes, icc=_bytes(tags.get(_TIFF_ICC)), exif=blob, xmp=_bytes(tags.get(_TIFF_XMP)))
 
@@ -96,8 +139,19 @@ def _checked(info: PictureInfo, notes: list[str], *, icc: bytes, exif: bytes, xm
         if upright is None:
             notes.append("its EXIF data is damaged and was left out")
         exif = upright or b""
-    xmp = _XMP_ORIENTATION.sub(b"", xmp)
-    return replace(info, icc=icc or None, exif=exif or None, xmp=xmp or None)
+    return replace(info, icc=icc or None, exif=exif or None, xmp=_kept_xmp(xmp, notes))
+
+
+def _kept_xmp(xmp: bytes, notes: list[str]) -> bytes | None:
+    """Return XMP data for an upright image without what is behind or next to it; None if nothing is left."""
+    try:
+        xmp, names = packets.without_promises(xmp)
+    except packets.Damaged:
+        xmp, names = b"", ["all of it: it is damaged"]
+    if names:
+        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        notes.append(f"XMP that describes data which is left out was removed: {', '.join(names[:4])}{more}")
+    return _XMP_ORIENTATION.sub(b"", xmp) or None
 
 
 def _set_longs(data: bytearray, order: str, at: int, values: dict[int, int]) -> tuple[int, int | None]:

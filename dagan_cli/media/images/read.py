@@ -16,12 +16,13 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from dagan_cli.errors import BadInput, DaganError
 from dagan_cli.files import open_regular
-from dagan_cli.media.images import png, pnm, tiff
+from dagan_cli.media.images import gif, png, pnm, tiff
 from dagan_cli.media.images.blocks import boxes
+from dagan_cli.media.images.blocks.segments import read_segments
 from dagan_cli.media.images.decoder_warnings import heard
 from dagan_cli.media.images.formats import FORMATS
 from dagan_cli.media.images.info import Depth, Picture, PictureInfo
-from dagan_cli.media.images.metadata import profile_space, with_metadata, with_tiff_metadata
+from dagan_cli.media.images.metadata import profile_space, with_metadata, with_segments, with_tiff_metadata
 from dagan_cli.media.sniff import HEAD, picture_format
 
 LIMIT_PIXELS = 1 << 28  # per frame; larger ones may be decompression bombs, or exceed memory
@@ -219,7 +220,15 @@ def _read_through_pillow(file: _File, tags: tiff.Tags | None = None) -> Picture:
     )
     with file.decoding():
         if tags is None:
-            info = with_metadata(info, image, file.notes)
+            if file.format == "GIF":
+                image.info |= gif.application_data(file.stream)
+            if file.format == "JPEG":
+                image.info.pop("xmp", None)  # Pillow reads the last of several packets only
+                info = with_metadata(info, image, file.notes)
+                several = image.format == "MPO"
+                info = with_segments(info, read_segments(file.stream), orientation, file.notes, several=several)
+            else:
+                info = with_metadata(info, image, file.notes)
         else:
             info = with_tiff_metadata(info, tags, file.notes)
     if file.format == "PNG":

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tifffile import TiffPage
 
 _BITS, _SUBFILE, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SUB_IFDS, _DNG = 258, 254, 259, 262, 274, 330, 50706
-_INTEROP_IFD, _IPTC, _XMP = 0xA005, 33723, 700
+_INTEROP_IFD, _IPTC, _PHOTOSHOP, _XMP = 0xA005, 33723, 34377, 700
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _PREMULTIPLIED, _UNPREMULTIPLIED = 1, 2  # ExtraSamples values of alpha
 _BYTE, _ASCII, _LONG, _UNDEFINED, _LONG8 = 1, 2, 4, 7, 16
@@ -144,6 +144,7 @@ def write_tiff(
     exif: bytes | None,
     xmp: bytes | None,
     iptc: bytes | None,
+    photoshop: bytes | None,
     dpi: tuple[float, float] | None,
 ) -> None:
     """Write frames (H, W, C) uint8, uint16 or float32 as deflated pages; `file` must be readable too.
@@ -159,7 +160,7 @@ def write_tiff(
     extra += [(tag - 1, _LONG8 if big else _LONG, 1, 0, True) for tag in directories]
     extra += [
         (tag, kind, len(data), data, True)
-        for tag, kind, data in ((_XMP, _BYTE, xmp), (_IPTC, _UNDEFINED, iptc))
+        for tag, kind, data in ((_XMP, _BYTE, xmp), (_IPTC, _UNDEFINED, iptc), (_PHOTOSHOP, _BYTE, photoshop))
         if data
     ]
     with tifffile.TiffWriter(file, bigtiff=big, byteorder="<") as writer:

@@ -15,14 +15,12 @@ from PIL import Image
 from dagan_cli.errors import BadOption, CannotWrite
 from dagan_cli.files import whole_or_absent
 from dagan_cli.media.images import gif, png, pnm, tiff, webp
-from dagan_cli.media.images.blocks import boxes
+from dagan_cli.media.images.blocks import boxes, photoshop, segments, xmp
 from dagan_cli.media.images.blocks.code_points import CodePoints, points_of, profile_of
 from dagan_cli.media.images.formats import BY_NAME, PictureFormat, format_named, format_of_suffix
 from dagan_cli.media.images.info import PictureInfo
 from dagan_cli.media.images.metadata import corrected_exif, profile_space, software_exif
 
-_JPEG_MARKER = 65533  # capacity of one marker, in bytes
-_XMP_HEADING = len(b"http://ns.adobe.com/xap/1.0/\0")
 _SRGB_GAMMA = (45455).to_bytes(4, "big")
 _SCREEN_DPI = (72, 96)  # defaults of programs that do not know the resolution
 # Bytes per pixel that encoders need beside the frame, measured; the other formats are written by bands.
@@ -139,10 +137,11 @@ def encode_picture(file: BinaryIO, output: PictureOutput, frames: Iterable[np.nd
         png.write_png(file, fitted, chunks, info.durations, info.plays)
     elif info.format == "TIFF":
         expected = info.width * info.height * info.channels * info.depth // 8 * info.frames
-        fields = {name: getattr(info, name) for name in ("icc", "exif", "xmp", "iptc", "dpi")}
+        fields = {name: getattr(info, name) for name in ("icc", "exif", "xmp", "iptc", "photoshop", "dpi")}
         tiff.write_tiff(file, fitted, expected_bytes=expected, **fields)
     elif info.format == "GIF":
-        gif.write_gif(file, fitted, info.durations, info.plays, info.comment)
+        fields = {name: getattr(info, name) for name in ("comment", "xmp", "icc")}
+        gif.write_gif(file, fitted, info.durations, info.plays, **fields)
     elif info.format == "WEBP" and info.durations:
         fields = {name: getattr(info, name) for name in ("icc", "exif", "xmp")}
         webp.write_webp_animation(file, fitted, info.durations, info.plays, **fields, options=_compression(output))
@@ -203,6 +202,12 @@ def _lost_metadata(form: PictureFormat, info: PictureInfo) -> Iterator[str]:
             if name == "dpi" and info.dpi and round(info.dpi[0]) in _SCREEN_DPI:
                 continue
             yield f"{form.name} files are written without {words}"
+    if "photoshop" not in form.keeps and (
+        words := photoshop.described(photoshop.read_resources(info.photoshop or b""))
+    ):
+        yield f"{form.name} files are written without Photoshop's resources ({words})"
+    if info.icc and form.name == "GIF" != info.format:
+        yield "many programs ignore the colour profile of a GIF: the image may look different"
     if info.icc and not form.grey and "icc" in form.keeps and profile_space(info.icc) == "GRAY":
         yield f"{form.name} is written in colour: the grey colour profile is left out"
     if "chunks" not in form.keeps:
@@ -236,7 +241,7 @@ def _with_colour(form: PictureFormat, result: PictureInfo, info: PictureInfo) ->
         return result, _outranked(info.icc, points) if info.format == "PNG" else []
     if points.is_default:
         return result, []
-    if points.full_range and "icc" in form.keeps:
+    if points.full_range and "icc" in form.keeps and name != "GIF":  # whose profile many programs ignore
         grey = info.channels <= 2 and form.grey
         if profile := profile_of(points, grey=grey):
             return replace(result, icc=profile), []
@@ -250,7 +255,7 @@ def _outranked(icc: bytes | None, points: CodePoints) -> list[str]:
 
 
 def _without_what_is_not_held(form: PictureFormat, info: PictureInfo) -> PictureInfo:
-    info = replace(info, **{name: None for name in _NAMES if name not in form.keeps})
+    info = replace(info, **{name: None for name in (*_NAMES, "photoshop") if name not in form.keeps})
     if "chunks" not in form.keeps:
         info = replace(info, chunks=())
     if info.icc and not form.grey and "icc" in form.keeps and profile_space(info.icc) == "GRAY":
@@ -278,10 +283,8 @@ def _signed(form: PictureFormat, info: PictureInfo, made_by: str) -> PictureInfo
 def _within_markers(info: PictureInfo) -> tuple[PictureInfo, list[str]]:
     """Return `info` without metadata that is too long for a JPEG marker, and warnings for what was removed."""
     room = {
-        "exif": _JPEG_MARKER - 6,
-        "xmp": _JPEG_MARKER - _XMP_HEADING,
-        "iptc": _JPEG_MARKER - 30,
-        "comment": _JPEG_MARKER,
+        "exif": segments.MARKER_ROOM - 6,
+        "comment": segments.MARKER_ROOM,
     }
     long = [name for name, most in room.items() if len(getattr(info, name) or b"") > most]
     warnings = [f"its {_NAMES[name]} are too long for JPEG and are left out" for name in long]
@@ -343,8 +346,12 @@ def _options(output: PictureOutput) -> dict[str, Any]:
     if info.format == "JPEG":
         if info.exif:
             options["exif"] = b"Exif\0\0" + info.exif
-        if info.iptc:
-            options["extra"] = _photoshop_marker(info.iptc)
+        if info.xmp:
+            options["xmp"], extensions = xmp.split(info.xmp, segments.MARKER_ROOM - len(segments.XMP))
+            markers = [_marker(0xE1, segments.EXTENDED_XMP + piece) for piece in extensions]
+            options["extra"] = b"".join(markers)
+        if info.iptc or info.photoshop:
+            options["extra"] = options.get("extra", b"") + _photoshop_markers(info)
     if info.durations:
         options["duration"] = [round(duration) for duration in info.durations]
     return options
@@ -362,11 +369,17 @@ def _compression(output: PictureOutput) -> dict[str, Any]:
     return {}
 
 
-def _photoshop_marker(iptc: bytes) -> bytes:
-    """Return an APP13 marker with a single resource, the IPTC records."""
-    resource = b"8BIM\x04\x04\0\0" + len(iptc).to_bytes(4, "big") + iptc + bytes(len(iptc) % 2)
-    data = b"Photoshop 3.0\0" + resource
-    return b"\xff\xed" + (len(data) + 2).to_bytes(2, "big") + data
+def _photoshop_markers(info: PictureInfo) -> bytes:
+    """Return the APP13 markers with IPTC records and Photoshop's resources; readers join those that follow another."""
+    records = [photoshop.Resource(photoshop.IPTC, b"\0\0", info.iptc)] if info.iptc else []
+    block = photoshop.block_of(records) + (info.photoshop or b"")
+    step = segments.MARKER_ROOM - len(segments.PHOTOSHOP)
+    pieces = [block[at : at + step] for at in range(0, len(block), step)]
+    return b"".join(_marker(0xED, segments.PHOTOSHOP + piece) for piece in pieces)
+
+
+def _marker(kind: int, data: bytes) -> bytes:
+    return bytes([0xFF, kind]) + (len(data) + 2).to_bytes(2, "big") + data
 
 
 class _Reel(Image.Image):
