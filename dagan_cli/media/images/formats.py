@@ -61,7 +61,7 @@ FORMATS = (
         longest_side=2**31 - 1,
         depths=(8, 16, 32),
         many="pages",
-        keeps=_ALL | {"dpi", "iptc", "photoshop"},
+        keeps=_ALL | {"dpi", "iptc", "photoshop", "geo"},
     ),
     PictureFormat(name="BMP", suffixes=(".bmp",), longest_side=2**31 - 1, alpha=False, keeps=frozenset({"dpi"})),
     PictureFormat(

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from dagan_cli.media.images.blocks.code_points import CodePoints
+from dagan_cli.media.images.blocks.geotiff import GeoTags
 
 Depth = Literal[8, 16, 32]
 
@@ -33,6 +34,7 @@ class PictureInfo:
     xmp: bytes | None = None
     iptc: bytes | None = None  # the records, without the wrapping of any file format
     photoshop: bytes | None = None  # Photoshop's other resources: clipping paths, copyright flag, URL
+    geo: GeoTags = ()  # where a TIFF lies on the map
     dpi: tuple[float, float] | None = None
     comment: bytes | None = None  # JPEG or GIF comment
     chunks: tuple[tuple[bytes, bytes], ...] = ()  # PNG chunks (kind, data): other colour tags and texts

@@ -12,6 +12,7 @@ from PIL import Image
 from dagan_cli.media.images.blocks import photoshop as resources_of
 from dagan_cli.media.images.blocks import segments as jpeg
 from dagan_cli.media.images.blocks import xmp as packets
+from dagan_cli.media.images.blocks.geotiff import read_geo
 from dagan_cli.media.images.info import PictureInfo
 
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
@@ -84,12 +85,16 @@ def with_tiff_metadata(info: PictureInfo, tags: dict[int, Any], notes: list[str]
     for tag in (EXIF_IFD, GPS_IFD):
         if values := tags.get(tag):
             exif[tag] = values
+    geo = read_geo(tags, notes)
     unit = {2: 1.0, 3: 2.54}.get(tags.get(296, 2))
     dpi = (tags.get(282, 0) * unit, tags.get(283, 0) * unit) if unit else None
     info = replace(info, dpi=_dpi(dpi), iptc=_bytes(tags.get(_TIFF_IPTC)) or None)
     orientation = tags.get(_ORIENTATION, 1)
     orientation = orientation if orientation in range(1, 9) else 1
     info = with_resources(info, _bytes(tags.get(_TIFF_PHOTOSHOP)), orientation, notes)
+    if geo and orientation != 1:
+        notes.append("it is stored turned: its GeoTIFF tags, which count stored pixels, were left out")
+    info = replace(info, geo=geo if orientation == 1 else ())
     blob = exif.tobytes() if len(exif) else b""
     return _checked(info, notes, icc=_bytes(tags.get(_TIFF_ICC)), exif=blob, xmp=_bytes(tags.get(_TIFF_XMP)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -160,27 +160,48 @@ def _opened(source: Path | BinaryIO | bytes) -> tuple[str, BinaryIO]:
 
 def _read_tiff(file: _File) -> Picture:
     with file.decoding():
-        tags = tiff.read_tags(file.stream)
-        raw, deep = tiff.is_camera_raw(tags), tiff.is_deep(tags)
+        raw = tiff.is_camera_raw(tiff.read_tags(file.stream))
     if raw:
         raise file.not_read("camera raw")
+    with file.decoding():
+        found = tiff.read_pages(file.stream)
+        main = tiff.main_page(found)
+        tags = tiff.read_tags(file.stream, found[main].offset)
+        deep = tiff.is_deep(tags) or tiff.has_odd_samples(tags)
+    kept = _kept_pages(file, found, main)
     if not deep:
         if tiff.sample_bits(tags) > 8:
             file.notes.append("it was read with 8 bits per sample")
-        return _read_through_pillow(file, tags)
+        if lost := tiff.dropped_samples(tags):
+            file.notes.append(f"{lost} extra channels, neither colour nor alpha, were left out")
+        if main:  # Pillow opens the first page, which may be of a kind that it does not know
+            with file.decoding():
+                file.stream = tiff.starting_at(file.stream, found[main].offset)
+        return _read_through_pillow(file, tags, [index - main for index in kept])
     with file.decoding():
         pages = tiff.deep_pages(file.stream)
-        height, width, channels, depth = tiff.page_shape(pages[0])
-        alike = [page for page in pages if tiff.same_kind(page, pages[0])]
-        lost = tiff.lost_channels(pages[0])
+        height, width, channels, depth = tiff.page_shape(pages[main])
+        alike = [pages[index] for index in kept]
+        lost = tiff.lost_channels(pages[main])
     file.check_size(width, height, len(alike))
-    _note_lost_pages(file, len(pages), len(alike))
     if lost:
         file.notes.append(f"{lost} extra channels, neither colour nor alpha, were left out")
     info = PictureInfo(format="TIFF", width=width, height=height, channels=channels, depth=depth, frames=len(alike))
     with file.decoding():
         info = with_tiff_metadata(info, tags, file.notes)
     return file.picture(info, file.decoded([lambda page=page: tiff.decode_page(file.stream, page) for page in alike]))
+
+
+def _kept_pages(file: _File, pages: list[tiff.Page], main: int) -> list[int]:
+    """Return the numbers of the pages to read: those like the main one; others are noted."""
+    whole = [index for index, page in enumerate(pages) if index == main or not (page.is_copy or page.is_mask)]
+    alike = [index for index in whole if pages[index].kind == pages[main].kind]
+    copies = sum(page.is_copy for page in pages) - pages[main].is_copy
+    if copies:
+        file.notes.append(f"{copies} of {len(pages)} pages are reduced copies and were left out")
+    if lost := len(pages) - copies - len(alike):
+        file.notes.append(f"{lost} of {len(pages)} pages differ in size or kind from the first and were left out")
+    return alike
 
 
 def _read_pnm(file: _File) -> Picture:
@@ -194,15 +215,15 @@ def _read_pnm(file: _File) -> Picture:
     return file.still(info, lambda: pnm.decode_16_bit(file.stream))
 
 
-def _read_through_pillow(file: _File, tags: tiff.Tags | None = None) -> Picture:
-    """Read any other file with Pillow; `tags` are those of a TIFF."""
+def _read_through_pillow(file: _File, tags: tiff.Tags | None = None, pages: Sequence[int] = (0,)) -> Picture:
+    """Read any other file with Pillow; `tags` are those of a TIFF, of which `pages` are read."""
     with file.decoding():
         file.stream.seek(0)
         Image.MAX_IMAGE_PIXELS = file.limit_pixels  # Pillow checks this while opening
         image = Image.open(file.stream, formats=[file.format])
     file.check_size(*image.size)
     with file.decoding():
-        count = getattr(image, "n_frames", 1)
+        count = 1 if file.format == "TIFF" else getattr(image, "n_frames", 1)  # Pillow would open every page
         orientation = 1 if file.format == "TIFF" else _orientation(image)  # Pillow rotates a TIFF itself
         mode = _mode(image)
         lossless = _is_lossless(file)
@@ -248,9 +269,11 @@ def _read_through_pillow(file: _File, tags: tiff.Tags | None = None) -> Picture:
             file.notes.append("it was read with 8 bits per sample")
         file.check_size(*image.size, count)
         return _read_animation(file, image, info, orientation, count)
-    if count > 1 and file.format == "TIFF":
-        file.check_size(*image.size, count)
-        return _read_pages(file, image, info, mode, count)
+    if len(pages) > 1:
+        file.check_size(*image.size, len(pages))
+    if file.format == "TIFF":
+        steps = [partial(_frame, image, index, mode) for index in pages]
+        return file.picture(replace(info, frames=len(pages)), file.decoded(steps))
     if deep_channels:
         info = replace(info, channels=deep_channels, depth=16)
         return file.still(info, lambda: tiff.upright(png.decode_16_bit(file.stream), orientation))
@@ -298,24 +321,6 @@ def _read_animation(file: _File, image: Image.Image, info: PictureInfo, orientat
 
     steps = [partial(step, index) for index in range(first, count)]
     return file.picture(info, file.decoded(steps))
-
-
-def _read_pages(file: _File, image: Image.Image, info: PictureInfo, mode: str, count: int) -> Picture:
-    size = image.size
-    alike = []
-    for index in range(count):
-        with file.decoding():
-            image.seek(index)
-            if image.size == size and _mode(image) == mode:
-                alike.append(index)
-    _note_lost_pages(file, count, len(alike))
-    steps = [lambda index=index: _frame(image, index, mode) for index in alike]
-    return file.picture(replace(info, frames=len(alike)), file.decoded(steps))
-
-
-def _note_lost_pages(file: _File, count: int, kept: int) -> None:
-    if kept < count:
-        file.notes.append(f"{count - kept} of {count} pages differ in size or kind from the first and were left out")
 
 
 def _frame(image: Image.Image, index: int, mode: str) -> np.ndarray:

@@ -15,7 +15,7 @@ from PIL import Image
 from dagan_cli.errors import BadOption, CannotWrite
 from dagan_cli.files import whole_or_absent
 from dagan_cli.media.images import gif, png, pnm, tiff, webp
-from dagan_cli.media.images.blocks import boxes, photoshop, segments, xmp
+from dagan_cli.media.images.blocks import boxes, geotiff, photoshop, segments, xmp
 from dagan_cli.media.images.blocks.code_points import CodePoints, points_of, profile_of
 from dagan_cli.media.images.formats import BY_NAME, PictureFormat, format_named, format_of_suffix
 from dagan_cli.media.images.info import PictureInfo
@@ -104,6 +104,7 @@ def plan_output(
     result, converted = _with_colour(form, result, info)
     warnings = [*_lost_pixels(form, info), *_lost_metadata(form, info), *converted]
     result = _signed(form, _without_what_is_not_held(form, result), made_by)
+    result = replace(result, geo=geotiff.scaled(result.geo, size[0] / info.width, size[1] / info.height))
     if result.exif:
         result = replace(result, exif=corrected_exif(result.exif, *size))
     if form.name == "TIFF" and result.exif and not tiff.can_hold(result.exif):
@@ -137,7 +138,7 @@ def encode_picture(file: BinaryIO, output: PictureOutput, frames: Iterable[np.nd
         png.write_png(file, fitted, chunks, info.durations, info.plays)
     elif info.format == "TIFF":
         expected = info.width * info.height * info.channels * info.depth // 8 * info.frames
-        fields = {name: getattr(info, name) for name in ("icc", "exif", "xmp", "iptc", "photoshop", "dpi")}
+        fields = {name: getattr(info, name) for name in ("icc", "exif", "xmp", "iptc", "photoshop", "geo", "dpi")}
         tiff.write_tiff(file, fitted, expected_bytes=expected, **fields)
     elif info.format == "GIF":
         fields = {name: getattr(info, name) for name in ("comment", "xmp", "icc")}
@@ -202,6 +203,8 @@ def _lost_metadata(form: PictureFormat, info: PictureInfo) -> Iterator[str]:
             if name == "dpi" and info.dpi and round(info.dpi[0]) in _SCREEN_DPI:
                 continue
             yield f"{form.name} files are written without {words}"
+    if info.geo and "geo" not in form.keeps:
+        yield f"{form.name} files are written without the GeoTIFF tags, which place the image on the map"
     if "photoshop" not in form.keeps and (
         words := photoshop.described(photoshop.read_resources(info.photoshop or b""))
     ):
@@ -258,6 +261,8 @@ def _without_what_is_not_held(form: PictureFormat, info: PictureInfo) -> Picture
     info = replace(info, **{name: None for name in (*_NAMES, "photoshop") if name not in form.keeps})
     if "chunks" not in form.keeps:
         info = replace(info, chunks=())
+    if "geo" not in form.keeps:
+        info = replace(info, geo=())
     if info.icc and not form.grey and "icc" in form.keeps and profile_space(info.icc) == "GRAY":
         info = replace(info, icc=None)
     if form.many == "animation" and info.durations:

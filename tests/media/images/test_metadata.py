@@ -71,7 +71,7 @@ def test_exif_and_gps_survive_in_a_big_tiff_too():
     block = exif.tobytes().removeprefix(b"Exif\0\0")
     for size in (100, 5_000_000_000):
         buffer = io.BytesIO()
-        fields = {"icc": None, "xmp": None, "iptc": b"\x1c\x02\0\0\0", "photoshop": None, "dpi": None}
+        fields = {"icc": None, "xmp": None, "iptc": b"\x1c\x02\0\0\0", "photoshop": None, "geo": (), "dpi": None}
         tiff.write_tiff(buffer, [noise(5, 5, 3)], expected_bytes=size, exif=block, **fields)
         buffer.seek(0)
         page = tifffile.TiffFile(buffer).pages[0].aspage()
