@@ -24,6 +24,7 @@ COLOUR_TAGS = frozenset({b"gAMA", b"cHRM", b"sRGB"}) | LIGHT_TAGS
 TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 _XMP = b"XML:com.adobe.xmp"
 _READ_AS_METADATA = (_XMP, b"Raw profile type exif", b"Raw profile type APP1", b"Raw profile type xmp")
+_OF_AN_ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 _COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> PNG colour type
 _BAND = 1 << 22  # bytes filtered at a time
 _AT_ONCE = 1 << 29  # bytes; larger frames are compressed by bands, as Pillow would hold them three times
@@ -40,6 +41,36 @@ def read_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
         else:
             yield kind, stream.read(size)
         stream.seek(4, io.SEEK_CUR)
+
+
+def without_damaged_chunks(stream: BinaryIO) -> tuple[BinaryIO, list[str]]:
+    """Return the file without the ancillary chunks whose checksum is wrong, and their kinds; else `stream` itself.
+
+    The image can be decoded without them (PNG, 13.2). Chunks of an animation stay: without one, others would not fit.
+    """
+    kinds: list[str] = []
+    ranges: list[tuple[int, int]] = []
+    at = stream.seek(len(SIGNATURE))
+    while len(head := stream.read(8)) == 8:
+        size, kind = struct.unpack(">I4s", head)
+        if not kind.isalpha():
+            break
+        if kind[:1].islower() and kind not in _OF_AN_ANIMATION:
+            check, left = zlib.crc32(kind), size
+            while left and (piece := stream.read(min(left, _BAND))):
+                check, left = zlib.crc32(piece, check), left - len(piece)
+            stored = stream.read(4)
+            if left == 0 and len(stored) == 4 and stored != struct.pack(">I", check):
+                kinds.append(kind.decode("ascii"))
+                ranges.append((at, at + 12 + size))
+        at = stream.seek(at + 12 + size)
+    if not ranges:
+        return stream, []
+    stream.seek(0)
+    data = stream.read()
+    ends = [0, *(end for _, end in ranges)]
+    starts = [*(start for start, _ in ranges), len(data)]
+    return io.BytesIO(b"".join(data[a:b] for a, b in zip(ends, starts, strict=True))), list(dict.fromkeys(kinds))
 
 
 def kept_chunks(stream: BinaryIO) -> tuple[tuple[bytes, bytes], ...]:

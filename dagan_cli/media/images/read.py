@@ -16,7 +16,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from dagan_cli.errors import BadInput, DaganError
 from dagan_cli.files import open_regular
-from dagan_cli.media.images import gif, png, pnm, tiff
+from dagan_cli.media.images import gif, jpeg2000, png, pnm, tiff
 from dagan_cli.media.images.blocks import boxes
 from dagan_cli.media.images.blocks.segments import read_segments
 from dagan_cli.media.images.decoder_warnings import heard
@@ -206,6 +206,13 @@ def _kept_pages(file: _File, pages: list[tiff.Page], main: int) -> list[int]:
 
 def _read_pnm(file: _File) -> Picture:
     with file.decoding():
+        floats = pnm.shape_float(file.stream)
+    if floats is not None:
+        height, width, channels = floats
+        file.check_size(width, height)
+        info = PictureInfo(format="PPM", width=width, height=height, channels=channels, depth=32)
+        return file.still(info, lambda: pnm.decode_float(file.stream))
+    with file.decoding():
         shape = pnm.shape_16_bit(file.stream)
     if shape is None:
         return _read_through_pillow(file)
@@ -218,6 +225,9 @@ def _read_pnm(file: _File) -> Picture:
 def _read_through_pillow(file: _File, tags: tiff.Tags | None = None, pages: Sequence[int] = (0,)) -> Picture:
     """Read any other file with Pillow; `tags` are those of a TIFF, of which `pages` are read."""
     with file.decoding():
+        if file.format == "PNG":
+            file.stream, damaged = png.without_damaged_chunks(file.stream)
+            file.notes += [f"its {kind} chunk has a wrong checksum and was left out" for kind in damaged]
         file.stream.seek(0)
         Image.MAX_IMAGE_PIXELS = file.limit_pixels  # Pillow checks this while opening
         image = Image.open(file.stream, formats=[file.format])
@@ -227,6 +237,9 @@ def _read_through_pillow(file: _File, tags: tiff.Tags | None = None, pages: Sequ
         orientation = 1 if file.format == "TIFF" else _orientation(image)  # Pillow rotates a TIFF itself
         mode = _mode(image)
         lossless = _is_lossless(file)
+        deep = jpeg2000.deep_shape(file.stream) if file.format == "JPEG2000" else None
+        if deep and (deep.width, deep.height) != image.size:
+            raise ValueError("its sizes contradict each other")
         deep_channels = png.deep_channels(file.stream) if file.format == "PNG" else 0
         chunks = png.kept_chunks(file.stream) if file.format == "PNG" else ()
     width, height = image.size[::-1] if orientation >= 5 else image.size
@@ -241,6 +254,8 @@ def _read_through_pillow(file: _File, tags: tiff.Tags | None = None, pages: Sequ
     )
     with file.decoding():
         if tags is None:
+            if file.format == "JPEG2000":
+                image.info |= jpeg2000.metadata(file.stream)
             if file.format == "GIF":
                 image.info |= gif.application_data(file.stream)
             if file.format == "JPEG":
@@ -260,6 +275,11 @@ def _read_through_pillow(file: _File, tags: tiff.Tags | None = None, pages: Sequ
     if image.mode == "CMYK":
         through = "with its profile" if _cmyk_profile(image) else "without a profile: colours are approximate"
         file.notes.append(f"CMYK was converted to sRGB {through}")
+    if deep:
+        info = replace(info, channels=deep.channels, depth=16)
+        return file.still(info, lambda: jpeg2000.decode_deep(file.stream, deep))
+    if file.format == "JPEG2000" and info.depth == 8 < jpeg2000.sample_bits(file.stream):
+        file.notes.append("it was read with 8 bits per sample")
     if file.format == "AVIF" and _is_deep_avif(file):
         file.notes.append("it was read with 8 bits per sample")
     if image.format == "MPO":

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dagan_cli.errors import BadInput
 from dagan_cli.media.images import (
     png,
 )
@@ -71,3 +72,30 @@ def test_palettes_and_single_bits_become_full_samples():
     info, (frame,) = opened(saved(pillow(few).quantize(), "PNG"))
     assert info.channels == 3
     np.testing.assert_array_equal(frame, few)
+
+
+def with_chunk(data: bytes, kind: bytes, content: bytes, *, good: bool) -> bytes:
+    check = zlib.crc32(kind + content) ^ (not good)
+    return data[:33] + struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check) + data[33:]
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+@pytest.mark.parametrize(
+    ("kind", "content"), [(b"tEXt", b"Title\0me"), (b"gAMA", bytes(4)), (b"prVt", b"?" * 70_000), (b"eXIf", b"II*\0")]
+)
+def test_an_ancillary_chunk_with_a_wrong_checksum_is_left_out_and_named(dtype, kind, content):
+    array = noise(5, 6, 3, dtype=dtype)
+    plain = written([array], info_of(array), "png")
+    info, (frame,) = opened(with_chunk(plain, kind, content, good=False))
+    assert info.warnings == (f"its {kind.decode()} chunk has a wrong checksum and was left out",)
+    assert (info.chunks, info.exif) == ((), None)
+    np.testing.assert_array_equal(frame, array)
+    assert opened(with_chunk(plain, b"tEXt", b"Title\0me", good=True))[0].warnings == ()
+
+
+def test_a_header_with_a_wrong_checksum_is_refused():
+    data = bytearray(saved(pillow(noise(5, 6, 3)), "PNG"))
+    at = data.index(b"IHDR")
+    data[at + 4 + int.from_bytes(data[at - 4 : at], "big")] ^= 1
+    with pytest.raises(BadInput):
+        opened(bytes(data))
