@@ -16,7 +16,9 @@ from dagan_cli.errors import BadInput
 from dagan_cli.inspection.checks import Check, check, size_check
 from dagan_cli.inspection.frames import FrameComparison, timed
 from dagan_cli.inspection.glance import Glance, Grid, coarse, grid_for
+from dagan_cli.inspection.stored.look import stored_checks
 from dagan_cli.media import images
+from dagan_cli.media.images.blocks.xmp import plain
 from dagan_cli.media.images.decoder_warnings import heard
 from dagan_cli.media.images.formats import BY_NAME, PictureFormat
 from dagan_cli.media.images.info import Picture, PictureInfo
@@ -49,6 +51,8 @@ def verify_picture(source: Path, output: Path, tell: Callable[[int, int | None],
         sizes, factor = size_check((was.width, was.height), (now.width, now.height), slack=1)
         rows = [sizes, *_samples(was, now, form), *_frames(before, after, form, tell)]
         rows += [*_blocks(was, now, form), *_exif(was, now, form)]
+        pixels = (was.width, was.height), (now.width, now.height)
+        rows += stored_checks(source, output, (was.format, now.format), pixels, was.depth)
         rows += [Check("the input", "", "", "note", warning) for warning in was.warnings]
     return rows, factor
 
@@ -122,6 +126,8 @@ def _blocks(was: PictureInfo, now: PictureInfo, form: PictureFormat) -> Iterator
             if field == "comment" and any(kind in TEXTS and data.endswith(_utf8(due)) for kind, data in now.chunks):
                 found = due  # PNG stores it as one text chunk among others
             grey = field == "icc" and profile_space(due) == "GRAY" and not form.grey
+            if field == "xmp" and found and plain(found) == plain(due):
+                found = due  # extended XMP has no wrapper
             held = field in form.keeps and not grey
             yield _block(what, f"{len(due)} bytes", found and f"{len(found)} other bytes", due == found, held, form)
     if was.dpi:

@@ -61,7 +61,7 @@ def shape_float(stream: BinaryIO) -> tuple[int, int, int] | None:
 def decode_float(stream: BinaryIO) -> np.ndarray:
     """Decode a PFM to (H, W, C) float32, upright: it is stored from the bottom row up.
 
-    The sign of its scale is the byte order; its size, which is 1 as a rule, divides the samples, as in FFmpeg and Netpbm.
+    The sign of its scale is the byte order. Its size, 1 as a rule, divides the samples, as in FFmpeg and Netpbm.
     Raises ValueError if samples are missing.
     """
     header = _float_header(stream)

@@ -155,6 +155,23 @@ def test_extended_xmp_is_joined():
         }
 
 
+def test_extended_xmp_is_joined_to_an_empty_description():
+    more = packet('dc:rights="mine"').replace(b"></rdf:Description>", b"/>")
+    main = packet(f'xmpNote:HasExtendedXMP="{md5(more).hexdigest()}" dc:source="x"').replace(
+        b"></rdf:Description>", b"/>"
+    )
+    info, _ = opened(jpeg(xmp_segment(main), *extension(more)))
+    assert info.xmp
+    assert properties(info.xmp) == {f"{{{DC}}}source": "x", f"{{{DC}}}rights": "mine"}
+
+
+def test_an_empty_property_about_a_clip_is_cut_out_alone():
+    child = '<GCamera:MotionPhoto rdf:resource="a/>b"/><dc:format>x</dc:format>'
+    info, _ = opened(jpeg(xmp_segment(packet("", child))))
+    assert info.xmp
+    assert properties(info.xmp) == {f"{{{DC}}}format": "x"}
+
+
 def test_long_xmp_is_written_to_a_jpeg_as_an_extension():
     array = photo((16, 24, 3))
     long = packet(f'dc:subject="{"long " * 40_000}"')

@@ -227,10 +227,10 @@ def _elements(packet: bytes) -> Iterator[_Element]:
     def end(_: str) -> None:
         at = parser.CurrentByteIndex + lead
         element = open_ones.pop()
-        element.end = text.index(b">", at) + 1 if text[at : at + 2] == b"</" else at
-        if element.end <= element.start:  # an empty element, where the parser stays at its start
-            tag = _TAG.match(text, element.start)
-            element.end = tag.end() if tag else at
+        tag = _TAG.match(text, element.start)
+        if tag is None:
+            raise Damaged("its tags are damaged")
+        element.end = tag.end() if tag[0].endswith(b"/>") else text.index(b">", at) + 1
 
     def refuse(*_: object) -> None:
         raise Damaged("it declares a document type")

@@ -1,0 +1,1 @@
+"""What image files store, read from their bytes by code that the readers of dagan do not share."""
