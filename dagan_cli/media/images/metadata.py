@@ -28,7 +28,11 @@ _XMP_ORIENTATION = re.compile(rb"""tiff:Orientation=["'][1-8]["']|<tiff:Orientat
 
 def with_metadata(info: PictureInfo, image: Image.Image, notes: list[str]) -> PictureInfo:
     """Return `info` with the metadata of Pillow's opened `image`; damaged metadata is left out and noted."""
-    found = image.info
+    return with_blocks(info, image.info, notes)
+
+
+def with_blocks(info: PictureInfo, found: dict[Any, Any], notes: list[str]) -> PictureInfo:
+    """Return `info` with the metadata in `found`, named as in Pillow's `info`."""
     info = replace(info, comment=_bytes(found.get("comment")) or None, dpi=_dpi(found.get("dpi")))
     exif = found.get("exif") or _exif_in_text(found.get("Raw profile type exif"))
     xmp = _bytes(found.get("xmp") or found.get("XML:com.adobe.xmp"))

@@ -16,13 +16,13 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from dagan_cli.errors import BadInput, DaganError
 from dagan_cli.files import open_regular
-from dagan_cli.media.images import gif, jpeg2000, png, pnm, tiff
+from dagan_cli.media.images import gif, heif, jpeg2000, png, pnm, tiff
 from dagan_cli.media.images.blocks import boxes
 from dagan_cli.media.images.blocks.segments import read_segments
 from dagan_cli.media.images.decoder_warnings import heard
 from dagan_cli.media.images.formats import FORMATS
 from dagan_cli.media.images.info import Depth, Picture, PictureInfo
-from dagan_cli.media.images.metadata import profile_space, with_metadata, with_segments, with_tiff_metadata
+from dagan_cli.media.images.metadata import profile_space, with_blocks, with_metadata, with_segments, with_tiff_metadata
 from dagan_cli.media.sniff import HEAD, picture_format
 
 LIMIT_PIXELS = 1 << 28  # per frame; larger ones may be decompression bombs, or exceed memory
@@ -32,7 +32,6 @@ _ANIMATED = {"GIF", "WEBP", "PNG", "AVIF"}
 _CHANNELS = {"L": 1, "I;16": 1, "F": 1, "LA": 2, "RGB": 3, "RGBA": 4}  # modes in which samples are read
 _DEPTHS: dict[str, Depth] = {"I;16": 16, "F": 32}  # all other modes have 8 bits
 _NOT_READ = {
-    "HEIC": "convert it to JPEG or PNG first, or have the camera save JPEG",
     "JPEG XL": "convert it to PNG first (djxl in.jxl out.png)",
     "PSD": "export it as PNG or TIFF first",
     "EXR": "convert it to a float TIFF first",
@@ -65,6 +64,8 @@ def open_picture(source: Path | BinaryIO | bytes, *, limit_pixels: int = LIMIT_P
             return _read_tiff(file)
         if file.format == "PPM":
             return _read_pnm(file)
+        if file.format == "HEIC":
+            return _read_heif(file)
         return _read_through_pillow(file)
     except BaseException:
         file.stream.close()
@@ -220,6 +221,24 @@ def _read_pnm(file: _File) -> Picture:
     file.check_size(width, height)
     info = PictureInfo(format="PPM", width=width, height=height, channels=channels, depth=16)
     return file.still(info, lambda: pnm.decode_16_bit(file.stream))
+
+
+def _read_heif(file: _File) -> Picture:
+    with file.decoding():
+        image = heif.main_image(file.stream)
+    width, height = image.size  # upright: the boxes say how to turn it, its EXIF data only repeats that
+    file.check_size(width, height)
+    info = PictureInfo(
+        format="HEIC",
+        width=width,
+        height=height,
+        channels=heif.channels(image),
+        depth=16 if heif.bits(image) > 8 else 8,
+        lossless=False,
+    )
+    with file.decoding():
+        info = with_blocks(info, image.info, file.notes)
+    return file.still(_with_boxes(file, info), lambda: heif.decode(image))
 
 
 def _read_through_pillow(file: _File, tags: tiff.Tags | None = None, pages: Sequence[int] = (0,)) -> Picture:

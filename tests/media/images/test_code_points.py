@@ -9,6 +9,7 @@ import subprocess
 import zlib
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,7 +122,8 @@ def test_code_points_change_no_sample():
     array = photo((48, 64, 3))
     plain, coloured = (written([array], info_of(array, colour=colour), "avif") for colour in (None, CodePoints(9, 16)))
     assert len(plain) == len(coloured)
-    np.testing.assert_array_equal(*(np.asarray(Image.open(io.BytesIO(data))) for data in (plain, coloured)))
+    seen = [np.asarray(Image.open(io.BytesIO(data))) for data in (plain, coloured)]
+    np.testing.assert_array_equal(seen[0], seen[1])
 
 
 def test_an_avif_without_colr_box_has_the_colours_of_its_stream():
@@ -180,7 +182,7 @@ def test_the_profile_of_display_p3_has_its_published_colorants_and_curve():
     """Colorants under D50 as in Apple's and the ICC's profiles of Display P3."""
     data = profile_of(CodePoints(12, 13))
     assert data
-    profile = ImageCms.ImageCmsProfile(io.BytesIO(data)).profile
+    profile: Any = ImageCms.ImageCmsProfile(io.BytesIO(data)).profile
     assert profile.red_colorant[0] == pytest.approx((0.5151, 0.2412, -0.0011), abs=2e-4)
     assert profile.green_colorant[0] == pytest.approx((0.2920, 0.6922, 0.0419), abs=2e-4)
     assert profile.blue_colorant[0] == pytest.approx((0.1571, 0.0666, 0.7841), abs=2e-4)

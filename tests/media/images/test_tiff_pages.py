@@ -19,7 +19,8 @@ def tiff(*pages: tuple[np.ndarray, dict[str, Any]]) -> bytes:
     buffer = io.BytesIO()
     with tifffile.TiffWriter(buffer) as writer:
         for samples, options in pages:
-            writer.write(samples, **({"metadata": None} | options))
+            chosen: dict[str, Any] = {"metadata": None} | options
+            writer.write(samples, **chosen)
     return buffer.getvalue()
 
 

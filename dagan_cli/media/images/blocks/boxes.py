@@ -48,7 +48,7 @@ class Items:
 
 def walk(data: bytes) -> Iterator[Box]:
     """Yield all boxes, outer ones first. Stops quietly where a size makes no sense."""
-    todo = [(0, len(data), ())]
+    todo: list[tuple[int, int, tuple[bytes, ...]]] = [(0, len(data), ())]
     seen = 0
     while todo:
         at, end, path = todo.pop()
@@ -122,6 +122,11 @@ def other_images(data: bytes) -> list[str]:
     parts = {to for kind, _, targets in items.references if kind == b"dimg" for to in targets}
     made_for = {source: kind for kind, source, _ in items.references if kind in (b"thmb", b"auxl")}
     names = []
+    outer = {box.kind for box in walk(data) if not box.path}
+    if b"mpvd" in outer:
+        names.append("the clip of a motion photo")
+    if b"moov" in outer and not _is_animation(data):
+        names.append("an image sequence")
     for item, kind in items.kinds.items():
         if kind == b"tmap":
             names.append("a gain map for HDR screens")
@@ -135,6 +140,11 @@ def other_images(data: bytes) -> list[str]:
         elif item not in made_for and item not in items.hidden:
             names.append("another image")
     return list(dict.fromkeys(names))
+
+
+def _is_animation(data: bytes) -> bool:
+    """True for an AVIF whose track is read as its frames."""
+    return b"avis" in data[8:64]
 
 
 def with_colour(avif: bytes, points: CodePoints) -> bytes:
