@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 
 import torch
@@ -13,6 +14,9 @@ def join() -> tuple[int, int]:
     """Join the processes that `torchrun` started; returns (rank, number of processes)."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count > 1 and not dist.is_initialized():
+        # An optimiser loads it. Loaded after the group is made, it keeps the group's threads alive past `leave`, and a
+        # thread that still runs as Python ends aborts the process (one of 160 runs on a busy machine, PyTorch 2.13).
+        importlib.import_module("torch._dynamo")
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     return (dist.get_rank(), count) if count > 1 else (0, 1)
 
