@@ -25,7 +25,7 @@ from dagan_cli.media.video.source import open_video
 from dagan_cli.media.y4m.reader import Y4mSource, is_y4m
 from dagan_cli.upscale.events import STDOUT, Abandoned, BadReport, Event, Item, Start, Stopped, Tell, Wait
 from dagan_cli.upscale.forecast import Forecaster
-from dagan_cli.upscale.made import require_same
+from dagan_cli.upscale.made import Different, require_same
 from dagan_cli.upscale.picture import upscale_picture
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.video import upscale_video
@@ -163,6 +163,9 @@ def _settle(source: Source, target: Path, work: Work) -> None:
             require_same(source, target, work)
     except BadModel:
         raise
+    except Different as error:
+        work.tell(replace(_failure(source.path, error), output=target, is_in_the_way=True))
+        return
     except Exception as error:
         _fail(source, target, error, work, 0.0)
         return

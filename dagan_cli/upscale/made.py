@@ -81,7 +81,11 @@ def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     if _MODEL not in unequal and _WEIGHTS in unequal:
         words.append(f"with another version of {now.get(_MODEL)}")
     is_renamed = _WEIGHTS in now and _WEIGHTS not in unequal  # a model file under another name
-    hidden = {SOURCE, _WEIGHTS, _MODEL if is_renamed else ""}
+    hidden = {SOURCE, _WEIGHTS}
+    if is_renamed:
+        hidden.add(_MODEL)
+    elif _MODEL in unequal:
+        hidden |= {"--order", "--window"}  # each model has its own defaults
     options = [name for name in unequal if name not in hidden]
     was, due = (_as_written(record, options) for record in (before, now))
     if was and due:
