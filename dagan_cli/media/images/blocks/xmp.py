@@ -133,11 +133,12 @@ def record_in(packet: bytes) -> str:
         for element in _elements(packet):
             if element.is_a(_OURS, _RECORD):
                 return _TAGS.sub(b"", packet[element.start : element.end]).decode("utf-8", "replace").strip()
-            tag = _TAG.match(packet, element.start)
-            for space, name, written in element.attributes if tag else ():
-                if (space, name) == (_OURS, _RECORD):
-                    values = {each[1].decode(): each[2][1:-1] for each in _EACH_ATTRIBUTE.finditer(packet, *tag.span())}
-                    return values.get(written, b"").decode("utf-8", "replace")
+            names = {written for space, name, written in element.attributes if (space, name) == (_OURS, _RECORD)}
+            if names and (tag := _TAG.match(packet, element.start)):
+                found = _EACH_ATTRIBUTE.finditer(packet, tag.start(), tag.end())
+                return next(
+                    (each[2][1:-1].decode("utf-8", "replace") for each in found if each[1].decode() in names), ""
+                )
     return ""
 
 
