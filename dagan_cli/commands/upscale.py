@@ -67,7 +67,11 @@ def upscale(
     ] = False,
     skip_existing: Annotated[
         bool,
-        typer.Option("--skip-existing", help="Skip existing outputs; this is the default.", rich_help_panel=IN_OUT),
+        typer.Option(
+            "--skip-existing",
+            help="Skip existing outputs, even if they were made from another source or with other settings.",
+            rich_help_panel=IN_OUT,
+        ),
     ] = False,
     scale: Annotated[
         float | None,
@@ -262,6 +266,7 @@ def upscale(
             include=tuple(include or ()),
             exclude=tuple(exclude or ()),
             overwrite=overwrite,
+            skip_existing=skip_existing,
             format=format,
             quality=quality,
             lossless=lossless,

@@ -26,7 +26,8 @@ from dagan_cli.media.container import CONTAINERS, open_input
 from dagan_cli.media.streams.copied import can_hold
 
 _OF_THE_FILE = re.compile(  # tags that describe the file itself, not its content
-    r"major_brand|minor_version|compatible_brands|encoder(-.*)?|duration|bps|number_of_.*|_statistics_.*", re.IGNORECASE
+    r"major_brand|minor_version|compatible_brands|encoder(-.*)?|duration|bps|number_of_.*|_statistics_.*|dagan_made",
+    re.IGNORECASE,
 )
 _AMR_BLOCKS = {  # bytes of a 20 ms block, by its first byte (3GPP TS 26.101 and 26.201)
     "amr_nb": (13, 14, 16, 18, 20, 21, 27, 32, 6, 1, 1, 1, 1, 1, 1, 1),

@@ -14,11 +14,15 @@ from typing import Literal
 
 from dagan_cli.errors import BadInput, BadOption
 from dagan_cli.files import open_regular, place_of
+from dagan_cli.media.made.stored import read_record
 from dagan_cli.media.sniff import is_picture, looks_like_video
 
 Kind = Literal["picture", "video"]
 
-_RESULT = re.compile(r"(?P<stem>.+)_(x\d+(\.\d+)?|\d+x\d+|\d+p|[48]k)", re.IGNORECASE)
+_MARK = r"(x\d+(\.\d+)?|\d+x\d+|\d+p|[48]k)"
+_PART = r"(_from-\d+(\.\d+)?)?(_to-\d+(\.\d+)?)?(_frames-\d+)?"
+_RESULT = re.compile(rf"(?P<stem>.+)_{_MARK}{_PART}", re.IGNORECASE)
+EARLIER_RESULT = "an earlier result"  # why a file is skipped
 _LONGEST_NAME = 255  # bytes, on every common file system
 
 
@@ -37,6 +41,7 @@ class Skipped:
 
     path: Path
     reason: str
+    is_named: bool = False  # itself, not through a folder or pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,7 @@ class Naming:
     out: Path | None  # None: next to each source
     out_is_file: bool
     mark: str  # distinguishes a result from its source: "x4"
+    part: str = ""  # of a video, that is upscaled: "from-1.5_to-3"
 
 
 def find_inputs(
@@ -72,14 +78,15 @@ def find_inputs(
 ) -> Found:
     """Resolve files, folders, and patterns that no shell expanded; invalid names are recorded, never raised.
 
-    A file that is named itself becomes a source or a failure. In folders and among the matches of a pattern, these are
+    A file that is named itself becomes a source or a failure; it is skipped only if it is an earlier result, next to
+    its source or in `out`, and its source is named too. In folders and among the matches of a pattern, these are
     skipped with a reason: hidden files, other kinds of files, files that `include` and `exclude` leave out (matched
     case-insensitively by name or by path below the folder), earlier results next to their source (`a_x4.png` next to
-    `a.png`), and the folder `out`. Links to folders are not followed. Sources keep the order of the names; the contents
-    of a folder are sorted alphabetically.
+    `a.png`, if its metadata says that dagan made it), and the folder `out`. Links to folders are not followed. Sources
+    keep the order of the names; the contents of a folder are sorted alphabetically.
     """
     names = list(names)
-    search = _Search(recursive, tuple(include), tuple(exclude), out)
+    search = _Search(recursive, tuple(include), tuple(exclude), out, _Family.of(map(Path, names), out))
     patterns = 0
     for name in names:
         path = Path(name)
@@ -101,32 +108,34 @@ def read_list(data: bytes, *, nul: bool = False) -> list[Path]:
     return [Path(os.fsdecode(line)) for line in lines if line]
 
 
-def plan_naming(found: Found, out: str | Path | None, mark: str) -> Naming:
+def plan_naming(found: Found, out: str | Path | None, mark: str, part: str = "") -> Naming:
     """Decide whether `out` is a file or a folder.
 
     It is a file if there is one input file and `out` has a suffix and is not a folder; else it is a folder, created on
     the first write. Raises BadOption if it must be a folder and a file of that name exists.
     """
     if out is None:
-        return Naming(None, False, mark)
+        return Naming(None, False, mark, part)
     is_folder = os.path.isdir(out) or str(out).endswith((os.sep, "/"))
     if found.is_one_file and not is_folder and Path(out).suffix:
-        return Naming(Path(out), True, mark)
+        return Naming(Path(out), True, mark, part)
     if os.path.exists(out) and not is_folder:
         raise BadOption(f"-o {out} is a file, but the results need a folder", hint="specify a folder with -o")
-    return Naming(Path(out), False, mark)
+    return Naming(Path(out), False, mark, part)
 
 
 def target_of(source: Source, naming: Naming, suffix: str, *, with_kind: bool = False) -> Path:
     """Return the path of the result of `source`: `{stem}_{mark}{suffix}`, or the output file if one was named.
 
-    `with_kind` adds the source's own suffix to the name: `a.png` -> `a_png_x4.webp`.
+    The part of a video follows the mark. `with_kind` adds the source's own suffix to the name: `a.png` ->
+    `a_png_x4.webp`.
     """
     if naming.out and naming.out_is_file:
         return naming.out
     folder = naming.out / source.below if naming.out else source.path.parent
     own = f"_{source.path.suffix[1:]}" if with_kind and source.path.suffix else ""
-    return folder / f"{source.path.stem}{own}_{naming.mark}{suffix}"
+    part = f"_{naming.part}" if naming.part and source.kind == "video" else ""
+    return folder / f"{source.path.stem}{own}_{naming.mark}{part}{suffix}"
 
 
 def plan_targets(
@@ -165,10 +174,47 @@ def _obstacle(
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """Files that are inputs of one run, and whose results may be among them."""
+
+    names: frozenset[tuple[str, str]]  # folder, and name or stem in lower case
+
+    @classmethod
+    def of(cls, paths: Iterable[Path], out: Path | None = None) -> _Family:
+        """Return the family of these files; their results are next to them, or directly in `out`."""
+        folders = [] if out is None else [_key(out)]
+        return cls(
+            frozenset(
+                (folder, name.lower())
+                for path in paths
+                for folder in (_key(path.parent), *folders)
+                for name in (path.stem, path.name)
+            )
+        )
+
+    def made(self, path: Path) -> bool:
+        """True if `target_of` produces such a name for another file of the family, and dagan made the file."""
+        found = _RESULT.fullmatch(path.stem)
+        if found is None:
+            return False
+        stem, folder = found["stem"].lower(), _key(path.parent)
+        bare, _, kind = stem.rpartition("_")
+        is_named_so = (folder, stem) in self.names or (folder, f"{bare}.{kind}") in self.names
+        return is_named_so and read_record(path) is not None
+
+
 class _Search:
     """Collects sources, skipped paths and failures while the names are resolved."""
 
-    def __init__(self, recursive: bool, include: tuple[str, ...], exclude: tuple[str, ...], out: Path | None) -> None:
+    def __init__(
+        self,
+        recursive: bool,
+        include: tuple[str, ...],
+        exclude: tuple[str, ...],
+        out: Path | None,
+        named: _Family,
+    ) -> None:
         self.sources: list[Source] = []
         self.skipped: list[Skipped] = []
         self.failed: list[tuple[Path, BadInput]] = []
@@ -176,6 +222,7 @@ class _Search:
         self._include = include
         self._exclude = exclude
         self._out = _key(out) if out else None
+        self._named = named
         self._seen: set[str] = set()
 
     def file(self, path: Path) -> None:
@@ -187,7 +234,10 @@ class _Search:
             self._fail(path, f"cannot read {path}: {reason}", "check the path and its permissions")
             return
         if kind := _kind(path):
-            self._add(Source(path, kind))
+            if self._named.made(path):
+                self.skipped.append(Skipped(path, EARLIER_RESULT, is_named=True))
+            else:
+                self._add(Source(path, kind))
         elif path.stat().st_size == 0:
             self._fail(path, f"{path} is empty", "obtain the file again, or leave it out")
         else:
@@ -213,8 +263,7 @@ class _Search:
 
     def _members(self, root: Path, paths: list[Path]) -> None:
         """Add files that were not named themselves, or record why they are skipped."""
-        stems = {(path.parent, path.stem.lower()) for path in paths}
-        names = {(path.parent, path.name.lower()) for path in paths}
+        family = _Family.of(paths)
         for path in paths:
             below = path.relative_to(root)
             if path.name.startswith("."):
@@ -223,8 +272,8 @@ class _Search:
                 self._skip(path, "left out by --include or --exclude")
             elif not (kind := _kind(path)):
                 self._skip(path, "neither an image nor a video")
-            elif _is_result(path, stems, names):
-                self._skip(path, "an earlier result")
+            elif family.made(path):
+                self._skip(path, EARLIER_RESULT)
             else:
                 self._add(Source(path, kind, below.parent))
 
@@ -266,16 +315,6 @@ class _Search:
 
 def _kind(path: Path) -> Kind | None:
     return "picture" if is_picture(path) else "video" if looks_like_video(path) else None
-
-
-def _is_result(path: Path, stems: set[tuple[Path, str]], names: set[tuple[Path, str]]) -> bool:
-    """True if `target_of` produces such a name and the corresponding source is in the same folder."""
-    found = _RESULT.fullmatch(path.stem)
-    if found is None:
-        return False
-    stem = found["stem"].lower()
-    bare, _, kind = stem.rpartition("_")
-    return (path.parent, stem) in stems or (path.parent, f"{bare}.{kind}") in names
 
 
 def _matches(below: Path, pattern: str) -> bool:

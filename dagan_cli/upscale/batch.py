@@ -18,13 +18,14 @@ from dagan_cli.engine.memory import attempt
 from dagan_cli.errors import BadInput, BadModel, BadOption, CannotWrite, DaganError, NoInput, OutOfMemory
 from dagan_cli.files import Taken, owned, place_of
 from dagan_cli.media import images
-from dagan_cli.media.find import Found, Source, find_inputs, plan_naming, plan_targets
+from dagan_cli.media.find import EARLIER_RESULT, Found, Source, find_inputs, plan_naming, plan_targets
 from dagan_cli.media.video.mux import default_suffix
 from dagan_cli.media.video.segments import forget_finished
 from dagan_cli.media.video.source import open_video
 from dagan_cli.media.y4m.reader import Y4mSource, is_y4m
 from dagan_cli.upscale.events import STDOUT, Abandoned, BadReport, Event, Item, Start, Stopped, Tell, Wait
 from dagan_cli.upscale.forecast import Forecaster
+from dagan_cli.upscale.made import Different, require_same
 from dagan_cli.upscale.picture import upscale_picture
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.video import upscale_video
@@ -60,6 +61,13 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
         )
     for path, error in found.failed:
         tell(_failure(path, error))
+    for skipped in found.skipped:
+        if skipped.is_named and skipped.reason == EARLIER_RESULT:
+            tell(
+                Item(
+                    input=skipped.path, output=skipped.path, status="skipped", reason="dagan made it from another input"
+                )
+            )
     untried = {source.path: None for source in found.sources}  # in order; each leaves when its Item is told
 
     def account(event: Event) -> None:
@@ -106,7 +114,7 @@ def _run_all(jobs: list[_Job], work: Work) -> None:
             if isinstance(job.target, BadOption):
                 work.tell(_failure(job.source.path, job.target))
             elif _exists(job.target, work.request):
-                _skip(job.source, job.target, work)
+                _settle(job.source, job.target, work)
             elif work.request.dry_run:
                 _forecast(job.source, job.target, forecaster, work.tell)
             elif not _in_turn(job.source, job.target, work, Start(started, len(jobs), job.source.path), waits):
@@ -137,7 +145,7 @@ def _in_turn(source: Source, target: Path, work: Work, start: Start, waits: bool
                 _fail(source, target, error, work, 0.0)
                 return True
         if _exists(target, work.request):  # the other process has finished it
-            _skip(source, target, work)
+            _settle(source, target, work)
         else:
             work.tell(start)
             _one(source, target, work)
@@ -148,7 +156,19 @@ def _exists(target: Path, request: Request) -> bool:
     return target != STDOUT and os.path.lexists(target) and not request.overwrite
 
 
-def _skip(source: Source, target: Path, work: Work) -> None:
+def _settle(source: Source, target: Path, work: Work) -> None:
+    """Report an input whose output exists: skipped if it is the result of this run, else failed and left alone."""
+    try:
+        if not work.request.skip_existing:
+            require_same(source, target, work)
+    except BadModel:
+        raise
+    except Different as error:
+        work.tell(replace(_failure(source.path, error), output=target, is_in_the_way=True))
+        return
+    except Exception as error:
+        _fail(source, target, error, work, 0.0)
+        return
     forget_finished(target)
     work.tell(Item(input=source.path, output=target, status="skipped", reason="it exists; -y overwrites it"))
 
@@ -191,7 +211,7 @@ def _found(request: Request) -> tuple[Found, bytes | Y4mSource | None]:
 
 def _targets(found: Found, jobs: list[tuple[Source, str]], request: Request) -> list[Path | BadOption]:
     if request.output != STREAM:
-        naming = plan_naming(found, request.output, request.goal.name)
+        naming = plan_naming(found, request.output, request.goal.name, request.part.name)
         own = request.own_files
         return plan_targets([source for source, _ in jobs], naming, [suffix for _, suffix in jobs], apart=own)
     if len(jobs) + len(found.failed) > 1:

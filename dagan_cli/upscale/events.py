@@ -32,6 +32,7 @@ class Item:
     reason: str = ""
     hint: str = ""
     exit_code: int = 0
+    is_in_the_way: bool = False  # the input is fine, but the output exists and is another result
     seconds: float = 0.0
     frames: int = 0
     in_size: tuple[int, int] | None = None

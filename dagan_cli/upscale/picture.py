@@ -15,7 +15,9 @@ from dagan_cli.engine.memory import free_host_memory
 from dagan_cli.errors import OutOfMemory
 from dagan_cli.files import cannot_write
 from dagan_cli.media import images
+from dagan_cli.media.made.record import to_text
 from dagan_cli.upscale.events import STDOUT, Advance, Item
+from dagan_cli.upscale.made import made_from
 from dagan_cli.upscale.samples import through
 from dagan_cli.upscale.work import Work
 
@@ -36,6 +38,7 @@ def upscale_picture(path: Path, target: Path, work: Work) -> Item:
             quality=request.quality,
             lossless=request.lossless,
             made_by=upscaler.signature,
+            record=to_text(made_from(source, target, "picture", request, upscaler)),
         )
         _require_memory(path, output)
         noticed = len(upscaler.notices)

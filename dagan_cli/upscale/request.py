@@ -87,6 +87,14 @@ class Part:
     def is_whole(self) -> bool:
         return self == Part()
 
+    @property
+    def name(self) -> str:
+        """The part in the name of a file: "from-1.5_to-3", "frames-20"; "" for the whole video."""
+        words = [
+            f"{word}-{_decimal(time)}" for word, time in (("from", self.start), ("to", self.end)) if time is not None
+        ]
+        return "_".join([*words, *([] if self.frames is None else [f"frames-{self.frames}"])])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
@@ -101,6 +109,7 @@ class Request:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     overwrite: bool = False
+    skip_existing: bool = False  # skip existing outputs, whatever they were made from
     format: str | None = None  # of images
     quality: int = 95  # of lossy images, 1 to 100
     lossless: bool = False
@@ -130,3 +139,8 @@ class Request:
                 f"--crf {self.encoding.crf:g} is out of range",
                 hint="use 0 to 51, or to 63 for AV1 and VP9; lower is better",
             )
+
+
+def _decimal(seconds: float) -> str:
+    """Return a time to the microsecond, without an exponent: "1.5"."""
+    return f"{seconds:.6f}".rstrip("0").rstrip(".")

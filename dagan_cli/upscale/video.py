@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from dagan_cli.engine.reuse import History
+from dagan_cli.media.made.record import to_text
 from dagan_cli.media.video.source import Frame, open_video
 from dagan_cli.media.video.writer import SEGMENT, create_video
 from dagan_cli.media.y4m.reader import Y4mSource
@@ -20,6 +21,7 @@ from dagan_cli.planes import PixelLayout
 from dagan_cli.prefetch import prefetch
 from dagan_cli.upscale.events import STDOUT, Advance, Item
 from dagan_cli.upscale.frames import through, to_planes, to_rgb
+from dagan_cli.upscale.made import made_from
 from dagan_cli.upscale.work import Work
 from dagan_cli.upscaler import Upscaler
 
@@ -59,6 +61,7 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
                 request.encoding,
                 trim=trim,
                 made_by=upscaler.signature,
+                record=to_text(made_from(work.content_of(path), target, "video", request, upscaler)),
                 alone=piped is not None,
                 resume=settings if request.resume and piped is None else None,
                 segment=SLOW_SEGMENT if slow else SEGMENT,

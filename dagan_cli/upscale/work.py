@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from torch import Tensor
@@ -52,6 +53,12 @@ class Work:
     tell: Tell
     should_stop: Callable[[], bool]
     piped: bytes | Y4mSource | None  # the input if it came from stdin: an image, or a video
+
+    def content_of(self, path: Path) -> Path | bytes | None:
+        """Return where the content of an input is: in its file, or here if it came from stdin; None for a stream."""
+        if isinstance(self.piped, Y4mSource):
+            return None
+        return path if self.piped is None else self.piped
 
     def watch(
         self,

@@ -93,8 +93,8 @@ def test_an_output_that_is_a_link_is_replaced_itself_and_only_with_y(cli: Cli, t
     source, target = picture(tmp_path / "in.png"), tmp_path / "out.png"
     target.symlink_to(documents / "will.txt")
     ran = cli(source, "-n", "nearest", "-s", 2, "-o", target)
-    assert ran.code == 0
-    assert "skipped" in ran.err
+    assert ran.code == 1
+    assert "exists, and does not say that dagan made it" in ran.err
     assert target.is_symlink()
     assert cli(source, "-n", "nearest", "-s", 2, "-o", target, "-y").code == 0
     assert not target.is_symlink()
@@ -106,9 +106,25 @@ def test_a_dangling_link_as_output_is_not_replaced_without_y(cli: Cli, tmp_path)
     source, target = picture(tmp_path / "in.png"), tmp_path / "out.png"
     target.symlink_to(tmp_path / "disk that is not there" / "out.png")
     ran = cli(source, "-n", "nearest", "-s", 2, "-o", target)
-    assert ran.code == 0
-    assert "skipped" in ran.err
+    assert ran.code == 1
+    assert "exists, and does not say that dagan made it" in ran.err
     assert target.is_symlink()
+
+
+def test_a_record_that_is_a_link_is_replaced_itself(cli: Cli, tmp_path, documents):
+    source, target = picture(tmp_path / "in.png"), tmp_path / "out.bmp"
+    record = tmp_path / f".dagan-{tag_of(target)}.made"
+    record.symlink_to(documents / "will.txt")
+    assert cli(source, "-n", "nearest", "-s", 2, "-o", target).code == 0
+    assert not record.is_symlink()
+    assert are_whole(documents)
+    record.unlink()
+    record.symlink_to("/dev/zero")
+    assert cli(source, "-n", "nearest", "-s", 2, "-o", target).code == 1  # a device has no record, and no end
+    record.unlink()
+    record.hardlink_to(documents / "will.txt")
+    assert cli(source, "-n", "nearest", "-s", 2, "-o", target, "-y").code == 0
+    assert are_whole(documents)
 
 
 @pytest.mark.parametrize("kind", ["FIFO", "folder"])

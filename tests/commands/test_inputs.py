@@ -101,14 +101,18 @@ def test_a_dash_in_a_list_is_a_file_of_that_name(cli, tmp_path, monkeypatch):
     assert pixels(tmp_path / "out.png").shape == (16, 24, 3)
 
 
-def test_what_exists_is_skipped_untouched_unless_y_says_otherwise(cli, tmp_path):
+def test_what_exists_and_is_no_result_is_left_alone_unless_a_flag_says_otherwise(cli, tmp_path):
     source = picture(tmp_path / "in.png")
     target = tmp_path / "in_x2.png"
     target.write_text("precious")
     ran = cli(source, *NEAREST, "--report", tmp_path / "report.json")
+    assert (ran.code, target.read_text()) == (1, "precious")
+    assert "does not say that dagan made it" in ran.err
+    assert "replace it with -y" in ran.err
+    assert json.loads((tmp_path / "report.json").read_text())["items"][0]["status"] == "failed"
+    ran = cli(source, *NEAREST, "--skip-existing", "--json")
     assert (ran.code, target.read_text()) == (0, "precious")
-    assert "skipped" in ran.err
-    assert json.loads((tmp_path / "report.json").read_text())["items"][0]["status"] == "skipped"
+    assert json.loads(ran.out)["items"][0]["status"] == "skipped"
     assert cli(source, *NEAREST, "-y").code == 0
     assert pixels(target).shape == (16, 24, 3)
 
@@ -119,6 +123,37 @@ def test_the_same_command_does_only_what_is_left(cli, tmp_path):
     picture(tmp_path / "in/b.png")
     items = json.loads(cli(tmp_path / "in", *NEAREST, "--json").out)["items"]
     assert {Path(item["input"]).name: item["status"] for item in items} == {"a.png": "skipped", "b.png": "done"}
+
+
+@pytest.mark.parametrize("out", [(), ("-o", "out")], ids=["beside", "in a folder"])
+def test_a_list_that_holds_the_results_of_the_first_run_is_done_the_second_time(cli, tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.bmp", "deep/a b.jpg"):
+        picture(Path(name))
+    clip(Path("c.mp4"), "-c:v", "libx264", "-preset", "ultrafast", "-an", seconds=0.2)
+
+    def run() -> tuple[int, set[str], dict[str, int]]:
+        listed = b"".join(f"./{name}\0".encode() for name in sorted(files(tmp_path)) if "/." not in f"/{name}")
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(listed)))
+        ran = cli("upscale", "--files-from", "-", "-0", *NEAREST, *out, "--json")
+        times = {name: (tmp_path / name).stat().st_mtime_ns for name in files(tmp_path)}
+        return ran.code, {item["status"] for item in json.loads(ran.out)["items"]}, times
+
+    code, statuses, made = run()
+    assert (code, statuses, sum("_x2" in name for name in made)) == (0, {"done"}, 4)
+    assert run() == (0, {"skipped"}, made)
+
+
+def test_an_own_file_whose_name_looks_like_a_result_is_an_input(cli, tmp_path):
+    picture(tmp_path / "brick.png")
+    picture(tmp_path / "brick_x2.png", seed=1)
+    assert cli(tmp_path, "-n", "nearest", "-s", 3).code == 0
+    assert files(tmp_path) == {"brick.png", "brick_x2.png", "brick_x3.png", "brick_x2_x3.png"}
+    items = json.loads(cli(tmp_path, "-n", "nearest", "-s", 3, "--json").out)["items"]
+    assert {Path(item["input"]).name: item["status"] for item in items} == {
+        "brick.png": "skipped",
+        "brick_x2.png": "skipped",
+    }
 
 
 def test_inputs_that_would_share_an_output_are_told_apart(cli, tmp_path):

@@ -1,6 +1,7 @@
 """Inputs become sources and targets: by content, in order, and nothing overwritten."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 
 from dagan_cli.errors import BadOption
 from dagan_cli.media.find import Found, Source, find_inputs, plan_naming, plan_targets, read_list, target_of
+from dagan_cli.media.made.beside import write_beside
 from dagan_cli.media.sniff import is_picture, looks_like_video, picture_format
 
 MKV = b"\x1aE\xdf\xa3" + bytes(60)
@@ -98,14 +100,37 @@ def test_a_file_named_twice_is_worked_on_once(tree):
     assert found.reasons()["already named"] == 2
 
 
+RESULTS = ["b_x4.png", "b_x2.5.webp", "b_1080p.png", "a_jpg_x4.webp", "film_x2.mkv", "film_x2_from-1.5_frames-9.mkv"]
+
+
+def recorded(name: str) -> None:
+    """Make a file of which a record says that dagan made it."""
+    shutil.copy("film.mkv" if name.endswith("mkv") else "b.png", name)
+    with open(name, "rb") as file:
+        write_beside(Path(name), file, "source=1-a")
+
+
 def test_earlier_results_beside_their_source_are_not_upscaled_again(tree):
-    picture = (tree / "b.png").read_bytes()
-    for name in ("b_x4.png", "b_x2.5.webp", "b_1080p.png", "a_jpg_x4.webp", "alone_x4.png", "film_x2.mkv"):
-        (tree / name).write_bytes(MKV if name.endswith("mkv") else picture)
+    for name in (*RESULTS, "alone_x4.png"):
+        recorded(name)
     found = find_inputs(["."])
     assert names(found) == ["a.jpg", "alone_x4.png", "b.png", "film.mkv", "picture.txt"]
-    assert found.reasons()["an earlier result"] == 5
+    assert found.reasons()["an earlier result"] == len(RESULTS)
     assert names(find_inputs(["b_x4.png"])) == ["b_x4.png"]  # named itself
+
+
+def test_a_name_alone_makes_no_earlier_result(tree):
+    for name in RESULTS:
+        shutil.copy("film.mkv" if name.endswith("mkv") else "b.png", name)
+    assert names(find_inputs(["."])) == sorted(["a.jpg", "b.png", "film.mkv", "picture.txt", *RESULTS])
+
+
+def test_a_named_result_is_skipped_if_its_source_is_named_too(tree):
+    recorded("b_x4.png")
+    shutil.copy("b.png", "b_x2.png")
+    found = find_inputs(["b_x4.png", "b_x2.png", "./b.png"])
+    assert names(found) == ["b_x2.png", "b.png"]
+    assert [(skipped.path.name, skipped.is_named) for skipped in found.skipped] == [("b_x4.png", True)]
 
 
 def test_the_output_folder_is_not_searched(tree):

@@ -286,20 +286,26 @@ def test_the_comment_of_a_source_is_kept(cli, tmp_path):
     options = ("-c:v", "libx264", "-preset", "ultrafast", "-an", "-metadata", "comment=from the sea")
     assert cli(clip(tmp_path / "in.mkv", *options), *THROUGH).code == 0
     facts = ffmpeg("-i", tmp_path / "in_x1.mkv", "-f", "ffmetadata", "-").lower()
+    assert facts.count("comment=") == 1
     assert "comment=from the sea" in facts
-    assert "dagan" not in facts
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("flags", "frames"),
-    [(["--frames", "3"], 3), (["--start", "0.2"], 5), (["--end", "0.2"], 5), (["--audio", "none"], 10)],
+    ("flags", "frames", "name"),
+    [
+        (["--frames", "3"], 3, "in_x1_frames-3.mkv"),
+        (["--start", "0.2"], 5, "in_x1_from-0.2.mkv"),
+        (["--end", "0:00.2"], 5, "in_x1_to-0.2.mkv"),
+        (["--start", "0.1", "--end", "0.3", "--frames", "3"], 3, "in_x1_from-0.1_to-0.3_frames-3.mkv"),
+        (["--audio", "none"], 10, "in_x1.mkv"),
+    ],
 )
-def test_a_part_of_a_clip_is_what_was_asked_for(cli, tmp_path, flags, frames):
+def test_a_part_of_a_clip_is_what_was_asked_for_and_its_name_says_which(cli, tmp_path, flags, frames, name):
     source = clip(tmp_path / "in.mkv")
     ran = cli(source, *THROUGH, "--preset", "ultrafast", *flags, "--json")
-    assert json.loads(ran.out)["totals"]["frames"] == frames == len(frames_of(tmp_path / "in_x1.mkv"))
-    described = ffmpeg("-i", tmp_path / "in_x1.mkv", "-map", "0", "-c", "copy", "-f", "streamhash", "-")
+    assert json.loads(ran.out)["totals"]["frames"] == frames == len(frames_of(tmp_path / name))
+    described = ffmpeg("-i", tmp_path / name, "-map", "0", "-c", "copy", "-f", "streamhash", "-")
     assert (",a," in described) == (flags != ["--audio", "none"])
 
 

@@ -16,9 +16,11 @@ def test_a_dry_run_tells_of_every_input_and_writes_nothing(cli, tmp_path, tiny_m
     clip(tmp_path / "b.mp4", "-c:v", "libx264", "-c:a", "aac")
     (tmp_path / "c.png").write_bytes(b"no picture")
     picture(tmp_path / "d.png")
-    picture(tmp_path / "d_x2.png")
+    assert cli(tmp_path / "d.png", "-n", tiny_model, "-s", 2).code == 0
+    picture(tmp_path / "e.png")
+    picture(tmp_path / "e_x2.png")
     before = sorted(tmp_path.iterdir())
-    named = [tmp_path / name for name in ("a.png", "b.mp4", "c.png", "d.png")]
+    named = [tmp_path / name for name in ("a.png", "b.mp4", "c.png", "d.png", "e.png")]
     ran = cli(*named, "-n", tiny_model, "-s", 2, "--dry-run", "--json")
     assert sorted(tmp_path.iterdir()) == before
     assert ran.code == 1
@@ -28,6 +30,7 @@ def test_a_dry_run_tells_of_every_input_and_writes_nothing(cli, tmp_path, tiny_m
         "b.mp4": "planned",
         "c.png": "failed",
         "d.png": "skipped",
+        "e.png": "failed",  # e_x2.png is not its result
     }
     assert items["b.mp4"]["out_size"] == [96, 64]
     assert items["b.mp4"]["frames"] == 10
@@ -45,7 +48,7 @@ def test_the_forecast_is_a_table_on_stdout(cli, tmp_path):
     assert ran.code == 0, ran.err
     head, row, *_ = ran.out.splitlines()
     assert head.split()[0] == "plan"
-    assert "in_x3.mkv" in row
+    assert "in_x3_from-0.4_to-1.2.mkv" in row
     assert "48x32 -> 144x96" in row
     assert " 20 " in row  # frames
     assert "nothing was written" in ran.out

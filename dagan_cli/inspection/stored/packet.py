@@ -16,6 +16,7 @@ _PROMISES = (
     "{http://ns.adobe.com/hdr-gain-map/1.0/}",
     "{http://ns.apple.com/HDRGainMap/1.0/}",
 )
+_RECORD = "{urn:x-dagan:made/}"  # how dagan made this very file
 _OF_THE_FILE = ("{http://ns.adobe.com/tiff/1.0/}Orientation", f"{_NOTE}HasExtendedXMP")
 
 
@@ -25,7 +26,7 @@ def properties(stored: Stored) -> dict[str, str]:
     if guid := found.get(f"{_NOTE}HasExtendedXMP"):
         parts = sorted(part[36:] for part in stored.extensions if part[:32].decode("latin-1") == guid)
         found |= _properties(b"".join(part[4:] for part in parts))
-    return {name: text for name, text in found.items() if name not in _OF_THE_FILE}
+    return {name: text for name, text in found.items() if name not in _OF_THE_FILE and not name.startswith(_RECORD)}
 
 
 def promises(names: dict[str, str]) -> list[str]:

@@ -22,8 +22,11 @@ _XMP_TRAILER = b"\x01" + bytes(range(255, -1, -1)) + b"\0"
 _LONGEST = 65535  # in hundredths of a second
 
 
-def application_data(stream: BinaryIO) -> dict[str, bytes]:
-    """Return the XMP packet ("xmp") and colour profile ("icc_profile") of a GIF, which Pillow does not read."""
+def application_data(stream: BinaryIO, *, before_image: bool = False) -> dict[str, bytes]:
+    """Return the XMP packet ("xmp") and colour profile ("icc_profile") of a GIF, which Pillow does not read.
+
+    With `before_image`, what is behind the first image does not count: it need not be read.
+    """
     stream.seek(10)
     flags = stream.read(3)[:1]
     if not flags:
@@ -40,6 +43,8 @@ def application_data(stream: BinaryIO) -> dict[str, bytes]:
                 found["icc_profile"] = b"".join(block[1:] for block in blocks)
         elif kind == b"!":
             _read_blocks(stream)
+        elif kind == b"," and before_image:
+            break
         elif kind == b"," and (place := stream.read(9))[8:]:
             stream.seek(_table(place[8]) + 1, io.SEEK_CUR)
             _read_blocks(stream)

@@ -62,6 +62,7 @@ def with_segments(
     if others:
         notes.append("it has several XMP packets: only the first was read")
     try:
+        main = packets.without_record(main)
         main, problem = packets.joined(main, segments.starting_with(1, jpeg.EXTENDED_XMP))
     except packets.Damaged:
         problem = "is damaged"
@@ -152,9 +153,12 @@ def _checked(info: PictureInfo, notes: list[str], *, icc: bytes, exif: bytes, xm
 
 
 def _kept_xmp(xmp: bytes, notes: list[str]) -> bytes | None:
-    """Return XMP data for an upright image without what is behind or next to it; None if nothing is left."""
+    """Return XMP data for an upright image without what is behind or next to it; None if nothing is left.
+
+    The record of what dagan made the file with is left out too: the next result gets its own.
+    """
     try:
-        xmp, names = packets.without_promises(xmp)
+        xmp, names = packets.without_promises(packets.without_record(xmp))
     except packets.Damaged:
         xmp, names = b"", ["all of it: it is damaged"]
     if names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from dagan_cli.media.images.blocks.code_points import CodePoints, points_of, pro
 from dagan_cli.media.images.formats import BY_NAME, PictureFormat, format_named, format_of_suffix
 from dagan_cli.media.images.info import PictureInfo
 from dagan_cli.media.images.metadata import corrected_exif, profile_space, software_exif
+from dagan_cli.media.made.beside import remove_beside, write_beside
 
 _SRGB_GAMMA = (45455).to_bytes(4, "big")
 _SCREEN_DPI = (72, 96)  # defaults of programs that do not know the resolution
@@ -42,6 +44,7 @@ class PictureOutput:
     info: PictureInfo  # of the output: format, size, channels, depth, frames and all metadata
     quality: int  # 1..100, for lossy formats
     warnings: tuple[str, ...]  # properties of the input that the format cannot hold
+    beside: str = ""  # the record that is written beside the file, where the format has no place for it
 
     @property
     def format(self) -> str:
@@ -78,12 +81,14 @@ def plan_output(
     quality: int = 95,
     lossless: bool = False,
     made_by: str = "",
+    record: str = "",
 ) -> PictureOutput:
     """Decide how frames of `info` upscaled to `size` (W, H) are written to `target` (None: a stream).
 
     The format is `format`, else that of the suffix of `target`, else as in `output_suffix`. `made_by` is stored as the
-    software that made the file, unless the source's metadata occupies its place. Raises BadOption if the format cannot
-    hold the result: alpha, side too long, lossless requested of a lossy format, or a suffix of another format.
+    software that made the file, unless the source's metadata occupies its place. `record`, the text of `media.made`,
+    goes into the XMP data, or beside the file. Raises BadOption if the format cannot hold the result: alpha, side too
+    long, lossless requested of a lossy format, or a suffix of another format.
     """
     if not 1 <= quality <= 100:
         raise BadOption(
@@ -113,13 +118,18 @@ def plan_output(
     if form.name == "JPEG":
         result, dropped = _within_markers(result)
         warnings += dropped
-    return PictureOutput(info=replace(result, warnings=()), quality=quality, warnings=tuple(warnings))
+    result, beside = _recorded(form, replace(result, warnings=()), record)
+    return PictureOutput(info=result, quality=quality, warnings=tuple(warnings), beside=beside)
 
 
 def write_picture(target: Path, output: PictureOutput, frames: Iterable[np.ndarray], *, replace: bool = True) -> None:
     """Write the frames to `target`, which appears complete or not at all; see `encode_picture`, `whole_or_absent`."""
     with whole_or_absent(target, replace=replace) as file:
         encode_picture(file, output, frames)
+        if output.beside:  # before the file has its name: a file without its record would count as somebody else's
+            write_beside(target, file, output.beside)
+    if not output.beside:
+        remove_beside(target)
 
 
 def encode_picture(file: BinaryIO, output: PictureOutput, frames: Iterable[np.ndarray]) -> None:
@@ -283,6 +293,14 @@ def _signed(form: PictureFormat, info: PictureInfo, made_by: str) -> PictureInfo
     if "comment" in form.keeps and not info.comment:
         return replace(info, comment=made_by.encode())
     return info
+
+
+def _recorded(form: PictureFormat, info: PictureInfo, record: str) -> tuple[PictureInfo, str]:
+    """Return `info` with the record in its XMP data, and the record if it must be written beside the file."""
+    if record and "xmp" in form.keeps:
+        with suppress(xmp.Damaged):
+            return replace(info, xmp=xmp.with_record(info.xmp or b"", record)), ""
+    return info, record
 
 
 def _within_markers(info: PictureInfo) -> tuple[PictureInfo, list[str]]:

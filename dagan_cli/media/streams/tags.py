@@ -9,8 +9,9 @@ from fractions import Fraction
 from av.container import InputContainer, OutputContainer
 from av.stream import Disposition, Stream
 
+RECORD = "DAGAN_MADE"  # tag of the record of what dagan made a Matroska file with
 _OF_THE_OLD_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "number_of_")
-_OF_THE_OLD_FILE += ("bps", "_statistics_", "alpha_mode")  # the muxer writes the last one
+_OF_THE_OLD_FILE += ("bps", "_statistics_", "alpha_mode", RECORD.lower())  # the muxer writes alpha_mode
 
 # File tags that FFmpeg's muxers write; tested by writing and reading each.
 _KEPT = {

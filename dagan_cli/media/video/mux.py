@@ -22,7 +22,7 @@ from dagan_cli.errors import BadOption
 from dagan_cli.media.container import CONTAINERS, SUFFIXES, open_input
 from dagan_cli.media.marks import STEREO_MODES
 from dagan_cli.media.streams.copied import CopiedStreams, can_hold, chapters_within, sort_streams
-from dagan_cli.media.streams.tags import kept_metadata, later_timecode, lost_tags, tag_file
+from dagan_cli.media.streams.tags import RECORD, kept_metadata, later_timecode, lost_tags, tag_file
 from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.preflight import set_up
 from dagan_cli.media.video.recipe import Encoding, Recipe, Size
@@ -42,6 +42,7 @@ class FilePlan:
     trim: bool  # cut the other streams to the time of the video, and start at time 0
     made_by: str  # becomes the comment, if the source has none
     alone: bool  # the source is not a file: there are no other streams
+    record: str = ""  # the text of `media.made`
 
     def rehearse(self) -> str:
         """Declare all streams in memory, so that incompatible choices are refused before the work.
@@ -115,6 +116,8 @@ class FilePlan:
                 tags["timecode"] = later_timecode(tags["timecode"], span[0] - self.source.start, self.source.rate)
         if self.made_by and "comment" not in map(str.lower, out.metadata):
             out.metadata["comment"] = self.made_by
+        if self.record and self.form in ("matroska", "webm"):  # the other containers get a box at their end
+            out.metadata[RECORD] = self.record
         out.start_encoding()  # opens the encoder, whose headers the container needs; it encodes no frame
         if unknown := sorted(video.codec_context.options):
             raise BadOption(f"{self.recipe.codec} has no option {', '.join(unknown)}", hint="check -e and --preset")

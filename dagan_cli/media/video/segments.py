@@ -22,7 +22,7 @@ from secrets import token_hex
 from typing import Any, BinaryIO
 
 from dagan_cli.errors import BadOption, CannotWrite
-from dagan_cli.files import Folder, open_regular, owned, tag_of, tidy, write_errors
+from dagan_cli.files import Folder, owned, tag_of, tidy, write_errors
 
 LONGEST = 10_000  # frames of a segment that is accepted from a journal
 _JOURNAL = "journal.jsonl"
@@ -151,17 +151,6 @@ def forget_finished(target: Path) -> None:
                 if any("complete" in entry for entry in _entries(folder)):
                     _remove(parent, name, folder)
     tidy(target)
-
-
-def identity_of(source: Path) -> dict[str, Any]:
-    """Return a fingerprint of a file without reading all of it: its size, and a hash of three 1 MiB blocks."""
-    digest = sha256()
-    with open_regular(source) as file:
-        size = os.fstat(file.fileno()).st_size
-        for place in (0, size // 2, max(0, size - _MIB)):
-            file.seek(place)
-            digest.update(file.read(_MIB))
-    return {"bytes": size, "sha256 of three MiB": digest.hexdigest()}
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -17,13 +18,15 @@ from dagan_cli.errors import BadInput, BadOption, CannotWrite
 from dagan_cli.files import is_write_failure, whole_or_absent
 from dagan_cli.media.captions import CARRIERS, not_carried, with_captions
 from dagan_cli.media.container import container_of
+from dagan_cli.media.made.identity import identity_of
+from dagan_cli.media.made.stored import box_with
 from dagan_cli.media.video import packets
 from dagan_cli.media.video.frames import frame_of
 from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.mux import FilePlan
 from dagan_cli.media.video.preflight import check_encoder
 from dagan_cli.media.video.recipe import Encoding, Size, plan
-from dagan_cli.media.video.segments import WorkFolder, identity_of, work_folder
+from dagan_cli.media.video.segments import WorkFolder, work_folder
 from dagan_cli.media.video.source import Frame
 from dagan_cli.planes import PixelLayout
 
@@ -39,6 +42,7 @@ def create_video(
     *,
     trim: bool = False,
     made_by: str = "",
+    record: str = "",
     alone: bool = False,
     resume: Mapping[str, Any] | None = None,
     segment: int = SEGMENT,
@@ -48,7 +52,8 @@ def create_video(
 
     Timestamps, colour tags, pixel shape, rotation, metadata and the other streams are those of `source`. `trim` cuts
     the other streams to the time of the written frames, and starts at time 0. `made_by` becomes the file's comment, if
-    the source has none. `alone`: the source is not a file, there are no other streams.
+    the source has none; `record`, the text of `media.made`, goes into its metadata. `alone`: the source is not a file,
+    there are no other streams.
 
     With `resume`, the settings that affect the frames, finished segments of `segment` frames survive an error or a
     kill, and the next writer with the same settings reuses them: pass all frames through `VideoWriter.missing`. The
@@ -64,13 +69,21 @@ def create_video(
     recipe = plan(source, size, encoding, target.suffix.lower())
     check_encoder(recipe, size, source.rate, source.time_base)
     file = FilePlan(
-        form=form, source=source, size=size, recipe=recipe, encoding=encoding, trim=trim, made_by=made_by, alone=alone
+        form=form,
+        source=source,
+        size=size,
+        recipe=recipe,
+        encoding=encoding,
+        trim=trim,
+        made_by=made_by,
+        alone=alone,
+        record=record,
     )
     with _encoder_errors(target):
         headers = file.rehearse()
     settings = {
         **(resume or {}),
-        "source": {} if alone else identity_of(source.path),
+        "source": "" if alone else identity_of(source.path),
         "size": size,
         "container": form,
         "codec": recipe.codec,
@@ -85,6 +98,9 @@ def create_video(
             writer._finish_segments()
         with whole_or_absent(target, replace=replace) as file, _encoder_errors(target):
             writer._join(file)
+            if record and form in ("mp4", "mov"):
+                file.seek(0, os.SEEK_END)
+                file.write(box_with(record))
 
 
 class VideoWriter:

@@ -1,4 +1,5 @@
-"""XMP packets: join and split those of several JPEG segments, and remove what describes data that is not kept.
+"""XMP packets: join and split those of several JPEG segments, remove what describes data that is not kept, and hold
+the record of what dagan made a file with.
 
 Standards: XMP specification parts 1 and 3 (ISO 16684-1), https://github.com/adobe/XMP-Toolkit-SDK/tree/main/docs.
 Packets are edited as bytes, so that whatever is kept stays exactly as its author wrote it.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import md5
 from xml.parsers import expat
@@ -21,8 +23,14 @@ _OF_OTHER_DATA = (
     "http://ns.adobe.com/hdr-gain-map/1.0/",
     "http://ns.apple.com/HDRGainMap/1.0/",
 )
+_OURS, _RECORD = "urn:x-dagan:made/", "record"
 _OF_A_CLIP = ("MotionPhoto", "MicroVideo")  # names in the camera's vocabulary start so
 _SIGNS = (b"MotionPhoto", b"MicroVideo", *(space.encode() for space in _OF_OTHER_DATA), b"HasExtendedXMP")
+_WITH_RECORD = (  # exactly as `with_record` writes it, so that taking it away leaves the bytes that were there
+    '<rdf:Description xmlns:rdf="' + _RDF + '" rdf:about="" xmlns:dagan="' + _OURS + '" dagan:record="%s"/>'
+)
+_IN_PACKET = re.compile(re.escape(_WITH_RECORD).replace("%s", '([^"<>&]*)').encode())
+_EMPTY = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="' + _RDF + '">%s</rdf:RDF></x:xmpmeta>'
 _DEEPEST, _MOST_ELEMENTS = 200, 200_000
 _GUID = re.compile(rb"""HasExtendedXMP(?:\s*=\s*["']|\s*>\s*)([0-9A-Fa-f]{32})""")
 _PACKET = re.compile(rb"<\?xpacket[^>]*\?>")
@@ -30,6 +38,7 @@ _EXTENSION_HEAD = 32 + 4 + 4  # GUID, length of all, offset
 _ATTRIBUTE = rb"""\s+([^\s=/>]+)\s*=\s*("[^"]*"|'[^']*')"""
 _TAG = re.compile(rb"<[^\s/>]+(?:" + _ATTRIBUTE + rb")*\s*/?>")
 _EACH_ATTRIBUTE = re.compile(_ATTRIBUTE)
+_TAGS = re.compile(rb"<[^>]*>")
 
 
 class Damaged(ValueError):
@@ -84,14 +93,11 @@ def split(packet: bytes, room: int) -> tuple[bytes, list[bytes]]:
     """Split a packet that is longer than `room` into a short one and extension segments (without their heading)."""
     if len(packet) <= room:
         return packet, []
-    whole = plain(packet)
+    record = record_in(packet)
+    whole = plain(without_record(packet))
     guid = md5(whole, usedforsecurity=False).hexdigest().upper().encode()
-    short = (
-        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="'
-        + _RDF.encode()
-        + b'"><rdf:Description rdf:about="" '
-        b'xmlns:xmpNote="' + _NOTE.encode() + b'" xmpNote:HasExtendedXMP="' + guid + b'"/></rdf:RDF></x:xmpmeta>'
-    )
+    link = f'<rdf:Description rdf:about="" xmlns:xmpNote="{_NOTE}" xmpNote:HasExtendedXMP="{guid.decode()}"/>'
+    short = (_EMPTY % (link + (_WITH_RECORD % record if record else ""))).encode()
     step = room - _EXTENSION_HEAD - 32
     head = guid + len(whole).to_bytes(4, "big")
     return short, [head + at.to_bytes(4, "big") + whole[at : at + step] for at in range(0, len(whole), step)]
@@ -100,6 +106,54 @@ def split(packet: bytes, room: int) -> tuple[bytes, list[bytes]]:
 def plain(packet: bytes) -> bytes:
     """Return a packet without its wrapper and padding."""
     return _PACKET.sub(b"", packet).strip(b"\0 \t\r\n").removeprefix(b"\xef\xbb\xbf")
+
+
+def with_record(packet: bytes, record: str) -> bytes:
+    """Return a packet, b"" for none, with the record of what dagan made the file with, in place of an older one.
+
+    `record` is text without quotes and markup. Raises Damaged if the packet cannot be read.
+    """
+    packet, text = without_record(packet), (_WITH_RECORD % record).encode()
+    if not packet:
+        return (_EMPTY % text.decode()).encode()
+    place = next((e for e in _elements(packet) if e.is_a(_RDF, "RDF")), None)
+    close = packet.rfind(b"</", place.start, place.end) if place else -1
+    if close < 0:
+        raise Damaged("it has no rdf:RDF, or an empty one")
+    return packet[:close] + text + packet[close:]
+
+
+def record_in(packet: bytes) -> str:
+    """Return the record in a packet, also if another program has rewritten the packet; "" if there is none."""
+    if _OURS.encode() not in packet:
+        return ""
+    if found := _IN_PACKET.search(packet):
+        return found[1].decode("utf-8", "replace")
+    with suppress(Damaged):
+        for element in _elements(packet):
+            if element.is_a(_OURS, _RECORD):
+                return _TAGS.sub(b"", packet[element.start : element.end]).decode("utf-8", "replace").strip()
+            names = {written for space, name, written in element.attributes if (space, name) == (_OURS, _RECORD)}
+            if names and (tag := _TAG.match(packet, element.start)):
+                found = _EACH_ATTRIBUTE.finditer(packet, tag.start(), tag.end())
+                return next(
+                    (each[2][1:-1].decode("utf-8", "replace") for each in found if each[1].decode() in names), ""
+                )
+    return ""
+
+
+def without_record(packet: bytes) -> bytes:
+    """Return a packet without the record, as it was before `with_record`; b"" if nothing else was in it.
+
+    Raises Damaged if there is one that another program has rewritten, and the packet cannot be read.
+    """
+    if _OURS.encode() not in packet:
+        return packet
+    rest, count = _IN_PACKET.subn(b"", packet)
+    if count:
+        return b"" if plain(rest) == (_EMPTY % "").encode() else rest
+    rest, _ = _cut(packet, lambda space, _: space == _OURS)
+    return rest if _properties(rest) else b""
 
 
 def without_promises(packet: bytes) -> tuple[bytes, list[str]]:

@@ -1,0 +1,151 @@
+"""What decides the pixels of a result, as the fields of its record, and how they differ from those of an older one.
+
+Device, tiles, threads and memory are no fields: they change nothing. The precision is none either: half precision
+differs from fp32 by rounding, about one code value of eight bits, and `--precision auto` follows the device, so that
+results of one machine would not count as done on another. Neither is dagan's version: the model is identified by its
+file, and a new version would otherwise make everything again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from dagan_cli.errors import BadInput, DaganError
+from dagan_cli.media import images
+from dagan_cli.media.find import Kind, Source
+from dagan_cli.media.images.formats import format_of_suffix
+from dagan_cli.media.made.identity import identity_of
+from dagan_cli.media.made.record import SOURCE
+from dagan_cli.media.made.stored import read_record
+from dagan_cli.media.video.source import open_video
+from dagan_cli.upscale.events import STDOUT
+from dagan_cli.upscale.request import Request
+from dagan_cli.upscale.work import Work
+from dagan_cli.upscaler import Upscaler
+
+_STREAM = "stream"  # identity of a video from stdin, which is read only once
+_MODEL, _WEIGHTS = "--model", "weights"  # its name, and the digest of its file
+_LOSSY = ("JPEG", "WEBP", "AVIF")
+
+
+class Different(DaganError):
+    """The output exists, and was not made from this source with these settings."""
+
+
+def made_from(
+    source: Path | bytes | None, target: Path, kind: Kind, request: Request, upscaler: Upscaler
+) -> dict[str, str]:
+    """Return the fields of the record of a result: the identity of the source, and the options that decide the pixels.
+
+    `source` is None for a video from stdin. Options that have their default are left out. Raises BadInput.
+    """
+    fields: dict[str, object] = {
+        SOURCE: _identity(source),
+        _MODEL: upscaler.name,
+        _WEIGHTS: upscaler.sha256 and upscaler.sha256[:16],
+        "--scale": request.goal.factor,
+        "--size": request.goal.name if request.goal.factor is None else None,
+        "--order": upscaler.order,
+        "--detail": upscaler.detail,
+        "--window": upscaler.window,
+        "--ensemble": upscaler.engine.options.ensemble,
+        **(_of_picture(target, request) if kind == "picture" else _of_video(request)),
+    }
+    return {name: _text(value) for name, value in fields.items() if value is not None and value is not False}
+
+
+def require_same(source: Source, target: Path, work: Work) -> None:
+    """Raise Different unless `target` was made from this source with the settings of the run. Raises BadInput.
+
+    It reads metadata and the source's identity; only a size as the goal, without a model, needs the source's header.
+    """
+    hint = "replace it with -y, or keep it with --skip-existing"
+    before = read_record(target)
+    if before is None:
+        raise Different(f"{target} exists, and does not say that dagan made it", hint=hint)
+    upscaler = work.engines.for_factor(_factor(source, work), video=source.kind == "video")
+    now = made_from(work.content_of(source.path), target, source.kind, work.request, upscaler)
+    if words := difference(before, now):
+        raise Different(f"{target} exists, but was made {words}", hint=hint)
+
+
+def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Return how two records differ, in words that follow "made": "with --scale 2, now 4"; "" if they are equal."""
+    unequal = [name for name in dict.fromkeys((*before, *now)) if before.get(name) != now.get(name)]
+    words = []
+    if now.get(SOURCE) == _STREAM:
+        words.append("from a source that cannot be compared with a stream")
+    elif SOURCE in unequal:
+        words.append("from another source")
+    if _MODEL not in unequal and _WEIGHTS in unequal:
+        words.append(f"with another version of {now.get(_MODEL)}")
+    is_renamed = _WEIGHTS in now and _WEIGHTS not in unequal  # a model file under another name
+    hidden = {SOURCE, _WEIGHTS}
+    if is_renamed:
+        hidden.add(_MODEL)
+    elif _MODEL in unequal:
+        hidden |= {"--order", "--window"}  # each model has its own defaults
+    options = [name for name in unequal if name not in hidden]
+    was, due = (_as_written(record, options) for record in (before, now))
+    if was and due:
+        alone = len(options) == 1 and now[options[0]]
+        words.append(f"with {was}, now {alone or due}")
+    elif was:
+        words.append(f"with {was}, now without")
+    elif due:
+        words.append(f"without {due}")
+    return ", and ".join(words)
+
+
+def _identity(source: Path | bytes | None) -> str:
+    try:
+        return _STREAM if source is None else identity_of(source)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise BadInput(f"cannot read {source}: {reason}", hint="check the path and its permissions") from error
+
+
+def _of_picture(target: Path, request: Request) -> dict[str, object]:
+    form = format_of_suffix(f".{request.format or 'png'}" if target == STDOUT else target.suffix)
+    name = form.name if form else ""
+    lossless = request.lossless and name == "WEBP"  # the other formats have no choice
+    return {"--lossless": lossless, "--quality": request.quality if name in _LOSSY and not lossless else None}
+
+
+def _of_video(request: Request) -> dict[str, object]:
+    encoding, part = request.encoding, request.part
+    return {
+        "--codec": encoding.codec,
+        "--crf": encoding.crf,
+        "--preset": encoding.preset,
+        "--pix-fmt": encoding.pix_fmt,
+        "-e": ",".join(f"{key}={value}" for key, value in sorted(encoding.options.items())) or None,
+        "--audio": None if encoding.audio == "copy" else encoding.audio,
+        "--streams": None if encoding.streams == "all" else encoding.streams,
+        "--deinterlace": None if request.deinterlace == "auto" else request.deinterlace,
+        "--start": part.start,
+        "--end": part.end,
+        "--frames": part.frames,
+    }
+
+
+def _text(value: object) -> str:
+    return "" if value is True else repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def _as_written(record: Mapping[str, str], options: list[str]) -> str:
+    """Return those of the options that a record has, as a user writes them."""
+    return " ".join(f"{name} {record[name]}".rstrip() for name in options if name in record)
+
+
+def _factor(source: Source, work: Work) -> float:
+    """Return the factor of an input as far as the choice of the model needs it."""
+    request = work.request
+    if request.goal.factor is not None or request.model.name is not None:
+        return request.goal.factor or 1.0
+    if source.kind == "video":
+        with open_video(source.path) as video:
+            return request.goal.factor_for(video.info.width, video.info.height)
+    with images.open_picture(work.content_of(source.path) or source.path, limit_pixels=request.max_pixels) as picture:
+        return request.goal.factor_for(picture.info.width, picture.info.height)
