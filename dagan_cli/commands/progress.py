@@ -7,7 +7,7 @@ import time
 from typing import Any, Literal
 
 from dagan_cli.commands.console import in_bytes, in_json, printable, say
-from dagan_cli.upscale.events import Advance, Event, Fetch, Item, Start, Wait
+from dagan_cli.upscale.events import Advance, Event, Fetch, Item, Notice, Start, Wait
 
 ProgressMode = Literal["auto", "bar", "json", "none"]
 
@@ -59,6 +59,8 @@ class Reporter:
                 self._advance(done, total, unit, resumed)
             case Fetch(name, done, total):
                 self._fetch(name, done, total)
+            case Notice(text, details):
+                self._notice(text, details)
             case Item():
                 self._item(event)
 
@@ -89,6 +91,14 @@ class Reporter:
             say(in_json({"event": "wait", "input": name, "reason": reason}))
         elif not self._quiet and self._mode != "none":
             self._line(f"{name}: waiting, as {reason}")
+
+    def _notice(self, text: str, details: tuple[str, ...]) -> None:
+        if self._mode == "json":
+            say(in_json({"event": "notice", "text": text, "details": list(details)}))
+        elif not self._quiet and self._mode != "none":
+            for line in (text, *(f"  {detail}" for detail in details if self._verbose)):
+                if line:
+                    self._line(line)
 
     def _advance(self, done: int, total: int | None, unit: str, resumed: int = 0) -> None:
         rate = (done - resumed) / max(1e-9, time.monotonic() - self._started)

@@ -98,7 +98,15 @@ class Fetch:
     total: int | None  # bytes in all, if known
 
 
-Event = Start | Wait | Advance | Fetch | Item
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something about the inputs as a whole that is no failure."""
+
+    text: str  # empty if an error says it
+    details: tuple[str, ...]  # one for each file concerned
+
+
+Event = Start | Wait | Advance | Fetch | Notice | Item
 Tell = Callable[[Event], None]
 
 STDOUT = Path("-")  # target that stands for stdout
