@@ -39,14 +39,17 @@ def probe(
 ) -> None:
     """Show what dagan reads from INPUT, and the output it plans."""
     with friendly_errors(debug):
-        from dagan_cli.inspection.probe import probe as probe_
         from dagan_cli.upscale.request import Goal
+
+        goal = Goal.of(scale, None)
+
+        from dagan_cli.inspection.probe import probe as probe_
 
         with Reporter("auto", quiet=False, verbose=False) as reporter:
             reporter.show(Start(0, 1, source))
             facts = probe_(
                 source,
-                Goal.of(scale, None),
+                goal,
                 count=count,
                 tell=lambda done, total: reporter.show(Advance(done, total, "frames")),
             )

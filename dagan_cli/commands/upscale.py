@@ -238,16 +238,32 @@ def upscale(
 
             require_free(report)
 
-        from dagan_cli.engine.options import EngineOptions
-        from dagan_cli.media.images import LIMIT_PIXELS
-        from dagan_cli.media.video.recipe import Encoding
         from dagan_cli.upscale.request import Goal, Part, Request
+
+        goal = Goal.of(scale, size)
+        part = Part(moment("--start", start), moment("--end", end), frames)
+
+        from dagan_cli.media.video.recipe import Encoding
+
+        encoding = Encoding(
+            codec=codec,
+            crf=crf,
+            preset=preset,
+            pix_fmt=pix_fmt,
+            options=dict(key_value(option) for option in encoder_option or ()),
+            audio=audio,
+            streams=streams,
+        )
+        encoding.require_known()
+
+        from dagan_cli.engine.options import EngineOptions  # torch is loaded here, once the rest is checked
+        from dagan_cli.media.images import LIMIT_PIXELS
         from dagan_cli.upscaler import ModelChoice
 
         request = Request(
             inputs=tuple(names),
             output=output,
-            goal=Goal.of(scale, size),
+            goal=goal,
             model=ModelChoice(model, order=order, detail=detail, window=window),
             engine=EngineOptions(
                 device=device if gpu is None else f"cuda:{gpu}",
@@ -265,16 +281,8 @@ def upscale(
             format=format,
             quality=quality,
             lossless=lossless,
-            encoding=Encoding(
-                codec=codec,
-                crf=crf,
-                preset=preset,
-                pix_fmt=pix_fmt,
-                options=dict(key_value(option) for option in encoder_option or ()),
-                audio=audio,
-                streams=streams,
-            ),
-            part=Part(moment("--start", start), moment("--end", end), frames),
+            encoding=encoding,
+            part=part,
             deinterlace=deinterlace,
             dry_run=dry_run,
             resume=resume,

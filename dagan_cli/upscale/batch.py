@@ -31,6 +31,7 @@ from dagan_cli.upscale.video import upscale_video
 from dagan_cli.upscale.work import Engines, Work
 
 STREAM = "-"  # stdin as the input, stdout as the output
+_OTHER = {"picture": "a video", "video": "an image"}
 _POLL = 0.2  # seconds between looks at an output that another process owns
 
 _log = logging.getLogger(__name__)
@@ -62,6 +63,9 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
             f"nothing to upscale in {', '.join(request.inputs)}" + (f" ({reasons})" if reasons else ""),
             hint="name images or videos, or a folder of them; -r also searches its subfolders",
         )
+    kinds = {source.kind for source in found.sources}
+    if kinds and (flags := request.without_effect(kinds)):
+        tell(Notice(f"{', '.join(flags)}: without effect, as no input is {_OTHER[kinds.pop()]}", ()))
     for path, error in found.failed:
         tell(_failure(path, error))
     untried = {source.path: None for source in found.sources}  # in order; each leaves when its Item is told

@@ -184,6 +184,12 @@ def test_a_url_is_no_usable_input_and_stops_no_other(cli, tmp_path):
     assert (tmp_path / "in_x2.png").exists()
 
 
+def test_options_of_videos_without_any_video_are_said(cli, tmp_path):
+    ran = cli(picture(tmp_path / "in.png"), *NEAREST, "-c", "libx265", "--crf", "20")
+    assert ran.code == 0
+    assert ran.err.startswith("--codec, --crf: without effect, as no input is a video\n")
+
+
 def test_an_input_is_never_overwritten(cli, tmp_path):
     source = picture(tmp_path / "in.png")
     video = clip(tmp_path / "in.mkv")
