@@ -99,6 +99,15 @@ class Fetch:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """The work on a video was stopped; the next run starts after the frames that are kept."""
+
+    input: Path
+    frames: int
+    total: int | None  # None if unknown
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """Something about the inputs as a whole that is no failure."""
 
@@ -106,7 +115,7 @@ class Notice:
     details: tuple[str, ...]  # one for each file concerned
 
 
-Event = Start | Wait | Advance | Fetch | Notice | Item
+Event = Start | Wait | Advance | Fetch | Kept | Notice | Item
 Tell = Callable[[Event], None]
 
 STDOUT = Path("-")  # target that stands for stdout
