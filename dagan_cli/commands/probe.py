@@ -30,7 +30,9 @@ Row = tuple[str, str]
 
 def probe(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="An image or a video.")],
-    scale: Annotated[float | None, typer.Option("-s", "--scale", help="Scale to plan the output for.")] = 2,
+    scale: Annotated[
+        float | None, typer.Option("-s", "--scale", help="Scale to plan the output for; default: 4.")
+    ] = None,
     count: Annotated[
         bool, typer.Option("--count", help="Decode everything, for exact frames, times and damage.")
     ] = False,
@@ -177,4 +179,6 @@ def _image(facts: ImageFacts) -> Iterator[Row]:
 def _planned(result: Planned) -> str:
     depth = None if result.depth is None else f"{result.depth} bits"
     size = f"{result.width}x{result.height}"
-    return ", ".join(filter(None, [result.name, size, result.codec, result.pixel_format, result.format, depth]))
+    return ", ".join(
+        filter(None, [result.name, size, result.model, result.codec, result.pixel_format, result.format, depth])
+    )

@@ -361,11 +361,12 @@ def forecast_table(items: list[Item]) -> str:
                 str(item.frames),
                 f"{w}x{h} -> {big_w}x{big_h}",
                 plan.model,
+                f"{plan.codec} {plan.pixel_format}" if plan.codec else f"{plan.format} {plan.depth} bits",
                 f"{plan.tiles} of {plan.tile[0]}x{plan.tile[1]}",
                 in_bytes(plan.memory),
                 in_bytes(plan.disk),
                 in_time(plan.seconds),
             ]
         )
-    header = ["plan", "frames", "size", "model", "tiles", "memory", "disk", "time"]
+    header = ["plan", "frames", "size", "model", "as", "tiles", "memory", "disk", "time"]
     return f"{table(header, rows)}\n\n{counted(len(rows), 'input')}, about {in_time(total)}; nothing was written"

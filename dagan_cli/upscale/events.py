@@ -20,6 +20,10 @@ class Forecast:
     memory: int  # bytes, on the device and for the result
     disk: int  # bytes, estimated; a video needs twice its size while its segments are joined
     seconds: float  # time of the network, extrapolated from one tile
+    codec: str | None = None  # of a video
+    pixel_format: str | None = None  # of a video
+    format: str | None = None  # of an image
+    depth: int | None = None  # bits per sample of an image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
