@@ -60,6 +60,13 @@ class PixelLayout:
         return -(-width >> across), -(-height >> down)
 
 
+def plane_shapes(layout: PixelLayout, width: int, height: int) -> list[tuple[int, int]]:
+    """Return (h, w) of each plane."""
+    across, down = layout.chroma_size(width, height)
+    colour = [] if layout.chroma == "gray" else [(down, across)] * 2
+    return [(height, width), *colour, *([(height, width)] if layout.alpha else [])]
+
+
 UNSPECIFIED = ColourTags(range=0, matrix=2, primaries=2, transfer=2)
 
 _RANGE = {0: "unsaid", 1: "limited", 2: "full"}

@@ -30,7 +30,9 @@ Row = tuple[str, str]
 
 def probe(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="An image or a video.")],
-    scale: Annotated[float | None, typer.Option("-s", "--scale", help="Scale to plan the output for.")] = 2,
+    scale: Annotated[
+        float | None, typer.Option("-s", "--scale", help="Scale to plan the output for; default: 4.")
+    ] = None,
     count: Annotated[
         bool, typer.Option("--count", help="Decode everything, for exact frames, times and damage.")
     ] = False,
@@ -39,14 +41,17 @@ def probe(
 ) -> None:
     """Show what dagan reads from INPUT, and the output it plans."""
     with friendly_errors(debug):
-        from dagan_cli.inspection.probe import probe as probe_
         from dagan_cli.upscale.request import Goal
+
+        goal = Goal.of(scale, None)
+
+        from dagan_cli.inspection.probe import probe as probe_
 
         with Reporter("auto", quiet=False, verbose=False) as reporter:
             reporter.show(Start(0, 1, source))
             facts = probe_(
                 source,
-                Goal.of(scale, None),
+                goal,
                 count=count,
                 tell=lambda done, total: reporter.show(Advance(done, total, "frames")),
             )
@@ -174,4 +179,6 @@ def _image(facts: ImageFacts) -> Iterator[Row]:
 def _planned(result: Planned) -> str:
     depth = None if result.depth is None else f"{result.depth} bits"
     size = f"{result.width}x{result.height}"
-    return ", ".join(filter(None, [result.name, size, result.codec, result.pixel_format, result.format, depth]))
+    return ", ".join(
+        filter(None, [result.name, size, result.model, result.codec, result.pixel_format, result.format, depth])
+    )

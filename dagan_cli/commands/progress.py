@@ -6,8 +6,8 @@ import sys
 import time
 from typing import Any, Literal
 
-from dagan_cli.commands.console import in_bytes, in_json, printable, say
-from dagan_cli.upscale.events import Advance, Event, Fetch, Item, Start, Wait
+from dagan_cli.commands.console import counted, in_bytes, in_json, printable, say
+from dagan_cli.upscale.events import Advance, Event, Fetch, Item, Kept, Notice, Start, Wait
 
 ProgressMode = Literal["auto", "bar", "json", "none"]
 
@@ -25,6 +25,8 @@ class Reporter:
         self._task: Any = None
         self._started = 0.0
         self._fetching = ""
+        self._done = 0  # results that are finished
+        self._kept: Kept | None = None
 
     def __enter__(self) -> Reporter:
         if self._mode == "bar":
@@ -59,6 +61,12 @@ class Reporter:
                 self._advance(done, total, unit, resumed)
             case Fetch(name, done, total):
                 self._fetch(name, done, total)
+            case Kept(path, frames, total):
+                self._kept = event
+                if self._mode == "json":
+                    say(in_json({"event": "kept", "input": path.name, "frames": frames, "total": total}))
+            case Notice(text, details):
+                self._notice(text, details)
             case Item():
                 self._item(event)
 
@@ -66,8 +74,16 @@ class Reporter:
         """Show that the work has stopped because the user asked for it."""
         if self._mode == "json":
             say(in_json({"event": "stopped"}))
-        else:
-            self._line("stopped: no half-written file is left; run the same command again to continue")
+            return
+        kept = [counted(self._done, "result")] if self._done else []
+        then = "continues with the next input"
+        if video := self._kept:
+            kept.append(f"{counted(video.frames, 'frame')} of {video.input.name}")
+            of = f" of {video.total}" if video.total and video.total > video.frames else ""
+            then = f"continues at frame {video.frames + 1}{of}"
+        self._line(
+            f"stopped: {' and '.join(kept)} kept; the same command {then}" if kept else "stopped: nothing is kept"
+        )
 
     def note(self, text: str) -> None:
         """Show a remark if -v was given."""
@@ -90,6 +106,14 @@ class Reporter:
         elif not self._quiet and self._mode != "none":
             self._line(f"{name}: waiting, as {reason}")
 
+    def _notice(self, text: str, details: tuple[str, ...]) -> None:
+        if self._mode == "json":
+            say(in_json({"event": "notice", "text": text, "details": list(details)}))
+        elif not self._quiet and self._mode != "none":
+            for line in (text, *(f"  {detail}" for detail in details if self._verbose)):
+                if line:
+                    self._line(line)
+
     def _advance(self, done: int, total: int | None, unit: str, resumed: int = 0) -> None:
         rate = (done - resumed) / max(1e-9, time.monotonic() - self._started)
         if self._mode == "json":
@@ -110,6 +134,7 @@ class Reporter:
         self._advance(done // 1000, total and max(1, total // 1000), "kB")
 
     def _item(self, item: Item) -> None:
+        self._done += item.status in ("done", "partial", "skipped")
         if self._mode == "json":
             say(in_json({"event": "item", **item.to_json()}))
             return

@@ -242,16 +242,32 @@ def upscale(
 
             require_free(report)
 
-        from dagan_cli.engine.options import EngineOptions
-        from dagan_cli.media.images import LIMIT_PIXELS
-        from dagan_cli.media.video.recipe import Encoding
         from dagan_cli.upscale.request import Goal, Part, Request
+
+        goal = Goal.of(scale, size)
+        part = Part(moment("--start", start), moment("--end", end), frames)
+
+        from dagan_cli.media.video.recipe import Encoding
+
+        encoding = Encoding(
+            codec=codec,
+            crf=crf,
+            preset=preset,
+            pix_fmt=pix_fmt,
+            options=dict(key_value(option) for option in encoder_option or ()),
+            audio=audio,
+            streams=streams,
+        )
+        encoding.require_known()
+
+        from dagan_cli.engine.options import EngineOptions  # torch is loaded here, once the rest is checked
+        from dagan_cli.media.images import LIMIT_PIXELS
         from dagan_cli.upscaler import ModelChoice
 
         request = Request(
             inputs=tuple(names),
             output=output,
-            goal=Goal.of(scale, size),
+            goal=goal,
             model=ModelChoice(model, order=order, detail=detail, window=window),
             engine=EngineOptions(
                 device=device if gpu is None else f"cuda:{gpu}",
@@ -270,16 +286,8 @@ def upscale(
             format=format,
             quality=quality,
             lossless=lossless,
-            encoding=Encoding(
-                codec=codec,
-                crf=crf,
-                preset=preset,
-                pix_fmt=pix_fmt,
-                options=dict(key_value(option) for option in encoder_option or ()),
-                audio=audio,
-                streams=streams,
-            ),
-            part=Part(moment("--start", start), moment("--end", end), frames),
+            encoding=encoding,
+            part=part,
             deinterlace=deinterlace,
             dry_run=dry_run,
             resume=resume,
@@ -358,11 +366,12 @@ def forecast_table(items: list[Item]) -> str:
                 str(item.frames),
                 f"{w}x{h} -> {big_w}x{big_h}",
                 plan.model,
+                f"{plan.codec} {plan.pixel_format}" if plan.codec else f"{plan.format} {plan.depth} bits",
                 f"{plan.tiles} of {plan.tile[0]}x{plan.tile[1]}",
                 in_bytes(plan.memory),
                 in_bytes(plan.disk),
                 in_time(plan.seconds),
             ]
         )
-    header = ["plan", "frames", "size", "model", "tiles", "memory", "disk", "time"]
+    header = ["plan", "frames", "size", "model", "as", "tiles", "memory", "disk", "time"]
     return f"{table(header, rows)}\n\n{counted(len(rows), 'input')}, about {in_time(total)}; nothing was written"

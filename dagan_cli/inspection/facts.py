@@ -20,6 +20,7 @@ class Planned:
     name: str
     width: int
     height: int
+    model: str
     codec: str | None = None  # of a video
     pixel_format: str | None = None  # of a video
     format: str | None = None  # of an image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from io import BytesIO
 from itertools import pairwise
@@ -31,15 +32,18 @@ from dagan_cli.inspection.inventory import StreamContents, contents
 from dagan_cli.inspection.kept import captions_of
 from dagan_cli.media import images
 from dagan_cli.media.container import CONTAINERS, open_input
+from dagan_cli.media.find import Kind, Naming, Source, target_of
 from dagan_cli.media.images.decoder_warnings import heard
 from dagan_cli.media.images.info import Picture
 from dagan_cli.media.streams.copied import Way, way_of
 from dagan_cli.media.video.info import HdrLight, VideoInfo
 from dagan_cli.media.video.mux import default_suffix
-from dagan_cli.media.video.recipe import Encoding, plan
+from dagan_cli.media.video.recipe import Encoding
 from dagan_cli.media.video.source import VideoSource, open_video
 from dagan_cli.planes import specified_tags, tag_names
+from dagan_cli.upscale.plan import plan_image, plan_video
 from dagan_cli.upscale.request import Goal
+from weights.catalog import default_model
 
 Tell = Callable[[int, int | None], None]
 
@@ -191,24 +195,20 @@ def _stream(stream: StreamContents, becomes: Treatment) -> StreamFacts:
 
 
 def _planned_video(info: VideoInfo, goal: Goal, suffix: str) -> Planned:
-    width, height = size = goal.size_for(info.width, info.height, even=True)
-    name = _output_name(info.path, goal, suffix)
+    target = _target(info.path, "video", goal, suffix)
+    width, height = goal.size_for(info.width, info.height, even=True)
+    model = default_model(goal.factor_for(info.width, info.height), video=True)
+    basis = Planned(name=_printable(target.name), width=width, height=height, model=model, warnings=())
     try:
-        recipe = plan(info, size, Encoding(), suffix)
+        planned = plan_video(info, target, goal, Encoding())
     except DaganError as error:
-        return Planned(name=name, width=width, height=height, warnings=(_refused(error),))
-    return Planned(
-        name=name,
-        width=width,
-        height=height,
-        codec=recipe.codec,
-        pixel_format=recipe.pix_fmt,
-        warnings=tuple(recipe.warnings),
-    )
+        return replace(basis, warnings=(_refused(error),))
+    recipe = planned.recipe
+    return replace(basis, codec=recipe.codec, pixel_format=recipe.pix_fmt, warnings=planned.warnings)
 
 
-def _output_name(path: Path, goal: Goal, suffix: str) -> str:
-    return _printable(f"{path.stem}_{goal.name}{suffix}")
+def _target(path: Path, kind: Kind, goal: Goal, suffix: str) -> Path:
+    return target_of(Source(path, kind), Naming(None, False, goal.name), suffix)
 
 
 def _refused(error: DaganError) -> str:
@@ -267,20 +267,15 @@ def _profile_name(icc: bytes | None) -> str | None:
 def _planned_image(path: Path, image: Picture, goal: Goal) -> Planned:
     info = image.info
     width, height = size = goal.size_for(info.width, info.height)
-    suffix = images.output_suffix(info, size, kept=path.suffix)
-    name = _output_name(path, goal, suffix)
+    target = _target(path, "picture", goal, images.output_suffix(info, size, kept=path.suffix))
+    model = default_model(goal.factor_for(info.width, info.height))
+    basis = Planned(name=_printable(target.name), width=width, height=height, model=model, warnings=())
     try:
-        output = images.plan_output(info, path.with_suffix(suffix), size)
+        planned = plan_image(info, target, goal)
     except DaganError as error:
-        return Planned(name=name, width=width, height=height, warnings=(_refused(error),))
-    return Planned(
-        name=name,
-        width=width,
-        height=height,
-        format=output.format,
-        depth=output.info.depth,
-        warnings=tuple(output.warnings),
-    )
+        return replace(basis, warnings=(_refused(error),))
+    output = planned.output
+    return replace(basis, format=output.format, depth=output.info.depth, warnings=planned.warnings)
 
 
 def _printable(text: str) -> str:

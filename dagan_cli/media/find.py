@@ -5,9 +5,10 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
@@ -15,13 +16,14 @@ from typing import Literal
 from dagan_cli.errors import BadInput, BadOption
 from dagan_cli.files import open_regular, place_of
 from dagan_cli.media.made.stored import read_record
-from dagan_cli.media.sniff import is_picture, looks_like_video
+from dagan_cli.media.sniff import is_picture, looks_like_video, named_kind
 
 Kind = Literal["picture", "video"]
 
 _MARK = r"(x\d+(\.\d+)?|\d+x\d+|\d+p|[48]k)"
 _PART = r"(_from-\d+(\.\d+)?)?(_to-\d+(\.\d+)?)?(_frames-\d+)?"
 _RESULT = re.compile(rf"(?P<stem>.+)_{_MARK}{_PART}", re.IGNORECASE)
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 EARLIER_RESULT = "an earlier result"  # why a file is skipped
 _LONGEST_NAME = 255  # bytes, on every common file system
 
@@ -79,8 +81,9 @@ def find_inputs(
     """Resolve files, folders, and patterns that no shell expanded; invalid names are recorded, never raised.
 
     A file that is named itself becomes a source or a failure; it is skipped only if it is an earlier result, next to
-    its source or in `out`, and its source is named too. In folders and among the matches of a pattern, these are
-    skipped with a reason: hidden files, other kinds of files, files that `include` and `exclude` leave out (matched
+    its source or in `out`, and its source is named too. In folders and among the matches of a pattern, whatever looks
+    like an image or a video by its name or its content becomes one too, and these are skipped with a reason: hidden
+    files, other kinds of files, files that `include` and `exclude` leave out (matched
     case-insensitively by name or by path below the folder), earlier results next to their source (`a_x4.png` next to
     `a.png`, if its metadata says that dagan made it), and the folder `out`. Links to folders are not followed. Sources
     keep the order of the names; the contents of a folder are sorted alphabetically.
@@ -90,7 +93,9 @@ def find_inputs(
     patterns = 0
     for name in names:
         path = Path(name)
-        if not os.path.lexists(path) and glob.has_magic(str(name)):
+        if not os.path.lexists(path) and _URL.match(str(name)):
+            search.url(str(name))
+        elif not os.path.lexists(path) and glob.has_magic(str(name)):
             patterns += 1
             search.pattern(str(name))
         elif os.path.isdir(path):
@@ -112,7 +117,8 @@ def plan_naming(found: Found, out: str | Path | None, mark: str, part: str = "")
     """Decide whether `out` is a file or a folder.
 
     It is a file if there is one input file and `out` has a suffix and is not a folder; else it is a folder, created on
-    the first write. Raises BadOption if it must be a folder and a file of that name exists.
+    the first write. Raises BadOption if it must be a folder, and a file of that name exists or its suffix is that of an
+    image or a video.
     """
     if out is None:
         return Naming(None, False, mark, part)
@@ -121,6 +127,9 @@ def plan_naming(found: Found, out: str | Path | None, mark: str, part: str = "")
         return Naming(Path(out), True, mark, part)
     if os.path.exists(out) and not is_folder:
         raise BadOption(f"-o {out} is a file, but the results need a folder", hint="specify a folder with -o")
+    if named_kind(Path(out)) and not is_folder:
+        what = f"-o {out} names one file, but a folder or several inputs need a folder"
+        raise BadOption(what, hint=f"-o {Path(out).with_suffix('')}, or -o {out}{os.sep} for a folder of that name")
     return Naming(Path(out), False, mark, part)
 
 
@@ -144,8 +153,9 @@ def plan_targets(
     """Return the target of each source, with the suffix of its result; targets are unique, and none is a source.
 
     Sources that would share a target (`a.png` and `a.jpg` to WebP) all get their own suffix added to the name, so that
-    names do not depend on the order. Neither is one of the files `apart`, which the run uses itself. In place of an
-    unusable target, the list holds the error to report.
+    names do not depend on the order. Those that still would (`x/a.png` and `y/a.png`) keep their folders below the one
+    that they have in common, see `told_apart`. Neither is one of the files `apart`, which the run uses itself. In place
+    of an unusable target, the list holds the error to report.
     """
     targets = [target_of(source, naming, suffix) for source, suffix in zip(sources, suffixes, strict=True)]
     shared = _repeated(targets)
@@ -153,10 +163,48 @@ def plan_targets(
         target_of(source, naming, suffix, with_kind=True) if _key(target) in shared else target
         for source, suffix, target in zip(sources, suffixes, targets, strict=True)
     ]
+    targets = _in_folders(sources, targets, naming, suffixes)
     shared = _repeated(targets)
     inputs = {place_of(source.path) for source in sources}
     own = {place_of(path) for path in apart}
     return [_obstacle(target, shared, inputs, own) or target for target in targets]
+
+
+def told_apart(
+    sources: Sequence[Source], naming: Naming, targets: Sequence[Path | BadOption]
+) -> list[tuple[Path, Path]]:
+    """Return the paths of sources and targets in a folder that only tells them apart from others of that name."""
+    if not naming.out or naming.out_is_file:
+        return []
+    return [
+        (source.path, target)
+        for source, target in zip(sources, targets, strict=True)
+        if isinstance(target, Path) and target.parent != naming.out / source.below
+    ]
+
+
+def _in_folders(sources: Sequence[Source], targets: list[Path], naming: Naming, suffixes: Sequence[str]) -> list[Path]:
+    """Return the targets; those that are shared get the folders of their sources below the one they have in common."""
+    shared = _repeated(targets)
+    folders = {
+        index: os.path.abspath(source.path.parent)
+        for index, (source, target) in enumerate(zip(sources, targets, strict=True))
+        if _key(target) in shared
+    }
+    if not naming.out or naming.out_is_file or len({os.path.splitdrive(path)[0] for path in folders.values()}) != 1:
+        return targets
+    common = os.path.commonpath(folders.values())
+    moved = {at: replace(sources[at], below=Path(os.path.relpath(path, common))) for at, path in folders.items()}
+
+    def renamed(with_kind: frozenset[str]) -> list[Path]:
+        found = list(targets)
+        for at, source in moved.items():
+            found[at] = target_of(source, naming, suffixes[at])
+            if _key(found[at]) in with_kind:
+                found[at] = target_of(source, naming, suffixes[at], with_kind=True)
+        return found
+
+    return renamed(frozenset(_repeated(renamed(frozenset()))))
 
 
 def _obstacle(
@@ -227,21 +275,20 @@ class _Search:
 
     def file(self, path: Path) -> None:
         """Add a file that was named itself."""
-        try:
-            open_regular(path).close()
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            self._fail(path, f"cannot read {path}: {reason}", "check the path and its permissions")
-            return
         if kind := _kind(path):
             if self._named.made(path):
                 self.skipped.append(Skipped(path, EARLIER_RESULT, is_named=True))
             else:
                 self._add(Source(path, kind))
-        elif path.stat().st_size == 0:
-            self._fail(path, f"{path} is empty", "obtain the file again, or leave it out")
         else:
-            self._fail(path, f"{path} is neither an image nor a video", "leave it out")
+            self._unusable(path)
+
+    def url(self, name: str) -> None:
+        """Record a URL, which is no file."""
+        hint = f"download it first, for example with curl -LO {shlex.quote(name)}, and name the file"
+        if name.lower().startswith("file://"):
+            hint = f"name the file itself: {name[7:]}"
+        self._fail(Path(name), f"{name} is a URL; dagan reads files", hint)
 
     def folder(self, root: Path) -> None:
         """Search a folder that was named itself, and with `recursive` all folders below it."""
@@ -271,11 +318,37 @@ class _Search:
             elif not self._wanted(below):
                 self._skip(path, "left out by --include or --exclude")
             elif not (kind := _kind(path)):
-                self._skip(path, "neither an image nor a video")
+                self._other(path)
             elif family.made(path):
                 self._skip(path, EARLIER_RESULT)
             else:
                 self._add(Source(path, kind, below.parent))
+
+    def _other(self, path: Path) -> None:
+        """Record a file of a folder that has no image or video in it: a failure if its name promises one."""
+        if named_kind(path):
+            self._unusable(path)
+        else:
+            self._skip(path, "neither an image nor a video")
+
+    def _unusable(self, path: Path) -> None:
+        """Record the failure of a file that has no image or video in it."""
+        try:
+            with open_regular(path) as file:
+                empty = not file.read(1)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            self._fail(path, f"cannot read {path}: {reason}", "check the path and its permissions")
+            return
+        if empty:
+            self._fail(path, f"{path} is empty", "obtain the file again, or leave it out")
+        elif kind := named_kind(path):
+            what = (
+                f"{path} has the name of {'an image' if kind == 'picture' else 'a video'}, but its content is neither"
+            )
+            self._fail(path, what, "obtain the file again, rename it, or leave it out with --exclude")
+        else:
+            self._fail(path, f"{path} is neither an image nor a video", "leave it out")
 
     def _enters(self, folder: Path) -> bool:
         if folder.name.startswith("."):

@@ -1,9 +1,11 @@
-"""Detect file formats by the first bytes rather than by the name."""
+"""Detect file formats by the first bytes rather than by the name, and what a name promises."""
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
+from typing import Literal
 
 from dagan_cli.files import open_regular
 
@@ -49,6 +51,15 @@ _VIDEOS = (
 )
 _QUICKTIME = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}  # first box of a .mov older than `ftyp`
 _AUDIO_SUFFIXES = {".mka", ".oga", ".ogg", ".opus", ".spx", ".m4a", ".m4b", ".wma"}
+# Names that promise an image or a video, whatever the content is. Those of programs' sources (.ts, .mts) do not.
+_PICTURE_NAME = re.compile(
+    r"\.(a?png|jpe?g|jpe|jfif|mpo|gif|webp|avif|hei[cf]|hif|tiff?|bmp|dib|tga|qoi|jp2|j2[kc]|jp[xf]|jxl|p[nbgp]m|pfm|psd|exr"
+    r"|hdr|dds|pcx|ico|dng|cr[23]|nef|arw|raf|orf|rw2)"
+)
+_VIDEO_NAME = re.compile(
+    r"\.(mkv|mp4|m4v|mov|webm|avi|f[l4]v|ogv|wmv|asf|mxf|y4m|ivf|3g[p2]|m2ts|rm|rmvb|nut|divx|mjpe?g"
+    r"|h?26[45]|hevc|dv|mpe?g|m[12]v|vob)"
+)
 _BARE_VIDEO_SUFFIXES = {".264", ".h264", ".265", ".h265", ".hevc", ".dv", ".mpg", ".mpeg", ".m1v", ".m2v", ".vob"}
 
 
@@ -89,6 +100,14 @@ def looks_like_video(path: Path) -> bool:
     if head[4:8] in _QUICKTIME or _is_transport_stream(head):
         return True
     return suffix in _BARE_VIDEO_SUFFIXES and b"\0" in head[:16]
+
+
+def named_kind(path: Path) -> Literal["picture", "video"] | None:
+    """Return what the name of a file promises, by its suffix alone."""
+    suffix = path.suffix.lower()
+    if _PICTURE_NAME.fullmatch(suffix):
+        return "picture"
+    return "video" if _VIDEO_NAME.fullmatch(suffix) else None
 
 
 def _brands(head: bytes) -> set[bytes]:

@@ -18,12 +18,12 @@ from dagan_cli.engine.memory import attempt
 from dagan_cli.errors import BadInput, BadModel, BadOption, CannotWrite, DaganError, NoInput, OutOfMemory
 from dagan_cli.files import Taken, owned, place_of
 from dagan_cli.media import images
-from dagan_cli.media.find import EARLIER_RESULT, Found, Source, find_inputs, plan_naming, plan_targets
+from dagan_cli.media.find import EARLIER_RESULT, Found, Source, find_inputs, plan_naming, plan_targets, told_apart
 from dagan_cli.media.video.mux import default_suffix
 from dagan_cli.media.video.segments import forget_finished
 from dagan_cli.media.video.source import open_video
 from dagan_cli.media.y4m.reader import Y4mSource, is_y4m
-from dagan_cli.upscale.events import STDOUT, Abandoned, BadReport, Event, Item, Start, Stopped, Tell, Wait
+from dagan_cli.upscale.events import STDOUT, Abandoned, BadReport, Event, Item, Notice, Start, Stopped, Tell, Wait
 from dagan_cli.upscale.forecast import Forecaster
 from dagan_cli.upscale.made import Different, require_same
 from dagan_cli.upscale.picture import upscale_picture
@@ -32,6 +32,7 @@ from dagan_cli.upscale.video import upscale_video
 from dagan_cli.upscale.work import Engines, Work
 
 STREAM = "-"  # stdin as the input, stdout as the output
+_OTHER = {"picture": "a video", "video": "an image"}
 _POLL = 0.2  # seconds between looks at an output that another process owns
 
 _log = logging.getLogger(__name__)
@@ -53,12 +54,19 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
     However it ends, every input has its Item: those that were not finished by then are "untried".
     """
     found, piped = _found(request)
-    if not found.sources and not found.failed:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in found.reasons().items())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in found.reasons().items())
+    some = bool(found.sources or found.failed)
+    if found.skipped:
+        details = tuple(f"{skipped.path}: {skipped.reason}" for skipped in found.skipped)
+        tell(Notice(f"left out: {reasons}" if some else "", details))
+    if not some:
         raise NoInput(
             f"nothing to upscale in {', '.join(request.inputs)}" + (f" ({reasons})" if reasons else ""),
             hint="name images or videos, or a folder of them; -r also searches its subfolders",
         )
+    kinds = {source.kind for source in found.sources}
+    if kinds and (flags := request.without_effect(kinds)):
+        tell(Notice(f"{', '.join(flags)}: without effect, as no input is {_OTHER[kinds.pop()]}", ()))
     for path, error in found.failed:
         tell(_failure(path, error))
     for skipped in found.skipped:
@@ -97,7 +105,7 @@ def _planned(found: Found, work: Work) -> list[_Job]:
             suffixes.append((source, _suffix(source, work.request, work.piped)))
         except Exception as error:
             work.tell(_failure(source.path, error))
-    targets = _targets(found, suffixes, work.request)
+    targets = _targets(found, suffixes, work)
     _require_apart(work.request, found, targets)
     return [_Job(source, target) for (source, _), target in zip(suffixes, targets, strict=True)]
 
@@ -209,11 +217,16 @@ def _found(request: Request) -> tuple[Found, bytes | Y4mSource | None]:
     return Found((Source(name, kind),), (), (), is_one_file=True), piped
 
 
-def _targets(found: Found, jobs: list[tuple[Source, str]], request: Request) -> list[Path | BadOption]:
+def _targets(found: Found, jobs: list[tuple[Source, str]], work: Work) -> list[Path | BadOption]:
+    request = work.request
     if request.output != STREAM:
         naming = plan_naming(found, request.output, request.goal.name, request.part.name)
-        own = request.own_files
-        return plan_targets([source for source, _ in jobs], naming, [suffix for _, suffix in jobs], apart=own)
+        sources = [source for source, _ in jobs]
+        targets = plan_targets(sources, naming, [suffix for _, suffix in jobs], apart=request.own_files)
+        if apart := told_apart(sources, naming, targets):
+            text = f"{len(apart)} inputs share their names, so their results keep their folders, such as {apart[0][1]}"
+            work.tell(Notice(text, tuple(f"{source} -> {target}" for source, target in apart)))
+        return targets
     if len(jobs) + len(found.failed) > 1:
         raise BadOption("-o - (stdout) takes one image or video", hint="name a file or folder with -o")
     if sys.stdout.isatty():

@@ -20,6 +20,10 @@ class Forecast:
     memory: int  # bytes, on the device and for the result
     disk: int  # bytes, estimated; a video needs twice its size while its segments are joined
     seconds: float  # time of the network, extrapolated from one tile
+    codec: str | None = None  # of a video
+    pixel_format: str | None = None  # of a video
+    format: str | None = None  # of an image
+    depth: int | None = None  # bits per sample of an image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +103,24 @@ class Fetch:
     total: int | None  # bytes in all, if known
 
 
-Event = Start | Wait | Advance | Fetch | Item
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The work on a video was stopped; the next run starts after the frames that are kept."""
+
+    input: Path
+    frames: int
+    total: int | None  # None if unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something about the inputs as a whole that is no failure."""
+
+    text: str  # empty if an error says it
+    details: tuple[str, ...]  # one for each file concerned
+
+
+Event = Start | Wait | Advance | Fetch | Kept | Notice | Item
 Tell = Callable[[Event], None]
 
 STDOUT = Path("-")  # target that stands for stdout

@@ -6,17 +6,17 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import torch
 
 from dagan_cli.media import images
 from dagan_cli.media.find import Source
 from dagan_cli.media.video.info import VideoInfo
-from dagan_cli.media.video.mux import foreseen_losses
-from dagan_cli.media.video.recipe import plan
 from dagan_cli.media.video.source import open_video
 from dagan_cli.planes import HALVINGS
 from dagan_cli.upscale.events import Forecast, Item
+from dagan_cli.upscale.plan import plan_image, plan_video
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.work import Engines
 from dagan_cli.upscaler import Upscaler
@@ -43,32 +43,34 @@ class Forecaster:
         request = self._request
         with images.open_picture(path, limit_pixels=request.max_pixels) as picture:
             info = picture.info
-        size = request.goal.size_for(info.width, info.height)
         upscaler = self._upscalers.for_factor(request.goal.factor_for(info.width, info.height))
-        output = images.plan_output(
-            info, target, size, format=request.format, quality=request.quality, lossless=request.lossless, made_by=""
+        planned = plan_image(
+            info, target, request.goal, format=request.format, quality=request.quality, lossless=request.lossless
         )
+        size, output = planned.size, planned.output
         raw = size[0] * size[1] * output.info.channels * (1 if output.info.depth == 8 else 2) * info.frames
         disk = raw * _PICTURE.get(target.suffix.lower(), 0.6)
-        warnings = (*info.warnings, *output.warnings)
-        return self._item(path, target, upscaler, (info.width, info.height), size, info.frames, disk, warnings)
+        warnings = (*info.warnings, *planned.warnings)
+        form = {"format": output.format, "depth": output.info.depth}
+        return self._item(path, target, upscaler, (info.width, info.height), size, info.frames, disk, warnings, form)
 
     def _video(self, path: Path, target: Path) -> Item:
         request = self._request
         with open_video(path, request.deinterlace) as source:
             info, warnings = source.info, source.warnings
-        size = request.goal.size_for(info.width, info.height, even=True)
         upscaler = self._upscalers.for_factor(request.goal.factor_for(info.width, info.height), video=True)
-        recipe = plan(info, size, request.encoding, target.suffix.lower())
+        planned = plan_video(info, target, request.goal, request.encoding)
+        size, recipe = planned.size, planned.recipe
         frames = _frames_asked_for(info, request)
         layout = recipe.layout
         chroma = 0 if layout.chroma == "gray" else 2 / 2 ** sum(HALVINGS[layout.chroma])
         raw = size[0] * size[1] * (1 + chroma + layout.alpha) * (1 if layout.depth == 8 else 2) * (frames or 0)
         written = raw * _LOSSLESS.get(recipe.codec, _LOSSY) + path.stat().st_size  # the input covers the other streams
-        warnings = (*warnings, *recipe.warnings, *foreseen_losses(info, target, request.encoding))
+        warnings = (*warnings, *planned.warnings)
         if frames is None:
             warnings = (*warnings, "the number of frames is unknown: time and disk do not include them")
-        return self._item(path, target, upscaler, (info.width, info.height), size, frames, 2 * written, warnings)
+        form = {"codec": recipe.codec, "pixel_format": recipe.pix_fmt}
+        return self._item(path, target, upscaler, (info.width, info.height), size, frames, 2 * written, warnings, form)
 
     def _item(
         self,
@@ -80,6 +82,7 @@ class Forecaster:
         frames: int | None,
         disk: float,
         warnings: tuple[str, ...],
+        form: dict[str, Any],
     ) -> Item:
         width, height = in_size
         tiles = upscaler.engine.plan(height, width)
@@ -103,6 +106,7 @@ class Forecaster:
                 memory=(0 if upscaler.is_baseline else upscaler.engine.tile_bytes(height, width)) + result,
                 disk=round(disk),
                 seconds=seconds,
+                **form,
             ),
         )
 

@@ -129,6 +129,27 @@ class Request:
         model = Path(self.model.name) if self.model.name else None
         return [path for path in (model, self.listed) if path is not None]
 
+    def without_effect(self, kinds: set[str]) -> list[str]:
+        """Return the given options that change nothing on inputs of these kinds: "picture" and "video"."""
+        video, part = self.encoding, self.part
+        of_videos = {
+            "--codec": video.codec,
+            "--crf": video.crf is not None,
+            "--preset": video.preset,
+            "--pix-fmt": video.pix_fmt,
+            "-e": video.options,
+            "--audio": video.audio != "copy",
+            "--streams": video.streams != "all",
+            "--start": part.start is not None,
+            "--end": part.end is not None,
+            "--frames": part.frames,
+            "--deinterlace": self.deinterlace != "auto",
+        }
+        of_images = {"--format": self.format, "--quality": self.quality != 95, "--lossless": self.lossless}
+        absent = {} if "video" in kinds else of_videos
+        absent |= {} if "picture" in kinds else of_images
+        return [flag for flag, given in absent.items() if given]
+
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 100:
             raise BadOption(

@@ -19,14 +19,14 @@ from dagan_cli.media.y4m.reader import Y4mSource
 from dagan_cli.media.y4m.writer import create_y4m
 from dagan_cli.planes import PixelLayout
 from dagan_cli.prefetch import prefetch
-from dagan_cli.upscale.events import STDOUT, Advance, Item
+from dagan_cli.upscale.events import STDOUT, Advance, Item, Kept, Stopped
 from dagan_cli.upscale.frames import through, to_planes, to_rgb
 from dagan_cli.upscale.made import made_from
 from dagan_cli.upscale.work import Work
 from dagan_cli.upscaler import Upscaler
 
 AHEAD = 2  # frames, or batches of them, in each queue between the stages
-SLOW_SEGMENT = 48  # frames per segment if a network runs on a CPU: the most that a kill loses
+SLOW_SEGMENT = 48  # frames per segment if a network runs on a CPU: the most that are kept unencoded
 
 Pictures = list[tuple[list[np.ndarray], int, int]]  # planes, timestamp, duration; ticks of the source
 
@@ -65,19 +65,25 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
                 alone=piped is not None,
                 resume=settings if request.resume and piped is None else None,
                 segment=SLOW_SEGMENT if slow else SEGMENT,
+                keep=slow,
                 replace=request.overwrite,
             )
-        with output as writer:
-            enlarger = Enlarger(upscaler, work, size, writer.layout)
-            frames = writer.missing(source.frames(start=part.start, end=part.end, limit=part.frames))
-            total = part.frames or (info.frames if not trim else None)
-            decoded = stack.enter_context(
-                prefetch(frames, AHEAD * upscaler.engine.frames_at_once(info.height, info.width))
-            )
-            for pictures in stack.enter_context(prefetch(enlarger.enlarge(decoded), AHEAD)):
-                for planes, pts, duration in pictures:
-                    writer.write(planes, pts, duration)
-                    work.tell(Advance(writer.frames, total, "frames", writer.resumed))
+        writer, total = None, part.frames or (info.frames if not trim else None)
+        try:
+            with output as writer:
+                enlarger = Enlarger(upscaler, work, size, writer.layout)
+                frames = writer.missing(source.frames(start=part.start, end=part.end, limit=part.frames))
+                decoded = stack.enter_context(
+                    prefetch(frames, AHEAD * upscaler.engine.frames_at_once(info.height, info.width))
+                )
+                for pictures in stack.enter_context(prefetch(enlarger.enlarge(decoded), AHEAD)):
+                    for planes, pts, duration in pictures:
+                        writer.write(planes, pts, duration)
+                        work.tell(Advance(writer.frames, total, "frames", writer.resumed))
+        except Stopped:
+            if writer is not None and writer.kept:
+                work.tell(Kept(path, writer.kept, total))
+            raise
     short = None if trim else source.shortfall
     return Item(
         input=path,

@@ -33,6 +33,28 @@ def test_help_and_version_answer_without_torch(arguments):
 
 
 @pytest.mark.slow
+def test_options_that_make_no_sense_are_refused_before_torch_is_loaded():
+    refused = [
+        ["upscale", "in.png", "-s", "0"],
+        ["upscale", "in.png", "-s", "-1"],
+        ["upscale", "in.png", "-s", "nan"],
+        ["upscale", "in.png", "--size", "huge"],
+        ["upscale", "in.mp4", "--start", "never"],
+        ["upscale", "in.mp4", "--preset", "foo"],
+        ["upscale", "in.mp4", "-c", "libsvtav1", "--preset", "slow"],
+        ["upscale", "in.mp4", "-c", "nonsense"],
+        ["probe", "in.png", "-s", "0"],
+    ]
+    code = (
+        "import sys; from dagan_cli.commands.app import run_command\n"
+        f"print([run_command(arguments) for arguments in {refused}], 'torch' in sys.modules)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == f"{[2] * len(refused)} False\n"
+    assert len(ran.stderr.splitlines()) == 2 * len(refused)
+
+
+@pytest.mark.slow
 def test_every_command_is_known_where_the_verb_may_be_left_out(cli):
     listed = cli("--help").out.split("Commands:")[1]
     assert set(re.findall(r"^  (\w+)", listed, re.MULTILINE)) == set(COMMANDS)

@@ -163,6 +163,68 @@ def test_inputs_that_would_share_an_output_are_told_apart(cli, tmp_path):
     assert (pixels(tmp_path / "out/a_bmp_x2.png")[::2, ::2] == pixels(sources[1])).all()
 
 
+def test_in_a_folder_what_cannot_be_read_is_failed_and_other_files_are_counted(cli, tmp_path, monkeypatch):
+    picture(tmp_path / "in/a.png")
+    (tmp_path / "in/empty.jpg").touch()
+    (tmp_path / "in/text.png").write_text("no image")
+    whole = picture(tmp_path / "in/cut.png").read_bytes()
+    (tmp_path / "in/cut.png").write_bytes(whole[: len(whole) // 2])
+    for name in ("notes.txt", "letter.pdf"):
+        (tmp_path / "in" / name).write_text("%PDF")
+    monkeypatch.chdir(tmp_path / "in")
+    ran = cli(".", *NEAREST, "-o", tmp_path / "out", "--json")
+    items = {item["input"]: item for item in json.loads(ran.out)["items"]}
+    assert {name: item["status"] for name, item in items.items()} == {
+        "a.png": "done",
+        "empty.jpg": "failed",
+        "text.png": "failed",
+        "cut.png": "failed",
+    }
+    assert all(item["reason"] for item in items.values() if item["status"] == "failed")
+    assert ran.code == 1
+    assert ran.err.startswith("left out: 2 neither an image nor a video\n")
+    assert "notes.txt" not in ran.err
+    listed = cli(".", *NEAREST, "-o", tmp_path / "out", "-v").err
+    assert "  letter.pdf: neither an image nor a video\n  notes.txt: neither" in listed
+    assert "left out" not in cli(".", *NEAREST, "-o", tmp_path / "out", "--quiet").err
+    lines = cli(".", *NEAREST, "-o", tmp_path / "out", "--progress", "json").err.splitlines()
+    assert json.loads(lines[0])["details"][0].startswith("letter.pdf")
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test_inputs_of_one_name_in_several_folders_are_all_done(cli, tmp_path, as_list):
+    sources = [picture(tmp_path / name, seed=seed) for seed, name in enumerate(("p/x/a.png", "p/y/a.png", "q/y/a.png"))]
+    (tmp_path / "list").write_text("".join(f"{source}\n" for source in sources))
+    inputs = ("upscale", "--files-from", tmp_path / "list") if as_list else sources
+    ran = cli(*inputs, *NEAREST, "-o", tmp_path / "out")
+    assert ran.code == 0
+    for source in sources:
+        result = tmp_path / "out" / source.relative_to(tmp_path).with_name("a_x2.png")
+        assert (pixels(result)[::2, ::2] == pixels(source)).all()
+    assert ran.err.startswith("3 inputs share their names, so their results keep their folders, such as ")
+
+
+def test_a_file_name_for_several_results_is_refused(cli, tmp_path):
+    picture(tmp_path / "in/a.png")
+    ran = cli(tmp_path / "in", *NEAREST, "-o", tmp_path / "one.png")
+    assert (ran.code, len(ran.err.splitlines())) == (2, 2)
+    assert not (tmp_path / "one.png").exists()
+
+
+def test_a_url_is_no_usable_input_and_stops_no_other(cli, tmp_path):
+    ran = cli("https://example.com/a.png", *NEAREST)
+    assert (ran.code, len(ran.err.splitlines())) == (3, 2)
+    assert "https://example.com/a.png is a URL; dagan reads files" in ran.err
+    assert cli(picture(tmp_path / "in.png"), "https://example.com/a.png", *NEAREST).code == 1
+    assert (tmp_path / "in_x2.png").exists()
+
+
+def test_options_of_videos_without_any_video_are_said(cli, tmp_path):
+    ran = cli(picture(tmp_path / "in.png"), *NEAREST, "-c", "libx265", "--crf", "20")
+    assert ran.code == 0
+    assert ran.err.startswith("--codec, --crf: without effect, as no input is a video\n")
+
+
 def test_an_input_is_never_overwritten(cli, tmp_path):
     source = picture(tmp_path / "in.png")
     video = clip(tmp_path / "in.mkv")

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from dagan_cli.commands.console import StopSignals
-from dagan_cli.upscale.events import Item
+from dagan_cli.commands.progress import Reporter
+from dagan_cli.upscale.events import Item, Kept
 from tests.support.tiny import clip, command, left_over, picture, pixels
 
+DONE = Item(input=Path("a.png"), output=Path("a_x2.png"), status="done")
 SOON = 15  # seconds, on a machine that does other work too
 
 
@@ -71,11 +73,44 @@ def test_a_picture_told_to_stop_leaves_nothing_and_says_so(tmp_path, tiny_model,
 
 
 @pytest.mark.slow
-def test_a_video_told_to_stop_before_its_first_segment_is_done_leaves_nothing(tmp_path, tiny_model):
+def test_a_video_told_to_stop_says_what_is_kept_and_where_the_next_run_starts(tmp_path, tiny_model):
     source = clip(tmp_path / "in.mp4", seconds=10, source="testsrc2=size=128x96:rate=25")
-    code, _, seconds = stopped_at_work(signal.SIGINT, source, "-n", tiny_model, "-s", "2", "--preset", "ultrafast")
+    work = (source, "-n", tiny_model, "-s", "2", "--preset", "ultrafast")
+    code, events, seconds = stopped_at_work(signal.SIGINT, *work)
     assert code == 130
     assert seconds < SOON
+    assert events[-1] == {"event": "stopped"}
+    (kept,) = (event for event in events if event["event"] == "kept")
+    assert (kept["input"], kept["total"]) == ("in.mp4", 250)
+    assert kept["frames"] == max(event["done"] for event in events if event["event"] == "progress")
+    assert {path.suffix for path in tmp_path.iterdir()} == {".mp4", ".work"}
+    _, events, _ = stopped_at_work(signal.SIGINT, *work)
+    (first, *_) = (event for event in events if event["event"] == "progress")
+    assert first["done"] == kept["frames"] + 1
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        ([], "stopped: nothing is kept"),
+        ([DONE], "stopped: 1 result kept; the same command continues with the next input"),
+        ([Kept(Path("a.mp4"), 240, 325)], "240 frames of a.mp4 kept; the same command continues at frame 241 of 325"),
+        ([DONE, DONE, Kept(Path("a.mp4"), 1, None)], "2 results and 1 frame of a.mp4 kept; the same command continues"),
+    ],
+)
+def test_a_run_that_was_stopped_says_what_it_keeps(capfd, events, words):
+    with Reporter("none", quiet=False, verbose=False) as reporter:
+        for event in events:
+            reporter.show(event)
+        reporter.stopped()
+    assert words in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_video_told_to_stop_of_which_nothing_is_kept_leaves_nothing(tmp_path, tiny_model):
+    source = clip(tmp_path / "in.mp4", seconds=10, source="testsrc2=size=128x96:rate=25")
+    code, events, _ = stopped_at_work(signal.SIGINT, source, "-n", tiny_model, "-s", "2", "--no-resume")
+    assert (code, [event for event in events if event["event"] == "kept"]) == (130, [])
     assert {path.name for path in tmp_path.iterdir()} == {"in.mp4"}
 
 

@@ -104,7 +104,7 @@ def test_depth_hdr_and_the_codec_that_follows(probed, tmp_path):
     assert seen["hdr10"]["mastering"]["highest"] == 1000
     assert seen["hdr10"]["content"] == {"max_cll": 1000, "max_fall": 400}
     result = facts["result"]
-    assert (result["name"], result["width"], result["codec"]) == ("in_x2.mp4", 192, "libx265")
+    assert (result["name"], result["width"], result["codec"]) == ("in_x4.mp4", 384, "libx265")
     assert probed(tmp_path / "in.mp4", "-s", 3)["result"]["name"] == "in_x3.mp4"
 
 
@@ -138,8 +138,37 @@ def test_it_reads_as_columns(cli, tmp_path):
     assert ran.code == 0
     assert rows["frames"].startswith("25 counted; constant rate, 25 fps")
     assert rows["pixels"] == "yuv420p: 8 bits, 4:2:0 (left), no transparency, progressive"
-    assert rows["planned output"].startswith("in_x2.mp4, 192x128, libx264")
+    assert rows["planned output"].startswith("in_x4.mp4, 384x256, dagan-x4-real, libx264")
     assert rows["damage"] == "none"
+
+
+@pytest.mark.slow
+def test_probe_and_a_dry_run_plan_what_a_run_does(probed, cli, tmp_path):
+    small = "testsrc2=size=24x16:rate=25"
+    clip(tmp_path / "deep.mov", "-c:v", "prores_ks", "-pix_fmt", "yuva444p10le", "-an", picture=small, seconds=0.1)
+    clip(tmp_path / "old.avi", "-c:v", "mjpeg", "-pix_fmt", "yuvj422p", "-c:a", "pcm_s16le", picture=small, seconds=0.1)
+    Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(tmp_path / "image.qoi")
+    sources = sorted(path for path in tmp_path.iterdir())
+    plans = {Path(i["input"]): i for i in json.loads(cli("upscale", *sources, "--dry-run", "--json").out)["items"]}
+    done = {
+        Path(i["input"]): i
+        for i in json.loads(cli("upscale", *sources, "--json", "--preset", "ultrafast").out)["items"]
+    }
+    for source in sources:
+        result, plan, item = probed(source)["result"], plans[source], done[source]
+        warnings = [*probed(source)["warnings"], *result["warnings"]]
+        assert result["name"] == Path(plan["output"]).name == Path(item["output"]).name
+        assert [result["width"], result["height"]] == plan["out_size"] == item["out_size"]
+        assert warnings == plan["warnings"]
+        assert set(warnings) <= set(item["warnings"])
+        forms = ("model", "codec", "pixel_format", "format", "depth")
+        assert [result.get(form) for form in forms] == [plan["forecast"][form] for form in forms]
+        if result.get("codec"):
+            chroma = {"libx264": "yuvj422p", "prores_ks": "yuva444p1"}[result["codec"]]
+            assert chroma in described(Path(item["output"]))
+        else:
+            with Image.open(item["output"]) as image:
+                assert image.format == result["format"]
 
 
 def test_a_picture_is_told_with_its_profile_and_orientation(probed, cli, tmp_path):
@@ -154,9 +183,10 @@ def test_a_picture_is_told_with_its_profile_and_orientation(probed, cli, tmp_pat
     assert facts["profile"] == ImageCms.getProfileDescription(profile).strip()
     assert (facts["mode"], facts["channels"], facts["depth"], facts["dpi"]) == ("RGB", 3, 8, [300, 300])
     assert facts["result"] == {
-        "name": "in_x2.jpg",
-        "width": 80,
-        "height": 120,
+        "name": "in_x4.jpg",
+        "width": 160,
+        "height": 240,
+        "model": "dagan-x4",
         "format": "JPEG",
         "depth": 8,
         "warnings": [],

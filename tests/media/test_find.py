@@ -2,15 +2,27 @@
 
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from dagan_cli.errors import BadOption
-from dagan_cli.media.find import Found, Source, find_inputs, plan_naming, plan_targets, read_list, target_of
+from dagan_cli.media.container import CONTAINERS
+from dagan_cli.media.find import (
+    Found,
+    Source,
+    find_inputs,
+    plan_naming,
+    plan_targets,
+    read_list,
+    target_of,
+    told_apart,
+)
+from dagan_cli.media.images.formats import FORMATS
 from dagan_cli.media.made.beside import write_beside
-from dagan_cli.media.sniff import is_picture, looks_like_video, picture_format
+from dagan_cli.media.sniff import is_picture, looks_like_video, named_kind, picture_format
 
 MKV = b"\x1aE\xdf\xa3" + bytes(60)
 
@@ -39,13 +51,54 @@ def test_a_folder_gives_its_pictures_and_videos_by_content_in_order(tree):
     found = find_inputs(["."])
     assert names(found) == ["a.jpg", "b.png", "film.mkv", "picture.txt"]
     assert [source.kind for source in found.sources] == ["picture", "picture", "video", "picture"]
-    assert not found.failed
+
+
+@pytest.mark.parametrize("inputs", [["."], ["*"]])
+def test_what_is_named_like_an_image_or_a_video_and_is_none_is_a_failure(tree, inputs):
+    (tree / "empty.JPG").touch()
+    (tree / "empty.mp4").touch()
+    (tree / "cut.png").write_bytes((tree / "b.png").read_bytes()[:5])
+    (tree / "lost.tiff").symlink_to("nowhere.tiff")
+    (tree / "source.ts").write_text("export const answer = 42")
+    found = find_inputs(inputs)
+    reasons = {path.name: str(error) for path, error in found.failed}
+    assert sorted(reasons) == ["cut.png", "empty.JPG", "empty.mp4", "false.png", "lost.tiff"]
+    assert "is empty" in reasons["empty.JPG"]
+    assert "its content is neither" in reasons["false.png"]
+    assert "no such file" in reasons["lost.tiff"]
+    assert {skipped.path.name for skipped in found.skipped} >= {"notes.md", "source.ts"}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_pipes_and_sockets_with_such_names_are_failures_and_never_block(tree):
+    os.mkfifo("pipe.png")
+    os.mkfifo("pipe")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket.mkv")
+        found = find_inputs(["."])
+    reasons = {path.name: str(error) for path, error in found.failed}
+    assert "a named pipe" in reasons["pipe.png"]
+    assert "a socket" in reasons["socket.mkv"]
+    assert "pipe" in {skipped.path.name for skipped in found.skipped}
+
+
+@pytest.mark.parametrize("url", ["https://example.com/a.png?x=1", "rtsp://camera/1", "file:///tmp/a.png"])
+def test_a_url_is_an_error_of_its_own(tree, url):
+    ((_, error),) = find_inputs([url]).failed
+    assert str(error) == f"{url} is a URL; dagan reads files"
+    assert ("name the file itself: /tmp/a.png" if url.startswith("file") else "download it first") in error.hint
+
+
+def test_a_file_below_a_folder_that_looks_like_a_url_is_a_file(tree):
+    (tree / "http:").mkdir()
+    (tree / "b.png").rename(tree / "http:" / "b.png")
+    assert names(find_inputs(["http://b.png"])) == ["http:/b.png"]
 
 
 def test_everything_skipped_has_a_reason(tree):
     found = find_inputs(["."])
     assert found.reasons() == {
-        "neither an image nor a video": 2,
+        "neither an image nor a video": 1,
         "a subfolder (needs -r)": 1,
         "hidden": 1,
     }
@@ -74,7 +127,6 @@ def test_a_pattern_no_shell_expanded_is_expanded(tree):
     assert [(source.path.as_posix(), source.below.as_posix()) for source in found.sources] == [
         ("sub/deep/d.webp", "deep")
     ]
-    assert not find_inputs(["*.png"]).failed  # false.png is skipped, as in a folder
     ((path, error),) = find_inputs(["*.tiff"]).failed
     assert path == Path("*.tiff")
     assert "nothing matches" in str(error)
@@ -179,6 +231,12 @@ def test_several_inputs_or_a_folder_need_an_output_folder(tree):
         with pytest.raises(BadOption, match="is a file"):
             plan_naming(find_inputs(inputs), "notes.md", "x4")
         assert not plan_naming(find_inputs(inputs), "out.d", "x4").out_is_file
+        for out in ("one.png", "one.MKV"):
+            with pytest.raises(BadOption, match="names one file"):
+                plan_naming(find_inputs(inputs), out, "x4")
+            assert not plan_naming(find_inputs(inputs), f"{out}/", "x4").out_is_file
+    (tree / "old.png").mkdir()
+    assert not plan_naming(find_inputs(["sub"]), "old.png", "x4").out_is_file
 
 
 def test_two_inputs_with_one_target_both_get_their_kind_into_the_name():
@@ -194,14 +252,42 @@ def test_two_inputs_with_one_target_both_get_their_kind_into_the_name():
     assert plan_targets(sources, naming, [".png", ".jpg", ".png"])[:2] == [Path("p/a_x4.png"), Path("p/a_x4.jpg")]
 
 
-def test_inputs_that_cannot_be_told_apart_are_errors_and_the_others_go_on():
-    sources = [Source(Path(name), "picture") for name in ("p/a.png", "q/a.png", "q/b.png")]
+@pytest.mark.parametrize(
+    ("inputs", "results"),
+    [
+        (["x/a.png", "y/a.png", "y/b.png"], ["x/a_x4.png", "y/a_x4.png", "b_x4.png"]),
+        (["p/x/a.png", "p/y/a.png"], ["x/a_x4.png", "y/a_x4.png"]),
+        (["p/q/x/a.png", "p/q/a.png", "r/a.png"], ["p/q/x/a_x4.png", "p/q/a_x4.png", "r/a_x4.png"]),
+        (["x/../x/a.png", "/y/a.png"], None),
+        (["x/a.png", "y/a.png", "x/a.jpg"], ["x/a_x4.png", "y/a_x4.png", "a_jpg_x4.png"]),
+        (["x/a.png", "y/a.png", "x/a.jpg", "y/a.jpg"], [f"{d}/a_{e}_x4.png" for e in ("png", "jpg") for d in "xy"]),
+    ],
+)
+def test_inputs_of_one_name_are_told_apart_by_their_folders_below_the_common_one(inputs, results):
+    sources = [Source(Path(name), "picture") for name in inputs]
     naming = plan_naming(Found(tuple(sources), (), (), False), "out", "x4")
-    first, second, third = plan_targets(sources, naming, [".png"] * 3)
+    targets = plan_targets(sources, naming, [".png"] * len(inputs))
+    if results is not None:
+        assert targets == [Path("out", result) for result in results]
+    assert len(set(targets)) == len(inputs)
+    assert plan_targets(sources[::-1], naming, [".png"] * len(inputs)) == targets[::-1]
+    kept = [target for _, target in told_apart(sources, naming, targets)]
+    assert kept == [target for target in targets if isinstance(target, Path) and target.parent != Path("out")]
+
+
+def test_results_of_one_name_from_several_trees_keep_their_trees():
+    sources = [Source(Path(tree, "deep/a.png"), "picture", Path("deep")) for tree in ("x", "y")]
+    naming = plan_naming(Found(tuple(sources), (), (), False), "out", "x4")
+    assert plan_targets(sources, naming, [".png"] * 2) == [Path("out", tree, "deep/a_x4.png") for tree in ("x", "y")]
+
+
+def test_inputs_that_cannot_be_told_apart_are_errors_and_the_others_go_on():
+    sources = [Source(Path(name), "picture") for name in ("p/a.png", "p/A.png", "q/b.png")]
+    naming = plan_naming(Found(tuple(sources), (), (), True), "out.png", "x4")
+    first, second, _ = plan_targets(sources, naming, [".png"] * 3)
     assert isinstance(first, BadOption)
     assert isinstance(second, BadOption)
     assert "out" in str(first)
-    assert third == Path("out/b_x4.png")
 
 
 def test_no_input_is_ever_overwritten(tree):
@@ -281,3 +367,12 @@ def test_real_files_are_told_apart():
     for name in ("newtonscradle.gif", "rot1mir0.avif", "la.tga", "sugarshack.mpo", "hopper.ppm"):
         assert kinds[name] == "picture"
     assert "xs1n0g01.png" not in kinds
+
+
+def test_every_suffix_that_is_written_promises_its_kind():
+    for suffix in (suffix for form in FORMATS for suffix in form.suffixes):
+        assert named_kind(Path(f"a{suffix.upper()}")) == "picture"
+    assert {named_kind(Path(f"a{suffix}")) for suffix in CONTAINERS} == {"video"}
+    assert {named_kind(Path(name)) for name in ("a.txt", "png", ".png", "a.png.txt", "a.ts", "a.ogg", "a.svg")} == {
+        None
+    }

@@ -145,3 +145,15 @@ def test_an_item_is_json_whatever_its_name_is():
         *("input", "output", "status", "reason", "seconds", "frames", "in_size", "out_size", "warnings"),
         *("reused", "resumed"),
     }
+
+
+def test_options_without_effect_on_the_kinds_of_the_inputs_are_named():
+    def asked(**more):
+        choices = {"inputs": ("in",), "output": None, "goal": Goal.of(2, None), "model": ModelChoice()}
+        return Request(**choices | {"engine": EngineOptions(), "encoding": Encoding()} | more)
+
+    video = asked(encoding=Encoding(codec="libx265", crf=0, options={"g": "1"}), part=Part(frames=3))
+    assert video.without_effect({"picture"}) == ["--codec", "--crf", "-e", "--frames"]
+    assert asked(format="png", lossless=True).without_effect({"video"}) == ["--format", "--lossless"]
+    assert video.without_effect({"video"}) == video.without_effect({"picture", "video"}) == []
+    assert asked().without_effect({"picture"}) == asked().without_effect({"video"}) == []

@@ -10,7 +10,7 @@ from typing import Literal
 from dagan_cli.errors import BadOption
 from dagan_cli.media.captions import CARRIERS, not_carried
 from dagan_cli.media.container import CONTAINERS
-from dagan_cli.media.video.encoders import Encoder, find_encoder, has_alpha
+from dagan_cli.media.video.encoders import ENCODERS, Encoder, find_encoder, has_alpha
 from dagan_cli.media.video.encoders import has_encoder as has_encoder
 from dagan_cli.media.video.frames import siting_of
 from dagan_cli.media.video.info import HdrLight, VideoInfo
@@ -20,6 +20,7 @@ from dagan_cli.planes import HALVINGS, PixelLayout
 
 CRF = 17  # measured: about the same VMAF with x264, x265 and SVT-AV1, slightly more with VP9
 _WITH_ALPHA = {".webm": "libvpx-vp9", ".mov": "prores_ks", ".mkv": "ffv1"}  # suffix -> encoder with transparency
+_DEFAULTS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9")  # encoders that are chosen for opaque sources
 _RATE_CONTROL = {"b", "qp", "crf", "cq", "global_quality"}  # options that set the quality themselves
 
 
@@ -34,6 +35,15 @@ class Encoding:
     options: Mapping[str, str] = field(default_factory=dict)  # passed to the encoder unchanged
     audio: Literal["copy", "none"] = "copy"
     streams: Literal["all", "video"] = "all"  # "video": no other streams
+
+    def require_known(self) -> None:
+        """Raise BadOption, before any input is opened, for a codec, preset or quality that no source can make valid."""
+        if self.codec is not None:
+            name, encoder, _ = find_encoder(self.codec)
+            _options(self, name, encoder)
+        elif self.preset is not None and not any(self.preset in ENCODERS[name].presets for name in _DEFAULTS):
+            names = ", ".join(ENCODERS[_DEFAULTS[0]].presets)
+            raise BadOption(f"unknown --preset {self.preset}", hint=f"use one of {names}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

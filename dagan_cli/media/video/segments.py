@@ -4,6 +4,9 @@ A segment counts once its line is in the journal, and its line is written only a
 else in the folder was left by a killed run. The folder may come from anywhere, an unpacked archive for example: it is
 used only if it is a folder of this user and no link, its journal's lines are checked one by one, and only files that
 dagan makes are ever removed from it.
+
+Where a frame takes long, the frames of unfinished segments are kept as well, as they go into the encoder. A kill may
+cut the last one, so each has a checksum.
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ import errno
 import json
 import os
 import re
+import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, BinaryIO
@@ -26,7 +31,9 @@ from dagan_cli.files import Folder, owned, tag_of, tidy, write_errors
 
 LONGEST = 10_000  # frames of a segment that is accepted from a journal
 _JOURNAL = "journal.jsonl"
-_OURS = re.compile(r"journal\.jsonl|journal\.[0-9a-f]{16}\.new|\d{6,8}\.packets|journal\.new|lock")  # two former names
+# Two of these names are former ones.
+_OURS = re.compile(r"journal\.jsonl|journal\.[0-9a-f]{16}\.new|\d{6,8}\.(?:packets|frames)|journal\.new|lock")
+_KEPT = struct.Struct("<IqqII")  # crc32 of the rest, pts, duration, bytes of captions, bytes of compressed planes
 _MOST = 1 << 28  # bytes of a journal that are read
 _MIB = 1 << 20
 _TIME = 1 << 62  # no time stamp or duration is larger
@@ -51,12 +58,24 @@ class Segment:
             raise ValueError("not a segment")
 
 
+@dataclass(frozen=True, slots=True)
+class KeptFrame:
+    """A frame of an unfinished segment, as it goes into the encoder."""
+
+    pts: int  # ticks of the source
+    duration: int  # ticks
+    captions: bytes
+    planes: bytes  # one after the other
+
+
 class WorkFolder:
     """The folder with the segments of one output; `segments` are those finished so far, in order. Raises OSError."""
 
     def __init__(self, folder: Folder) -> None:
         self.segments: list[Segment] = []
+        self.kept: list[int] = []  # pts of the frames that an earlier run kept of unfinished segments
         self._folder = folder
+        self._keeping = 0  # the last segment of which frames are kept
         self._digest = ""  # of the journal so far
 
     @property
@@ -72,6 +91,29 @@ class WorkFolder:
         """Open the file of segment number `index`."""
         return self._folder.read(_name_of(index))
 
+    def keep(self, index: int, frame: KeptFrame) -> None:
+        """Keep a frame of the unfinished segment number `index` for the next run, should this one be killed."""
+        planes = zlib.compress(frame.planes, 1)
+        body = frame.captions + planes
+        head = _KEPT.pack(0, frame.pts, frame.duration, len(frame.captions), len(planes))[4:]
+        with self._folder.append(_kept_name(index)) as file:
+            file.write(struct.pack("<I", zlib.crc32(head + body)) + head + body)
+
+    def keep_none(self, index: int) -> None:
+        """Remove the frames that are kept of segment number `index`."""
+        self._folder.remove(_kept_name(index))
+
+    def kept_frames(self) -> Iterator[KeptFrame]:
+        """Yield the frames that an earlier run kept, in order."""
+        left = len(self.kept)
+        for index in count(len(self.segments)):
+            if not left:
+                return
+            with self._folder.read(_kept_name(index)) as file:
+                while left and (frame := _kept_frame(file)):
+                    left -= 1
+                    yield frame
+
     def discard(self, index: int) -> None:
         """Remove the file of segment number `index`, if there is one."""
         self._folder.remove(_name_of(index))
@@ -82,6 +124,7 @@ class WorkFolder:
             os.fsync(file.fileno())
             segment = Segment(os.fstat(file.fileno()).st_size, _crc32(file), pts, durations)
         self._append(asdict(segment))
+        self.keep_none(len(self.segments))
         self.segments.append(segment)
 
     def complete(self) -> None:
@@ -95,10 +138,43 @@ class WorkFolder:
             journal.flush()
             os.fsync(journal.fileno())
 
+    def _resume(self, target: Path, settings: Mapping[str, Any]) -> None:
+        """Find what an earlier run has finished. Raises BadOption if it had other settings."""
+        entries = _entries(self._folder)
+        started = len(entries) > 1 or (len(entries) == 1 and self._has_kept())
+        if started and isinstance(entries[0].get("settings"), dict):
+            self.segments = _finished(self._folder, entries, target, settings)
+            self._recover()
+
+    def _recover(self) -> None:
+        """Find the frames that an earlier run kept of unfinished segments; cut off what is no whole frame."""
+        last = self.segments[-1].pts[-1] if self.segments else -_TIME
+        for index in count(len(self.segments)):
+            name, whole = _kept_name(index), 0
+            self._keeping = index
+            try:
+                with self._folder.read(name) as file:
+                    while (frame := _kept_frame(file)) and last < frame.pts < _TIME:
+                        self.kept.append(last := frame.pts)
+                        whole = file.tell()
+                    size = os.fstat(file.fileno()).st_size
+            except OSError:
+                return
+            if whole < size:
+                with self._folder.append(name) as file:
+                    file.truncate(whole)
+                return
+
+    def _has_kept(self) -> bool:
+        return any(_OURS.fullmatch(name) and name.endswith(".frames") for name in self._folder.names())
+
     def _begin(self, settings: Mapping[str, Any]) -> None:
         """Start a journal of the present segments only, and remove everything else that dagan made in the folder."""
+        present = {_name_of(index) for index in range(len(self.segments))}
+        if self.kept:
+            present |= {_kept_name(index) for index in range(len(self.segments), self._keeping + 1)}
         for name in self._folder.names():
-            if _OURS.fullmatch(name) and name not in map(_name_of, range(len(self.segments))):
+            if _OURS.fullmatch(name) and name not in present:
                 self._folder.remove(name)
         new, text = f"journal.{token_hex(8)}.new", b""
         self._digest = ""
@@ -122,7 +198,7 @@ def folder_of(target: Path) -> Path:
 def work_folder(target: Path, settings: Mapping[str, Any], *, resume: bool) -> Iterator[WorkFolder]:
     """Provide the folder for `target`; with `resume`, it holds the segments of an earlier run with the same settings.
 
-    It is removed when the block succeeds. On failure it is kept if `resume` is true and there are finished segments.
+    It is removed when the block succeeds. On failure it is kept if `resume` is true and it holds segments or frames.
     Raises BadOption if it was started with other settings, Taken if another process writes `target`, CannotWrite.
     """
     with owned(target), write_errors(target), Folder.opened(target.parent) as parent:
@@ -131,12 +207,12 @@ def work_folder(target: Path, settings: Mapping[str, Any], *, resume: bool) -> I
         with _own_folder(parent, name) as folder:
             work = WorkFolder(folder)
             if resume:
-                work.segments = _finished(folder, target, settings)
+                work._resume(target, settings)
             work._begin(settings)
             try:
                 yield work
             except BaseException:
-                if not (resume and work.segments):
+                if not (resume and (work.segments or work._has_kept())):
                     _remove(parent, name, folder)
                 raise
             _remove(parent, name, folder)
@@ -178,11 +254,10 @@ def _remove(parent: Folder, name: str, folder: Folder) -> None:
         parent.remove_folder(name)
 
 
-def _finished(folder: Folder, target: Path, settings: Mapping[str, Any]) -> list[Segment]:
+def _finished(
+    folder: Folder, entries: list[dict[str, Any]], target: Path, settings: Mapping[str, Any]
+) -> list[Segment]:
     """Return the segments of an earlier run with these settings. Raises BadOption if it had other ones."""
-    entries = _entries(folder)
-    if len(entries) < 2 or not isinstance(entries[0].get("settings"), dict):
-        return []
     before, now = entries[0]["settings"], json.loads(json.dumps(settings))
     if before != now:
         names = [name for name in (*now, *before) if before.get(name) != now.get(name)]
@@ -238,6 +313,27 @@ def _entries(folder: Folder) -> list[dict[str, Any]]:
 
 def _name_of(index: int) -> str:
     return f"{index:06d}.packets"
+
+
+def _kept_name(index: int) -> str:
+    return f"{index:06d}.frames"
+
+
+def _kept_frame(file: BinaryIO) -> KeptFrame | None:
+    """Return the next frame of a file of kept ones; None at its end, and for one that is not whole."""
+    head = file.read(_KEPT.size)
+    if len(head) < _KEPT.size:
+        return None
+    crc32, pts, duration, captions, planes = _KEPT.unpack(head)
+    if captions + planes > os.fstat(file.fileno()).st_size:
+        return None
+    body = file.read(captions + planes)
+    if zlib.crc32(head[4:] + body) != crc32 or not 0 <= duration < _TIME:
+        return None
+    try:
+        return KeptFrame(pts, duration, body[:captions], zlib.decompress(body[captions:]))
+    except zlib.error:
+        return None
 
 
 def _crc32(file: BinaryIO) -> int:

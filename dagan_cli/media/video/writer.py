@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from itertools import accumulate
+from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,9 +28,9 @@ from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.mux import FilePlan
 from dagan_cli.media.video.preflight import check_encoder
 from dagan_cli.media.video.recipe import Encoding, Size, plan
-from dagan_cli.media.video.segments import WorkFolder, work_folder
+from dagan_cli.media.video.segments import KeptFrame, WorkFolder, work_folder
 from dagan_cli.media.video.source import Frame
-from dagan_cli.planes import PixelLayout
+from dagan_cli.planes import PixelLayout, plane_shapes
 
 SEGMENT = 240  # frames; close to the default key-frame interval of encoders
 
@@ -46,6 +48,7 @@ def create_video(
     alone: bool = False,
     resume: Mapping[str, Any] | None = None,
     segment: int = SEGMENT,
+    keep: bool = False,
     replace: bool = True,
 ) -> Iterator[VideoWriter]:
     """Provide a writer of frames of `size` (width, height); `target` is complete once the block ends without error.
@@ -57,8 +60,9 @@ def create_video(
 
     With `resume`, the settings that affect the frames, finished segments of `segment` frames survive an error or a
     kill, and the next writer with the same settings reuses them: pass all frames through `VideoWriter.missing`. The
-    frames do not depend on whether, or how often, the work was resumed. Without `replace`, a file that takes the name
-    of `target` meanwhile is left alone.
+    frames do not depend on whether, or how often, the work was resumed. `keep` also keeps the frames of unfinished
+    segments, compressed a little: for work that is slower than the disk by far. Without `replace`, a file that takes
+    the name of `target` meanwhile is left alone.
 
     Raises BadOption for incompatible choices, CannotWrite if disk or encoder fail.
     """
@@ -93,7 +97,8 @@ def create_video(
         "segment length": segment,
     }
     with work_folder(target, settings, resume=resume is not None) as work:
-        with VideoWriter(target, file, work, segment) as writer:
+        with VideoWriter(target, file, work, segment, keep=keep and resume is not None) as writer:
+            writer._encode_kept()
             yield writer
             writer._finish_segments()
         with whole_or_absent(target, replace=replace) as file, _encoder_errors(target):
@@ -106,12 +111,15 @@ def create_video(
 class VideoWriter:
     """Encodes the frames of a video one by one. The end of a segment is encoded while the next one starts."""
 
-    def __init__(self, target: Path, file: FilePlan, work: WorkFolder, segment: int) -> None:
-        self.frames = self.resumed = work.frames  # frames written in all; frames written by an earlier run
+    def __init__(self, target: Path, file: FilePlan, work: WorkFolder, segment: int, *, keep: bool) -> None:
+        self._written = [pts for segment in work.segments for pts in segment.pts] + work.kept  # by an earlier run
+        self.frames = self.resumed = len(self._written)  # frames written in all; frames written by an earlier run
         self._target = target
         self._file = file
         self._work = work
         self._length = segment
+        self._keeps = keep
+        self._shapes = plane_shapes(file.recipe.layout, *file.size)
         self._begun = len(work.segments)
         self._segment: _Segment | None = None
         self._closing: Future[None] | None = None
@@ -134,6 +142,11 @@ class VideoWriter:
         return self._file.recipe.layout
 
     @property
+    def kept(self) -> int:
+        """Number of frames that the next run finds if this one has failed."""
+        return self.frames if self._keeps else self._work.frames
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Properties of the source that the new file does not keep; complete once the file is."""
         lost = (not_carried(self._file.recipe.codec),) if self._lost_captions else ()
@@ -144,8 +157,7 @@ class VideoWriter:
 
         Raises BadInput if the skipped frames differ from those that an earlier run wrote.
         """
-        written = (pts for segment in self._work.segments for pts in segment.pts)
-        count = 0
+        written, count = iter(self._written), 0
         for frame in frames:
             before = next(written, None)
             if frame.captions:
@@ -168,16 +180,42 @@ class VideoWriter:
         """Encode one frame: planes of `layout`, shown at `pts` for `duration` ticks of the source's time base."""
         if planes[0].shape != self._file.size[::-1]:
             raise ValueError(f"frame of size {planes[0].shape[::-1]}, expected {self._file.size}")
+        captions = self._captions.pop(pts, b"")
         with _encoder_errors(self._target):
-            if self._segment is None:
-                self._segment = _Segment(self._file, self._work, self._begun)
-                self._begun += 1
-            if self._closing is not None and self._closing.done():
-                self._wait()  # its error stops the work now, not a segment later
-            self._segment.add(planes, pts, duration, self._captions.pop(pts, b""))
-            self.frames += 1
-            if len(self._segment.pts) == self._length:
-                self._close_segment()
+            self._add(planes, pts, duration, captions, new=True)
+        self.frames += 1
+
+    def _encode_kept(self) -> None:
+        """Encode again the frames that an earlier run kept of unfinished segments."""
+        number = np.uint8 if self.layout.depth == 8 else np.uint16
+        for frame in self._work.kept_frames():
+            samples = np.frombuffer(frame.planes, number)
+            if len(samples) != sum(map(prod, self._shapes)):
+                raise CannotWrite(f"the frames that were kept of {self._target} are damaged", hint="use --no-resume")
+            ends = accumulate(map(prod, self._shapes))
+            planes = [samples[e - prod(shape) : e].reshape(shape) for e, shape in zip(ends, self._shapes, strict=True)]
+            with _encoder_errors(self._target):
+                self._add(planes, frame.pts, frame.duration, frame.captions, new=False)
+
+    def _add(self, planes: Sequence[np.ndarray], pts: int, duration: int, captions: bytes, *, new: bool) -> None:
+        if self._segment is None:
+            self._segment = _Segment(self._file, self._work, self._begun)
+            self._begun += 1
+        if self._closing is not None and self._closing.done():
+            self._wait()  # its error stops the work now, not a segment later
+        self._segment.add(planes, pts, duration, captions)
+        if new and self._keeps:
+            self._keep(KeptFrame(pts, duration, captions, b"".join(plane.tobytes() for plane in planes)))
+        if len(self._segment.pts) == self._length:
+            self._close_segment()
+
+    def _keep(self, frame: KeptFrame) -> None:
+        """Keep a frame; on a full disk the space is needed, and the work goes on without."""
+        try:
+            self._work.keep(self._begun - 1, frame)
+        except OSError:
+            self._keeps = False
+            self._work.keep_none(self._begun - 1)
 
     def _close_segment(self) -> None:
         """Finish the segment in the background, once the previous one is finished."""

@@ -19,7 +19,7 @@ from dagan_cli.errors import BadInput
 from dagan_cli.media.video.frames import FULL, LIMITED, completed, matrix_of
 from dagan_cli.media.video.info import StreamInfo, VideoInfo
 from dagan_cli.media.video.source import Frame
-from dagan_cli.planes import Chroma, ColourTags, PixelLayout, Siting
+from dagan_cli.planes import Chroma, ColourTags, PixelLayout, Siting, plane_shapes
 
 LIMIT_PIXELS = 1 << 28  # per frame; a stream that declares more is rejected
 
@@ -149,13 +149,6 @@ def _exactly(stream: BinaryIO, size: int) -> bytes:
         parts.append(part)
         size -= len(part)
     return b"".join(parts)
-
-
-def plane_shapes(layout: PixelLayout, width: int, height: int) -> list[tuple[int, int]]:
-    """Return (h, w) of each plane."""
-    across, down = layout.chroma_size(width, height)
-    colour = [] if layout.chroma == "gray" else [(down, across)] * 2
-    return [(height, width), *colour, *([(height, width)] if layout.alpha else [])]
 
 
 def _parse(header: bytes, name: Path) -> VideoInfo:

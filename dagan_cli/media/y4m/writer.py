@@ -18,8 +18,8 @@ from dagan_cli.media.video.frames import LIMITED, completed, matrix_of
 from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.recipe import Size
 from dagan_cli.media.video.source import Frame
-from dagan_cli.media.y4m.reader import MAGIC, NOT_SAID, SPACES, plane_shapes
-from dagan_cli.planes import HALVINGS, Chroma, PixelLayout
+from dagan_cli.media.y4m.reader import MAGIC, NOT_SAID, SPACES
+from dagan_cli.planes import HALVINGS, Chroma, PixelLayout, plane_shapes
 
 _UPRIGHT = (1 << 16, 0, 0, 1 << 16)  # display matrix of no rotation in an mp4 header
 
@@ -45,7 +45,7 @@ class Y4mWriter:
 
     def __init__(self, stream: BinaryIO, source: VideoInfo, size: Size, name: Path = Path("stdout")) -> None:
         self.frames = 0  # frames written
-        self.resumed = 0  # frames written by an earlier run: always 0
+        self.resumed = self.kept = 0  # frames from an earlier run, and for a later one: a stream cannot be resumed
         self.layout = _nearest(source.layout, size)  # of the planes passed to `write`
         self._stream = stream
         self._source = source

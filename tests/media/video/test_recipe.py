@@ -65,6 +65,29 @@ REFUSED = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("encoding", "words", "hint"),
+    [
+        (Encoding(preset="foo"), "unknown --preset foo", "ultrafast"),
+        (Encoding(codec="libx265", preset="foo"), "libx265 has no --preset foo", "ultrafast"),
+        (Encoding(codec="libsvtav1", preset="slow"), "libsvtav1 has no --preset slow", "13"),
+        (Encoding(codec="nonsense"), "unknown encoder nonsense", "libx264"),
+        (Encoding(codec="libx264", crf=52), "--crf 52 is out of range for libx264", "51"),
+    ],
+)
+def test_a_codec_or_preset_that_no_source_makes_valid_is_refused_before_any_is_opened(encoding, words, hint):
+    with pytest.raises(BadOption, match=words) as caught:
+        encoding.require_known()
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "encoding", [Encoding(), Encoding(preset="slow"), Encoding(preset="8"), Encoding(codec="prores_ks")]
+)
+def test_what_some_source_makes_valid_is_not_refused_beforehand(encoding):
+    encoding.require_known()
+
+
 @pytest.mark.parametrize(("encoding", "words"), REFUSED)
 def test_a_choice_that_cannot_be_is_refused_before_any_work(tmp_path, capfd, encoding, words):
     """By name, in two lines, and nothing of it is left or printed by the encoder itself."""
