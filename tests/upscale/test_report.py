@@ -20,6 +20,7 @@ def item(status, code: int = 0, **fields) -> Item:
 
 
 DONE, SKIPPED, PARTIAL = item("done"), item("skipped"), item("partial", 1)
+OTHERWISE = item("failed", 1, is_in_the_way=True)  # a usable input, but its output exists and is another result
 BAD, USAGE, MEMORY, DISK = (item("failed", code) for code in (1, 2, 5, 6))
 
 
@@ -36,6 +37,7 @@ BAD, USAGE, MEMORY, DISK = (item("failed", code) for code in (1, 2, 5, 6))
         ([PARTIAL, BAD], 1),
         ([BAD], 3),
         ([BAD, BAD], 3),
+        ([OTHERWISE, BAD], 1),
         ([USAGE, USAGE], 2),
         ([MEMORY], 5),
         ([DISK, DISK], 6),
