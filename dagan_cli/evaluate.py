@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -49,7 +50,8 @@ def evaluate(
     """Score every image under `dataset`; LR is made from each by MATLAB's bicubic.
 
     upscaled: the upscaler, or a folder of results of any program. inputs: a folder of LR images to use instead.
-    Images in folders are matched by name without the suffix. judge: LPIPS, on the whole RGB images, rounded to 8 bit.
+    Images in folders are matched by their path in the folder without the suffix, else by their name if that is in one
+    place only. judge: LPIPS, on the whole RGB images, rounded to 8 bit.
     Raises NoInput, BadInput.
     """
     sources = _pictures(dataset)
@@ -60,10 +62,10 @@ def evaluate(
         if min(h, w) < 11 + 2 * scale:
             raise BadInput(f"{source} is too small to measure", hint="leave it out of the folder")
         small = (h // scale, w // scale)
-        lr = bicubic(hr, *small) if inputs is None else _of_size(lows, source, small)
+        lr = bicubic(hr, *small) if inputs is None else _of_size(lows, source, dataset, small)
         began = perf_counter()
         if isinstance(upscaled, Path):
-            sr, seconds = _of_size(results, source, (h, w)), None
+            sr, seconds = _of_size(results, source, dataset, (h, w)), None
         else:
             sr = upscaled.upscale_to((lr / 255).float(), (w, h)).double().mul(255).round().clamp(0, 255)
             seconds = perf_counter() - began
@@ -105,12 +107,23 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _named(folder: Path | None) -> dict[str, Path]:
-    return {path.stem: path for path in _pictures(folder)} if folder is not None else {}
+    """Return the images by their paths in the folder, and by their names where these are in one place only."""
+    if folder is None:
+        return {}
+    paths = _pictures(folder)
+    counts = Counter(path.stem for path in paths)
+    alone = {path.stem: path for path in paths if counts[path.stem] == 1}
+    return alone | {_within(path, folder): path for path in paths}
 
 
-def _of_size(found: dict[str, Path], source: Path, size: tuple[int, int]) -> Tensor:
+def _within(path: Path, folder: Path) -> str:
+    inner = path.relative_to(folder) if path != folder else Path(path.name)
+    return inner.with_suffix("").as_posix()
+
+
+def _of_size(found: dict[str, Path], source: Path, dataset: Path, size: tuple[int, int]) -> Tensor:
     """Read the image of that name, (1, 3, *size). Raises NoInput, BadInput."""
-    path = found.get(source.stem)
+    path = found.get(_within(source, dataset)) or found.get(source.stem)
     if path is None:
         raise NoInput(f"no image is named {source.stem}, like {source}", hint="name each like its original")
     pixels = _rgb(path)

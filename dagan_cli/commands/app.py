@@ -28,6 +28,8 @@ _FLAG = r"Invalid value for (?:'-\w' / )?'(--[\w-]+)'[^:]*: "
 _CHOICE = re.compile(_FLAG + r"(?:Value error, )?(.+) is not one of (.+)")
 _TYPE = re.compile(_FLAG + r"Input should be (.+?)(?:, .*)?$")
 
+_COMPLETION = ("--install-completion", "--show-completion")
+
 COMMANDS = {
     "upscale": upscale,
     "eval": evaluate,
@@ -79,6 +81,9 @@ app = make_app()
 
 def run_command(arguments: list[str]) -> int:
     """Parse the arguments and run the command; return the exit code. Wrong usage is a two-line error."""
+    if len(arguments) > 1 and arguments[0] in _COMPLETION:  # typer would ignore the rest
+        what = f"{arguments[0]} takes nothing else, such as {arguments[1]}"
+        return fail(BadOption(what, hint=f"dagan {arguments[0]}, in the shell that it is for"))
     if (text := _help(arguments)) is not None:
         echo(text)
         return 0

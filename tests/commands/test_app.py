@@ -32,6 +32,15 @@ def test_help_and_version_answer_without_torch(arguments):
     assert (__version__ if arguments == ["--version"] else "Usage: dagan") in done.stdout
 
 
+@pytest.mark.parametrize("flag", ["--install-completion", "--show-completion"])
+def test_completion_with_other_words_is_refused_and_installs_nothing(cli, tmp_path, monkeypatch, flag):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    ran = cli(flag, "fish")
+    assert (ran.code, ran.out, len(ran.err.splitlines())) == (2, "", 2)
+    assert f"{flag} takes nothing else, such as fish" in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_options_that_make_no_sense_are_refused_before_torch_is_loaded():
     refused = [

@@ -181,7 +181,9 @@ def test_images_are_not_degraded_onto_themselves(pictures, tmp_path, told):
 def test_images_are_degraded_elsewhere(pictures, tmp_path):
     for source, target in ((pictures, tmp_path / "small"), (pictures / "inner", pictures)):
         assert run_command(["train", "degrade", str(source), "-o", str(target), "--kind", "web", "-s", "2"]) == 0
-    assert sorted(path.name for path in (tmp_path / "small").iterdir()) == ["a.png", "b.png", "c.png"]
+    small = tmp_path / "small"
+    found = sorted(path.relative_to(small).as_posix() for path in small.rglob("*.png"))
+    assert found == ["a.png", "b.png", "inner/c.png"]
     assert (pictures / "c.png").exists()
 
 

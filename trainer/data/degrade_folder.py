@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,13 +20,17 @@ from trainer.places import holds
 def degrade_folder(folder: Path, target: Path, kind: Fixed, scale: int) -> Iterator[Path]:
     """Downscale each image by MATLAB's bicubic, degrade it and write it to `target`, for `dagan eval --inputs`.
 
-    Images are cropped to a multiple of the scale. The files are PNGs of the same name. Yields their paths.
-    Raises BadOption if an image would be replaced by its own result, NoInput, DaganError, CannotWrite.
+    Images are cropped to a multiple of the scale. The files are PNGs of the same names in the same subfolders. Yields
+    their paths. Raises BadOption if an image would be replaced by its own result, or two would share one; NoInput,
+    DaganError, CannotWrite.
     """
     if holds(folder, target):
         raise BadOption(f"-o {target} is in the folder of the images, {folder}", hint="write to another folder")
     images = load_pictures([folder], smallest=11 * scale)
-    paths = [target / f"{Path(name).stem}.png" for name in images.names]
+    paths = [target / f"{inner}.png" for inner in images.paths]
+    if shared := [path for path, count in Counter(paths).items() if count > 1]:
+        what = f"several images of {folder} would become {shared[0]}"
+        raise BadOption(what, hint="rename them: names must differ without their suffixes")
     read = {place_of(path): path for path in pictures_under(folder)}
     for path in paths:
         if place_of(path) in read:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -213,7 +214,9 @@ class VideoWriter:
         """Keep a frame; on a full disk the space is needed, and the work goes on without."""
         try:
             self._work.keep(self._begun - 1, frame)
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise  # the folder is gone, for example: then the work is for nothing
             self._keeps = False
             self._work.keep_none(self._begun - 1)
 

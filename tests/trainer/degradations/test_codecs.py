@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
@@ -279,6 +280,32 @@ def test_a_degraded_folder_is_what_eval_starts_from(tmp_path, capsys):
     assert run_command(["eval", str(tmp_path / "hr"), *flags]) == 0
     assert run_command(["train", "degrade", *folders, "--kind", "fax"]) == 2
     assert "use one of web, video" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_images_of_one_name_in_several_folders_stay_apart(tmp_path, capsys):
+    from dagan_cli.commands.app import run_command
+
+    for seed, name in enumerate(("x/a.png", "y/a.png", "y/z/b.c.png")):
+        (tmp_path / "hr" / name).parent.mkdir(parents=True, exist_ok=True)
+        image = (drawn(seed, 48) * 255).round().byte().permute(1, 2, 0).numpy()
+        Image.fromarray(image).save(tmp_path / "hr" / name)
+    folders = [str(tmp_path / "hr"), "-o", str(tmp_path / "low")]
+    assert run_command(["train", "degrade", *folders, "--kind", "web", "-s", "2"]) == 0
+    results = {path.relative_to(tmp_path / "low").as_posix() for path in (tmp_path / "low").rglob("*.png")}
+    assert results == {"x/a.png", "y/a.png", "y/z/b.c.png"}
+    capsys.readouterr()
+
+    def scores(part: str) -> list[float]:
+        low = ["--inputs", str(tmp_path / "low" / part), "-n", "bicubic", "-s", "2", "--json"]
+        assert run_command(["eval", str(tmp_path / "hr" / part), *low]) == 0
+        rows = json.loads(capsys.readouterr().out)["scores"]
+        return [row["psnr"] for row in rows if row["name"] != "mean"]
+
+    assert scores("") == [*scores("x"), *scores("y")]
+    Image.open(tmp_path / "hr/x/a.png").save(tmp_path / "hr/x/a.bmp")
+    assert run_command(["train", "degrade", *folders, "--kind", "web", "-s", "2"]) == 2
+    assert "several images" in capsys.readouterr().err
 
 
 @pytest.mark.slow
