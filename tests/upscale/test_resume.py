@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import pairwise
@@ -120,7 +121,7 @@ def test_other_settings_do_not_throw_away_what_is_there(tmp_path):
 def kept(target: Path, *frames: tuple[int, int]) -> list[int]:
     """A run that keeps frames, given as segment and time, and dies; returns the times that an earlier one had kept."""
     with suppress(KeyboardInterrupt), work_folder(target, SETTINGS, resume=True) as work:
-        before = [(frame.pts, frame.captions, frame.planes) for frame in work.kept_frames()]
+        before = [(frame.pts, frame.captions, frame.planes) for frame in work.kept_frames(500)]
         assert [pts for pts, _, _ in before] == work.kept
         assert all(captions == b"cc" and planes == bytes([pts]) * 500 for pts, captions, planes in before)
         for index, pts in frames:
@@ -153,6 +154,18 @@ def test_a_kept_frame_that_is_not_whole_does_not_count_nor_any_after_it(tmp_path
     file.write_bytes(data[:-1] if damage == "cut" else data[:-1] + bytes([data[-1] ^ 1]))
     assert kept(target, (0, 2), (1, 4)) == [1]
     assert kept(target) == [1, 2, 4]
+
+
+def test_of_a_planted_frame_no_more_is_expanded_than_a_frame_has(tmp_path):
+    target = tmp_path / "out.mkv"
+    with suppress(KeyboardInterrupt), work_folder(target, SETTINGS, resume=True) as work:
+        work.keep(0, KeptFrame(1, 1, b"", bytes(1 << 28)))
+        raise KeyboardInterrupt
+    with work_folder(target, SETTINGS, resume=True) as work:
+        tracemalloc.start()
+        assert [frame.planes for frame in work.kept_frames(500)] == [b""]
+        assert tracemalloc.get_traced_memory()[1] < 1 << 22
+        tracemalloc.stop()
 
 
 def test_frames_that_were_kept_with_other_settings_are_neither_used_nor_thrown_away(tmp_path):

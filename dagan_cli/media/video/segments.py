@@ -19,7 +19,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -103,8 +103,8 @@ class WorkFolder:
         """Remove the frames that are kept of segment number `index`."""
         self._folder.remove(_kept_name(index))
 
-    def kept_frames(self) -> Iterator[KeptFrame]:
-        """Yield the frames that an earlier run kept, in order."""
+    def kept_frames(self, size: int) -> Iterator[KeptFrame]:
+        """Yield the frames that an earlier run kept, in order; a frame that is not of `size` bytes has no planes."""
         left = len(self.kept)
         for index in count(len(self.segments)):
             if not left:
@@ -112,7 +112,7 @@ class WorkFolder:
             with self._folder.read(_kept_name(index)) as file:
                 while left and (frame := _kept_frame(file)):
                     left -= 1
-                    yield frame
+                    yield replace(frame, planes=_expanded(frame.planes, size))
 
     def discard(self, index: int) -> None:
         """Remove the file of segment number `index`, if there is one."""
@@ -320,7 +320,7 @@ def _kept_name(index: int) -> str:
 
 
 def _kept_frame(file: BinaryIO) -> KeptFrame | None:
-    """Return the next frame of a file of kept ones; None at its end, and for one that is not whole."""
+    """Return the next frame of a file of kept ones, compressed; None at its end, and for one that is not whole."""
     head = file.read(_KEPT.size)
     if len(head) < _KEPT.size:
         return None
@@ -330,10 +330,16 @@ def _kept_frame(file: BinaryIO) -> KeptFrame | None:
     body = file.read(captions + planes)
     if zlib.crc32(head[4:] + body) != crc32 or not 0 <= duration < _TIME:
         return None
+    return KeptFrame(pts, duration, body[:captions], body[captions:])
+
+
+def _expanded(data: bytes, size: int) -> bytes:
+    """Decompress to exactly `size` bytes; b"" for data that holds fewer or more, of which no more is read."""
     try:
-        return KeptFrame(pts, duration, body[:captions], zlib.decompress(body[captions:]))
+        found = zlib.decompressobj().decompress(data, size + 1)
     except zlib.error:
-        return None
+        return b""
+    return found if len(found) == size else b""
 
 
 def _crc32(file: BinaryIO) -> int:

@@ -188,10 +188,10 @@ class VideoWriter:
 
     def _encode_kept(self) -> None:
         """Encode again the frames that an earlier run kept of unfinished segments."""
-        number = np.uint8 if self.layout.depth == 8 else np.uint16
-        for frame in self._work.kept_frames():
+        number = np.dtype(np.uint8 if self.layout.depth == 8 else np.uint16)
+        for frame in self._work.kept_frames(sum(map(prod, self._shapes)) * number.itemsize):
             samples = np.frombuffer(frame.planes, number)
-            if len(samples) != sum(map(prod, self._shapes)):
+            if not len(samples):
                 raise CannotWrite(f"the frames that were kept of {self._target} are damaged", hint="use --no-resume")
             ends = accumulate(map(prod, self._shapes))
             planes = [samples[e - prod(shape) : e].reshape(shape) for e, shape in zip(ends, self._shapes, strict=True)]
