@@ -336,6 +336,7 @@ def run_and_report(
             raise
         for used in engines.used:
             reporter.note(f"{used.name}: {used.choice.why}")
+        reporter.close()
     account()
     return code
 

@@ -67,7 +67,7 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
         with output as writer:
             enlarger = Enlarger(upscaler, work, size, writer.layout)
             frames = writer.missing(source.frames(start=part.start, end=part.end, limit=part.frames))
-            total = part.frames or (info.frames if not trim else None)
+            total = part.frames_of(info.frames, info.rate)
             decoded = stack.enter_context(
                 prefetch(frames, AHEAD * upscaler.engine.frames_at_once(info.height, info.width))
             )

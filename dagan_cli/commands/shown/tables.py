@@ -115,11 +115,8 @@ def _as_list(header: Sequence[str], row: Sequence[str], width: int) -> str:
     first = 1 + (not header[0] and len(row) > 2)  # a first column without a name is a mark of the second
     indent = _GAP * first
     title = shortened(_GAP.join(row[:first]), width)
-    pairs = [
-        f"{name}: {cell}" if name else cell for name, cell in zip(header[first:], row[first:], strict=False) if cell
-    ]
-    if len(row) < len(header):
-        pairs[-1:] = row[-1:] if len(row) > first else []
+    names = [*header[first : len(row) - (len(row) < len(header))], *[""] * len(row)]  # a cell that extends has none
+    pairs = [f"{name}: {cell}" if name else cell for name, cell in zip(names, row[first:], strict=False) if cell]
     lines: list[str] = []
     for pair in pairs:
         if lines and columns(f"{lines[-1]}{_GAP}{pair}") <= width - len(indent):

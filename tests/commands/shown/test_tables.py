@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 
 import pytest
@@ -33,8 +34,7 @@ def test_a_long_name_is_cut_in_its_middle_and_numbers_stay_whole(width):
     lines = table(HEADER, rows, width=width).splitlines()
     assert len(lines) == 3
     assert max(map(len, lines)) <= width
-    assert lines[1].startswith("a_name") and ".png " in lines[1] and "…" in lines[1]
-    assert lines[1].endswith("  123456   7890.5")
+    assert re.fullmatch(r"a_name.*….*\.png  123456   7890.5", lines[1])
 
 
 def test_words_wrap_below_their_own_column():
@@ -47,13 +47,17 @@ def test_words_wrap_below_their_own_column():
 
 def test_a_row_without_room_becomes_a_list_that_names_every_value():
     header = ["file", *(f"column {i}" for i in range(6))]
-    text = table(header, [["a.png", *(f"value {i}" for i in range(6))], ["b.png", "x", "", "", "", "", "y"]], width=40)
+    text = table(
+        header,
+        [["a.png", *(f"value {i}" for i in range(6))], ["b.png", "x", "", "", "", "", "y"], ["c.png", "failed"]],
+        width=40,
+    )
     lines = text.splitlines()
     assert max(map(len, lines)) <= 40
     assert lines[0] == "a.png"
     for i in range(6):
         assert f"column {i}: value {i}" in text
-    assert lines[-2:] == ["b.png", "  column 0: x  column 5: y"]
+    assert lines[-4:] == ["b.png", "  column 0: x  column 5: y", "c.png", "  failed"]
 
 
 def test_the_last_cell_of_a_short_row_extends_over_the_others():
@@ -78,7 +82,7 @@ def test_a_shortened_name_has_the_width_and_both_ends(width):
     short = shortened("abcdefghijkl", width)
     assert len(short) == width
     head, tail = short.split("…")
-    assert "abcdefghijkl".startswith(head) and "abcdefghijkl".endswith(tail)
+    assert ("abcdefghijkl"[: len(head)], "abcdefghijkl"[12 - len(tail) :]) == (head, tail)
 
 
 def test_a_line_breaks_at_spaces_only():
