@@ -108,8 +108,10 @@ class StageBench:
         }
 
 
-def report(found: StageBench, table: Callable[[list[str], list[list[str]]], str]) -> str:
-    """Return the result as text; `table` formats a header and rows of cells."""
+def report(
+    found: StageBench, table: Callable[[list[str], list[list[str]]], str], wrap: Callable[[str], str] = str
+) -> str:
+    """Return the result as text; `table` formats a header and rows of cells, `wrap` breaks a long line."""
     sizes = " -> ".join(f"{width}x{height}" for width, height in (found.in_size, found.out_size))
     length = f", {found.frames} frames" if found.frames and found.frames > 1 else ""
     dial = "" if found.order is None else f" order {found.order}"
@@ -129,12 +131,12 @@ def report(found: StageBench, table: Callable[[list[str], list[list[str]]], str]
         for c in found.candidates
     ]
     parts = (
-        f"{found.input}{length}: {sizes}, {found.model}{dial}, {found.output}",
-        found.device,
+        wrap(f"{found.input}{length}: {sizes}, {found.model}{dial}, {found.output}"),
+        wrap(found.device),
         "",
         table(["stage", "frames/s", "ms/frame", "share"], [*stages, together]),
         "",
-        *_verdict(found),
+        *map(wrap, _verdict(found)),
         "",
         table(["command", "network alone", "frames/s", whole, ""], commands),
     )

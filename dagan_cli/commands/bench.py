@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dagan_cli.commands.console import echo, in_bytes, in_json, printable, say, table
+from dagan_cli.commands.console import echo, in_bytes, in_json, printable, say
 from dagan_cli.commands.options import (
     SIZE,
     AsJson,
@@ -24,6 +24,7 @@ from dagan_cli.commands.options import (
     friendly_errors,
     tile_side,
 )
+from dagan_cli.commands.shown.tables import room, table, wrapped
 from dagan_cli.errors import BadOption
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def bench(
             echo(in_json(found.to_dict()))
             return
         named = {name: printable(getattr(found, name)) for name in ("input", "output", "model")}
-        echo(report(replace(found, **named), table))
+        echo(report(replace(found, **named), table, lambda line: wrapped(line, room())))
 
 
 def _measure_network(
@@ -129,9 +130,8 @@ def _measure_network(
     if as_json:
         echo(in_json(facts))
         return
-    for name, value in facts.items():
-        if value is not None:
-            echo(printable(f"{name.replace('_', ' ') + ':':24} {_with_unit(name, value)}"))
+    shown = {name: _with_unit(name, value) for name, value in facts.items() if value is not None}
+    echo(table(None, [[f"{name.replace('_', ' ')}:", value] for name, value in shown.items()], left=2))
 
 
 def _with_unit(name: str, value: Any) -> str:

@@ -123,15 +123,3 @@ def in_bytes(number: float) -> str:
 def in_time(seconds: float) -> str:
     minutes = round(seconds / 60)
     return f"{seconds:.1f} s" if seconds < 100 else f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"
-
-
-def table(header: list[str], rows: list[list[str]], left: int = 1) -> str:
-    """Format rows as plain columns; the first `left` columns are left-aligned, the others right-aligned."""
-    cells = [[printable(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    )

@@ -8,8 +8,9 @@ from hashlib import file_digest
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from dagan_cli.commands.console import echo, in_json, printable
+from dagan_cli.commands.console import echo, in_json
 from dagan_cli.commands.options import AsJson, Debug, friendly_errors
+from dagan_cli.commands.shown.tables import table
 
 PACKAGES = ("torch", "av", "pillow", "numpy", "typer", "rich", "imageio", "imageio-ffmpeg", "tifffile", "safetensors")
 ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks")
@@ -23,12 +24,13 @@ def doctor(as_json: AsJson = False, debug: Debug = False) -> None:
     if as_json:
         echo(in_json(facts))
         return
-    for name, value in facts.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key} {item}" for key, item in value.items())
-        elif isinstance(value, list):
-            value = ", ".join(map(str, value))
-        echo(printable(f"{name + ':':18} {value}"))
+    echo(table(None, [[f"{name}:", _in_words(value)] for name, value in facts.items()], left=2))
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def examine() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dagan_cli.commands.console import counted, echo, in_json, printable, say, table
+from dagan_cli.commands.console import counted, echo, in_json, printable, say
 from dagan_cli.commands.options import (
     SIZE,
     AsJson,
@@ -26,6 +26,7 @@ from dagan_cli.commands.options import (
     friendly_errors,
     tile_side,
 )
+from dagan_cli.commands.shown.tables import room, table, wrapped
 from dagan_cli.errors import BadOption
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def evaluate(
         columns = "Colour: offset of the mean in 8-bit steps" + ("; µs: per input pixel" if upscaler else "")
         count = len(scores) - 1
         scored_by = printable(f"{model or results} x{factor}{choices}")
-        echo(f"\n{scored_by}, {counted(count, 'image')}. {PROTOCOL}{seen}. {columns}.")
+        echo("\n" + wrapped(f"{scored_by}, {counted(count, 'image')}. {PROTOCOL}{seen}. {columns}.", room()))
 
 
 def _table(scores: list[Score], *, lpips: bool, timed: bool) -> str:

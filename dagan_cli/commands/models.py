@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dagan_cli.commands.console import echo, echo_path, in_json, printable, say, table
+from dagan_cli.commands.console import echo, echo_path, in_json, printable, say
 from dagan_cli.commands.options import (
     SETTINGS,
     AsJson,
@@ -19,6 +19,7 @@ from dagan_cli.commands.options import (
     model_names,
 )
 from dagan_cli.commands.progress import Reporter
+from dagan_cli.commands.shown.tables import table
 from dagan_cli.errors import BadModel
 from dagan_cli.upscale.events import Fetch
 

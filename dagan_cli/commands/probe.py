@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dagan_cli.commands.console import echo, in_json, table
+from dagan_cli.commands.console import echo, in_json
 from dagan_cli.commands.options import AsJson, Debug, friendly_errors
 from dagan_cli.commands.progress import Reporter
+from dagan_cli.commands.shown.tables import table
 from dagan_cli.upscale.events import Advance, Start
 
 if TYPE_CHECKING:

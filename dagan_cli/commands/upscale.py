@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dagan_cli.commands.console import StopSignals, counted, echo, in_bytes, in_json, in_time, table
+from dagan_cli.commands.console import StopSignals, counted, echo, in_bytes, in_json, in_time
 from dagan_cli.commands.options import (
     BATCH,
     IMAGES,
@@ -41,6 +41,7 @@ from dagan_cli.commands.options import (
     whole_number,
 )
 from dagan_cli.commands.progress import ProgressMode, Reporter
+from dagan_cli.commands.shown.tables import table
 from dagan_cli.errors import BadOption, CannotWrite, DaganError
 from dagan_cli.upscale.events import Abandoned, BadReport, Event, Item, Stopped
 
@@ -348,6 +349,7 @@ def run_and_report(
             raise
         for used in engines.used:
             reporter.note(f"{used.name}: {used.choice.why}")
+        reporter.close()
     account()
     return code
 

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from dagan_cli.commands.console import echo, in_json, table
+from dagan_cli.commands.console import echo, in_json
 from dagan_cli.commands.options import AsJson, Audio, Debug, friendly_errors, moment
 from dagan_cli.commands.progress import Reporter
+from dagan_cli.commands.shown.tables import table
 from dagan_cli.upscale.events import Advance, Start
 
 _SAME = "The value passed to `dagan upscale`."

@@ -19,11 +19,25 @@ from dagan_cli.errors import BadInput, BadModel, BadOption, CannotWrite, DaganEr
 from dagan_cli.files import Taken, owned, place_of
 from dagan_cli.media import images
 from dagan_cli.media.find import EARLIER_RESULT, Found, Source, find_inputs, plan_naming, plan_targets, told_apart
+from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.mux import default_suffix
 from dagan_cli.media.video.segments import forget_finished
 from dagan_cli.media.video.source import open_video
 from dagan_cli.media.y4m.reader import Y4mSource, is_y4m
-from dagan_cli.upscale.events import STDOUT, Abandoned, BadReport, Event, Item, Notice, Start, Stopped, Tell, Wait
+from dagan_cli.upscale.events import (
+    STDOUT,
+    Abandoned,
+    Amount,
+    BadReport,
+    Event,
+    Item,
+    Notice,
+    Outlook,
+    Start,
+    Stopped,
+    Tell,
+    Wait,
+)
 from dagan_cli.upscale.forecast import Forecaster
 from dagan_cli.upscale.made import Different, require_same
 from dagan_cli.upscale.picture import upscale_picture
@@ -98,16 +112,21 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
 def _planned(found: Found, work: Work) -> list[_Job]:
     """Return the inputs with the paths of their results. An input whose result cannot be named becomes an Item."""
     suffixes: list[tuple[Source, str]] = []
+    amounts: dict[Path, Amount] = {}
     for source in found.sources:
         if work.should_stop():
             raise Stopped
         try:
-            suffixes.append((source, _suffix(source, work.request, work.piped)))
+            suffix, amounts[source.path] = _header(source, work.request, work.piped)
+            suffixes.append((source, suffix))
         except Exception as error:
             work.tell(_failure(source.path, error))
     targets = _targets(found, suffixes, work)
     _require_apart(work.request, found, targets)
-    return [_Job(source, target) for (source, _), target in zip(suffixes, targets, strict=True)]
+    jobs = [_Job(source, target) for (source, _), target in zip(suffixes, targets, strict=True)]
+    due = [job.source.path for job in jobs if isinstance(job.target, Path) and not _exists(job.target, work.request)]
+    work.tell(Outlook(len(found.sources) + len(found.failed), {path: amounts[path] for path in due}))
+    return jobs
 
 
 def _run_all(jobs: list[_Job], work: Work) -> None:
@@ -266,20 +285,28 @@ def _fail(source: Source, target: Path, error: Exception, work: Work, seconds: f
         raise Abandoned from error
 
 
-def _suffix(source: Source, request: Request, piped: bytes | Y4mSource | None) -> str:
-    """Return the suffix of an output, which depends on the content of the input. Raises BadInput, BadOption."""
+def _header(source: Source, request: Request, piped: bytes | Y4mSource | None) -> tuple[str, Amount]:
+    """Return the suffix of an output, which depends on the content of the input, and the work that its header declares.
+
+    Raises BadInput, BadOption.
+    """
     if isinstance(piped, Y4mSource):
-        return ".mkv"
+        return ".mkv", _amount_of(piped.info, request)
     if source.kind == "video":
         with open_video(source.path) as video:
-            return default_suffix(video.info, request.encoding.codec)
+            return default_suffix(video.info, request.encoding.codec), _amount_of(video.info, request)
     opened = source.path if piped is None else piped
     with images.open_picture(opened, limit_pixels=request.max_pixels) as picture:
         info = picture.info
         size = request.goal.size_for(info.width, info.height)
-        return images.output_suffix(
+        suffix = images.output_suffix(
             info, size, format=request.format, lossless=request.lossless, kept=source.path.suffix
         )
+        return suffix, Amount("picture", info.width * info.height, info.frames)
+
+
+def _amount_of(info: VideoInfo, request: Request) -> Amount:
+    return Amount("video", info.width * info.height, request.part.frames_of(info.frames, info.rate))
 
 
 def _failure(path: Path, error: Exception) -> Item:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -68,6 +68,23 @@ def _printable(path: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Amount:
+    """Work on one input, as far as its header declares it."""
+
+    kind: Literal["picture", "video"]
+    pixels: int  # of a frame, before upscaling
+    frames: int | None  # None if unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """The work of the whole run, before the first input starts."""
+
+    inputs: int  # all of them, including those that have failed by now
+    amounts: Mapping[Path, Amount]  # of the inputs to upscale: those whose outputs exist are left out
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """Work on an input starts."""
 
@@ -120,7 +137,7 @@ class Notice:
     details: tuple[str, ...]  # one for each file concerned
 
 
-Event = Start | Wait | Advance | Fetch | Kept | Notice | Item
+Event = Outlook | Start | Wait | Advance | Fetch | Kept | Notice | Item
 Tell = Callable[[Event], None]
 
 STDOUT = Path("-")  # target that stands for stdout

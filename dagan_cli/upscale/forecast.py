@@ -12,7 +12,6 @@ import torch
 
 from dagan_cli.media import images
 from dagan_cli.media.find import Source
-from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.source import open_video
 from dagan_cli.planes import HALVINGS
 from dagan_cli.upscale.events import Forecast, Item
@@ -61,7 +60,7 @@ class Forecaster:
         upscaler = self._upscalers.for_factor(request.goal.factor_for(info.width, info.height), video=True)
         planned = plan_video(info, target, request.goal, request.encoding)
         size, recipe = planned.size, planned.recipe
-        frames = _frames_asked_for(info, request)
+        frames = request.part.frames_of(info.frames, info.rate)
         layout = recipe.layout
         chroma = 0 if layout.chroma == "gray" else 2 / 2 ** sum(HALVINGS[layout.chroma])
         raw = size[0] * size[1] * (1 + chroma + layout.alpha) * (1 if layout.depth == 8 else 2) * (frames or 0)
@@ -121,16 +120,6 @@ class Forecaster:
                 seconds = _timed(lambda: upscaler.upscale_to(tile, factor))
             self._paces[key] = seconds / (height * width)
         return self._paces[key]
-
-
-def _frames_asked_for(info: VideoInfo, request: Request) -> int | None:
-    """Return the number of frames that the request takes, according to the headers; None if unknown."""
-    total, part = info.frames, request.part
-    if total is not None and (part.start is not None or part.end is not None):
-        length = total / info.rate
-        first, last = part.start or 0, float(length) if part.end is None else part.end
-        total = max(0, round((min(last, float(length)) - first) * info.rate))
-    return total if part.frames is None else part.frames if total is None else min(total, part.frames)
 
 
 def _timed(run: Callable[[], object]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from fractions import Fraction
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,6 +95,14 @@ class Part:
             f"{word}-{_decimal(time)}" for word, time in (("from", self.start), ("to", self.end)) if time is not None
         ]
         return "_".join([*words, *([] if self.frames is None else [f"frames-{self.frames}"])])
+
+    def frames_of(self, total: int | None, rate: Fraction) -> int | None:
+        """Estimate the frames of the part, of a video of `total` frames at `rate` per second; None: unknown."""
+        if total is not None and (self.start is not None or self.end is not None):
+            length = total / rate
+            first, last = self.start or 0, float(length) if self.end is None else self.end
+            total = max(0, round((min(last, float(length)) - first) * rate))
+        return total if self.frames is None or total is None else min(total, self.frames)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

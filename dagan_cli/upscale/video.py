@@ -68,7 +68,7 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
                 keep=slow,
                 replace=request.overwrite,
             )
-        writer, total = None, part.frames or (info.frames if not trim else None)
+        writer, total = None, part.frames_of(info.frames, info.rate)
         try:
             with output as writer:
                 enlarger = Enlarger(upscaler, work, size, writer.layout)

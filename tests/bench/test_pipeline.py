@@ -14,7 +14,7 @@ import pytest
 from dagan_cli.bench.pipeline import _measure, _Pace
 from dagan_cli.bench.result import Candidate, StageBench, in_words, report
 from dagan_cli.bench.stages import VideoStages, make_clip
-from dagan_cli.commands.console import table
+from dagan_cli.commands.shown.tables import table
 from dagan_cli.engine.options import EngineOptions
 from dagan_cli.media.video.recipe import Encoding
 from dagan_cli.media.video.source import open_video

@@ -131,11 +131,15 @@ def test_progress_as_json_is_one_object_a_line(cli, tmp_path, tiny_model):
     source = picture(tmp_path / "in.png", (40, 40))
     ran = cli(source, tmp_path / "missing.png", "-n", tiny_model, "-s", 2, "--tile", 32, "-v", "--progress", "json")
     events = [json.loads(line) for line in ran.err.splitlines()]
-    assert [event["event"] for event in events] == ["item", "start", *["progress"] * 4, "item"]
+    assert [event["event"] for event in events] == ["item", "start", *["progress"] * 4, "item", "summary"]
     assert events[1] == {"event": "start", "index": 0, "inputs": 1, "input": "in.png"}
     assert [event["done"] for event in events[2:6]] == [1, 2, 3, 4]
     assert {event["total"] for event in events[2:6]} == {4}
-    assert events[-1]["out_size"] == [80, 80]
+    assert events[-2]["out_size"] == [80, 80]
+    assert [event["job"]["done"] for event in events[2:6]] == [1] * 4  # the one that failed
+    assert events[5]["job"]["inputs"] == 2
+    assert events[2]["job"]["remaining"] > events[5]["job"]["remaining"]
+    assert events[-1].items() >= {"event": "summary", "inputs": 2, "done": 1, "failed": 1}.items()
 
 
 @pytest.mark.slow

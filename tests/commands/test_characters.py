@@ -70,7 +70,7 @@ def test_json_has_such_names_in_ascii(cli, tmp_path):
     assert harmless(out)
     assert json.loads(out)["items"][0]["input"] == str(source)
     err = cli(source, "-n", "nearest", "-y", "--progress", "json").err
-    assert [json.loads(line)["event"] for line in err.splitlines()] == ["start", "item"]
+    assert [json.loads(line)["event"] for line in err.splitlines()] == ["start", "item", "summary"]
     assert json.loads(in_json({"a": TURNED})) == {"a": TURNED}
 
 

@@ -1,0 +1,67 @@
+"""What a run says at its end: counts, time, where the results are, and failures grouped by their reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from os.path import commonpath
+from pathlib import Path
+
+from dagan_cli.commands.console import counted, in_time
+from dagan_cli.upscale.events import STDOUT, Item
+
+_SCREEN = 20  # lines; after so many, failures are listed again, as they have left the screen
+_ANY = "…"  # stands for the name of a file
+_STATUSES = ("done", "partial", "failed", "skipped", "untried")
+
+
+def summary(items: list[Item], seconds: float, *, verbose: bool = False) -> list[str]:
+    """Return the closing lines of a run; none for one input, whose own line says all."""
+    if len(items) < 2:
+        return []
+    numbers = Counter(item.status for item in items)
+    counts = ", ".join(f"{numbers[status]} {status}" for status in _STATUSES if numbers[status])
+    lines = [f"{counted(len(items), 'input')} in {in_time(seconds)}: {counts}"]
+    if not verbose:
+        lines += _reasons(item for item in items if item.status == "skipped")
+    if len(items) > _SCREEN:
+        lines += _failures(items)
+    there = [item for item in items if item.status in ("done", "partial", "skipped")]
+    if place := _place([item.output for item in there if item.output]):
+        lines.append(f"results: {place}")
+    return lines
+
+
+def kind_of(item: Item) -> str:
+    """Return the reason of an item without the names of its files, which is the same for equal failures."""
+    reason = item.reason
+    for path in (item.output, item.input):
+        if path is not None and path.name:
+            reason = reason.replace(str(path), _ANY).replace(path.name, _ANY)
+    return reason
+
+
+def _reasons(skipped: Iterable[Item]) -> list[str]:
+    kinds = Counter(kind_of(item) for item in skipped)
+    return [f"skipped: {number}, {kind}" for kind, number in kinds.items()]
+
+
+def _failures(items: list[Item]) -> list[str]:
+    """Return every failed input below the reason that it shares with others."""
+    groups: dict[tuple[str, str], list[Item]] = {}
+    for item in items:
+        if item.status == "failed":
+            groups.setdefault((kind_of(item), item.hint), []).append(item)
+    lines = []
+    for (kind, hint), failed in groups.items():
+        lines += [f"failed: {len(failed)}, {kind}", *(f"  {item.input}" for item in failed), f"  try: {hint}"]
+    return lines
+
+
+def _place(outputs: list[Path]) -> str:
+    """Return the folder that holds all results, or how many folders below which one."""
+    folders = sorted({str(output.parent) for output in outputs if output != STDOUT})
+    if len(folders) < 2:
+        return folders[0] if folders else ""
+    absolute = {Path(folder).is_absolute() for folder in folders}
+    return f"{len(folders)} folders" + (f" in {commonpath(folders) or '.'}" if len(absolute) == 1 else "")
