@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from dagan_cli.errors import BadInput, DaganError
 from dagan_cli.files import open_regular
@@ -22,14 +22,14 @@ from dagan_cli.media.images.blocks.segments import read_segments
 from dagan_cli.media.images.decoder_warnings import heard
 from dagan_cli.media.images.formats import FORMATS
 from dagan_cli.media.images.info import Depth, Picture, PictureInfo
-from dagan_cli.media.images.metadata import profile_space, with_blocks, with_metadata, with_segments, with_tiff_metadata
+from dagan_cli.media.images.metadata import with_blocks, with_metadata, with_segments, with_tiff_metadata
+from dagan_cli.media.images.pillow import CHANNELS, cmyk_profile, mode_for, samples_of
 from dagan_cli.media.sniff import HEAD, picture_format
 
 LIMIT_PIXELS = 1 << 28  # per frame; larger ones may be decompression bombs, or exceed memory
 LIMIT_FRAMES = 16  # all frames or pages together may have so many times the limit of one
 
 _ANIMATED = {"GIF", "WEBP", "PNG", "AVIF"}
-_CHANNELS = {"L": 1, "I;16": 1, "F": 1, "LA": 2, "RGB": 3, "RGBA": 4}  # modes in which samples are read
 _DEPTHS: dict[str, Depth] = {"I;16": 16, "F": 32}  # all other modes have 8 bits
 _NOT_READ = {
     "JPEG XL": "convert it to PNG first (djxl in.jxl out.png)",
@@ -254,7 +254,7 @@ def _read_through_pillow(file: _File, tags: tiff.Tags | None = None, pages: Sequ
     with file.decoding():
         count = 1 if file.format == "TIFF" else getattr(image, "n_frames", 1)  # Pillow would open every page
         orientation = 1 if file.format == "TIFF" else _orientation(image)  # Pillow rotates a TIFF itself
-        mode = _mode(image)
+        mode = mode_for(image)
         lossless = _is_lossless(file)
         deep = jpeg2000.deep_shape(file.stream) if file.format == "JPEG2000" else None
         if deep and (deep.width, deep.height) != image.size:
@@ -266,7 +266,7 @@ def _read_through_pillow(file: _File, tags: tiff.Tags | None = None, pages: Sequ
         format=file.format,
         width=width,
         height=height,
-        channels=_CHANNELS[mode],
+        channels=CHANNELS[mode],
         depth=_DEPTHS.get(mode, 8),
         lossless=lossless,
         chunks=chunks,
@@ -292,7 +292,7 @@ def _read_through_pillow(file: _File, tags: tiff.Tags | None = None, pages: Sequ
     if file.format == "AVIF":
         info = _with_boxes(file, info)
     if image.mode == "CMYK":
-        through = "with its profile" if _cmyk_profile(image) else "without a profile: colours are approximate"
+        through = "with its profile" if cmyk_profile(image) else "without a profile: colours are approximate"
         file.notes.append(f"CMYK was converted to sRGB {through}")
     if deep:
         info = replace(info, channels=deep.channels, depth=16)
@@ -316,7 +316,7 @@ def _read_through_pillow(file: _File, tags: tiff.Tags | None = None, pages: Sequ
     if deep_channels:
         info = replace(info, channels=deep_channels, depth=16)
         return file.still(info, lambda: tiff.upright(png.decode_16_bit(file.stream), orientation))
-    return file.still(info, lambda: tiff.upright(_samples(image, mode), orientation))
+    return file.still(info, lambda: tiff.upright(samples_of(image, mode), orientation))
 
 
 def _with_boxes(file: _File, info: PictureInfo) -> PictureInfo:
@@ -348,7 +348,7 @@ def _read_animation(file: _File, image: Image.Image, info: PictureInfo, orientat
     mode = "RGBA" if seen_through else "RGB"
     info = replace(
         info,
-        channels=_CHANNELS[mode],
+        channels=CHANNELS[mode],
         depth=8,
         frames=len(durations),
         durations=tuple(durations) if len(durations) > 1 else (),
@@ -364,50 +364,7 @@ def _read_animation(file: _File, image: Image.Image, info: PictureInfo, orientat
 
 def _frame(image: Image.Image, index: int, mode: str) -> np.ndarray:
     image.seek(index)
-    return _samples(image, mode)
-
-
-def _mode(image: Image.Image) -> str:
-    """Return the mode of `_CHANNELS` that holds `image` without loss. Raises ValueError for 32-bit integers."""
-    if image.mode in ("1", "L", "LA", "La"):
-        return "LA" if image.has_transparency_data else "L"
-    if image.mode.startswith("I;16"):
-        return "I;16"
-    if image.mode == "I":
-        raise ValueError("32-bit integer samples are not supported")
-    if image.mode == "F":
-        return "F"
-    return "RGBA" if image.has_transparency_data else "RGB"
-
-
-def _samples(image: Image.Image, mode: str) -> np.ndarray:
-    """Return samples (H, W, C) in one of the modes of `_CHANNELS`."""
-    image.load()
-    if mode in ("I;16", "F"):
-        samples = np.asarray(image)
-        return samples.astype(np.uint16 if mode == "I;16" else np.float32)[..., None]
-    if image.mode in ("CMYK", "LAB"):
-        image = _through_profile(image)
-    samples = np.asarray(image if image.mode == mode else image.convert(mode))
-    return samples[..., None] if samples.ndim == 2 else samples
-
-
-def _through_profile(image: Image.Image) -> Image.Image:
-    srgb = ImageCms.createProfile("sRGB")
-    if image.mode == "LAB":
-        source = ImageCms.createProfile("LAB")
-    elif profile := _cmyk_profile(image):
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    else:
-        return image.convert("RGB")
-    converted = ImageCms.profileToProfile(image, source, srgb, ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB")
-    assert converted is not None, "None is returned only for in-place conversion"
-    return converted
-
-
-def _cmyk_profile(image: Image.Image) -> bytes | None:
-    profile = image.info.get("icc_profile") or b""
-    return profile if profile_space(profile) == "CMYK" else None
+    return samples_of(image, mode)
 
 
 def _orientation(image: Image.Image) -> int:
