@@ -16,10 +16,11 @@ from PIL import Image, UnidentifiedImageError
 
 from dagan_cli.errors import BadInput, DaganError
 from dagan_cli.files import open_regular
-from dagan_cli.media.images import gif, heif, jpeg2000, png, pnm, tiff
+from dagan_cli.media.images import gif, png, pnm, tiff
 from dagan_cli.media.images.blocks import boxes
 from dagan_cli.media.images.blocks.segments import read_segments
 from dagan_cli.media.images.decoder_warnings import heard
+from dagan_cli.media.images.decoders import heif, jpeg2000, jpegxl
 from dagan_cli.media.images.formats import FORMATS
 from dagan_cli.media.images.info import Depth, Picture, PictureInfo
 from dagan_cli.media.images.metadata import with_blocks, with_metadata, with_segments, with_tiff_metadata
@@ -32,7 +33,6 @@ LIMIT_FRAMES = 16  # all frames or pages together may have so many times the lim
 _ANIMATED = {"GIF", "WEBP", "PNG", "AVIF"}
 _DEPTHS: dict[str, Depth] = {"I;16": 16, "F": 32}  # all other modes have 8 bits
 _NOT_READ = {
-    "JPEG XL": "convert it to PNG first (djxl in.jxl out.png)",
     "PSD": "export it as PNG or TIFF first",
     "EXR": "convert it to a float TIFF first",
     "camera raw": "develop it to a 16-bit TIFF or PNG first",
@@ -66,6 +66,8 @@ def open_picture(source: Path | BinaryIO | bytes, *, limit_pixels: int = LIMIT_P
             return _read_pnm(file)
         if file.format == "HEIC":
             return _read_heif(file)
+        if file.format == "JPEG XL":
+            return _read_jpeg_xl(file)
         return _read_through_pillow(file)
     except BaseException:
         file.stream.close()
@@ -106,6 +108,8 @@ class _File:
             reason = f"its {self.format} header is damaged"
         elif isinstance(error, Image.DecompressionBombError):
             reason, hint = f"it declares more than {self.limit_pixels / 1e6:,.6g} million pixels", _TOO_LARGE
+        elif isinstance(error, jpegxl.NotSupported):
+            hint = "convert it to PNG first (djxl in.jxl out.png, or out.apng for an animation)"
         elif isinstance(error, tiff.NotReadable):
             hint = "save it with 8 or 16 bits, or as 32-bit float, with Deflate or no compression"
         elif isinstance(error, OSError) and error.errno is not None and not isinstance(error, ValueError):
@@ -239,6 +243,41 @@ def _read_heif(file: _File) -> Picture:
     with file.decoding():
         info = with_blocks(info, image.info, file.notes)
     return file.still(_with_boxes(file, info), lambda: heif.decode(image))
+
+
+def _read_jpeg_xl(file: _File) -> Picture:
+    with file.decoding():
+        header = jpegxl.read_header(file.stream)
+    file.check_size(header.width, header.height)
+    with file.decoding():
+        try:
+            content = jpegxl.decode(file.stream, header)
+        except ImportError as error:
+            what = f"{file.name} is a JPEG XL file; the plugin that reads it is not installed"
+            hint = "install it (pip install 'dagan[jxl]'), or convert the file first (djxl in.jxl out.png)"
+            raise BadInput(what, hint=hint) from error
+    file.notes += [f"{name} was left out" for name in content.left_out]
+    if content.jpeg:  # it was compressed further without loss, and is restored to the byte
+        file.stream.close()
+        file.stream, file.format = io.BytesIO(content.jpeg), "JPEG"
+        picture = _read_through_pillow(file)
+        picture.info = replace(picture.info, format="JPEG XL")
+        return picture
+    height, width, channels = content.samples.shape
+    depth: Depth = {1: 8, 2: 16, 4: 32}[content.samples.itemsize]  # type: ignore[assignment]
+    if header.bits > depth:
+        file.notes.append(f"it was read with {depth} bits per sample")
+    info = PictureInfo(
+        format="JPEG XL",
+        width=width,
+        height=height,
+        channels=channels,
+        depth=depth,
+        lossless=header.is_lossless,
+    )
+    with file.decoding():
+        info = with_blocks(info, content.blocks, file.notes)
+    return file.still(info, lambda: content.samples)
 
 
 def _read_through_pillow(file: _File, tags: tiff.Tags | None = None, pages: Sequence[int] = (0,)) -> Picture:
