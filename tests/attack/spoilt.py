@@ -194,7 +194,7 @@ def faults(verb: str, code: Any, text: str, source: Path) -> list[str]:
     found = [] if code in ENDS else [f"ends with {code}"]
     if "Traceback" in text:
         found.append("prints a traceback")
-    errors = text.count("error: ")
+    errors = sum(line.startswith("error: ") for line in text.splitlines())
     if code in ENDS and code != 0 and (not errors or text.count("  try: ") < errors):
         found.append("does not say what is wrong and what to do")
     if len(text) > 20_000:
