@@ -1,8 +1,10 @@
 """Upscale images and video with a dual-attention Runge-Kutta generator.
 
 >>> from dagan_cli import Upscaler
+>>> from PIL import Image
 >>> upscaler = Upscaler.load("dagan-x4-psnr")
->>> big = upscaler(frames)  # (N, 3, H, W) in [0, 1] -> (N, 3, 4H, 4W)
+>>> upscaler(Image.new("RGB", (9, 8)))  # or an array (H, W, 3), or a tensor (3, H, W) or (N, 3, H, W) in [0, 1]
+<PIL.Image.Image image mode=RGB size=36x32 at ...>
 
 Importing this package imports nothing heavy: `--help` must not wait for torch. It is imported before torch, so it is
 the place to set how torch's threads wait.

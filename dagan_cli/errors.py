@@ -9,6 +9,7 @@ class DaganError(Exception):
     def __init__(self, what: str, *, hint: str) -> None:
         super().__init__(what)
         self.hint = hint
+        self.add_note(f"try: {hint}")  # shown below the error in the traceback of a Python program
 
 
 class BadInput(DaganError):

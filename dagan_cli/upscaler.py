@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+import numpy as np
 from torch import Tensor
 
 from dagan_cli.engine.engine import Engine, Step
@@ -14,13 +15,17 @@ from dagan_cli.engine.options import EngineOptions, Network
 from dagan_cli.engine.precision import Choice
 from dagan_cli.engine.resample import Resize, Target
 from dagan_cli.engine.reuse import History
-from dagan_cli.errors import BadModel, BadOption
+from dagan_cli.engine.samples import require_frames, require_samples, through
+from dagan_cli.errors import BadInput, BadModel, BadOption
 from dagan_cli.model.blend import blend
 from dagan_cli.model.checkpoint import load_generator, load_model
 from dagan_cli.model.config import Window
 from dagan_cli.version import __version__
 from weights.catalog import Fetching, fidelity_model_of, find_model, pinned
 from weights.reference import PREFIX
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 BASELINES = ("nearest", "bicubic", "lanczos")
 
@@ -89,12 +94,32 @@ def load_network(choice: ModelChoice, fetching: Fetching | None = None, *, basel
     return Loaded(loaded.generator, name if name.startswith(PREFIX) else Path(name).name, loaded.sha256)
 
 
-class Upscaler:
-    """Python API: frames (N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W). `engine` runs the network.
+Pixels = TypeVar("Pixels", Tensor, np.ndarray, "Image.Image")
+Progress = Callable[[int, int], None]  # finished tiles and all tiles; alpha counts again, as an image of its own
 
-    upscaler(frames)                   the network's own factor
-    upscaler.upscale_to(frames, 2.5)   any factor, or an exact (width, height)
-    upscaler.steps(frames)             the same, tile by tile
+
+class Upscaler:
+    """Python API: an image or frames -> the same kind, enlarged. `engine` runs the network.
+
+    upscaler(image)                   the network's own factor
+    upscaler.upscale_to(image, 2.5)   any factor, or an exact (width, height)
+    upscaler.steps(frames)            the same, tile by tile
+
+    Tensors are (3, H, W) or (N, 3, H, W), float in [0, 1] or uint8; results are float and not clamped. Arrays are
+    (H, W, 3), or (H, W) or (H, W, C) with grey or alpha, uint8, uint16 or float in [0, 1]. Images of Pillow keep their
+    mode and `info`; palettes and bilevel become RGB, RGBA or L, and CMYK and LAB become sRGB.
+
+    >>> import numpy, torch
+    >>> from PIL import Image
+    >>> upscaler = Upscaler.load("dagan-x2-psnr")
+    >>> upscaler(torch.rand(3, 9, 8)).shape
+    torch.Size([3, 18, 16])
+    >>> upscaler(torch.rand(5, 3, 9, 8)).shape
+    torch.Size([5, 3, 18, 16])
+    >>> upscaler(numpy.zeros((9, 8, 3), numpy.uint8)).shape
+    (18, 16, 3)
+    >>> upscaler.upscale_to(Image.new("RGBA", (8, 9)), 1.5).size
+    (12, 14)
     """
 
     def __init__(
@@ -149,19 +174,40 @@ class Upscaler:
         network, name, sha256 = load_network(choice, fetching)
         return cls(network, options or EngineOptions(**choices), name=name, sha256=sha256, detail=choice.detail)
 
-    def __call__(self, frames: Tensor, progress: Callable[[int, int], None] | None = None) -> Tensor:
-        """Upscale by the network's own factor; see `Engine.__call__`."""
-        return self.engine(frames, progress)
+    def __call__(self, image: Pixels, progress: Progress | None = None) -> Pixels:
+        """Upscale by the network's own factor.
 
-    def upscale_to(self, frames: Tensor, target: Target, progress: Callable[[int, int], None] | None = None) -> Tensor:
-        """Upscale to any factor or an exact (width, height); see `Engine.upscale_to`."""
-        return self.engine.upscale_to(frames, target, progress)
+        Raises BadInput for anything but the images above, and for floats that are not finite or not in [0, 1]. Errors
+        of the work are those of `Engine.__call__`.
+        """
+        return self._same_kind(image, None, progress)
+
+    def upscale_to(self, image: Pixels, target: Target, progress: Progress | None = None) -> Pixels:
+        """Like a call, but to a factor above 0 or an exact (width, height); see `Engine.upscale_to`."""
+        return self._same_kind(image, target, progress)
 
     def steps(
         self, frames: Tensor, target: Target | None = None, history: History | None = None
     ) -> Generator[Step, None, Tensor]:
         """Upscale in steps that can be watched and abandoned; see `Engine.steps`."""
         return self.engine.steps(frames, target, history)
+
+    def _same_kind(self, image: Pixels, target: Target | None, progress: Progress | None) -> Pixels:
+        def enlarge(frames: Tensor) -> Tensor:
+            if target is None:
+                return self.engine(frames, progress)
+            return self.engine.upscale_to(frames, target, progress)
+
+        def of_samples(samples: np.ndarray) -> np.ndarray:
+            require_samples(samples)
+            return through(samples, enlarge, mixes=self.name != "nearest", folder=self.engine.options.folder)
+
+        if isinstance(image, Tensor):
+            require_frames(image)
+            return enlarge(image) if image.ndim == 4 else enlarge(image[None])[0]
+        if isinstance(image, np.ndarray):
+            return of_samples(image) if image.ndim != 2 else of_samples(image[..., None])[..., 0]
+        return _of_pillow(image, of_samples)
 
     @property
     def scale(self) -> int:
@@ -194,3 +240,25 @@ class Upscaler:
             words += ["local windows"] if self.window == "local" else []
             words += ["ensemble"] if self.engine.options.ensemble else []
         return ", ".join(words)
+
+
+def _of_pillow(image: Image.Image, enlarge: Callable[[np.ndarray], np.ndarray]) -> Image.Image:
+    from PIL import Image, ImageCms
+
+    from dagan_cli.media.images.pillow import image_of, mode_for, samples_of
+
+    if not isinstance(image, Image.Image):
+        raise BadInput(
+            f"cannot upscale a value of type {type(image).__name__}",
+            hint="pass a tensor (3, H, W) or (N, 3, H, W), an array (H, W, 3), or an image of Pillow",
+        )
+    try:
+        samples = samples_of(image, mode_for(image))
+    except (ValueError, OSError, ImageCms.PyCMSError) as error:
+        raise BadInput(
+            f"cannot read the image of mode {image.mode}: {error}", hint="convert it to RGB first"
+        ) from error
+    result = image_of(enlarge(samples))
+    left_out = {"transparency"} | ({"icc_profile"} if image.mode in ("CMYK", "LAB") else set())  # both were applied
+    result.info = {name: value for name, value in image.info.items() if name not in left_out}
+    return result

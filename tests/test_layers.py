@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -165,6 +166,11 @@ def test_there_is_no_circle_of_imports():
 
     for name in names:
         visit(name, ())
+
+
+def test_every_folder_with_modules_is_installed():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    assert listed == sorted(module_name(each) for folder in OURS for each in (ROOT / folder).rglob("__init__.py"))
 
 
 def test_no_folder_is_a_hall():

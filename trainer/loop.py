@@ -287,7 +287,7 @@ class _Run:
     def _validate(self) -> dict[str, float]:
         """Score the averaged weights on the held-out images and write a strip of samples."""
         if self.scored[0] != self.at.step:
-            network, order = self.average.network, _default_order(self.config)
+            network, order = self.average.network, self.config.generator.order
             self.scored = self.at.step, scores(network, self.pairs, order, self.lpips)
             if self.rank == 0:
                 write_strip(self.folder / SAMPLES / f"{self.at.step:08d}.png", network, self.pairs, order)
@@ -449,11 +449,6 @@ def _order(config: TrainConfig, phase: str, step: int) -> int | None:
     of_phase = config.gan.order_odds if config.gan is not None and phase == "adversarial" else ()
     odds = np.array(of_phase or config.order_odds or [1.0] * len(orders))
     return int(np.random.default_rng([config.seed, step, 1]).choice(orders, p=odds / odds.sum()))
-
-
-def _default_order(config: TrainConfig) -> int | None:
-    """Return the order of validations, the cheapest one; `dagan eval` measures the others."""
-    return config.generator.orders[0] if config.generator.orders else None
 
 
 def _provenance(config: TrainConfig, pictures: Pictures, device: torch.device, half: bool) -> dict[str, Any]:

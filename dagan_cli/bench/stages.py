@@ -14,13 +14,13 @@ from typing import Literal, TypeVar
 import numpy as np
 from torch import Tensor
 
+from dagan_cli.engine import samples
 from dagan_cli.media import images
 from dagan_cli.media.video.mux import default_suffix
 from dagan_cli.media.video.recipe import Encoding, plan
 from dagan_cli.media.video.source import Frame, open_video
 from dagan_cli.media.video.writer import create_video
 from dagan_cli.media.y4m.reader import Y4mSource
-from dagan_cli.upscale import samples
 from dagan_cli.upscale.frames import through, to_planes, to_rgb
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscaler import Upscaler
@@ -105,7 +105,7 @@ class VideoStages:
 
     def _through(self, upscaler: Upscaler, inputs: list[Tensor]) -> list[Tensor]:
         rgb, *alpha = inputs
-        enlarge = partial(upscaler.upscale_to, target=self.out_size)
+        enlarge = partial(upscaler.engine.upscale_to, target=self.out_size)
         return [through(enlarge, rgb, self.out_size, limited=not upscaler.is_baseline), *map(enlarge, alpha)]
 
     def _planes(self, results: list[Tensor]) -> list[list[np.ndarray]]:
@@ -185,7 +185,7 @@ class PictureStages:
 
     def _through(self, upscaler: Upscaler, pixels: np.ndarray) -> np.ndarray:
         return samples.through(
-            pixels, lambda x: upscaler.upscale_to(x, self.out_size), mixes=upscaler.name != "nearest"
+            pixels, lambda x: upscaler.engine.upscale_to(x, self.out_size), mixes=upscaler.name != "nearest"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
+from itertools import islice
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from PIL import Image
 
 from dagan_cli.errors import BadInput
 from dagan_cli.inspection.checks import Check, check, size_check
-from dagan_cli.inspection.frames import FrameComparison, timed
+from dagan_cli.inspection.frames import FrameComparison, Timed
 from dagan_cli.inspection.glance import Glance, Grid, coarse, grid_for
 from dagan_cli.inspection.stored.look import stored_checks
 from dagan_cli.media import images
@@ -25,7 +26,6 @@ from dagan_cli.media.images.info import Picture, PictureInfo
 from dagan_cli.media.images.metadata import EXIF_IFD, GPS_IFD, profile_space
 from dagan_cli.media.images.png import TEXTS
 from dagan_cli.planes import UNSPECIFIED
-from dagan_cli.upscale.request import Part
 
 _BLOCKS = {"icc": "colour profile", "xmp": "XMP data", "iptc": "IPTC data", "comment": "comment"}
 _OF_THE_FILE = {  # EXIF tags that change with the pixels, are stored elsewhere, or are offsets
@@ -85,7 +85,9 @@ def _frames(
         size=(now.width, now.height),
     )
     grid = grid_for(min(was.width, now.width), min(was.height, now.height))
-    expected = timed(_glances(before, grid, untimed), Part(frames=1 if one else None), Fraction(0), _SECOND)
+    glances = islice(_glances(before, grid, untimed), 1 if one else None)
+    # A frame may be shown for no time at all, as in sprites: the next one has the same time, which is no damage.
+    expected = (Timed(glance, glance.time or Fraction(0), repaired=False) for glance in glances)
     comparison.run(expected, _glances(after, grid, untimed), lambda done: tell(done, was.frames))
     rows = comparison.checks()
     yield from rows if was.frames > 1 and not one else (rows[0], rows[-1])
@@ -159,9 +161,14 @@ def _exif(was: PictureInfo, now: PictureInfo, form: PictureFormat) -> Iterator[C
     due, found = (_tags(info.exif) for info in (was, now))
     if not due:
         return
-    wrong = [f"{tag:#06x}" for tag, value in due.items() if found.get(tag) != value]
+    wrong = [f"{tag:#06x}" for tag, value in due.items() if not _is_same(found.get(tag), value)]
     listed = f"without {' '.join(wrong[:5])}{' ...' if len(wrong) > 5 else ''}" if found else ""
     yield _block("EXIF tags", f"{len(due)} kept", listed, not wrong, "exif" in form.keeps, form)
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    """True if two values of EXIF are equal. Unknown numbers are 0/0, such as the aperture of a lens: not a number."""
+    return a == b or repr(a) == repr(b)
 
 
 def _tags(exif: bytes | None) -> dict[int, Any]:

@@ -50,7 +50,7 @@ class GeneratorConfig:
     learned_constants: bool = True  # the solver's constants are trained, starting from the classical values
     shared_weights: bool = True  # one f for all stages of a block, or one per stage
     orders: tuple[int, ...] = ()  # orders an rk4 network was trained for, e.g. (1, 2, 4); () = only the solver's
-    default_order: int | None = None  # order it runs at by default; None = the highest
+    default_order: int | None = None  # order it runs at by default; None = the lowest, the fastest
 
     upsampler: Upsampler = "steps"  # convolution + shuffle per prime factor, or one to RGB at once
     image_skip: bool = False  # add the nearest-neighbour enlarged input to the output
@@ -89,6 +89,11 @@ class GeneratorConfig:
             _require(rising, f"orders = {self.orders}", "list them in rising order, 4 last, e.g. (1, 2, 4)")
         known = self.default_order is None or self.default_order in self.orders
         _require(known, f"default_order = {self.default_order}", "use one of its orders")
+
+    @property
+    def order(self) -> int | None:
+        """The order that the network runs at, and is validated at, unless told otherwise; None without a choice."""
+        return self.default_order or (self.orders[0] if self.orders else None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-compatible mapping; `from_dict` is its inverse."""

@@ -100,7 +100,7 @@ class Generator(nn.Module):
         if config.identity_start and config.image_skip and last.bias is not None:  # starts as the enlarged input
             nn.init.normal_(last.weight, std=1e-3)
             nn.init.zeros_(last.bias)
-        self._order: int | None = config.default_order or (config.orders[-1] if config.orders else None)
+        self._order: int | None = config.order
         self.use_window(config.default_window)
 
     def forward(self, x: Tensor, order: int | None = None) -> Tensor:

@@ -12,13 +12,13 @@ import numpy as np
 from torch import Tensor
 
 from dagan_cli.engine.memory import free_host_memory
+from dagan_cli.engine.samples import through
 from dagan_cli.errors import OutOfMemory
 from dagan_cli.files import cannot_write
 from dagan_cli.media import images
 from dagan_cli.media.made.record import to_text
 from dagan_cli.upscale.events import STDOUT, Advance, Item
 from dagan_cli.upscale.made import made_from
-from dagan_cli.upscale.samples import through
 from dagan_cli.upscale.work import Work
 
 

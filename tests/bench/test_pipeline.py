@@ -56,7 +56,7 @@ def test_the_stages_of_a_video_are_timed_apart_and_together(cli, tiny_model, tmp
     assert result["overlap"] == pytest.approx(result["fps"] / result["stages"][slowest]["fps"])
     assert result["megapixels_per_second"] == pytest.approx(result["fps"] * 96 * 64 / 1e6)
     assert (result["in_size"], result["out_size"], result["frames"]) == ([48, 32], [96, 64], 10)
-    assert (result["kind"], result["order"]) == ("video", 4)
+    assert (result["kind"], result["order"]) == ("video", 1)
     assert result["output"] == "libx264 yuv420p"
     assert list(tmp_path.iterdir()) == [source]
     assert list(scratch.iterdir()) == []

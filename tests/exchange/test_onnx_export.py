@@ -60,7 +60,7 @@ def test_the_file_says_what_it_is(cli, tiny_model, tmp_path):
     props = {entry.key: entry.value for entry in model.metadata_props}
     network = load_model(tiny_model).generator
     assert props["name"] == "tiny-x2"
-    assert (props["scale"], props["order"], props["licence"]) == ("2", "4", "MIT")
+    assert (props["scale"], props["order"], props["licence"]) == ("2", "1", "MIT")
     assert props["receptive_field"] == ("everywhere" if network.receptive_field is None else network.receptive_field)
     assert props["model_sha256"] == load_model(tiny_model).sha256
     assert GeneratorConfig.from_dict(json.loads(props["config"])) == TINY

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -507,6 +508,22 @@ def frames(path: Path, durations: list[int], order: list[int] | None = None, **o
 
 
 @pytest.mark.slow
+def test_frames_that_are_shown_for_no_time_are_no_difference(tmp_path):
+    source = frames(tmp_path / "in.webp", [100, 0, 0, 50], lossless=True, kmin=1, kmax=1)
+    found = rows(verify(source, upscaled(source, tmp_path / "out.webp")))
+    assert (found["frames"].found, found["frame times"].result) == ("4", "ok")
+
+
+def test_numbers_that_the_camera_did_not_know_are_no_difference(tmp_path):
+    aperture = struct.pack("<HHII", 0x829D, 5, 1, 26) + bytes(4)  # one entry: the rational at 26
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + aperture + struct.pack("<II", 0, 0)
+    Image.new("RGB", (8, 8)).save(tmp_path / "in.jpg", exif=exif)
+    with Image.open(tmp_path / "in.jpg") as image:
+        assert str(image.getexif()[0x829D]) == "nan"
+    found = rows(verify(tmp_path / "in.jpg", upscaled(tmp_path / "in.jpg", tmp_path / "out.jpg")))
+    assert found["EXIF tags"].result == "ok"
+
+
 @pytest.mark.parametrize("suffix", [".gif", ".png", ".webp"])
 def test_animations_are_compared_frame_by_frame(tmp_path, suffix):
     options = {".webp": {"lossless": True, "kmin": 1, "kmax": 1}}.get(suffix, {})

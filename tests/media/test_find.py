@@ -323,6 +323,7 @@ def test_a_name_too_long_for_any_disk_is_told_beforehand():
         (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf", "a.avif", "picture"),
         (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", "a.avif", "picture"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a.heic", "picture"),
+        (b"\xff\x0a\xfa", "a.jxl", "picture"),
         (b"P6\n4 4\n255\n", "a.ppm", "picture"),
         (b"\0\0\0\x1cftypM4A \0\0\0\0M4A mp42", "a.m4a", None),
         (b"RIFF\0\0\0\0WAVEfmt ", "a.wav", None),

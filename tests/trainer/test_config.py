@@ -54,7 +54,7 @@ def test_a_toml_file_fills_in_the_choices(tmp_path):
 def test_an_unknown_key_is_refused_with_the_nearest_name(toml, key, near, tmp_path):
     path = tmp_path / "run.toml"
     path.write_text(toml)
-    with pytest.raises(BadOption, match=f"unknown key {key}$") as caught:
+    with pytest.raises(BadOption, match=rf"unknown key {key}\n") as caught:
         read_config(path)
     assert f"did you mean {near}" in caught.value.hint
 

@@ -72,7 +72,7 @@ def test_a_model_for_real_sources_is_measured_on_degraded_ones_and_along_the_dia
     found = model.provenance
     assert model.generator.window == "local"
     assert list(found["metrics"]) == ["val (centre 512)", "val, degraded as video", "val, degraded as web"]
-    clean, video, web = (found["metrics"][name]["order 4"] for name in found["metrics"])
+    clean, video, web = (found["metrics"][name]["order 1"] for name in found["metrics"])
     assert len({clean, video, web}) == 3
     assert list(found["detail"]) == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
     assert found["detail"]["1"]["psnr_y"] == pytest.approx(clean, abs=2e-3)

@@ -12,27 +12,27 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from dagan_cli.errors import BadInput, DaganError
 from dagan_cli.files import open_regular
-from dagan_cli.media.images import gif, heif, jpeg2000, png, pnm, tiff
+from dagan_cli.media.images import gif, png, pnm, tiff
 from dagan_cli.media.images.blocks import boxes
 from dagan_cli.media.images.blocks.segments import read_segments
 from dagan_cli.media.images.decoder_warnings import heard
+from dagan_cli.media.images.decoders import heif, jpeg2000, jpegxl
 from dagan_cli.media.images.formats import FORMATS
 from dagan_cli.media.images.info import Depth, Picture, PictureInfo
-from dagan_cli.media.images.metadata import profile_space, with_blocks, with_metadata, with_segments, with_tiff_metadata
+from dagan_cli.media.images.metadata import with_blocks, with_metadata, with_segments, with_tiff_metadata
+from dagan_cli.media.images.pillow import CHANNELS, cmyk_profile, mode_for, samples_of
 from dagan_cli.media.sniff import HEAD, picture_format
 
 LIMIT_PIXELS = 1 << 28  # per frame; larger ones may be decompression bombs, or exceed memory
 LIMIT_FRAMES = 16  # all frames or pages together may have so many times the limit of one
 
 _ANIMATED = {"GIF", "WEBP", "PNG", "AVIF"}
-_CHANNELS = {"L": 1, "I;16": 1, "F": 1, "LA": 2, "RGB": 3, "RGBA": 4}  # modes in which samples are read
 _DEPTHS: dict[str, Depth] = {"I;16": 16, "F": 32}  # all other modes have 8 bits
 _NOT_READ = {
-    "JPEG XL": "convert it to PNG first (djxl in.jxl out.png)",
     "PSD": "export it as PNG or TIFF first",
     "EXR": "convert it to a float TIFF first",
     "camera raw": "develop it to a 16-bit TIFF or PNG first",
@@ -66,6 +66,8 @@ def open_picture(source: Path | BinaryIO | bytes, *, limit_pixels: int = LIMIT_P
             return _read_pnm(file)
         if file.format == "HEIC":
             return _read_heif(file)
+        if file.format == "JPEG XL":
+            return _read_jpeg_xl(file)
         return _read_through_pillow(file)
     except BaseException:
         file.stream.close()
@@ -106,6 +108,8 @@ class _File:
             reason = f"its {self.format} header is damaged"
         elif isinstance(error, Image.DecompressionBombError):
             reason, hint = f"it declares more than {self.limit_pixels / 1e6:,.6g} million pixels", _TOO_LARGE
+        elif isinstance(error, jpegxl.NotSupported):
+            hint = "convert it to PNG first (djxl in.jxl out.png, or out.apng for an animation)"
         elif isinstance(error, tiff.NotReadable):
             hint = "save it with 8 or 16 bits, or as 32-bit float, with Deflate or no compression"
         elif isinstance(error, OSError) and error.errno is not None and not isinstance(error, ValueError):
@@ -241,6 +245,41 @@ def _read_heif(file: _File) -> Picture:
     return file.still(_with_boxes(file, info), lambda: heif.decode(image))
 
 
+def _read_jpeg_xl(file: _File) -> Picture:
+    with file.decoding():
+        header = jpegxl.read_header(file.stream)
+    file.check_size(header.width, header.height)
+    with file.decoding():
+        try:
+            content = jpegxl.decode(file.stream, header)
+        except ImportError as error:
+            what = f"{file.name} is a JPEG XL file; the plugin that reads it is not installed"
+            hint = "install it (pip install 'dagan[jxl]'), or convert the file first (djxl in.jxl out.png)"
+            raise BadInput(what, hint=hint) from error
+    file.notes += [f"{name} was left out" for name in content.left_out]
+    if content.jpeg:  # it was compressed further without loss, and is restored to the byte
+        file.stream.close()
+        file.stream, file.format = io.BytesIO(content.jpeg), "JPEG"
+        picture = _read_through_pillow(file)
+        picture.info = replace(picture.info, format="JPEG XL")
+        return picture
+    height, width, channels = content.samples.shape
+    depth: Depth = {1: 8, 2: 16, 4: 32}[content.samples.itemsize]  # type: ignore[assignment]
+    if header.bits > depth:
+        file.notes.append(f"it was read with {depth} bits per sample")
+    info = PictureInfo(
+        format="JPEG XL",
+        width=width,
+        height=height,
+        channels=channels,
+        depth=depth,
+        lossless=header.is_lossless,
+    )
+    with file.decoding():
+        info = with_blocks(info, content.blocks, file.notes)
+    return file.still(info, lambda: content.samples)
+
+
 def _read_through_pillow(file: _File, tags: tiff.Tags | None = None, pages: Sequence[int] = (0,)) -> Picture:
     """Read any other file with Pillow; `tags` are those of a TIFF, of which `pages` are read."""
     with file.decoding():
@@ -254,7 +293,7 @@ def _read_through_pillow(file: _File, tags: tiff.Tags | None = None, pages: Sequ
     with file.decoding():
         count = 1 if file.format == "TIFF" else getattr(image, "n_frames", 1)  # Pillow would open every page
         orientation = 1 if file.format == "TIFF" else _orientation(image)  # Pillow rotates a TIFF itself
-        mode = _mode(image)
+        mode = mode_for(image)
         lossless = _is_lossless(file)
         deep = jpeg2000.deep_shape(file.stream) if file.format == "JPEG2000" else None
         if deep and (deep.width, deep.height) != image.size:
@@ -266,7 +305,7 @@ def _read_through_pillow(file: _File, tags: tiff.Tags | None = None, pages: Sequ
         format=file.format,
         width=width,
         height=height,
-        channels=_CHANNELS[mode],
+        channels=CHANNELS[mode],
         depth=_DEPTHS.get(mode, 8),
         lossless=lossless,
         chunks=chunks,
@@ -292,7 +331,7 @@ def _read_through_pillow(file: _File, tags: tiff.Tags | None = None, pages: Sequ
     if file.format == "AVIF":
         info = _with_boxes(file, info)
     if image.mode == "CMYK":
-        through = "with its profile" if _cmyk_profile(image) else "without a profile: colours are approximate"
+        through = "with its profile" if cmyk_profile(image) else "without a profile: colours are approximate"
         file.notes.append(f"CMYK was converted to sRGB {through}")
     if deep:
         info = replace(info, channels=deep.channels, depth=16)
@@ -316,7 +355,7 @@ def _read_through_pillow(file: _File, tags: tiff.Tags | None = None, pages: Sequ
     if deep_channels:
         info = replace(info, channels=deep_channels, depth=16)
         return file.still(info, lambda: tiff.upright(png.decode_16_bit(file.stream), orientation))
-    return file.still(info, lambda: tiff.upright(_samples(image, mode), orientation))
+    return file.still(info, lambda: tiff.upright(samples_of(image, mode), orientation))
 
 
 def _with_boxes(file: _File, info: PictureInfo) -> PictureInfo:
@@ -348,7 +387,7 @@ def _read_animation(file: _File, image: Image.Image, info: PictureInfo, orientat
     mode = "RGBA" if seen_through else "RGB"
     info = replace(
         info,
-        channels=_CHANNELS[mode],
+        channels=CHANNELS[mode],
         depth=8,
         frames=len(durations),
         durations=tuple(durations) if len(durations) > 1 else (),
@@ -364,50 +403,7 @@ def _read_animation(file: _File, image: Image.Image, info: PictureInfo, orientat
 
 def _frame(image: Image.Image, index: int, mode: str) -> np.ndarray:
     image.seek(index)
-    return _samples(image, mode)
-
-
-def _mode(image: Image.Image) -> str:
-    """Return the mode of `_CHANNELS` that holds `image` without loss. Raises ValueError for 32-bit integers."""
-    if image.mode in ("1", "L", "LA", "La"):
-        return "LA" if image.has_transparency_data else "L"
-    if image.mode.startswith("I;16"):
-        return "I;16"
-    if image.mode == "I":
-        raise ValueError("32-bit integer samples are not supported")
-    if image.mode == "F":
-        return "F"
-    return "RGBA" if image.has_transparency_data else "RGB"
-
-
-def _samples(image: Image.Image, mode: str) -> np.ndarray:
-    """Return samples (H, W, C) in one of the modes of `_CHANNELS`."""
-    image.load()
-    if mode in ("I;16", "F"):
-        samples = np.asarray(image)
-        return samples.astype(np.uint16 if mode == "I;16" else np.float32)[..., None]
-    if image.mode in ("CMYK", "LAB"):
-        image = _through_profile(image)
-    samples = np.asarray(image if image.mode == mode else image.convert(mode))
-    return samples[..., None] if samples.ndim == 2 else samples
-
-
-def _through_profile(image: Image.Image) -> Image.Image:
-    srgb = ImageCms.createProfile("sRGB")
-    if image.mode == "LAB":
-        source = ImageCms.createProfile("LAB")
-    elif profile := _cmyk_profile(image):
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    else:
-        return image.convert("RGB")
-    converted = ImageCms.profileToProfile(image, source, srgb, ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB")
-    assert converted is not None, "None is returned only for in-place conversion"
-    return converted
-
-
-def _cmyk_profile(image: Image.Image) -> bytes | None:
-    profile = image.info.get("icc_profile") or b""
-    return profile if profile_space(profile) == "CMYK" else None
+    return samples_of(image, mode)
 
 
 def _orientation(image: Image.Image) -> int:

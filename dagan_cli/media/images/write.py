@@ -21,6 +21,7 @@ from dagan_cli.media.images.blocks.code_points import CodePoints, points_of, pro
 from dagan_cli.media.images.formats import BY_NAME, PictureFormat, format_named, format_of_suffix
 from dagan_cli.media.images.info import PictureInfo
 from dagan_cli.media.images.metadata import corrected_exif, profile_space, software_exif
+from dagan_cli.media.images.pillow import image_of
 from dagan_cli.media.made.beside import remove_beside, write_beside
 
 _SRGB_GAMMA = (45455).to_bytes(4, "big")
@@ -425,7 +426,7 @@ class _Reel(Image.Image):
         self.broken = True
         samples = next(self._frames)
         self.broken = False
-        image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
+        image = image_of(samples)
         self.im, self._mode, self._size = image.im, image.mode, image.size
         self._at = frame
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dagan_cli.upscale.samples import through
+from dagan_cli.engine.samples import through
 from tests.support.tiny import noise
 
 

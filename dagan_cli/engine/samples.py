@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dagan_cli.engine.memory import roomy_array
+from dagan_cli.errors import BadInput
 
 _ROWS = 256  # converted at a time, so that a large result is not held twice as floats
 
@@ -42,6 +44,51 @@ def through(
         else:
             _write(out[..., -1:], upscale(_as_frames(alpha, peak)), peak)
     return out
+
+
+def require_frames(frames: Tensor) -> None:
+    """Raise BadInput unless frames are (3, H, W) or (N, 3, H, W) with pixels, uint8 or float in [0, 1]."""
+    if frames.ndim not in (3, 4) or frames.shape[-3] != 3 or min(frames.shape[-2:]) < 1:
+        raise BadInput(
+            f"a tensor of shape {tuple(frames.shape)} is not (3, H, W) or (N, 3, H, W)",
+            hint="move the channels first, as in x.permute(2, 0, 1); repeat grey, as in x.expand(3, -1, -1)",
+        )
+    if frames.dtype == torch.uint8:
+        return
+    if not frames.is_floating_point():
+        raise BadInput(f"tensors of type {frames.dtype} are not supported", hint="use uint8, or float in [0, 1]")
+    if frames.numel():
+        low, high = frames.aminmax()
+        _require_range(float(low), float(high))
+
+
+def require_samples(samples: np.ndarray) -> None:
+    """Raise BadInput unless samples are (H, W, C) with pixels and C of 1 to 4, uint8, uint16 or float in [0, 1]."""
+    if samples.ndim != 3 or not 1 <= samples.shape[2] <= 4 or not samples.size:
+        raise BadInput(
+            f"an array of shape {samples.shape} is not (H, W, 3)",
+            hint="move the channels last, as in x.transpose(1, 2, 0), and pass one image at a time",
+        )
+    known = samples.dtype in (np.uint8, np.uint16, np.float16, np.float32, np.float64)
+    if not known or not samples.dtype.isnative:
+        raise BadInput(
+            f"arrays of type {samples.dtype.str} are not supported",
+            hint="use uint8, uint16 or float in [0, 1], in this machine's byte order",
+        )
+    if samples.dtype.kind == "f":
+        _require_range(float(samples.min()), float(samples.max()))
+
+
+def _require_range(low: float, high: float) -> None:
+    if not (isfinite(low) and isfinite(high)):
+        raise BadInput(
+            "the image contains values that are not finite", hint="replace them first, as in numpy.nan_to_num(x)"
+        )
+    if low < 0 or high > 1:
+        raise BadInput(
+            f"float values must be in [0, 1], and these are from {low:.4g} to {high:.4g}",
+            hint="divide by 255 (65535 for 16 bits), or pass uint8; limit small excesses, as in x.clip(0, 1)",
+        )
 
 
 def _peak(pixels: np.ndarray) -> float:

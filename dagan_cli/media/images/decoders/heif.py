@@ -55,11 +55,11 @@ def decode(image: HeifImage) -> np.ndarray:
         values = samples.astype(np.uint32) >> (16 - bits(image))
         samples = ((values * 65535 + most // 2) // most).astype(np.uint16)
     if image.mode.split(";")[0].endswith("a"):
-        samples = _not_premultiplied(samples)
+        samples = not_premultiplied(samples)
     return samples
 
 
-def _not_premultiplied(samples: np.ndarray) -> np.ndarray:
+def not_premultiplied(samples: np.ndarray) -> np.ndarray:
     """Divide colours by alpha; fully transparent pixels become 0."""
     most = np.iinfo(samples.dtype).max
     alpha = samples[..., -1:]

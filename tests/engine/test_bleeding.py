@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dagan_cli.upscale.samples import bleed
+from dagan_cli.engine.samples import bleed
 from tests.support.images import noise, pillow
 
 

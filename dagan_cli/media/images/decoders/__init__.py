@@ -1,0 +1,1 @@
+"""Formats that are read without Pillow, and not written."""
