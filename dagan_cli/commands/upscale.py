@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dagan_cli.commands.console import StopSignals, counted, echo, in_bytes, in_json, in_time
+from dagan_cli.commands.console import StopSignals, echo, in_json
 from dagan_cli.commands.options import (
     BATCH,
     IMAGES,
@@ -41,7 +41,7 @@ from dagan_cli.commands.options import (
     whole_number,
 )
 from dagan_cli.commands.progress import ProgressMode, Reporter
-from dagan_cli.commands.shown.tables import table
+from dagan_cli.commands.shown.plan import plan_table
 from dagan_cli.errors import BadOption, CannotWrite, DaganError
 from dagan_cli.upscale.events import Abandoned, BadReport, Event, Item, Stopped
 
@@ -327,8 +327,8 @@ def run_and_report(
             try:
                 if as_json:
                     echo(in_json(document))
-                elif planned := [item for item in items if item.forecast]:
-                    echo(forecast_table(planned))
+                elif request.dry_run:
+                    echo(plan_table(items))
             finally:  # also if stdout is full
                 if report is not None:
                     write_report(report, document)
@@ -352,28 +352,3 @@ def run_and_report(
         reporter.close()
     account()
     return code
-
-
-def forecast_table(items: list[Item]) -> str:
-    """The plan of a dry run: one line per input, and the sum."""
-    rows, total = [], 0.0
-    for item in items:
-        plan = item.forecast
-        assert plan is not None
-        (w, h), (big_w, big_h) = item.in_size or (0, 0), item.out_size or (0, 0)
-        total += plan.seconds
-        rows.append(
-            [
-                f"{item.input} -> {item.output}",
-                str(item.frames),
-                f"{w}x{h} -> {big_w}x{big_h}",
-                plan.model,
-                f"{plan.codec} {plan.pixel_format}" if plan.codec else f"{plan.format} {plan.depth} bits",
-                f"{plan.tiles} of {plan.tile[0]}x{plan.tile[1]}",
-                in_bytes(plan.memory),
-                in_bytes(plan.disk),
-                in_time(plan.seconds),
-            ]
-        )
-    header = ["plan", "frames", "size", "model", "as", "tiles", "memory", "disk", "time"]
-    return f"{table(header, rows)}\n\n{counted(len(rows), 'input')}, about {in_time(total)}; nothing was written"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from copy import deepcopy
 from dataclasses import replace
 from itertools import product
+from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from dagan_cli.engine.reuse import History
 from dagan_cli.engine.tiles import Plan, Span, Tile
 from dagan_cli.errors import BadInput, BadModel, DaganError
 
-_SMALL = 256 * 256  # pixels; images up to this size run whole and unmeasured: measuring makes torch load for 2 s
+UNMEASURED = 256 * 256  # pixels; images up to this size run whole and unmeasured: measuring makes torch load for 2 s
 _PATIENCE = 3  # after this many failed tiles in half precision, all are computed in fp32
 _MOST_TILES = 64  # maximum of an automatic batch
 
@@ -63,6 +64,7 @@ class Engine:
             grid=math.lcm(getattr(network, "multiple", 1), getattr(network, "grid", 1)),
             overlap=self.options.overlap,
         )
+        self.measuring = 0.0  # seconds that measuring the network took; 0 until it was needed
         self._failed = 0  # tiles that were not finite in half precision
         self._footprint: meter.Footprint | None = None
         self._most_pixels = float("inf")  # limit of a tile, lowered when memory runs out
@@ -129,6 +131,22 @@ class Engine:
         """Estimate the bytes that the network needs at once on its device for images of this size."""
         plan = self.plan(height, width)
         return round(self._measured().bytes_per_pixel * plan.area * self._batch(plan))
+
+    def try_tiles(self, height: int, width: int, frames: int = 1) -> int:
+        """Compute as many tiles of noise at once as for `frames` images of this size; return how many these were."""
+        while True:
+            plan = self.plan(height, width)
+            count = min(self._batch(plan), plan.count * frames)
+            noise = torch.rand(1, 3, *plan.sides, generator=torch.Generator().manual_seed(0))
+            y, x = plan.tiles[0]
+            with torch.inference_mode():
+                done = memory.attempt(lambda plan=plan, batch=[(0, y, x)] * count: self._compute(noise, batch, plan))
+            if done is not None:
+                return count
+            if count > 1:
+                self._most_tiles = count // 2
+            else:
+                self._shrink(plan, height, width)
 
     def network(self, dtype: torch.dtype) -> Network:
         """Return the copy on the device in the given precision, made on first use."""
@@ -248,7 +266,7 @@ class Engine:
     def _choose(self, height: int, width: int) -> Plan:
         asked, demand = self.options.tile, self._demand
         if asked == "auto":
-            small = height * width <= _SMALL < self._most_pixels
+            small = height * width <= UNMEASURED < self._most_pixels
             chosen = tiling.uncut(height, width, demand) if small else self._best_tiling(height, width)
             return tiles.plan(height, width, chosen)
         if asked == "off" or asked >= max(height, width):
@@ -258,7 +276,7 @@ class Engine:
         plan = tiles.plan(height, width, chosen)
         # When host memory runs out, the system may kill the program without an error: do not try what cannot fit.
         while (
-            plan.area > min(_SMALL, self._most_pixels)
+            plan.area > min(UNMEASURED, self._most_pixels)
             and tiling.can_be_smaller(plan, demand)
             and plan.area > self._fitting(height, width, 1.0)
         ):
@@ -281,8 +299,10 @@ class Engine:
 
     def _measured(self) -> meter.Footprint:
         if self._footprint is None:
+            started = perf_counter()
             network = memory.attempt(lambda: self.network(self._dtype))
             self._footprint = meter.measure(network, self.choice.device, self._dtype, self._demand.grid)
+            self.measuring = perf_counter() - started
         return self._footprint
 
     def _batch(self, plan: Plan) -> int:

@@ -19,7 +19,8 @@ class Forecast:
     tiles: int  # tiles of a frame
     memory: int  # bytes, on the device and for the result
     disk: int  # bytes, estimated; a video needs twice its size while its segments are joined
-    seconds: float  # time of the network, extrapolated from one tile
+    seconds: float  # decoding, network and encoding, extrapolated from a few tiles and frames
+    at_least: bool = False  # the number of frames is unknown, and so only a part of all is included
     codec: str | None = None  # of a video
     pixel_format: str | None = None  # of a video
     format: str | None = None  # of an image

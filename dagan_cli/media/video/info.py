@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice, pairwise
 from math import floor
 from pathlib import Path
+from time import monotonic
 from typing import cast
 
 import av
@@ -176,6 +178,17 @@ def _hdr_light(side: dict[SideDataType, bytes]) -> HdrLight | None:
         brightest, average = struct.unpack("<2I", raw[:8])
         content = (brightest, average)
     return HdrLight(mastering=mastering, content=content) if mastering or content else None
+
+
+def count_frames(info: VideoInfo, seconds: float) -> tuple[int, bool]:
+    """Count the packets of a video without decoding them; False if that was stopped after so many seconds."""
+    count, until = 0, monotonic() + seconds
+    with open_input(info.path) as container, suppress(FFmpegError):  # a damaged end
+        for packet in container.demux(container.streams[info.stream]):
+            count += packet.size > 0
+            if count % 64 == 0 and monotonic() > until:
+                return count, False
+    return count, True
 
 
 def _times(path: Path, container: InputContainer, stream: VideoStream, *, decoding: bool) -> list[int]:
