@@ -36,6 +36,7 @@ class Items:
     primary: int = 0
     kinds: dict[int, bytes] = field(default_factory=dict)  # "av01", "hvc1", "grid", "tmap", "Exif" ...
     content_types: dict[int, bytes] = field(default_factory=dict)  # of items of kind "mime"
+    texts: list[bytes] = field(default_factory=list)  # kind, name and content type of each
     hidden: set[int] = field(default_factory=set)
     properties: list[Box] = field(default_factory=list)
     owned: dict[int, list[int]] = field(default_factory=dict)  # item -> indices of properties, from 0
@@ -198,6 +199,7 @@ def _read_infos(content: bytes, items: Items) -> None:
             item = struct.unpack_from(">I" if version == 3 else ">H", content, at + 12)[0]
             behind = at + (18 if version == 3 else 16)  # also skips the protection's index
             items.kinds[item] = content[behind : behind + 4]
+            items.texts.append(content[behind : at + size])
             if hidden:
                 items.hidden.add(item)
             if items.kinds[item] == b"mime":

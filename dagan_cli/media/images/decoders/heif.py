@@ -5,9 +5,12 @@ Format: ISO/IEC 23008-12. Pillow does not read it; pi-heif is libheif without en
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
+
+from dagan_cli.media.images.blocks.boxes import read_items
 
 if TYPE_CHECKING:
     from pi_heif import HeifImage
@@ -19,6 +22,7 @@ def main_image(stream: BinaryIO) -> HeifImage:
     """Return the main image, not yet decoded. Raises ValueError, ImportError."""
     import pi_heif
 
+    _require_text(stream)
     stream.seek(0)
     try:
         file = pi_heif.open_heif(stream, convert_hdr_to_8bit=False)
@@ -28,6 +32,16 @@ def main_image(stream: BinaryIO) -> HeifImage:
     if image.mode.split(";")[0] not in _CHANNELS:
         raise ValueError(f"HEIC samples of the kind {image.mode} are not supported")
     return image
+
+
+def _require_text(stream: BinaryIO) -> None:
+    """Raise ValueError unless kinds and names of items are text, as pi-heif 1.4 ends the process otherwise."""
+    stream.seek(0)
+    try:
+        for text in read_items(stream.read()).texts:
+            text.decode()
+    except (struct.error, IndexError, UnicodeDecodeError) as error:
+        raise ValueError("its HEIC boxes are damaged") from error
 
 
 def channels(image: HeifImage) -> int:

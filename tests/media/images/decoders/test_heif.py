@@ -169,6 +169,15 @@ def test_the_main_image_of_several_is_read_and_the_others_are_named(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("text", [b"application/rdf", b"mime\0", b"Exif"])
+def test_an_item_whose_kind_is_no_text_is_refused_as_libheif_would_end_the_process(tmp_path, text):
+    data = heic([coded(tmp_path, 8)], exif=b"II*\0\x08\0\0\0\0\0\0\0\0\0", xmp=b"<a/>")
+    assert data.count(text) == 1
+    with pytest.raises(BadInput, match="boxes are damaged"):
+        opened(data.replace(text, b"\xad" + text[1:]))
+
+
+@pytest.mark.slow
 def test_a_damaged_or_too_large_heic_is_refused(tmp_path):
     data = heic([coded(tmp_path, 8)])
     for part in (0.02, 0.3, 0.9):
