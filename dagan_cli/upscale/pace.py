@@ -18,12 +18,12 @@ import torch
 
 from dagan_cli.engine.engine import UNMEASURED
 from dagan_cli.engine.reuse import History
+from dagan_cli.engine.samples import through
 from dagan_cli.media import images
 from dagan_cli.media.images import Picture
 from dagan_cli.media.video.source import open_video
 from dagan_cli.upscale.frames import to_rgb
 from dagan_cli.upscale.request import Part, Request
-from dagan_cli.upscale.samples import through
 from dagan_cli.upscale.video import upscale_video
 from dagan_cli.upscale.work import Engines, Work
 from dagan_cli.upscaler import ModelChoice, Upscaler
