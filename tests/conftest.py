@@ -55,6 +55,7 @@ SEED = int(os.environ.get("DAGAN_TEST_SEED", "0"))
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
+    os.environ.pop("COLUMNS", None)  # xdist sets it, and tables would be cut to fit
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

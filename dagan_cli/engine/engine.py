@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Generator
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from time import perf_counter
 from typing import NamedTuple
@@ -140,7 +141,7 @@ class Engine:
             noise = torch.rand(1, 3, *plan.sides, generator=torch.Generator().manual_seed(0))
             y, x = plan.tiles[0]
             with torch.inference_mode():
-                done = memory.attempt(lambda plan=plan, batch=[(0, y, x)] * count: self._compute(noise, batch, plan))
+                done = memory.attempt(partial(self._compute, noise, [(0, y, x)] * count, plan))
             if done is not None:
                 return count
             if count > 1:

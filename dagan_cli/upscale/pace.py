@@ -103,6 +103,8 @@ class Paces:
         if share == 1:
             small = size
         written = _timed(lambda: self._write(picture, target, part, small))
+        if key not in self._rests and written < _TILES:  # the first time, libraries are loaded
+            written = _timed(lambda: self._write(picture, target, part, small))
         each = decoded + written * pixels / (small[0] * small[1])
         return self._keep(key, pixels, Rest(Pace(each), process_time() - cpu), started), varies
 

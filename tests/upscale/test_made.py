@@ -83,7 +83,7 @@ def test_what_decides_no_pixel_is_no_difference(cli, tmp_path, tiny_model):
     ("option", "words"),
     [
         (("-x",), "without --ensemble"),
-        (("--order", 2), "with --order 4, now 2"),
+        (("--order", 2), "with --order 1, now 2"),
         (("--window", "local"), "with --window global, now local"),
         (("-q", 50), "with --quality 95, now 50"),
     ],

@@ -216,7 +216,7 @@ def test_a_stopped_video_goes_on_where_it_was_with_the_same_settings_alone(cli, 
     work = (source, "-n", tiny_model, "-s", 2, "-c", "ffv1", "-o", tmp_path / "out.mkv")
     assert stopped(52, *work) == 130
     assert not (tmp_path / "out.mkv").exists()
-    ran = cli(*work, "--order", 1)
+    ran = cli(*work, "--order", 2)
     assert ran.code == 2
     assert "started with a different model" in ran.err
     assert "--no-resume" in ran.err

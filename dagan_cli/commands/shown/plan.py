@@ -22,16 +22,21 @@ def plan_table(items: list[Item]) -> str:
     full = [_row(item, plan) for item, plan in planned]
     title, frames, memory, disk, time = _sums(planned)
     header = ["plan", "frames", "size", "model", "as", "tiles", "memory", "disk", "time"]
-    wide = table(header, [*full, [title, frames, "", "", "", "", memory, disk, time], *others], width=_ANY)
+    wide = table(header, [*full, *others, [title, frames, "", "", "", "", memory, disk, time]], width=_ANY)
     width = room()
     if width is None or max(map(columns, wide.splitlines())) <= width:
         return "\n".join([wide, "", _end(items)])
     header = ["plan", "frames", "size", "disk", "time"]
-    rows = [
-        [str(item.output), row[1], row[2].split()[-1], *row[7:]] for (item, _), row in zip(planned, full, strict=True)
-    ]
-    rows.append([title, frames, "", disk, time])
-    return "\n".join([table(header, [*rows, *others], width=width), "", *_models(planned), _end(items)])
+    outputs = [(str(item.output), f"{item.out_size[0]}x{item.out_size[1]}") for item, _ in planned if item.out_size]
+    rows = [[name, row[1], size, *row[7:]] for (name, size), row in zip(outputs, full, strict=True)]
+    return "\n".join(
+        [
+            table(header, [*rows, *others, [title, frames, "", disk, time]], width=width),
+            "",
+            *_models(planned),
+            _end(items),
+        ]
+    )
 
 
 def _row(item: Item, plan: Forecast) -> list[str]:
