@@ -78,7 +78,7 @@ def colour_tags(before: VideoInfo, after: VideoInfo, was: ColourTags, now: Colou
     if before.layout.chroma == "gray" and "range" not in said:
         due["range"] = read["range"]
     unsaid = [name for name in due if name not in specified_tags(now)]
-    wrong = [name for name in due if read[name] != due[name] or (name in said and name in unsaid)]
+    wrong = [name for name in due if not _mean_one(name, read[name], due[name]) or (name in said and name in unsaid)]
     expected = " ".join(due.values())
     found = " ".join(f"{value} (undeclared)" if name in unsaid else value for name, value in read.items())
     guesses = ", ".join(name for name in due if name not in said)
@@ -87,6 +87,11 @@ def colour_tags(before: VideoInfo, after: VideoInfo, was: ColourTags, now: Colou
     if wrong == ["range"] and "range" not in unsaid:  # if it were wrong, the frames would differ
         return Check(what, expected, found, "note", "the range was converted")
     return check(what, expected, found, fine=not wrong, remark=remark)
+
+
+def _mean_one(name: str, a: str, b: str) -> bool:
+    """True if two tags are equal in effect: both names of the matrix of BT.601 stand for the same numbers."""
+    return a == b or (name == "matrix" and {a, b} == {"bt470bg", "smpte170m"})
 
 
 def hdr10(before: VideoInfo, after: VideoInfo, codec: str) -> Iterator[Check]:

@@ -127,7 +127,7 @@ def _blocks(was: PictureInfo, now: PictureInfo, form: PictureFormat) -> Iterator
         if due:
             if field == "comment" and any(kind in TEXTS and data.endswith(_utf8(due)) for kind, data in now.chunks):
                 found = due  # PNG stores it as one text chunk among others
-            grey = field == "icc" and profile_space(due) == "GRAY" and not form.grey
+            grey = field == "icc" and profile_space(due) == "GRAY" and not form.holds_grey_profiles
             if field == "xmp" and found and plain(found) == plain(due):
                 found = due  # extended XMP has no wrapper
             held = field in form.keeps and not grey

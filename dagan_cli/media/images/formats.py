@@ -27,6 +27,11 @@ class PictureFormat:
     lossless: bool = True  # can be written without loss
     keeps: frozenset[str] = frozenset()  # fields of PictureInfo that it can store
 
+    @property
+    def holds_grey_profiles(self) -> bool:
+        """False where samples are stored as colours: the palette of a GIF holds them even if all are grey."""
+        return self.grey and self.name != "GIF"
+
     def widest(self, depth: Depth) -> Depth:
         """Return the supported depth that preserves samples of `depth` best."""
         for own in self.depths:

@@ -222,7 +222,7 @@ def _lost_metadata(form: PictureFormat, info: PictureInfo) -> Iterator[str]:
         yield f"{form.name} files are written without Photoshop's resources ({words})"
     if info.icc and form.name == "GIF" != info.format:
         yield "many programs ignore the colour profile of a GIF: the image may look different"
-    if info.icc and not form.grey and "icc" in form.keeps and profile_space(info.icc) == "GRAY":
+    if info.icc and not form.holds_grey_profiles and "icc" in form.keeps and profile_space(info.icc) == "GRAY":
         yield f"{form.name} is written in colour: the grey colour profile is left out"
     if "chunks" not in form.keeps:
         if texts := [data.split(b"\0")[0].decode("latin-1") for kind, data in info.chunks if kind in png.TEXTS]:
@@ -274,7 +274,7 @@ def _without_what_is_not_held(form: PictureFormat, info: PictureInfo) -> Picture
         info = replace(info, chunks=())
     if "geo" not in form.keeps:
         info = replace(info, geo=())
-    if info.icc and not form.grey and "icc" in form.keeps and profile_space(info.icc) == "GRAY":
+    if info.icc and not form.holds_grey_profiles and "icc" in form.keeps and profile_space(info.icc) == "GRAY":
         info = replace(info, icc=None)
     if form.many == "animation" and info.durations:
         return info

@@ -15,11 +15,12 @@ import av
 from av.codec.codec import UnknownCodecError
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from dagan_cli.errors import BadOption
 from dagan_cli.media.container import CONTAINERS, SUFFIXES, open_input
+from dagan_cli.media.display_size import write_pixel_shape
 from dagan_cli.media.marks import STEREO_MODES
 from dagan_cli.media.streams.copied import CopiedStreams, can_hold, chapters_within, sort_streams
 from dagan_cli.media.streams.tags import RECORD, kept_metadata, later_timecode, lost_tags, tag_file
@@ -76,7 +77,18 @@ class FilePlan:
                 mux.out.mux(packet)
             if copies:
                 copies.rest()
-            return (*mux.dropped, *(copies.warnings if copies else ()))
+            videos = [each for each in mux.out.streams.video if not each.disposition & Disposition.attached_pic]
+            number = videos.index(mux.video)
+        return (*mux.dropped, *(copies.warnings if copies else ()), *self._shape_pixels(file, number))
+
+    def _shape_pixels(self, file: BinaryIO, number: int) -> list[str]:
+        """Write the shape of pixels where the muxer did not; return a warning if that is not possible."""
+        shape = self.source.sample_aspect_ratio
+        if shape in (None, 1) or self.form not in ("matroska", "webm"):
+            return []
+        if write_pixel_shape(file, number, Fraction(shape)):
+            return []
+        return [f"the shape of pixels ({shape.numerator}:{shape.denominator}) may not be kept"]
 
     @contextmanager
     def encoder(self) -> Iterator[VideoStream]:
