@@ -102,6 +102,18 @@ def test_an_output_that_is_a_link_is_replaced_itself_and_only_with_y(cli: Cli, t
     assert are_whole(documents)
 
 
+def test_a_link_in_the_output_folder_leads_no_result_out_of_it(cli: Cli, tmp_path, documents):
+    picture(tmp_path / "in" / "sub" / "will.png")
+    (documents / "will_x2.png").write_text("precious")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sub").symlink_to(documents)
+    ran = cli(tmp_path / "in", "-r", "-n", "nearest", "-s", 2, "-o", tmp_path / "out", "-y")
+    assert ran.code != 0
+    assert is_two_lines(ran.err), ran.err
+    assert "is a link" in ran.err
+    assert (documents / "will_x2.png").read_text() == "precious"
+
+
 def test_a_dangling_link_as_output_is_not_replaced_without_y(cli: Cli, tmp_path):
     source, target = picture(tmp_path / "in.png"), tmp_path / "out.png"
     target.symlink_to(tmp_path / "disk that is not there" / "out.png")
