@@ -361,6 +361,17 @@ def read_regular(path: Path, most: int) -> bytes:
         return file.read(most)
 
 
+def require_older(target: Path, what: str, mark: bytes) -> None:
+    """Raise CannotWrite if `target` exists and is not an older file of its kind, with `mark` at its start."""
+    if not os.path.lexists(target):
+        return
+    require_replaceable(target)
+    with suppress(OSError), open_regular(target) as file:
+        if mark in (file.read(4096) or mark):
+            return
+    raise CannotWrite(f"{target} exists and is no {what} of dagan", hint="move it away, or write elsewhere")
+
+
 def _of_kind(mode: int, name: str) -> OSError:
     if stat.S_ISDIR(mode):
         return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
