@@ -137,11 +137,15 @@ class Folder:
         return self._handle(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, "w+b")
 
     def append(self, name: str) -> BinaryIO:
-        """Open a regular file to append to, created if missing."""
+        """Open a regular file with no second name to append to, created if missing."""
         file = self._handle(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, "ab")
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode):
             file.close()
-            raise _of_kind(self.facts(name).st_mode, name)
+            raise _of_kind(facts.st_mode, name)
+        if facts.st_nlink > 1:
+            file.close()
+            raise OSError(errno.EPERM, "it is a hard link, and another file would change with it", name)
         return file
 
     def read(self, name: str) -> BinaryIO:
@@ -355,6 +359,17 @@ def read_regular(path: Path, most: int) -> bytes:
         if os.fstat(file.fileno()).st_size > most:
             raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes", str(path))
         return file.read(most)
+
+
+def require_older(target: Path, what: str, mark: bytes) -> None:
+    """Raise CannotWrite if `target` exists and is not an older file of its kind, with `mark` at its start."""
+    if not os.path.lexists(target):
+        return
+    require_replaceable(target)
+    with suppress(OSError), open_regular(target) as file:
+        if mark in (file.read(4096) or mark):
+            return
+    raise CannotWrite(f"{target} exists and is no {what} of dagan", hint="move it away, or write elsewhere")
 
 
 def _of_kind(mode: int, name: str) -> OSError:

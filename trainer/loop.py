@@ -28,7 +28,7 @@ from trainer.machine import distributed
 from trainer.machine.device import hardware, use_bf16
 from trainer.networks import network_bytes, new_network, set_weights, start_from
 from trainer.phases import AdversarialPhase, Phase, PixelPhase
-from trainer.places import files_of, require_apart, require_others
+from trainer.places import files_of, require_apart, require_others, require_own
 from trainer.record.folder import BEST, CHECKPOINTS, MODEL, PIXEL, SAMPLES
 from trainer.record.journal import Journal
 from trainer.record.monitor import Means, attention_entropy, constants, write_strip
@@ -108,6 +108,7 @@ def _owned_folder(run: Path) -> Iterator[None]:
     is_new = not run.exists()
     try:
         with owned(run / NAME):
+            require_own(run)
             yield
     finally:
         if is_new:
@@ -347,7 +348,11 @@ class _Run:
     def _keep(self, weights: bytes) -> None:
         """Keep the averaged weights of the last few validations: the best-looking ones need not score best."""
         self._publish(f"{CHECKPOINTS}/{self.at.step:08d}.safetensors", weights)
-        with write_errors(self.folder), Folder.opened(self.folder / CHECKPOINTS) as folder:
+        with (
+            write_errors(self.folder),
+            Folder.opened(self.folder) as run,
+            run.inside(CHECKPOINTS) as folder,
+        ):
             kept = [name for name in folder.names() if re.fullmatch(r"\d{8,}\.safetensors", name)]
             for old in sorted(kept, key=lambda name: (len(name), name))[: -self.config.keep]:
                 folder.remove(old)

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dagan_cli.errors import BadOption
-from dagan_cli.files import place_of
+from dagan_cli.files import open_regular, place_of
+from trainer.config_toml import read_config
 from trainer.record.folder import BEST, CHECKPOINTS, CONFIG, EVENTS, LOG, MODEL, PIXEL, SAMPLES, TENSORBOARD
 from trainer.record.page import NAME as REPORT
-from trainer.state import BEFORE, NAME
+from trainer.state import BEFORE, NAME, has_state
 
 _NAMES = (MODEL, BEST, PIXEL, NAME, BEFORE, CONFIG, LOG, EVENTS, REPORT)
 _FOLDERS = (CHECKPOINTS, SAMPLES, TENSORBOARD)
+_FIRST_EVENT = b'{"event": "started", '  # how the events of every run start
 
 
 def files_of(run: Path) -> list[Path]:
@@ -56,3 +58,43 @@ def require_others(written: Iterable[Path], files: Mapping[str, Path | None]) ->
                 f"{option} {file} is {own}, which the run itself writes",
                 hint="copy it to another folder, or use another --run",
             )
+
+
+def require_own(run: Path) -> None:
+    """Raise BadOption unless all that a run in this folder would replace or remove was made by a run.
+
+    Links in place of its folders would lead elsewhere. Without a state, a run that was killed before its first save is
+    known by its first event, and before that by its configuration; other files of these names are somebody else's.
+    """
+    for name in _FOLDERS:
+        if os.path.islink(run / name):
+            raise BadOption(f"{run / name} is a link", hint="remove it, or name another --run folder")
+    if has_state(run) or _begins(run / EVENTS, _FIRST_EVENT):
+        return
+    numbered = [file for name in (CHECKPOINTS, SAMPLES) for file in run.joinpath(name).glob("[0-9]*")]
+    for path in (*(run / name for name in _NAMES), *numbered):
+        if not os.path.lexists(path) or os.path.isdir(path):  # no folder is replaced
+            continue
+        if not _is_empty(path) and not (path.name == CONFIG and _is_config(path)):
+            raise BadOption(f"{path} is in the way, and no run made it", hint="name another --run folder")
+
+
+def _begins(path: Path, start: bytes) -> bool:
+    try:
+        with open_regular(path) as file:
+            return file.read(len(start)) == start
+    except OSError:
+        return False
+
+
+def _is_empty(path: Path) -> bool:
+    """True for a file that a run was killed before it wrote to."""
+    return path.name in (LOG, EVENTS) and not path.is_symlink() and path.is_file() and not path.stat().st_size
+
+
+def _is_config(path: Path) -> bool:
+    try:
+        read_config(path)
+    except BadOption:
+        return False
+    return True

@@ -179,7 +179,7 @@ def card(
         name = fetched(model)
 
         from dagan_cli.exchange.card import card as card_
-        from dagan_cli.files import whole_or_absent
+        from dagan_cli.files import require_older, whole_or_absent
         from dagan_cli.model.checkpoint import load_model
         from weights.catalog import find_model, published
         from weights.reference import PREFIX, parse_reference
@@ -198,6 +198,7 @@ def card(
         if output is None:
             echo(text, end="")
             return
+        require_older(output, "card", b"\nlibrary_name: dagan\n")
         with whole_or_absent(output) as file:
             file.write(text.encode())
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from dagan_cli.errors import BadModel
 from dagan_cli.exchange.card import card
+from dagan_cli.files import Folder
 from dagan_cli.model.checkpoint import load_model
 from weights.catalog import find_model, published
 from weights.reference import FILE, PREFIX, is_repository
 
 _LARGEST_PICTURE = 20_000_000  # bytes
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,17 @@ def _of_run(folder: Path) -> Path:
 
 
 def _pictures(folder: Path) -> dict[str, bytes]:
-    samples = sorted((folder / "samples").glob("*.png"))[-1:]
-    found = {"curves.png": folder / "curves.png"} | {f"samples/{strip.name}": strip for strip in samples}
-    return {
-        name: path.read_bytes()
-        for name, path in found.items()
-        if path.is_file() and path.stat().st_size <= _LARGEST_PICTURE
-    }
+    """Return curves and samples by name: PNGs of the run's own. A link could lead to what must not be published."""
+    found: dict[str, bytes] = {}
+    with suppress(OSError), Folder.opened(folder) as run:
+        _add(found, run, "curves.png", "curves.png")
+        with run.inside("samples") as samples:
+            last = max((name for name in samples.names() if name.endswith(".png")), default="")
+            _add(found, samples, last, f"samples/{last}")
+    return found
+
+
+def _add(found: dict[str, bytes], folder: Folder, name: str, shown: str) -> None:
+    with suppress(OSError), folder.read(name) as file:
+        if (data := file.read(_LARGEST_PICTURE + 1)).startswith(_PNG) and len(data) <= _LARGEST_PICTURE:
+            found[shown] = data

@@ -167,7 +167,8 @@ def plan_targets(
     shared = _repeated(targets)
     inputs = {place_of(source.path) for source in sources}
     own = {place_of(path) for path in apart}
-    return [_obstacle(target, shared, inputs, own) or target for target in targets]
+    links = _links_below(naming.out, {target.parent for target in targets})
+    return [_obstacle(target, shared, inputs, own, links) or target for target in targets]
 
 
 def told_apart(
@@ -208,10 +209,18 @@ def _in_folders(sources: Sequence[Source], targets: list[Path], naming: Naming, 
 
 
 def _obstacle(
-    target: Path, shared: set[str], inputs: set[tuple[object, ...]], own: set[tuple[object, ...]]
+    target: Path,
+    shared: set[str],
+    inputs: set[tuple[object, ...]],
+    own: set[tuple[object, ...]],
+    links: dict[Path, Path],
 ) -> BadOption | None:
     if _key(target) in shared:
         return BadOption(f"several inputs would be written to {target}", hint="name one output folder for each with -o")
+    if link := links.get(target.parent):
+        return BadOption(
+            f"{link} is a link, and leads out of the folder of the results", hint="name its folder with -o"
+        )
     place = place_of(target)
     if place in own:
         return BadOption(f"{target} is a file that this run uses", hint="choose another file or folder with -o")
@@ -220,6 +229,19 @@ def _obstacle(
     if len(os.fsencode(target.name)) > _LONGEST_NAME:
         return BadOption(f"the file name of {target} is too long", hint="choose a shorter one with -o")
     return None
+
+
+def _links_below(out: Path | None, folders: Iterable[Path]) -> dict[Path, Path]:
+    """Return, by folder, the link to a folder below `out` that leads to it: nobody named that one."""
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        if out is not None and folder.is_relative_to(out):
+            for each in (folder, *folder.parents):
+                if each == out:
+                    break
+                if each.is_symlink():
+                    found[folder] = each
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +291,7 @@ class _Search:
         self._recursive = recursive
         self._include = include
         self._exclude = exclude
-        self._out = _key(out) if out else None
+        self._out = place_of(out) if out else None
         self._named = named
         self._seen: set[str] = set()
 
@@ -299,7 +321,7 @@ class _Search:
     def pattern(self, pattern: str) -> None:
         """Expand a pattern as a shell that supports `**` does; folders it matches are searched."""
         root = _fixed_part(pattern)
-        matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True, include_hidden=False))]
+        matches = [Path(match) for match in sorted(set(_expanded(pattern)))]
         if not matches:
             self._fail(Path(pattern), f"nothing matches {pattern}", "check the pattern and the folder")
         self._members(root, [match for match in matches if not match.is_dir()])
@@ -355,7 +377,7 @@ class _Search:
             self._skip(folder, "hidden")
         elif not self._recursive:
             self._skip(folder, "a subfolder (needs -r)")
-        elif _key(folder) == self._out:
+        elif place_of(folder) == self._out:
             self._skip(folder, "the output folder")
         elif folder.is_symlink():
             self._skip(folder, "a link to a folder")
@@ -395,6 +417,22 @@ def _matches(below: Path, pattern: str) -> bool:
     return fnmatchcase(below.name.lower(), pattern) or fnmatchcase(below.as_posix().lower(), pattern)
 
 
+def _expanded(pattern: str) -> Iterator[str]:
+    """Yield the matches of a pattern. `**` enters no links, as they may lead elsewhere, and in circles without end."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        yield from glob.glob(pattern)
+        return
+    at = parts.index("**")
+    for top in glob.glob(str(Path(*parts[:at]))):
+        for folder, folders, files in os.walk(top):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            if at + 1 < len(parts):
+                yield from _expanded(str(Path(glob.escape(folder), *parts[at + 1 :])))
+            else:
+                yield from (str(Path(folder, name)) for name in (*folders, *files) if not name.startswith("."))
+
+
 def _fixed_part(pattern: str) -> Path:
     """Return the folders of a pattern before the first part with a wildcard."""
     parts = Path(pattern).parts
@@ -413,5 +451,6 @@ def _repeated(targets: Iterable[Path]) -> set[str]:
 
 
 def _key(path: Path) -> str:
-    """Return one string for all spellings of a path, without disk access."""
-    return os.path.normcase(os.path.abspath(path))
+    """Return one string for all paths of a name in a folder, also through links to the folder."""
+    folder, name = os.path.split(os.path.abspath(path))
+    return os.path.normcase(os.path.join(os.path.realpath(folder), name))

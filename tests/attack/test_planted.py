@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dagan_cli.commands.app import run_command
 from dagan_cli.files import tag_of
 from dagan_cli.media.video.segments import folder_of
 from tests.conftest import Cli
@@ -100,6 +101,18 @@ def test_an_output_that_is_a_link_is_replaced_itself_and_only_with_y(cli: Cli, t
     assert not target.is_symlink()
     assert pixels(target).shape == (16, 24, 3)
     assert are_whole(documents)
+
+
+def test_a_link_in_the_output_folder_leads_no_result_out_of_it(cli: Cli, tmp_path, documents):
+    picture(tmp_path / "in" / "sub" / "will.png")
+    (documents / "will_x2.png").write_text("precious")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sub").symlink_to(documents)
+    ran = cli(tmp_path / "in", "-r", "-n", "nearest", "-s", 2, "-o", tmp_path / "out", "-y")
+    assert ran.code != 0
+    assert is_two_lines(ran.err), ran.err
+    assert "is a link" in ran.err
+    assert (documents / "will_x2.png").read_text() == "precious"
 
 
 def test_a_dangling_link_as_output_is_not_replaced_without_y(cli: Cli, tmp_path):
@@ -227,3 +240,29 @@ def test_models_that_are_no_files_are_refused_at_once(tmp_path, command):
         done = dagan("models", command, tmp_path / name)
         assert done.returncode in (2, 4), done.stderr
         assert is_two_lines(done.stderr.decode()), done.stderr
+
+
+@pytest.mark.parametrize("command", ["card", "plot", "report", "degrade"])
+def test_commands_without_y_replace_only_what_they_made(tmp_path, command, capsys):
+    run = tmp_path / "run"
+    picture(tmp_path / "in" / "a.png", size=(96, 96))
+    run.mkdir()
+    (run / "log.jsonl").write_text('{"step": 1, "loss": 1.0}\n{"step": 2, "loss": 0.5}\n')
+    words, there = {
+        "card": (["models", "card", "dagan-x4-psnr", "-o", tmp_path / "notes.md"], tmp_path / "notes.md"),
+        "plot": (["train", "plot", run, "-o", tmp_path / "photo.png"], tmp_path / "photo.png"),
+        "report": (["train", "plot", run, "--report"], run / "report.html"),
+        "degrade": (
+            ["train", "degrade", tmp_path / "in", "-o", tmp_path / "out", "--kind", "web"],
+            tmp_path / "out/a.png",
+        ),
+    }[command]
+    there.parent.mkdir(exist_ok=True)
+    there.write_text("precious")
+    assert run_command([str(word) for word in words]) == 6
+    assert is_two_lines(capsys.readouterr().err)
+    assert there.read_text() == "precious"
+    there.unlink()
+    for _ in range(2):
+        assert run_command([str(word) for word in words]) == 0
+    assert len(there.read_bytes()) > 100

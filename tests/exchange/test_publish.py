@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from dagan_cli.exchange.publish import publication
 from tests.conftest import Cli
 from tests.support.hub_case import in_cache, no_network, refused, use
 from tests.support.hub_server import COMMIT, FakeHub, Repository
@@ -147,3 +148,20 @@ def test_pictures_that_go_along_are_whole(cli: Cli, hub, run, monkeypatch):
     assert cli("models", "push", run, "me/net").code == 0
     with Image.open(io.BytesIO(hub.repositories["me/net"].files["curves.png"])) as picture:
         assert picture.size == (8, 8)
+
+
+@pytest.mark.parametrize("name", ["curves.png", "samples/00003000.png", "samples"])
+def test_what_a_link_in_a_run_leads_to_is_not_published(name, run, tmp_path):
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "00009000.png").write_bytes((run / "curves.png").read_bytes())
+    if name == "samples":
+        (run / name).rename(tmp_path / "moved")
+        (run / name).symlink_to(tmp_path / "private")
+    else:
+        (run / name).unlink(missing_ok=True)
+        (run / name).symlink_to(tmp_path / "private" / "00009000.png")
+    assert name not in publication(str(run), "me/net").files
+    assert "samples/00009000.png" not in publication(str(run), "me/net").files
+    (run / "curves.png").unlink()
+    (run / "curves.png").write_text("a password")
+    assert "curves.png" not in publication(str(run), "me/net").files

@@ -191,6 +191,31 @@ def test_the_output_folder_is_not_searched(tree):
     assert found.reasons()["the output folder"] == 1
 
 
+def test_a_pattern_enters_no_links(tree):
+    before = names(find_inputs(["**/*.png"]))
+    for name in ("again", "and again", "out"):  # two loops are 2^40 paths
+        (tree / "sub" / name).symlink_to(tree, target_is_directory=True)
+    assert names(find_inputs(["**/*.png"])) == before
+    assert names(find_inputs([f"{tree}/**/*.png"])) == [str(tree / name) for name in before]
+    assert sorted(names(find_inputs(["sub/**"]))) == sorted(names(find_inputs(["sub"], recursive=True)))
+
+
+def test_one_file_is_one_input_and_one_output_through_any_link_to_its_folder(tree):
+    (tree / "link").symlink_to(tree, target_is_directory=True)
+    assert names(find_inputs(["b.png", "link/b.png"])) == ["b.png"]
+    (tree / "b.bmp").write_bytes((tree / "b.png").read_bytes())
+    found = find_inputs(["b.png", "link/b.bmp"])
+    targets = plan_targets(found.sources, plan_naming(found, None, "x2"), [".webp", ".webp"])
+    assert targets == [Path("b_png_x2.webp"), Path("link/b_bmp_x2.webp")]
+
+
+def test_an_output_folder_is_not_an_input_by_another_name(tree):
+    (tree / "elsewhere").symlink_to(tree / "sub", target_is_directory=True)
+    found = find_inputs(["."], recursive=True, out=Path("elsewhere"))
+    assert found.reasons()["the output folder"] == 2  # the link, and what it leads to
+    assert not any(name.startswith("sub") for name in names(found))
+
+
 def test_a_loop_of_links_ends(tree):
     (tree / "sub" / "again").symlink_to(tree, target_is_directory=True)
     found = find_inputs(["."], recursive=True)

@@ -204,3 +204,46 @@ def test_what_is_apart_is_let_through(pictures, tmp_path):
         require_apart(run, {"--data": [pictures], "--val": [None]})
     with pytest.raises(BadOption, match="are the same folder"):
         require_apart(pictures, {"--data": [tmp_path / "other", pictures]})
+
+
+# --- what is in the run folder already
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config.toml", "report.html", "log.jsonl", "events.jsonl", "best.safetensors", "checkpoints/00000001.safetensors"],
+)
+def test_files_that_no_run_made_are_not_replaced(name, pictures, tmp_path, told):
+    there = tmp_path / "project" / name
+    there.parent.mkdir(parents=True)
+    there.write_text("precious")
+    assert "no run made it" in told(*SMOKE, "--data", pictures, "--run", tmp_path / "project")
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "samples", "tensorboard"])
+def test_a_run_leads_nowhere_through_links(name, pictures, tmp_path, told):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "00000001.safetensors").write_text("precious")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).symlink_to(tmp_path / "models")
+    assert "is a link" in told(*SMOKE, "--data", pictures, "--val", pictures / "inner", "--run", tmp_path / "run")
+
+
+def test_a_log_that_is_another_file_too_is_not_written_to(pictures, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "empty").touch()
+    os.link(tmp_path / "empty", tmp_path / "run" / "log.jsonl")
+    assert run_command([*SMOKE, "--data", str(pictures), "--run", str(tmp_path / "run")]) == 6
+    assert not (tmp_path / "empty").read_bytes()
+
+
+@pytest.mark.parametrize("last", ["log.jsonl", "config.toml", "events.jsonl", "model.safetensors"])
+def test_a_run_that_was_killed_before_its_first_state_starts_again(last, pictures, tmp_path):
+    list(train(CONFIG, pictures, tmp_path / "run", 1))
+    made = ["log.jsonl", "config.toml", "events.jsonl", "model.safetensors"]  # in this order
+    for path in (tmp_path / "run").iterdir():
+        if path.name not in made[: made.index(last) + 1] and path.is_file():
+            path.unlink()
+    (tmp_path / "run" / "log.jsonl").write_bytes(b"")
+    list(train(CONFIG, pictures, tmp_path / "run", 1))
+    assert (tmp_path / "run" / "state.pt").exists()

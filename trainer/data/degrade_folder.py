@@ -8,13 +8,16 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from dagan_cli.errors import BadOption
-from dagan_cli.files import place_of, whole_or_absent
+from dagan_cli.files import place_of, require_older, whole_or_absent
 from dagan_cli.metrics.fidelity import bicubic, crop_to_multiple
 from trainer.data.samples import load_pictures, pictures_under
 from trainer.degradations.fixed import Fixed, degrade_fixed
 from trainer.places import holds
+
+_MADE_BY = "dagan train degrade"  # in each file: only these are replaced
 
 
 def degrade_folder(folder: Path, target: Path, kind: Fixed, scale: int) -> Iterator[Path]:
@@ -36,10 +39,13 @@ def degrade_folder(folder: Path, target: Path, kind: Fixed, scale: int) -> Itera
         if place_of(path) in read:
             what = f"-o {target}: {path.name} is the image {read[place_of(path)]}"
             raise BadOption(what, hint="write to another folder")
+        require_older(path, "degraded image", _MADE_BY.encode())
+    facts = PngInfo()
+    facts.add_text("Software", _MADE_BY)
     for path, pixels in zip(paths, images.pixels, strict=True):
         hr = crop_to_multiple(torch.from_numpy(pixels).permute(2, 0, 1)[None].double(), scale)
         lr = bicubic(hr, hr.shape[-2] // scale, hr.shape[-1] // scale)
         levels = degrade_fixed((lr / 255).float(), kind)[0].mul(255).round().byte()
         with whole_or_absent(path) as file:
-            Image.fromarray(levels.permute(1, 2, 0).numpy()).save(file, format="PNG")
+            Image.fromarray(levels.permute(1, 2, 0).numpy()).save(file, format="PNG", pnginfo=facts)
         yield path

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dagan_cli.errors import BadOption
-from dagan_cli.files import whole_or_absent
+from dagan_cli.files import require_older, whole_or_absent
 from dagan_cli.version import __version__
 from dagan_cli.words import printable, printable_lines
 from trainer.config import TrainConfig
@@ -39,6 +39,7 @@ _SHOWN = ("event", "step", "at", "phase")  # keys of an event that are not repea
 def write_report(run: Run) -> Path:
     """Write the page to the run folder and return its path. Raises CannotWrite."""
     target = run.folder / NAME
+    require_older(target, "report", b": training run</title>")
     with whole_or_absent(target) as file:
         file.write(page(run).encode())
     return target

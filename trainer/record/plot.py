@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dagan_cli.errors import BadOption, DaganError
-from dagan_cli.files import whole_or_absent
+from dagan_cli.files import require_older, whole_or_absent
 from dagan_cli.words import printable
 from trainer.places import files_of, require_others
 from trainer.record.curves import Panel, axis, boundaries, number, panels, thin
@@ -35,6 +35,7 @@ def plot(runs: list[Run], target: Path) -> None:
         raise BadOption(f"{len(runs)} runs are too many for one figure", hint=f"draw at most {len(COLOURS)} runs")
     for run in runs:
         require_others(files_of(run.folder), {"-o": target})
+    require_older(target, "drawing", b"atplotlib")
     found = panels(runs)
     if not found:
         raise BadOption("the runs have logged nothing yet", hint="wait for their first steps")

@@ -36,6 +36,7 @@ _OURS = re.compile(r"journal\.jsonl|journal\.[0-9a-f]{16}\.new|\d{6,8}\.(?:packe
 _KEPT = struct.Struct("<IqqII")  # crc32 of the rest, pts, duration, bytes of captions, bytes of compressed planes
 _MOST = 1 << 28  # bytes of a journal that are read
 _MIB = 1 << 20
+_LONGEST_LINE = 1 << 20  # bytes; times of LONGEST frames take less
 _TIME = 1 << 62  # no time stamp or duration is larger
 
 
@@ -224,7 +225,7 @@ def forget_finished(target: Path) -> None:
     with suppress(OSError, CannotWrite):
         if (target.parent / name).lstat():
             with owned(target), Folder.opened(target.parent) as parent, _own_folder(parent, name) as folder:
-                if any("complete" in entry for entry in _entries(folder)):
+                if any("complete" in entry for entry in _checked(folder)):
                     _remove(parent, name, folder)
     tidy(target)
 
@@ -292,23 +293,22 @@ def _line(entry: Mapping[str, Any], before: str) -> tuple[bytes, str]:
 
 def _entries(folder: Folder) -> list[dict[str, Any]]:
     """Return the entries of the journal up to the first damaged line: a kill may have truncated the last."""
-    entries: list[dict[str, Any]] = []
-    digest = ""
-    try:
-        with folder.read(_JOURNAL) as journal:
-            lines = journal.read(_MOST).split(b"\n")
-    except OSError:
-        return []
-    for line in lines[:-1]:  # text after the last newline is incomplete
-        try:
-            entry = json.loads(line.partition(b" ")[2])
-            expected, digest = _line(entry, digest)
-        except (ValueError, RecursionError):
-            break
-        if expected != line + b"\n" or not isinstance(entry, dict):
-            break
-        entries.append(entry)
-    return entries
+    return list(_checked(folder))
+
+
+def _checked(folder: Folder) -> Iterator[dict[str, Any]]:
+    """Yield the entries one by one, as a journal that dagan did not write may take far more memory than its size."""
+    digest, left = "", _MOST
+    with suppress(OSError), folder.read(_JOURNAL) as journal:
+        while (line := journal.readline(_LONGEST_LINE)).endswith(b"\n") and (left := left - len(line)) >= 0:
+            try:
+                entry = json.loads(line.partition(b" ")[2])
+                expected, digest = _line(entry, digest)
+            except (ValueError, RecursionError):
+                return
+            if expected != line or not isinstance(entry, dict):
+                return
+            yield entry
 
 
 def _name_of(index: int) -> str:
