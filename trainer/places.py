@@ -98,3 +98,10 @@ def _is_config(path: Path) -> bool:
     except BadOption:
         return False
     return True
+
+
+def require_unused(folder: Path, first: str, names: Iterable[str]) -> None:
+    """Raise BadOption if files of these names are in a folder of runs without the one that is written first."""
+    for name in names:
+        if os.path.lexists(folder / name) and not (folder / first).exists():
+            raise BadOption(f"{folder / name} is in the way, and no run made it", hint="use another --run folder")

@@ -224,7 +224,7 @@ def listed_inputs(source: str | None, nul: bool) -> list[str]:
     """The paths listed in `--files-from`: a file, or - for stdin. Each stays a path, whatever its name."""
     if source is None:
         return []
-    from dagan_cli.media.find import read_list
+    from dagan_cli.media.find import Listed, read_list
 
     try:
         data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
@@ -232,7 +232,7 @@ def listed_inputs(source: str | None, nul: bool) -> list[str]:
         raise BadOption(f"cannot read --files-from {source}: {error.strerror}", hint="check the path") from error
     if not nul and b"\0" in data:
         raise BadOption(f"--files-from {source} holds NUL bytes", hint="add -0 if they separate its paths")
-    return [os.path.join(".", path) if str(path) == "-" else str(path) for path in read_list(data, nul=nul)]
+    return [Listed(os.path.join(".", path) if str(path) == "-" else path) for path in read_list(data, nul=nul)]
 
 
 def result_folder(output: str | None, names: list[str]) -> Path | None:

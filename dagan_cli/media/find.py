@@ -70,6 +70,12 @@ class Naming:
     part: str = ""  # of a video, that is upscaled: "from-1.5_to-3"
 
 
+class Listed(str):
+    """A path of a list: no pattern, whatever its name."""
+
+    __slots__ = ()
+
+
 def find_inputs(
     names: Iterable[str | Path],
     *,
@@ -95,7 +101,7 @@ def find_inputs(
         path = Path(name)
         if not os.path.lexists(path) and _URL.match(str(name)):
             search.url(str(name))
-        elif not os.path.lexists(path) and glob.has_magic(str(name)):
+        elif not os.path.lexists(path) and glob.has_magic(str(name)) and not isinstance(name, Listed):
             patterns += 1
             search.pattern(str(name))
         elif os.path.isdir(path):

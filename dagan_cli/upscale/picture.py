@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,6 +86,9 @@ def _write_to_stdout(output: images.PictureOutput, frames: Iterator[np.ndarray])
     left = buffer.getbuffer()
     try:
         while left:
-            left = left[os.write(sys.stdout.fileno(), left) :]
+            try:
+                left = left[os.write(sys.stdout.fileno(), left) :]
+            except BlockingIOError:  # another program made the pipe so
+                select.select([], [sys.stdout.fileno()], [])
     except OSError as error:
         raise cannot_write(Path("stdout"), error) from error

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import subprocess
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -196,3 +198,19 @@ def test_the_bar_of_a_terminal_that_closes_does_not_stop_the_work(tmp_path, tiny
     assert process.returncode == 0
     assert json.loads(out)["totals"]["done"] == 1
     assert pixels(tmp_path / "in_x2.png").shape == (320, 320, 3)
+
+
+@pytest.mark.parametrize("kind", ["in.png", "in.mkv"])
+def test_a_pipe_that_another_program_made_non_blocking_gets_everything(kind, tmp_path):
+    source = picture(tmp_path / kind, (160, 160)) if kind == "in.png" else clip(tmp_path / kind, seconds=1)
+    whole = subprocess.run(command(source, *NEAREST, "-o", "-"), capture_output=True, check=True).stdout
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with subprocess.Popen(command(source, *NEAREST, "-o", "-"), stdout=writing, stderr=subprocess.DEVNULL) as process:
+        os.close(writing)
+        with open(reading, "rb") as pipe:
+            select.select([pipe], [], [], 60)
+            time.sleep(0.5)  # it is full by now
+            assert pipe.read() == whole
+    assert process.returncode == 0
+    assert len(whole) > 1 << 16

@@ -12,6 +12,7 @@ from dagan_cli.errors import BadOption
 from dagan_cli.media.container import CONTAINERS
 from dagan_cli.media.find import (
     Found,
+    Listed,
     Source,
     find_inputs,
     plan_naming,
@@ -189,6 +190,12 @@ def test_the_output_folder_is_not_searched(tree):
     found = find_inputs(["."], recursive=True, out=Path("sub"))
     assert not any(name.startswith("sub") for name in names(found))
     assert found.reasons()["the output folder"] == 1
+
+
+def test_a_path_of_a_list_is_no_pattern(tree):
+    found = find_inputs([Listed("*.png"), Listed("b.png")])
+    assert names(found) == ["b.png"]
+    assert "no such file" in str(found.failed[0][1])
 
 
 def test_a_pattern_enters_no_links(tree):

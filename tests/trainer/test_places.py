@@ -247,3 +247,13 @@ def test_a_run_that_was_killed_before_its_first_state_starts_again(last, picture
     (tmp_path / "run" / "log.jsonl").write_bytes(b"")
     list(train(CONFIG, pictures, tmp_path / "run", 1))
     assert (tmp_path / "run" / "state.pt").exists()
+
+
+@pytest.mark.parametrize(("name", "command"), [("README.md", ["choose"]), ("E10/README.md", ["paper", "E10"])])
+def test_experiments_do_not_replace_the_files_of_a_project(name, command, pictures, tmp_path, told):
+    there = tmp_path / "project" / name
+    there.parent.mkdir(parents=True)
+    there.write_text("precious")
+    (tmp_path / "val").mkdir()
+    error = told("train", *command, "--data", pictures, "--val", tmp_path / "val", "--run", tmp_path / "project")
+    assert "no run made it" in error

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from dagan_cli.errors import BadOption
-from dagan_cli.files import read_regular, whole_or_absent
+from dagan_cli.files import read_regular, require_older, whole_or_absent
 from dagan_cli.model.checkpoint import load_generator, save_model
 from dagan_cli.model.generator import Generator
 from trainer.bench import ROUNDS, SIDE, seconds_per_pixel, work_clock
@@ -25,7 +25,7 @@ from trainer.data.teaching import with_targets
 from trainer.experiments.summary import markdown
 from trainer.experiments.worth import Worth, worth
 from trainer.loop import train
-from trainer.places import files_of_runs, require_apart, require_others
+from trainer.places import files_of_runs, require_apart, require_others, require_unused
 from trainer.presets import preset
 from trainer.record.folder import MODEL
 from trainer.record.plot import COLOURS, drawing
@@ -141,6 +141,9 @@ def run_choice(
     """
     require_apart(folder, {"--data": data, "--val": [val], "--targets": [targets]})
     require_others([folder / BODY, *files_of_runs(folder)], {"--start": start})
+    require_unused(folder, LENGTHS, ("README.md", "figure.png"))
+    if start is not None:
+        require_older(folder / BODY, "model", b'{"__metadata__":{"dagan')
     chosen = GROUPS[group]
     base = replace(
         preset(f"{chosen.preset}-x{scale}"),

@@ -9,8 +9,9 @@ from pathlib import Path
 from dagan_cli.errors import BadOption
 from trainer.data.samples import MARGIN, load_pictures
 from trainer.experiments.arms import perceptual_of
-from trainer.experiments.report import write_report
+from trainer.experiments.report import WRITTEN, write_report
 from trainer.experiments.runs import (
+    LENGTHS,
     Setting,
     is_finished,
     measure,
@@ -20,7 +21,7 @@ from trainer.experiments.runs import (
     train_arm,
 )
 from trainer.experiments.table import SIZES, Experiment, experiment
-from trainer.places import files_of_runs, require_apart, require_others
+from trainer.places import files_of_runs, require_apart, require_others, require_unused
 
 
 def run_paper(
@@ -52,6 +53,8 @@ def run_paper(
     if size not in SIZES:
         raise BadOption(f"unknown size {size!r}", hint=f"choose one of {', '.join(SIZES)}")
     require_apart(folder, {"--data": data, "--val": [val]})
+    for one in chosen:
+        require_unused(folder, LENGTHS, [f"{one.name}{mark}/{name}" for mark in ("", f"-x{scale}") for name in WRITTEN])
     require_others(files_of_runs(folder), {"--vgg-weights": perceptual, "--lpips": lpips})
     smallest = SIZES[size].crop + 2 * MARGIN * scale
     setting = Setting(

@@ -15,6 +15,8 @@ from trainer.experiments.table import Experiment
 from trainer.loop import MODEL
 from trainer.networks import load_network
 
+WRITTEN = ("README.md", "table.md", "figure.png", "figure.svg", "grid.png")
+
 
 def write_report(experiment: Experiment, setting: Setting, arms: list[Arm], seeds: int) -> Path:
     """Write the files and return their folder. Raises CannotWrite."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import os
+import select
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -91,9 +90,10 @@ class Y4mWriter:
     def _send(self, left: memoryview) -> None:
         while left:
             written = self._stream.write(left)  # an unbuffered stream may write only a part
-            if written is None:
-                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-            left = left[written:]
+            if written is None:  # another program made the pipe non-blocking, and it is full
+                select.select([], [self._stream], [])
+            else:
+                left = left[written:]
 
 
 def _nearest(source: PixelLayout, size: Size) -> PixelLayout:
