@@ -12,12 +12,11 @@ from dagan_cli.commands.shown.summary import summary
 from dagan_cli.upscale.events import Item
 from tests.support.tiny import picture
 
+Status = Literal["done", "skipped", "failed", "partial", "planned", "untried"]
 NEAREST = ("-n", "nearest", "-s", 2)
 
 
-def items(
-    status: Literal["done", "skipped", "failed"], count: int, reason: str = "", folder: str = "out", hint: str = ""
-) -> list[Item]:
+def items(status: Status, count: int, reason: str = "", folder: str = "out", hint: str = "") -> list[Item]:
     return [
         Item(
             input=Path(f"in/{status}{i}.png"),
