@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from math import isclose
@@ -85,11 +86,20 @@ def _frames(
         size=(now.width, now.height),
     )
     grid = grid_for(min(was.width, now.width), min(was.height, now.height))
-    glances = islice(_glances(before, grid, untimed), 1 if one else None)
+    halves: list[bool] = []  # for each frame, whether it has alpha between none and all
+
+    def held(samples: np.ndarray) -> np.ndarray:
+        alpha = samples[..., -1] if was.has_alpha else samples[:0]
+        halves.append(bool(((alpha > 0) & (alpha < _white(samples))).any()))
+        return _as_held(samples, form, now.depth)
+
+    glances = islice(_glances(before, grid, untimed, held), 1 if one else None)
     # A frame may be shown for no time at all, as in sprites: the next one has the same time, which is no damage.
     expected = (Timed(glance, glance.time or Fraction(0), repaired=False) for glance in glances)
     comparison.run(expected, _glances(after, grid, untimed), lambda done: tell(done, was.frames))
     rows = comparison.checks()
+    if form.name == "GIF" and any(halves) and rows[-1].failed:  # the edges of what is seen are elsewhere
+        rows[-1] = replace(rows[-1], result="note", remark="GIF holds no partial transparency")
     yield from rows if was.frames > 1 and not one else (rows[0], rows[-1])
     if was.has_alpha and not now.has_alpha and not comparison.is_seen_through:
         yield check("transparency", "solid throughout", "left out", fine=True)
@@ -106,12 +116,28 @@ def _frames(
         )
 
 
-def _glances(picture: Picture, grid: Grid, untimed: bool) -> Iterator[Glance]:
-    """Yield the frames; those without times last a second each."""
+def _as_held(samples: np.ndarray, form: PictureFormat, depth: int) -> np.ndarray:
+    """Return samples of the input as the output can hold them, which a warning says when it is made."""
+    if samples.dtype.kind == "f" and depth != 32:
+        return samples.clip(0, 1)
+    if form.name == "GIF" and samples.shape[2] in (2, 4):
+        solid = samples[..., -1:] >= 128 / 255 * _white(samples)
+        return np.concatenate([samples[..., :-1], solid * samples.dtype.type(_white(samples))], axis=2)
+    return samples
+
+
+def _white(samples: np.ndarray) -> float:
+    return 1.0 if samples.dtype.kind == "f" else float(np.iinfo(samples.dtype).max)
+
+
+def _glances(
+    picture: Picture, grid: Grid, untimed: bool, held: Callable[[np.ndarray], np.ndarray] = lambda samples: samples
+) -> Iterator[Glance]:
+    """Yield the frames, as they are `held` elsewhere; those without times last a second each."""
     info = picture.info
     at = Fraction(0)
-    for index, samples in enumerate(picture.frames):
-        white = 1.0 if samples.dtype.kind == "f" else float(np.iinfo(samples.dtype).max)
+    for index, samples in enumerate(map(held, picture.frames)):
+        white = _white(samples)
         colours = [samples[..., c] for c in range(3 if info.channels >= 3 else 1)]
         alpha = samples[..., -1] / np.float32(white) if info.has_alpha else None
         cells = coarse(colours, grid, (0.299, 0.587, 0.114) if len(colours) == 3 else (1.0,), 0, white, alpha)

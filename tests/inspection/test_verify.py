@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms
 
 from dagan_cli.commands.app import run_command
@@ -17,6 +18,7 @@ from dagan_cli.inspection.checks import Check
 from dagan_cli.inspection.inventory import contents, fates, read_packets
 from dagan_cli.inspection.verify import Verification, verify
 from tests.support.clips import UNEVEN, clip, clip_with_times, ffmpeg, pictures
+from tests.support.tiny import noise
 
 FFV1 = ("-c:v", "ffv1", "-c:a", "copy", "-c:s", "copy")  # new pictures without loss, all else as it is
 AS_IS = ("-map", "0", "-c", "copy")
@@ -512,6 +514,16 @@ def test_frames_that_are_shown_for_no_time_are_no_difference(tmp_path):
     source = frames(tmp_path / "in.webp", [100, 0, 0, 50], lossless=True, kmin=1, kmax=1)
     found = rows(verify(source, upscaled(source, tmp_path / "out.webp")))
     assert (found["frames"].found, found["frame times"].result) == ("4", "ok")
+
+
+def test_what_integers_and_gifs_cannot_hold_is_no_difference(tmp_path):
+    levels = np.linspace(-1, 3, 48 * 32 * 3, dtype="f4").reshape(48, 32, 3)
+    tifffile.imwrite(tmp_path / "in.tif", levels, photometric="rgb")
+    found = rows(verify(tmp_path / "in.tif", upscaled(tmp_path / "in.tif", tmp_path / "out.png")))
+    assert found["pictures"].result == "ok"
+    Image.fromarray(noise(24, 24, 4)).save(tmp_path / "in.png")
+    found = rows(verify(tmp_path / "in.png", upscaled(tmp_path / "in.png", tmp_path / "out.gif", "-n", "bicubic")))
+    assert (found["pictures"].result, found["pictures"].remark) == ("note", "GIF holds no partial transparency")
 
 
 def test_numbers_that_the_camera_did_not_know_are_no_difference(tmp_path):
