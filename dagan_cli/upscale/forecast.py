@@ -47,7 +47,8 @@ class Forecaster:
             chosen = {"format": request.format, "quality": request.quality, "lossless": request.lossless}
             output = images.plan_output(info, target, size, **chosen, made_by="")
             item = self._item(path, target, upscaler, (info.width, info.height), size)
-            rest, alpha = self._paces.picture(picture, target, size)
+            resampled = upscaler.is_baseline or size != (info.width * upscaler.scale, info.height * upscaler.scale)
+            rest, alpha = self._paces.picture(picture, target, size, resampled=resampled)
         raw = size[0] * size[1] * output.info.channels * (1 if output.info.depth == 8 else 2) * info.frames
         seconds = self._network(upscaler, info.height, info.width, size, info.frames * (1 + alpha))
         return _completed(
