@@ -48,7 +48,8 @@ class Forecaster:
             size, output = planned.size, planned.output
             form = {"format": output.format, "depth": output.info.depth}
             item = self._item(path, target, upscaler, (info.width, info.height), size, form)
-            rest, alpha = self._paces.picture(picture, target, size)
+            resampled = upscaler.is_baseline or size != (info.width * upscaler.scale, info.height * upscaler.scale)
+            rest, alpha = self._paces.picture(picture, target, size, resampled=resampled)
         raw = size[0] * size[1] * output.info.channels * (1 if output.info.depth == 8 else 2) * info.frames
         seconds = self._network(upscaler, info.height, info.width, size, info.frames * (1 + alpha))
         return _completed(

@@ -28,10 +28,11 @@ from dagan_cli.upscale.video import upscale_video
 from dagan_cli.upscale.work import Engines, Work
 from dagan_cli.upscaler import ModelChoice, Upscaler
 
-_TILES = 1.0  # seconds to spend on tiles of one size; the first one is slow, as the libraries prepare for its size
+_TILES = 2.0  # seconds to spend on tiles of one size; the first one is slow, as the libraries prepare for its size
 _TRIAL = 2.0  # seconds to spend on frames of one video
 _BUDGET = 30.0  # seconds to spend on the rest of all inputs; later ones are assumed to be like the earlier ones
 _FRAMES = 48  # of a video that are tried, at most
+_GRAIN = 6 / 255
 _SAMPLE = 1 << 20  # pixels of an image that are encoded, at most
 
 
@@ -52,7 +53,7 @@ class Rest:
     """Pace of all but the network, per frame."""
 
     time: Pace
-    processor: float  # seconds per frame that it takes of each processor, if all share it
+    processor: float = 0.0  # of videos: seconds per frame of each processor, if all share the work
 
 
 class Paces:
@@ -62,6 +63,7 @@ class Paces:
         choice = request.model if request.model.is_baseline else ModelChoice("bicubic")
         self._request = replace(request, model=choice, dry_run=False, overwrite=True, resume=False, report=None)
         self._engines = Engines(self._request)
+        self._has_network = not request.model.is_baseline
         self._tiles: dict[Hashable, float] = {}  # seconds per tile, by model and size
         self._measured: set[str] = set()  # models that were measured to choose tiles
         self._rests: dict[Hashable, list[tuple[float, Rest]]] = {}  # with the pixels of a result
@@ -84,14 +86,17 @@ class Paces:
             once += engine.measuring
         return Pace(self._tiles[key], once)
 
-    def picture(self, picture: Picture, target: Path, size: tuple[int, int]) -> tuple[Rest, bool]:
-        """Return the pace of reading, converting and writing an image, and whether alpha is upscaled by itself."""
+    def picture(self, picture: Picture, target: Path, size: tuple[int, int], *, resampled: bool) -> tuple[Rest, bool]:
+        """Return the pace of reading, converting and writing an image, and whether alpha is upscaled by itself.
+
+        `resampled`: the network, if there is one, does not reach `size` (width, height) alone.
+        """
         info = picture.info
-        key = info.format, target.suffix.lower(), info.channels, info.depth
+        key = info.format, target.suffix.lower(), info.channels, info.depth, resampled
         pixels = size[0] * size[1]
         if known := self._like(key, pixels):
             return known, info.has_alpha
-        started, cpu = perf_counter(), process_time()
+        started = perf_counter()
         frame = next(picture.frames)
         decoded = perf_counter() - started
         alpha = frame[..., -1]
@@ -99,14 +104,24 @@ class Paces:
         share = min(1.0, (_SAMPLE / pixels) ** 0.5)
         height, width = (max(1, round(side * share)) for side in frame.shape[:2])
         part = np.ascontiguousarray(frame[:height, :width])
-        small = self._request.goal.size_for(width, height)
-        if share == 1:
-            small = size
-        written = _timed(lambda: self._write(picture, target, part, small))
-        if key not in self._rests and written < _TILES:  # the first time, libraries are loaded
-            written = _timed(lambda: self._write(picture, target, part, small))
+        small = max(1, round(size[0] * share)), max(1, round(size[1] * share))
+        baseline = self._engines.for_factor(small[0] / width)
+        kept: dict[torch.Size, torch.Tensor] = {}
+
+        def enlarged(x: torch.Tensor) -> torch.Tensor:
+            if resampled or x.shape not in kept:
+                kept[x.shape] = self._with_detail(baseline.upscale_to(x, small))
+            return kept[x.shape]
+
+        def write() -> None:
+            large = through(part, enlarged, mixes=baseline.name != "nearest")
+            self._write(picture, target, large)
+
+        written = _timed(write)
+        if key not in self._rests or not resampled:  # the first time, libraries are loaded
+            written = min(written, _timed(write))
         each = decoded + written * pixels / (small[0] * small[1])
-        return self._keep(key, pixels, Rest(Pace(each), process_time() - cpu), started), varies
+        return self._keep(key, pixels, Rest(Pace(each)), started), varies
 
     def video(self, path: Path, target: Path, size: tuple[int, int], key: Hashable, frames: int) -> Rest:
         """Return the pace of decoding, converting and encoding a video whose files are of one kind, `key`."""
@@ -142,16 +157,21 @@ class Paces:
         later = history.tiles - plan.count
         return history.reused / later if later > 0 else 0.0
 
-    def _write(self, picture: Picture, target: Path, part: np.ndarray, size: tuple[int, int]) -> None:
-        request, info = self._request, picture.info
-        baseline = self._engines.for_factor(request.goal.factor_for(info.width, info.height))
-        info = replace(info, width=part.shape[1], height=part.shape[0], frames=1, durations=info.durations[:1])
+    def _with_detail(self, large: torch.Tensor) -> torch.Tensor:
+        """Add grain in place of a network's detail: PNG takes three times as long for the smooth result of bicubic."""
+        if self._has_network:
+            grain = torch.rand(large.shape[-2:], generator=torch.Generator().manual_seed(0))
+            large += (grain - 0.5) * _GRAIN
+        return large
+
+    def _write(self, picture: Picture, target: Path, large: np.ndarray) -> None:
+        """Write a part of a result (H, W, C) as the whole would be, to a temporary folder."""
+        request, size = self._request, (large.shape[1], large.shape[0])
+        info = replace(picture.info, frames=1, durations=picture.info.durations[:1])
         with TemporaryDirectory(prefix="dagan-plan-") as folder:
             name = Path(folder) / f"part{target.suffix}"
             chosen = {"format": request.format, "quality": request.quality, "lossless": request.lossless}
-            output = images.plan_output(info, name, size, **chosen)
-            large = through(part, lambda x: baseline.upscale_to(x, size), mixes=baseline.name != "nearest")
-            images.write_picture(name, output, [large])
+            images.write_picture(name, images.plan_output(info, name, size, **chosen), [large])
 
     def _trial(self, path: Path, target: Path, frames: int) -> tuple[float, float]:
         """Return the seconds, by the clock and of the processors, of the first frames without the network."""
@@ -180,7 +200,7 @@ def _repeated(run: Callable[[], int]) -> list[float]:
     """Return the seconds per tile of a few runs; of a single one if that took long."""
     times = []
     spent = 0.0
-    while not times or (spent < _TILES and len(times) < 6):
+    while not times or (spent < _TILES and len(times) < 8):
         started = perf_counter()
         count = run()
         spent += perf_counter() - started

@@ -32,7 +32,7 @@ def test_a_model_is_downloaded_and_used_and_the_report_names_its_commit(cli: Cli
         "name": PINNED,
         "sha256": sha256(tiny_model.read_bytes()).hexdigest(),
         "scale": 2,
-        "order": 4,
+        "order": 1,  # the lowest, as the packaged models do
         "detail": None,
         "window": "global",
     }
