@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice, pairwise
 from math import floor
 from pathlib import Path
-from typing import cast
 
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
@@ -22,6 +19,7 @@ from av.video.stream import VideoStream
 from dagan_cli.media.clock import clock_of
 from dagan_cli.media.container import open_input
 from dagan_cli.media.marks import Crop, Marks, read_marks
+from dagan_cli.media.side_data import side_data
 from dagan_cli.media.video.frames import has_known_matrix, layout_of
 from dagan_cli.planes import PixelLayout
 
@@ -96,7 +94,7 @@ def describe(
     rates = (stream.average_rate, stream.guessed_rate) if vfr else (stream.guessed_rate, stream.average_rate)
     rate = next((Fraction(rate) for rate in rates if rate), Fraction(25))
     duration = container.duration / av.time_base if container.duration else None
-    side = {data.type: bytes(data) for data in cast(Iterable[SideData], first.side_data)}
+    side = {data.type: bytes(data) for data in side_data(first)}
     matrix, hdr = side.get(SideDataType.DISPLAYMATRIX), _hdr_light(side)
     warnings = []
     if not has_known_matrix(layout.tags) and layout.chroma not in ("rgb", "gray"):
