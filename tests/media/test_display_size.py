@@ -97,6 +97,6 @@ def test_a_file_without_room_or_of_another_kind_stays_as_it_is(tmp_path):
 @pytest.mark.parametrize("size", [(1440, 1152), (427, 241), (16, 16), (1, 1)])
 @pytest.mark.parametrize("shape", [Fraction(16, 15), Fraction(64, 45), Fraction(4, 3), Fraction(177, 160)])
 def test_the_display_size_has_the_shape(size, shape):
-    wide, high = display_size._display_size(*size, shape)
+    wide, high = display_size._display_size(size[0], size[1], shape)
     assert abs(Fraction(wide * size[1], high * size[0]) - shape) <= shape / 4000
     assert wide == size[0] or high % size[1] == 0
