@@ -25,7 +25,7 @@ test: $(VENV)/.installed-dev ## everything that must pass, on all cores: lint, t
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright & types=$$!; $(BIN)/python -m pytest -n auto; tests=$$?; wait $$types && exit $$tests
 
-attack: $(VENV)/.installed-dev ## attacks at full length, with a table of figures (a quarter of an hour)
+attack: $(VENV)/.installed-dev ## attacks at full length, with a table of figures (half an hour)
 	DAGAN_ATTACK=1 $(BIN)/python -m pytest -m attack
 
 fmt: $(VENV)/.installed-dev ## format the code and sort its imports

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,12 +10,10 @@ from itertools import islice, pairwise
 from math import floor
 from pathlib import Path
 from time import monotonic
-from typing import cast
 
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
@@ -24,6 +21,7 @@ from av.video.stream import VideoStream
 from dagan_cli.media.clock import clock_of
 from dagan_cli.media.container import open_input
 from dagan_cli.media.marks import Crop, Marks, read_marks
+from dagan_cli.media.side_data import side_data
 from dagan_cli.media.video.frames import has_known_matrix, layout_of
 from dagan_cli.planes import PixelLayout
 
@@ -98,7 +96,7 @@ def describe(
     rates = (stream.average_rate, stream.guessed_rate) if vfr else (stream.guessed_rate, stream.average_rate)
     rate = next((Fraction(rate) for rate in rates if rate), Fraction(25))
     duration = container.duration / av.time_base if container.duration else None
-    side = {data.type: bytes(data) for data in cast(Iterable[SideData], first.side_data)}
+    side = {data.type: bytes(data) for data in side_data(first)}
     matrix, hdr = side.get(SideDataType.DISPLAYMATRIX), _hdr_light(side)
     warnings = []
     if not has_known_matrix(layout.tags) and layout.chroma not in ("rgb", "gray"):

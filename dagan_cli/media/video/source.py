@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from dagan_cli.errors import BadInput
 from dagan_cli.media.container import ADVICE, open_input
+from dagan_cli.media.side_data import side_data
 from dagan_cli.media.video.decode import Decoding
 from dagan_cli.media.video.deinterlace import Deinterlacer
 from dagan_cli.media.video.frames import cropped, layout_of, planes_of
@@ -237,7 +237,7 @@ class VideoSource:
                 planes, layout = _with_alpha(planes, layout, info.layout.alpha)
             if shape != self._shapes.first:
                 planes = fitted(planes, layout, shape, self._whole_ratio)
-            sides = cast(Iterable[SideData], picture.side_data)
+            sides = side_data(picture)
             captions = b"".join(bytes(side) for side in sides if side.type == SideDataType.A53_CC)
             yield Frame(planes, pts, info.time_base, duration, layout, captions)
 
