@@ -31,7 +31,7 @@ def test_results_of_intact_files_pass(kind: str, cli: Cli, tmp_path: Path, figur
         codec = ("-e", "deadline=realtime") if suffix == "webm" else ("--preset", "ultrafast")
         options = codec if kind == "clips" and source.suffix != ".webm" else ()
         ran = cli("upscale", source, "-s", 2, "-n", "bicubic", "-o", target, *options)
-        results = list(out.iterdir())
+        results = [path for path in out.iterdir() if not path.name.startswith(".")]  # records are beside some
         if ran.code:  # the format holds no alpha, or the encoder no such pixels: said, not done
             assert "  try: " in ran.err, ran.err
             refused += 1
@@ -41,7 +41,7 @@ def test_results_of_intact_files_pass(kind: str, cli: Cli, tmp_path: Path, figur
             bad = [row for row in rows if row["result"] in ("lost", "differs")]
             alarms += [f"{source.name} -> {suffix or 'its own'}: {row}" for row in bad if source.name not in TRUE]
             compared += 1
-        for path in results:
+        for path in list(out.iterdir()):
             path.unlink()
         out.rmdir()
     figure(f"intact {kind}", f"{compared} results verified, {refused} refused, {len(alarms)} false alarms")
