@@ -161,7 +161,7 @@ class Paces:
         """Add grain in place of a network's detail: PNG takes three times as long for the smooth result of bicubic."""
         if self._has_network:
             grain = torch.rand(large.shape[-2:], generator=torch.Generator().manual_seed(0))
-            large += (grain - 0.5) * _GRAIN
+            return large + (grain - 0.5) * _GRAIN
         return large
 
     def _write(self, picture: Picture, target: Path, large: np.ndarray) -> None:

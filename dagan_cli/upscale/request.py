@@ -102,7 +102,7 @@ class Part:
             length = total / rate
             first, last = self.start or 0, float(length) if self.end is None else self.end
             total = max(0, round((min(last, float(length)) - first) * rate))
-        return total if self.frames is None or total is None else min(total, self.frames)
+        return total if self.frames is None else self.frames if total is None else min(total, self.frames)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

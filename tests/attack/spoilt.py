@@ -200,9 +200,7 @@ def faults(verb: str, code: Any, text: str, source: Path) -> list[str]:
     if len(text) > 20_000:
         found.append(f"prints {len(text):,} characters")
     names = {path.name for path in (source.parent / "out").iterdir()}
-    results = [
-        name for name in names if not (name.endswith(".made") and len(names) == 2)
-    ]  # its record may be beside it
+    results = [name for name in names if not (name.endswith(".made") and len(names) == 2)]  # a record
     due = verb == "upscale" and (code == 0 or (code == 1 and "is incomplete" in text))
     if len(results) != due or any(name.startswith(".") for name in results):
         found.append(f"leaves {results}")

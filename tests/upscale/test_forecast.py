@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import time
+from pathlib import Path
 
 import pytest
 
+from dagan_cli.engine.engine import Engine
+from dagan_cli.media.video.info import VideoInfo
+from dagan_cli.media.video.source import open_video
 from tests.support.tiny import clip, picture
 
 pytestmark = pytest.mark.slow
@@ -77,3 +83,85 @@ def test_too_little_room_on_the_disk_is_told_before(cli, tmp_path, monkeypatch, 
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     ran = cli(source, "-n", "nearest", "-s", 2, "--dry-run", "--json")
     assert "free" in json.loads(ran.out)["items"][0]["warnings"][-1]
+
+
+NOISY = "color=c=gray:size=48x32:rate=25,noise=alls=40:allf=t"  # every tile of every frame differs
+
+
+def info_of(path: Path) -> VideoInfo:
+    with open_video(path) as video:
+        return video.info
+
+
+@pytest.fixture
+def slow_network(monkeypatch):
+    """Each tile takes a twentieth of a second longer, whatever else the machine does."""
+    apply = Engine._apply
+    monkeypatch.setattr(Engine, "_apply", lambda self, x: (time.sleep(0.05), apply(self, x))[1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("clip", ["-s", 2]), ("photo", ["-s", 2, "-t", 32]), ("photo", ["-s", 4, "-t", 64]), ("transparent", ["-s", 2])],
+    ids=["frames", "tiles with rims", "twice through the network", "alpha by itself"],
+)
+def test_the_time_is_that_of_the_run(cli, tmp_path, tiny_model, slow_network, kind, options):
+    if kind == "clip":
+        source = clip(tmp_path / "in.mkv", "-c:v", "ffv1", "-an", source=NOISY)
+    else:
+        source = picture(tmp_path / "in.png", (100, 70), "RGBA" if kind == "transparent" else "RGB")
+    run = (source, "-n", tiny_model, *options, "-y", "--json")
+    planned = json.loads(cli(*run, "--dry-run").out)["items"][0]["forecast"]["seconds"]
+    took = json.loads(cli(*run).out)["items"][0]["seconds"]
+    least = {"clip": 10, "photo": 8 if 32 in options else 3, "transparent": 2}[kind] * 0.05
+    assert planned >= least
+    assert took >= least
+    assert 0.6 < planned / took < 1.6
+
+
+def test_frames_that_repeat_take_no_time_of_the_network(cli, tmp_path, tiny_model, slow_network):
+    seconds = []
+    for name, source in (("still", "color=c=red:size=48x32:rate=25"), ("moving", NOISY)):
+        source = clip(tmp_path / f"{name}.mkv", "-c:v", "ffv1", "-an", source=source)
+        ran = cli(source, "-n", tiny_model, "-s", 2, "--dry-run", "--json")
+        seconds.append(json.loads(ran.out)["items"][0]["forecast"]["seconds"])
+    assert seconds[1] - seconds[0] > 0.3  # nine tiles of ten
+
+
+def test_frames_are_counted_where_no_header_tells_their_number(cli, tmp_path):
+    source = clip(tmp_path / "in.h264", "-c:v", "libx264", "-an")
+    assert info_of(source).frames is None
+    ran = cli(source, "-n", "nearest", "-s", 2, "--dry-run", "--json")
+    (item,) = json.loads(ran.out)["items"]
+    assert item["frames"] == 10
+    assert not item["forecast"]["at_least"]
+    ran = cli(source, "-n", "nearest", "-s", 2, "--dry-run", "--json", "--frames", 4)
+    assert json.loads(ran.out)["items"][0]["frames"] == 4
+
+
+def test_a_count_that_takes_too_long_is_called_a_minimum(cli, tmp_path, monkeypatch):
+    source = clip(tmp_path / "in.h264", "-c:v", "libx264", "-an", seconds=4)
+    monkeypatch.setattr("dagan_cli.upscale.forecast._COUNTING", -1.0)
+    ran = cli(source, "-n", "nearest", "-s", 2, "--dry-run")
+    assert re.search(r"in_x2\.mkv +>= 64 .* >= [\d.]+ s", ran.out)
+    assert "unknown" in ran.err
+    (line,) = [line for line in ran.out.splitlines() if line.startswith("sum of 1 input ")]
+    assert ">= 64" in line
+
+
+def test_failed_and_skipped_inputs_are_rows_and_the_sum_is_the_last_one(cli, tmp_path, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    for i in range(3):
+        picture(tmp_path / f"{i}.png", (20, 10))
+    for i in range(2):
+        assert cli(picture(tmp_path / f"there{i}.png"), "-n", "nearest", "-s", 2).code == 0
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(picture(cut, (40, 40)).read_bytes()[:2000])
+    ran = cli(tmp_path, "-n", "nearest", "-s", 2, "--dry-run")
+    assert ran.code == 1
+    rows = ran.out.splitlines()
+    assert sum(" 20x10 -> 40x20 " in row for row in rows) == 3
+    assert any(re.fullmatch(r".*cut\.png +failed: cannot read .*", row) for row in rows)
+    assert sum(row.startswith("2 skipped ") for row in rows) == 1
+    assert rows[-3].startswith("sum of 3 inputs ")
+    assert rows[-1] == "3 planned, 2 skipped, 1 failed; nothing was written"

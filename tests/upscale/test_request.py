@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -157,3 +158,24 @@ def test_options_without_effect_on_the_kinds_of_the_inputs_are_named():
     assert asked(format="png", lossless=True).without_effect({"video"}) == ["--format", "--lossless"]
     assert video.without_effect({"video"}) == video.without_effect({"picture", "video"}) == []
     assert asked().without_effect({"picture"}) == asked().without_effect({"video"}) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "frames"),
+    [
+        (Part(), 100),
+        (Part(frames=30), 30),
+        (Part(frames=300), 100),
+        (Part(start=1.0), 75),
+        (Part(start=1.0, end=2.0), 25),
+        (Part(start=1.0, end=99.0, frames=10), 10),
+        (Part(start=9.0), 0),
+    ],
+)
+def test_the_frames_of_a_part_follow_from_the_length_of_the_video(part, frames):
+    assert part.frames_of(100, Fraction(25)) == frames
+
+
+def test_the_frames_of_a_video_of_unknown_length_are_unknown():
+    assert Part(start=1.0).frames_of(None, Fraction(25)) is None
+    assert Part(frames=30).frames_of(None, Fraction(25)) == 30  # at most
