@@ -39,6 +39,11 @@ def work(job: Job, clock: Clock, path: Path, seconds: float, *, frames: int = 1,
     job.follow(Item(input=path, output=None, status="done", frames=frames, resumed=resumed))
 
 
+def left_of(job: Job) -> Left:
+    assert job.left is not None
+    return job.left
+
+
 def test_before_any_work_the_time_is_unknown(clock):
     job = job_of(clock, {SMALL: Amount("picture", MEGA, 1)})
     assert (job.left, job.input_left, job.share) == (None, None, 0.0)
@@ -48,7 +53,7 @@ def test_time_left_is_that_of_the_pixels_and_not_of_the_files(clock):
     job = job_of(clock, {SMALL: Amount("picture", MEGA, 1), LARGE: Amount("picture", 20 * MEGA, 1)})
     work(job, clock, SMALL, 10.0)
     assert job.settled == 1
-    assert job.left.seconds == pytest.approx(200, rel=0.01)
+    assert left_of(job).seconds == pytest.approx(200, rel=0.01)
     assert job.share == pytest.approx(1 / 21, rel=0.01)
 
 
@@ -58,7 +63,7 @@ def test_tiles_of_the_image_in_work_count(clock):
     clock.now = 3.0
     job.follow(Advance(1, 4, "tiles"))
     assert job.input_left == Left(9.0)
-    assert job.left.seconds == pytest.approx(21, rel=0.01)
+    assert left_of(job).seconds == pytest.approx(21, rel=0.01)
     assert job.rate == pytest.approx(1 / 3)
 
 
@@ -69,7 +74,7 @@ def test_frames_of_an_earlier_run_are_no_work(clock):
     job.follow(Advance(60, 100, "frames", resumed=50))
     assert job.rate == 1.0
     assert job.input_left == Left(40.0)
-    assert job.left.seconds == pytest.approx(40, rel=0.01)
+    assert left_of(job).seconds == pytest.approx(40, rel=0.01)
     assert job.share == pytest.approx(0.6, rel=0.01)
 
 
@@ -80,13 +85,13 @@ def test_images_and_videos_have_their_own_pace(clock):
     job.follow(Start(1, 3, CLIP))
     clock.now += 4.0
     job.follow(Advance(2, 10, "frames"))
-    assert job.left.seconds == pytest.approx(8 * 2 + 1, rel=0.01)
+    assert left_of(job).seconds == pytest.approx(8 * 2 + 1, rel=0.01)
 
 
 def test_a_video_of_unknown_length_makes_the_time_a_minimum(clock):
     job = job_of(clock, {SMALL: Amount("picture", MEGA, 1), RAW: Amount("video", MEGA, None)})
     work(job, clock, SMALL, 1.0)
-    assert job.left.at_least
+    assert left_of(job).at_least
     job.follow(Start(1, 2, RAW))
     job.follow(Advance(5, None, "frames"))
     assert job.input_left is None
@@ -109,7 +114,7 @@ def test_more_frames_than_declared_leave_an_unknown_time(clock):
     clock.now = 1.0
     job.follow(Advance(11, 10, "frames"))
     assert job.input_left is None
-    assert job.left.seconds == pytest.approx(0, abs=0.01)
+    assert left_of(job).seconds == pytest.approx(0, abs=0.01)
     assert 0.99 < job.share <= 1
 
 

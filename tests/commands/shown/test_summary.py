@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.support.tiny import picture
 NEAREST = ("-n", "nearest", "-s", 2)
 
 
-def items(status: str, count: int, reason: str = "", folder: str = "out", hint: str = "") -> list[Item]:
+def items(status: Any, count: int, reason: str = "", folder: str = "out", hint: str = "") -> list[Item]:
     return [
         Item(
             input=Path(f"in/{status}{i}.png"),
