@@ -327,7 +327,7 @@ def run_and_report(
             try:
                 if as_json:
                     echo(in_json(document))
-                elif request.dry_run:
+                elif request.dry_run and any(item.status != "untried" for item in items):
                     echo(plan_table(items))
             finally:  # also if stdout is full
                 if report is not None:

@@ -165,3 +165,8 @@ def test_failed_and_skipped_inputs_are_rows_and_the_sum_is_the_last_one(cli, tmp
     assert sum(row.startswith("2 skipped ") for row in rows) == 1
     assert rows[-3].startswith("sum of 3 inputs ")
     assert rows[-1] == "3 planned, 2 skipped, 1 failed; nothing was written"
+
+
+def test_without_any_input_there_is_no_plan(cli, tmp_path):
+    ran = cli(tmp_path, "-n", "nearest", "--dry-run")
+    assert (ran.code, ran.out) == (3, "")

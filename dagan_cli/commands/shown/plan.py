@@ -29,14 +29,8 @@ def plan_table(items: list[Item]) -> str:
     header = ["plan", "frames", "size", "disk", "time"]
     outputs = [(str(item.output), f"{item.out_size[0]}x{item.out_size[1]}") for item, _ in planned if item.out_size]
     rows = [[name, row[1], size, *row[7:]] for (name, size), row in zip(outputs, full, strict=True)]
-    return "\n".join(
-        [
-            table(header, [*rows, *others, [title, frames, "", disk, time]], width=width),
-            "",
-            *_models(planned),
-            _end(items),
-        ]
-    )
+    narrow = table(header, [*rows, *others, [title, frames, "", disk, time]], width=width)
+    return "\n".join([narrow, "", *_models(planned), _end(items)])
 
 
 def _row(item: Item, plan: Forecast) -> list[str]:
