@@ -33,7 +33,7 @@ _TRIAL = 2.0  # seconds to spend on frames of one video
 _BUDGET = 30.0  # seconds to spend on the rest of all inputs; later ones are assumed to be like the earlier ones
 _FRAMES = 48  # of a video that are tried, at most
 _GRAIN = 6 / 255
-_SAMPLE = 1 << 20  # pixels of an image that are encoded, at most
+_SAMPLE = 1 << 21  # pixels of an image that are encoded, at most
 
 
 @dataclass(frozen=True, slots=True)
