@@ -206,7 +206,13 @@ def _require_apart(request: Request, found: Found, targets: list[Path | BadOptio
         return
     place = place_of(request.report)
     inputs = [source.path for source in found.sources] + [path for path, _ in found.failed]
-    for what, paths in (("an input", [*inputs, *request.own_files]), ("the name of a result", targets)):
+    folder = [] if request.output in (None, STREAM) else [Path(request.output)]
+    taken = (
+        ("an input", [*inputs, *request.own_files]),
+        ("the name of a result", targets),
+        ("the output folder", folder),
+    )
+    for what, paths in taken:
         if any(isinstance(path, Path) and place_of(path) == place for path in paths):
             raise BadReport(f"--report {request.report} is {what}", hint="name another file for the report")
 

@@ -10,23 +10,10 @@ import pytest
 
 from dagan_cli.commands.progress import ProgressMode, Reporter
 from dagan_cli.upscale.events import Advance, Amount, Item, Outlook, Start
+from tests.support.clock import Clock
 
 CLIP = Path("a_name_of_exactly_forty_characters_1.mp4")
 OTHER = Path("other.png")
-
-
-class Clock:
-    """Time that passes when a test says so, in seconds."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 def long_run(clock: Clock, mode: ProgressMode, capsys, *, quiet: bool = False) -> list[str]:

@@ -149,7 +149,7 @@ class VideoSource:
         said = [f"the frames begin before 0: all streams are shown {float(moved):.3f} s later"] if moved else []
         if jumps:
             times = "once" if jumps == 1 else f"{jumps} times"
-            said.append(f"the clock of the file jumps {times}: closed for all streams alike")
+            said.append(f"the clock of the file jumps {times}: all streams go on by one clock")
         return tuple(said)
 
     def _interlacing(self) -> tuple[str, ...]:

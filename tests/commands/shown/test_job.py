@@ -8,23 +8,10 @@ import pytest
 
 from dagan_cli.commands.shown.job import Job, Left
 from dagan_cli.upscale.events import Advance, Amount, Item, Outlook, Start
+from tests.support.clock import Clock
 
 SMALL, LARGE, CLIP, RAW = (Path(name) for name in ("small.png", "large.png", "clip.mp4", "raw.h264"))
 MEGA = 1_000_000
-
-
-class Clock:
-    """Time that passes when a test says so, in seconds."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 def job_of(clock: Clock, amounts: dict[Path, Amount], inputs: int | None = None) -> Job:
