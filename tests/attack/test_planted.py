@@ -179,6 +179,14 @@ def test_a_report_is_not_the_result_it_reports_on(cli: Cli, tmp_path):
     assert not (tmp_path / "in_x2.png").exists()
 
 
+def test_a_report_is_not_the_folder_of_the_results(cli: Cli, tmp_path):
+    source, folder = picture(tmp_path / "in.png"), tmp_path / "new"
+    ran = cli(source, "-n", "nearest", "-s", 2, "-o", folder, "--report", folder)
+    assert ran.code == 2
+    assert "is the output folder" in ran.err
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize("place", ["notes.txt", "folder", "fifo", "/dev/null", "/dev/zero"])
 def test_a_report_is_written_only_where_it_is_new_or_was_one(cli: Cli, tmp_path, place):
     source = picture(tmp_path / "in.png")
