@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -55,6 +56,12 @@ SEED = int(os.environ.get("DAGAN_TEST_SEED", "0"))
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
+    for number in (
+        signal.SIGINT,
+        signal.SIGHUP,
+    ):  # a background job ignores them, and so do its processes
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     os.environ.pop("COLUMNS", None)  # xdist sets it, and tables would be cut to fit
 
 
