@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
+from collections.abc import Generator as Steps
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -18,10 +19,11 @@ from dagan_cli.engine.reuse import History
 from dagan_cli.engine.samples import require_frames, require_samples, through
 from dagan_cli.errors import BadInput, BadModel, BadOption
 from dagan_cli.model.blend import blend
-from dagan_cli.model.checkpoint import load_generator, load_model
+from dagan_cli.model.checkpoint import Model, load_generator, load_model
 from dagan_cli.model.config import Window
+from dagan_cli.model.generator import Generator
 from dagan_cli.version import __version__
-from weights.catalog import Fetching, fidelity_model_of, find_model, pinned
+from weights.catalog import Fetching, degraded_model_of, fidelity_model_of, find_model, pinned
 from weights.reference import PREFIX
 
 if TYPE_CHECKING:
@@ -37,23 +39,35 @@ class ModelChoice:
     name: str | None = None  # a published name, a file, hf://owner/repo or a baseline; None: the one for the scale
     order: int | None = None  # order of the solver, for models trained with several; None: the model's default
     detail: float | None = None  # blend from the fidelity model (0) to the perceptual model (1)
+    denoise: float | None = None  # blend from the model (0) to the one for degraded sources (1)
     window: Window | None = None  # context of pooling and attention; None: the model's default
 
     def __post_init__(self) -> None:
         if self.is_baseline and self.order is not None:
             raise BadOption(f"--order does not apply to {self.name}, which has no solver", hint="leave it out")
-        if self.is_baseline and self.detail is not None:
-            raise BadOption(f"--detail does not apply to {self.name}", hint="leave it out")
-        if self.detail is not None and not 0 <= self.detail <= 1:
-            raise BadOption(
-                f"--detail {self.detail:g} is out of range",
-                hint="use a number from 0 (fidelity) to 1 (all that the model adds)",
-            )
+        for option, value, ends in (
+            ("--detail", self.detail, "0 (fidelity) to 1 (all that the model adds)"),
+            ("--denoise", self.denoise, "0 (none) to 1 (all that the model for degraded sources removes)"),
+        ):
+            if self.is_baseline and value is not None:
+                raise BadOption(f"{option} does not apply to {self.name}", hint="leave it out")
+            if value is not None and not 0 <= value <= 1:
+                raise BadOption(f"{option} {value:g} is out of range", hint=f"use a number from {ends}")
 
     @property
     def is_baseline(self) -> bool:
         """True for nearest, bicubic and lanczos."""
         return self.name in BASELINES
+
+    @property
+    def is_open(self) -> bool:
+        """True if the model is to be chosen by what the source is: nothing that decides it was given."""
+        return self.name is None and self.detail is None and self.denoise is None
+
+    @property
+    def words(self) -> str:
+        """The model as options name it: "dagan-x4 with --denoise 0.7"."""
+        return f"{self.name}" + ("" if self.denoise is None else f" with --denoise {self.denoise:g}")
 
     def with_name(self, default: str) -> ModelChoice:
         """Return the same choice, with the model `default` if none was named."""
@@ -77,7 +91,19 @@ def load_network(choice: ModelChoice, fetching: Fetching | None = None, *, basel
     if choice.is_baseline:
         return Loaded(Resize(choice.name, baseline_scale), choice.name, None)  # type: ignore[arg-type]
     name = pinned(choice.name, fetching)
-    loaded = load_model(*find_model(name))
+    is_blend = choice.detail is not None or choice.denoise is not None
+    loaded = _blended(name, choice) if is_blend else load_model(*find_model(name))
+    if choice.window is not None:
+        loaded.generator.use_window(choice.window)
+    if choice.order is not None:
+        loaded.generator.order = choice.order
+    return Loaded(loaded.generator, name if name.startswith(PREFIX) else Path(name).name, loaded.sha256)
+
+
+def _blended(name: str, choice: ModelChoice) -> Model[Generator]:
+    """Load a model, from its fidelity model by `detail`, and towards its model for degraded sources by `denoise`."""
+    loaded = load_generator(*find_model(name))
+    generator = loaded.generator
     if choice.detail is not None:
         fidelity = fidelity_model_of(name)
         if fidelity is None:
@@ -85,13 +111,17 @@ def load_network(choice: ModelChoice, fetching: Fetching | None = None, *, basel
                 f"--detail does not apply to {name}: it has no fidelity model to blend with",
                 hint="leave it out; published perceptual models and two-phase runs of `dagan train` have one",
             )
-        ends = [load_generator(*find_model(end)) for end in (fidelity, name)]
-        loaded = replace(ends[1], generator=blend(ends[0].generator, ends[1].generator, choice.detail))
-    if choice.window is not None:
-        loaded.generator.use_window(choice.window)
-    if choice.order is not None:
-        loaded.generator.order = choice.order
-    return Loaded(loaded.generator, name if name.startswith(PREFIX) else Path(name).name, loaded.sha256)
+        generator = blend(load_generator(*find_model(fidelity)).generator, generator, choice.detail)
+    if choice.denoise is not None:
+        degraded = degraded_model_of(name)
+        if degraded is None:
+            raise BadModel(
+                f"--denoise does not apply to {name}: it has no model for degraded sources to blend with",
+                hint="leave it out; published perceptual models have one",
+            )
+        end = load_generator(*find_model(degraded)).generator
+        generator = blend(generator, end, choice.denoise, option="--denoise")
+    return replace(loaded, generator=generator)
 
 
 Pixels = TypeVar("Pixels", Tensor, np.ndarray, "Image.Image")
@@ -129,12 +159,14 @@ class Upscaler:
         *,
         name: str = "",
         sha256: str | None = None,
-        detail: float | None = None,
+        choice: ModelChoice | None = None,
     ) -> None:
         self.engine = Engine(network, options)
         self.name = name
         self.sha256 = sha256  # of the model's file; None for a baseline
-        self.detail = detail  # see ModelChoice
+        self.detail = choice.detail if choice else None  # see ModelChoice
+        self.denoise = choice.denoise if choice else None
+        self.words = choice.words if choice else name  # the model as options name it
         self.order: int | None = getattr(network, "order", None)  # of the solver; None if the model has no choice
         self.window: Window | None = getattr(network, "window", None)  # None where nothing pools or attends
         config = getattr(network, "config", None)
@@ -147,6 +179,7 @@ class Upscaler:
         *,
         order: int | None = None,
         detail: float | None = None,
+        denoise: float | None = None,
         window: Window | None = None,
         options: EngineOptions | None = None,
         fetching: Fetching | None = None,
@@ -154,12 +187,12 @@ class Upscaler:
     ) -> Upscaler:
         """Load a published model by name, a .safetensors file by path, hf://owner/repo, or nearest, bicubic, lanczos.
 
-        order, detail, window: see `ModelChoice`. fetching: called with the progress of a download. Other keywords are
-        those of `EngineOptions`: device, precision, tile, overlap, batch, ensemble. Raises BadModel, BadOption.
+        order, detail, denoise, window: see `ModelChoice`. fetching: called with the progress of a download. Other
+        keywords are those of `EngineOptions`: device, precision, tile, overlap, batch, ensemble. Raises BadModel,
+        BadOption.
         """
-        return cls.of(
-            ModelChoice(model, order=order, detail=detail, window=window), options, fetching=fetching, **choices
-        )
+        choice = ModelChoice(model, order=order, detail=detail, denoise=denoise, window=window)
+        return cls.of(choice, options, fetching=fetching, **choices)
 
     @classmethod
     def of(
@@ -172,7 +205,7 @@ class Upscaler:
     ) -> Upscaler:
         """Load the chosen model. Other keywords are those of `EngineOptions`. Raises BadModel, BadOption."""
         network, name, sha256 = load_network(choice, fetching)
-        return cls(network, options or EngineOptions(**choices), name=name, sha256=sha256, detail=choice.detail)
+        return cls(network, options or EngineOptions(**choices), name=name, sha256=sha256, choice=choice)
 
     def __call__(self, image: Pixels, progress: Progress | None = None) -> Pixels:
         """Upscale by the network's own factor.
@@ -188,7 +221,7 @@ class Upscaler:
 
     def steps(
         self, frames: Tensor, target: Target | None = None, history: History | None = None
-    ) -> Generator[Step, None, Tensor]:
+    ) -> Steps[Step, None, Tensor]:
         """Upscale in steps that can be watched and abandoned; see `Engine.steps`."""
         return self.engine.steps(frames, target, history)
 
@@ -237,6 +270,7 @@ class Upscaler:
             words += [f"sha256 {self.sha256[:16]}", f"x{self.scale}", str(self.choice.dtype).removeprefix("torch.")]
             words += [] if self.order is None else [f"order {self.order}"]
             words += [] if self.detail is None else [f"detail {self.detail:g}"]
+            words += [] if self.denoise is None else [f"denoise {self.denoise:g}"]
             words += ["local windows"] if self.window == "local" else []
             words += ["ensemble"] if self.engine.options.ensemble else []
         return ", ".join(words)

@@ -182,6 +182,12 @@ def fidelity_model_of(name: str) -> str | None:
     return str(pixel) if not name.startswith(PREFIX) and pixel.is_file() and pixel.name != Path(name).name else None
 
 
+def degraded_model_of(name: str) -> str | None:
+    """Return the published model for degraded sources that belongs to a published perceptual model, or None."""
+    named = f"{name}-real"
+    return named if published(name) and published(named) else None
+
+
 def default_model(factor: float, *, video: bool = False) -> str:
     """Return the model for a final factor: the smallest published scale that reaches it.
 

@@ -13,6 +13,7 @@ from dagan_cli.commands.options import (
     SIZE,
     AsJson,
     Debug,
+    Denoise,
     Detail,
     Device,
     Ensemble,
@@ -53,6 +54,7 @@ def evaluate(
     ] = None,
     order: Order = None,
     detail: Detail = None,
+    denoise: Denoise = None,
     tile: Tile = "auto",
     device: Device = "auto",
     precision: Precision = "auto",
@@ -76,7 +78,7 @@ def evaluate(
         upscaler = None
         if model is not None:
             model = fetched(model)
-            choice = ModelChoice(model, order=order, detail=detail, window=window)
+            choice = ModelChoice(model, order=order, detail=detail, denoise=denoise, window=window)
             upscaler = Upscaler.of(choice, device=device, precision=precision, tile=tile_side(tile), ensemble=ensemble)
         factor = scale or (4 if upscaler is None or upscaler.is_baseline else upscaler.scale)
         metric = lpips_.Lpips.load(lpips) if lpips is not None else None
@@ -90,7 +92,7 @@ def evaluate(
         scores.append(mean(scores))
         if as_json:
             facts = {"model": model, "sha256": upscaler and upscaler.sha256, "scale": factor}
-            facts |= {"order": upscaler and upscaler.order, "detail": detail}
+            facts |= {"order": upscaler and upscaler.order, "detail": detail, "denoise": denoise}
             facts |= {name: path and str(path) for name, path in (("results", results), ("inputs", inputs))}
             facts["lpips_net"] = metric.net if metric else None
             rows = [score.to_json() for score in scores]
@@ -99,6 +101,7 @@ def evaluate(
         echo(_table(scores, lpips=metric is not None, timed=upscaler is not None))
         choices = "" if upscaler is None or upscaler.order is None else f", order {upscaler.order}"
         choices += "" if detail is None else f", detail {detail:g}"
+        choices += "" if denoise is None else f", denoise {denoise:g}"
         choices += "" if inputs is None else f", from {inputs}"
         seen = f"; LPIPS v0.1 ({metric.net}) of whole RGB images" if metric else ""
         columns = "Colour: offset of the mean in 8-bit steps" + ("; µs: per input pixel" if upscaler else "")

@@ -27,6 +27,7 @@ SETTINGS = {
     "max_content_width": 100,
 }
 BASELINES = ("nearest", "bicubic", "lanczos")
+AUTO = "auto"  # as -n: the model is chosen by what each source is
 IN_OUT, SIZE, QUALITY, SPEED = "Input and output", "Size and model", "Quality", "Speed and memory"
 IMAGES, VIDEO, BATCH, OTHER = "Images", "Video", "Batch and reports", "Options"
 
@@ -53,7 +54,7 @@ def _formats(incomplete: str) -> list[str]:
 def model_names(incomplete: str) -> list[str]:
     from weights.catalog import CATALOG
 
-    return _completed((*(model.name for model in CATALOG), *BASELINES))(incomplete)
+    return _completed((AUTO, *(model.name for model in CATALOG), *BASELINES))(incomplete)
 
 
 Model = Annotated[
@@ -62,8 +63,10 @@ Model = Annotated[
         "-n",
         "--model",
         metavar="MODEL",
-        help="Name, file, hf://owner/repo, or nearest, bicubic, lanczos; `dagan models list` shows the names.",
+        help="Name, file, hf://owner/repo, or nearest, bicubic, lanczos; `dagan models list` shows the names; "
+        "default: auto, chosen by what each source is.",
         autocompletion=model_names,
+        callback=lambda name: None if name == AUTO else name,
         rich_help_panel=SIZE,
     ),
 ]
@@ -120,6 +123,21 @@ Detail = Annotated[
         max=1,
         metavar="0..1",
         help="Blend from the fidelity model (0) to the perceptual model (1).",
+        rich_help_panel=QUALITY,
+    ),
+]
+_DENOISE = "Blend from the model (0) to the one for compressed, noisy or blurred sources (1)"
+Denoise = Annotated[
+    float | None,
+    typer.Option("--denoise", min=0, max=1, metavar="0..1", help=f"{_DENOISE}.", rich_help_panel=QUALITY),
+]
+DenoiseOrAuto = Annotated[
+    str | None,
+    typer.Option(
+        "--denoise",
+        metavar="0..1|auto",
+        autocompletion=_completed(("auto", "0", "1")),
+        help=f"{_DENOISE}; auto, the default: as each source needs, if -n is auto too.",
         rich_help_panel=QUALITY,
     ),
 ]
@@ -254,6 +272,18 @@ def whole_number(flag: str, text: str) -> int:
     if not text.isdecimal():
         raise BadOption(f"invalid {flag} {text!r}: it is not a whole number", hint=f"use {flag} auto, or a number")
     return int(text)
+
+
+def share(model: str | None, denoise: str | None) -> float | None:
+    """Parse --denoise: a number, or auto for a model that is chosen for each source."""
+    if denoise is None or (denoise == AUTO and model is None):
+        return None
+    if denoise == AUTO:
+        raise BadOption(f"--denoise auto does not go with -n {model}", hint="leave out one of them")
+    try:
+        return float(denoise)
+    except ValueError:
+        raise BadOption(f"invalid --denoise {denoise!r}", hint="use a number from 0 to 1, or auto") from None
 
 
 def one_of(flag: str, value: str, choices: tuple[Any, ...]) -> Any:

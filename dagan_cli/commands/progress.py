@@ -12,13 +12,14 @@ from dagan_cli.commands.console import counted, in_bytes, in_json, in_time, prin
 from dagan_cli.commands.shown.job import Job, Left
 from dagan_cli.commands.shown.summary import kind_of, summary
 from dagan_cli.commands.shown.tables import shortened
-from dagan_cli.upscale.events import Advance, Event, Fetch, Item, Kept, Notice, Outlook, Start, Wait
+from dagan_cli.upscale.events import Advance, Chosen, Event, Fetch, Item, Kept, Notice, Outlook, Start, Wait
 
 ProgressMode = Literal["auto", "bar", "json", "none"]
 
 _FIRST_LINE = 30  # seconds until the first line about work in progress, where there is no bar
 _LINES = 60, 0.1  # at least so many seconds until the next one, and this share of the time so far
 _FACTS = 40  # columns of the numbers right of a bar
+_FEW = 3  # inputs whose choice of a model is printed
 _SAME_WARNINGS = 3  # equal warnings that are printed; the others are counted
 
 
@@ -78,6 +79,8 @@ class Reporter:
                 self._outlook(inputs)
             case Start(index, total, path):
                 self._start(index, total, path.name)
+            case Chosen():
+                self._chosen(event)
             case Wait(path, reason):
                 self._wait(path.name, reason)
             case Advance():
@@ -144,6 +147,14 @@ class Reporter:
             if self._task is not None:
                 self._bar.remove_task(self._task)
             self._task = self._bar.add_task(shortened(printable(name), self._name_width), total=None, facts="")
+
+    def _chosen(self, event: Chosen) -> None:
+        """Show which model was chosen, and why; of many inputs only with -v, as the summary counts them."""
+        if self._mode == "json":
+            found = {"found": event.found, "model": event.model}
+            say(in_json({"event": "chosen", "input": event.input.name, **found}))
+        elif self._tells() and (self._verbose or (self._job.inputs or 1) <= _FEW):
+            self._line(f"{event.input.name}: {event.found}: {event.model}; -n MODEL overrules it")
 
     def _wait(self, name: str, reason: str) -> None:
         if self._mode == "json":

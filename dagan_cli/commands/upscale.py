@@ -21,6 +21,7 @@ from dagan_cli.commands.options import (
     Audio,
     Codec,
     Debug,
+    DenoiseOrAuto,
     Detail,
     Device,
     EncoderPreset,
@@ -37,6 +38,7 @@ from dagan_cli.commands.options import (
     listed_inputs,
     moment,
     result_folder,
+    share,
     tile_side,
     whole_number,
 )
@@ -89,6 +91,7 @@ def upscale(
     model: Model = None,
     order: Order = None,
     detail: Detail = None,
+    denoise: DenoiseOrAuto = None,
     window: Window = None,
     ensemble: Ensemble = False,
     tile: Tile = "auto",
@@ -269,7 +272,7 @@ def upscale(
             inputs=tuple(names),
             output=output,
             goal=goal,
-            model=ModelChoice(model, order=order, detail=detail, window=window),
+            model=ModelChoice(model, order=order, detail=detail, denoise=share(model, denoise), window=window),
             engine=EngineOptions(
                 device=device if gpu is None else f"cuda:{gpu}",
                 precision="fp32" if fp32 else precision,

@@ -11,23 +11,22 @@ from dagan_cli.model.generator import Generator
 
 
 @torch.no_grad()
-def blend(fidelity: Generator, perceptual: Generator, detail: float) -> Generator:
-    """Interpolate all weights from the first network, at `detail` 0, to the second, at 1; these two are exact.
+def blend(start: Generator, end: Generator, share: float, *, option: str = "--detail") -> Generator:
+    """Interpolate all weights from the first network, at `share` 0, to the second, at 1; these two are exact.
 
-    The result is useful only if the second was trained further from the first. Raises BadModel if they differ in more
-    than the default order, the default window and the patch.
+    The result is useful only if the two were trained from the same weights. Raises BadModel, which names `option`, if
+    they differ in more than the default order, the default window and the patch.
     """
     ours, theirs = (
-        replace(network.config, default_order=None, default_window="global", patch=1)
-        for network in (fidelity, perceptual)
+        replace(network.config, default_order=None, default_window="global", patch=1) for network in (start, end)
     )
     if ours != theirs:
         raise BadModel(
-            "--detail cannot blend the two models: they have different architectures", hint="leave out --detail"
+            f"{option} cannot blend the two models: they have different architectures", hint=f"leave out {option}"
         )
-    if detail in (0, 1):
-        return perceptual if detail else fidelity
-    between = Generator(perceptual.config).eval().requires_grad_(False)
-    end = perceptual.state_dict()
-    between.load_state_dict({name: start.lerp(end[name], detail) for name, start in fidelity.state_dict().items()})
+    if share in (0, 1):
+        return end if share else start
+    between = Generator(end.config).eval().requires_grad_(False)
+    last = end.state_dict()
+    between.load_state_dict({name: first.lerp(last[name], share) for name, first in start.state_dict().items()})
     return between

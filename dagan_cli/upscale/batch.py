@@ -100,7 +100,7 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
     work = Work(request, engines, account, should_stop, piped)
     try:
         if found.sources and (request.model.name or request.goal.factor):  # a bad model is an error of the command
-            engines.for_factor(request.goal.factor or 4.0, video=found.sources[0].kind == "video")
+            engines.require_usable(request.goal.factor or 4.0)
         _run_all(_planned(found, work), work)
     except BaseException as error:
         reason = "the run was stopped before it was done" if isinstance(error, Stopped) else "the run ended before it"

@@ -37,6 +37,7 @@ class Item:
     reason: str = ""
     hint: str = ""
     exit_code: int = 0
+    model: str = ""  # as options name it; "" if none was needed
     is_in_the_way: bool = False  # the input is fine, but the output exists and is another result
     seconds: float = 0.0
     frames: int = 0
@@ -54,6 +55,7 @@ class Item:
             "output": _printable(self.output) if self.output else None,
             "status": self.status,
             "reason": self.reason,
+            "model": self.model or None,
             "seconds": round(self.seconds, 3),
             "frames": self.frames,
             "in_size": list(self.in_size) if self.in_size else None,
@@ -92,6 +94,15 @@ class Start:
     index: int  # from 0
     total: int
     input: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The model for an input was chosen by what the input is."""
+
+    input: Path
+    found: str  # what it is, in words
+    model: str  # as options name it
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +149,7 @@ class Notice:
     details: tuple[str, ...]  # one for each file concerned
 
 
-Event = Outlook | Start | Wait | Advance | Fetch | Kept | Notice | Item
+Event = Outlook | Start | Chosen | Wait | Advance | Fetch | Kept | Notice | Item
 Tell = Callable[[Event], None]
 
 STDOUT = Path("-")  # target that stands for stdout

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dagan_cli.analysis.measure import analyse_image, analyse_video
 from dagan_cli.engine.tiles import Plan
 from dagan_cli.media import images
 from dagan_cli.media.find import Source
@@ -42,7 +43,8 @@ class Forecaster:
         request = self._request
         with images.open_picture(path, limit_pixels=request.max_pixels) as picture:
             info = picture.info
-            upscaler = self._upscalers.for_factor(request.goal.factor_for(info.width, info.height))
+            factor = request.goal.factor_for(info.width, info.height)
+            upscaler = self._upscalers.for_source(path, factor, lambda: analyse_image(path, picture.peek(), info))
             chosen = {"format": request.format, "quality": request.quality, "lossless": request.lossless}
             planned = plan_image(info, target, request.goal, **chosen)
             size, output = planned.size, planned.output
@@ -64,7 +66,8 @@ class Forecaster:
         request = self._request
         with open_video(path, request.deinterlace) as source:
             info, warnings = source.info, source.warnings
-        upscaler = self._upscalers.for_factor(request.goal.factor_for(info.width, info.height), video=True)
+        factor = request.goal.factor_for(info.width, info.height)
+        upscaler = self._upscalers.for_source(path, factor, lambda: analyse_video(path))
         planned = plan_video(info, target, request.goal, request.encoding)
         size, recipe = planned.size, planned.recipe
         total, known = (info.frames, True) if info.frames else count_frames(info, _COUNTING)
@@ -125,10 +128,11 @@ class Forecaster:
             input=path,
             output=target,
             status="planned",
+            model=upscaler.words,
             in_size=in_size,
             out_size=size,
             forecast=Forecast(
-                model=upscaler.name,
+                model=upscaler.words,
                 tile=(tiles.sides[1], tiles.sides[0]),
                 tiles=tiles.count,
                 memory=(0 if upscaler.is_baseline else upscaler.engine.tile_bytes(height, width)) + result,

@@ -9,8 +9,10 @@ file, and a new version would otherwise make everything again.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from dagan_cli.analysis.measure import analyse_image, analyse_video
 from dagan_cli.errors import BadInput, DaganError
 from dagan_cli.media import images
 from dagan_cli.media.find import Kind, Source
@@ -19,13 +21,16 @@ from dagan_cli.media.made.identity import identity_of
 from dagan_cli.media.made.record import SOURCE
 from dagan_cli.media.made.stored import read_record
 from dagan_cli.media.video.source import open_video
+from dagan_cli.upscale.auto import RULE
 from dagan_cli.upscale.events import STDOUT
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.work import Work
 from dagan_cli.upscaler import Upscaler
+from weights.catalog import published
 
 _STREAM = "stream"  # identity of a video from stdin, which is read only once
 _MODEL, _WEIGHTS = "--model", "weights"  # its name, and the digest of its file
+_RULE = "rule"  # by which the model was chosen for the source; absent if it was named
 _LOSSY = ("JPEG", "WEBP", "AVIF")
 
 
@@ -44,10 +49,12 @@ def made_from(
         SOURCE: _identity(source),
         _MODEL: upscaler.name,
         _WEIGHTS: upscaler.sha256 and upscaler.sha256[:16],
+        _RULE: RULE if request.model.is_open else None,
         "--scale": request.goal.factor,
         "--size": request.goal.name if request.goal.factor is None else None,
         "--order": upscaler.order,
         "--detail": upscaler.detail,
+        "--denoise": upscaler.denoise,
         "--window": upscaler.window,
         "--ensemble": upscaler.engine.options.ensemble,
         **(_of_picture(target, request) if kind == "picture" else _of_video(request)),
@@ -58,13 +65,14 @@ def made_from(
 def require_same(source: Source, target: Path, work: Work) -> None:
     """Raise Different unless `target` was made from this source with the settings of the run. Raises BadInput.
 
-    It reads metadata and the source's identity; only a size as the goal, without a model, needs the source's header.
+    It reads metadata and the source's identity. The source itself is read only if the model is open and the result does
+    not say which one it is, or if a model for a size is.
     """
     hint = "replace it with -y, or keep it with --skip-existing"
     before = read_record(target)
     if before is None:
         raise Different(f"{target} exists, and does not say that dagan made it", hint=hint)
-    upscaler = work.engines.for_factor(_factor(source, work), video=source.kind == "video")
+    upscaler = _upscaler(source, before, work)
     now = made_from(work.content_of(source.path), target, source.kind, work.request, upscaler)
     if words := difference(before, now):
         raise Different(f"{target} exists, but was made {words}", hint=hint)
@@ -72,7 +80,8 @@ def require_same(source: Source, target: Path, work: Work) -> None:
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     """Return how two records differ, in words that follow "made": "with --scale 2, now 4"; "" if they are equal."""
-    unequal = [name for name in dict.fromkeys((*before, *now)) if before.get(name) != now.get(name)]
+    names = [name for name in dict.fromkeys((*before, *now)) if name != _RULE]  # two rules can choose the same model
+    unequal = [name for name in names if before.get(name) != now.get(name)]
     words = []
     if now.get(SOURCE) == _STREAM:
         words.append("from a source that cannot be compared with a stream")
@@ -139,13 +148,21 @@ def _as_written(record: Mapping[str, str], options: list[str]) -> str:
     return " ".join(f"{name} {record[name]}".rstrip() for name in options if name in record)
 
 
-def _factor(source: Source, work: Work) -> float:
-    """Return the factor of an input as far as the choice of the model needs it."""
-    request = work.request
-    if request.goal.factor is not None or request.model.name is not None:
-        return request.goal.factor or 1.0
+def _upscaler(source: Source, before: Mapping[str, str], work: Work) -> Upscaler:
+    """Return the upscaler that this run uses for the source of a result with this record."""
+    request, engines, named = work.request, work.engines, before.get(_MODEL, "")
+    if request.model.is_open and before.get(_RULE) == RULE and published(named):
+        return engines.like(replace(request.model, name=named))  # the same source gets the same choice
+    if not request.model.is_open and (request.model.name or request.goal.factor):
+        return engines.for_factor(request.goal.factor or 1.0)
+    content = work.content_of(source.path)
+    if content is None:
+        return engines.for_factor(request.goal.factor or 1.0, video=True)
     if source.kind == "video":
         with open_video(source.path) as video:
-            return request.goal.factor_for(video.info.width, video.info.height)
-    with images.open_picture(work.content_of(source.path) or source.path, limit_pixels=request.max_pixels) as picture:
-        return request.goal.factor_for(picture.info.width, picture.info.height)
+            factor = request.goal.factor_for(video.info.width, video.info.height)
+        return engines.for_source(source.path, factor, lambda: analyse_video(source.path))
+    with images.open_picture(content, limit_pixels=request.max_pixels) as picture:
+        info = picture.info
+        factor = request.goal.factor_for(info.width, info.height)
+        return engines.for_source(source.path, factor, lambda: analyse_image(content, picture.peek(), info))

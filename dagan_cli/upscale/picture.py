@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from dagan_cli.analysis.measure import analyse_image
 from dagan_cli.engine.memory import free_host_memory
 from dagan_cli.engine.samples import through
 from dagan_cli.errors import OutOfMemory
@@ -29,7 +30,8 @@ def upscale_picture(path: Path, target: Path, work: Work) -> Item:
     with images.open_picture(source, limit_pixels=request.max_pixels) as picture:
         info = picture.info
         size = request.goal.size_for(info.width, info.height)
-        upscaler = work.engines.for_factor(request.goal.factor_for(info.width, info.height))
+        factor = request.goal.factor_for(info.width, info.height)
+        upscaler = work.engines.for_source(path, factor, lambda: analyse_image(source, picture.peek(), info))
         to_stdout = target == STDOUT
         output = images.plan_output(
             info,
@@ -61,6 +63,7 @@ def upscale_picture(path: Path, target: Path, work: Work) -> Item:
         input=path,
         output=target,
         status="done",
+        model=upscaler.words,
         frames=output.info.frames,
         in_size=(info.width, info.height),
         out_size=size,

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from dagan_cli.analysis.measure import analyse_video
 from dagan_cli.engine.reuse import History
 from dagan_cli.media.made.record import to_text
 from dagan_cli.media.video.source import Frame, open_video
@@ -41,7 +42,11 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
         source = piped or stack.enter_context(open_video(path, request.deinterlace))
         info = source.info
         size = request.goal.size_for(info.width, info.height, even=True)
-        upscaler = work.engines.for_factor(request.goal.factor_for(info.width, info.height), video=True)
+        factor = request.goal.factor_for(info.width, info.height)
+        if piped:
+            upscaler = work.engines.for_factor(factor, video=True)
+        else:
+            upscaler = work.engines.for_source(path, factor, lambda: analyse_video(path))
         noticed = len(upscaler.notices)
         settings = {
             "model": upscaler.signature,
@@ -89,6 +94,7 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
         input=path,
         output=target,
         status="partial" if short else "done",
+        model=upscaler.words,
         reason=short or "",
         exit_code=1 if short else 0,
         frames=writer.frames,

@@ -9,36 +9,64 @@ from typing import Literal
 
 from torch import Tensor
 
+from dagan_cli.analysis.measure import Analysis
 from dagan_cli.engine.reuse import History
 from dagan_cli.media.y4m.reader import Y4mSource
-from dagan_cli.upscale.events import Advance, Fetch, Stopped, Tell
+from dagan_cli.upscale.auto import choose
+from dagan_cli.upscale.events import Advance, Chosen, Fetch, Stopped, Tell
 from dagan_cli.upscale.request import Request
-from dagan_cli.upscaler import Upscaler
+from dagan_cli.upscaler import ModelChoice, Upscaler
 from weights.catalog import default_model
 
 
 class Engines:
-    """One upscaler for each model that the inputs need, loaded on first use and kept."""
+    """One upscaler for each model that the inputs need, loaded on first use and kept.
+
+    If the request leaves the model open, it is chosen for each source by its analysis.
+    """
 
     def __init__(self, request: Request, tell: Tell = lambda _: None) -> None:
         self._request = request
         self._tell = tell  # receives the progress of downloads
-        self._loaded: dict[str, Upscaler] = {}
+        self._loaded: dict[ModelChoice, Upscaler] = {}
+        self._used: dict[ModelChoice, Upscaler] = {}
+
+    def require_usable(self, factor: float) -> None:
+        """Load the model that the request names, or the usual one for `factor`. Raises BadModel, BadOption."""
+        self._load(self._request.model.with_name(default_model(factor)))
 
     def for_factor(self, factor: float, *, video: bool = False) -> Upscaler:
-        """Return the upscaler for inputs to scale by `factor`. Raises BadModel, BadOption."""
-        choice, options = self._request.model, self._request.engine
-        # Only models for clean sources have a fidelity model for --detail to blend with.
-        choice = choice.with_name(default_model(factor, video=video and choice.detail is None))
-        assert choice.name is not None
-        if choice.name not in self._loaded:
-            self._loaded[choice.name] = Upscaler.of(choice, options, fetching=self._fetching)
-        return self._loaded[choice.name]
+        """Return the upscaler for inputs to scale by `factor`, whatever they are. Raises BadModel, BadOption."""
+        return self._use(self._request.model.with_name(default_model(factor, video=video)))
+
+    def for_source(self, path: Path, factor: float, analyse: Callable[[], Analysis]) -> Upscaler:
+        """Return the upscaler for one input; `analyse` is called only to choose the model. Raises BadModel, BadOption.
+
+        A choice is told as an event.
+        """
+        if not self._request.model.is_open:
+            return self.for_factor(factor)
+        analysis = analyse()
+        choice = choose(self._request.model, analysis, factor)
+        self._tell(Chosen(path, analysis.describe(), choice.words))
+        return self._use(choice)
+
+    def like(self, choice: ModelChoice) -> Upscaler:
+        """Return the upscaler of a model that was chosen for this source before. Raises BadModel, BadOption."""
+        return self._use(choice)
 
     @property
     def used(self) -> list[Upscaler]:
-        """All loaded upscalers."""
-        return list(self._loaded.values())
+        """All upscalers that were returned."""
+        return list(self._used.values())
+
+    def _use(self, choice: ModelChoice) -> Upscaler:
+        return self._used.setdefault(choice, self._load(choice))
+
+    def _load(self, choice: ModelChoice) -> Upscaler:
+        if choice not in self._loaded:
+            self._loaded[choice] = Upscaler.of(choice, self._request.engine, fetching=self._fetching)
+        return self._loaded[choice]
 
     def _fetching(self, name: str, done: int, total: int | None) -> None:
         self._tell(Fetch(name, done, total))

@@ -22,6 +22,9 @@ def summary(items: list[Item], seconds: float, *, verbose: bool = False) -> list
     numbers = Counter(item.status for item in items)
     counts = ", ".join(f"{numbers[status]} {status}" for status in _STATUSES if numbers[status])
     lines = [f"{counted(len(items), 'input')} in {in_time(seconds)}: {counts}"]
+    models = Counter(item.model for item in items if item.model and item.status in ("done", "partial"))
+    if len(models) > 1:
+        lines.append("models: " + ", ".join(f"{name} {number}" for name, number in models.most_common()))
     if not verbose:
         lines += _reasons(item for item in items if item.status == "skipped")
     if len(items) > _SCREEN:

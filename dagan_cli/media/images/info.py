@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from types import TracebackType
 from typing import Literal
 
@@ -56,6 +57,12 @@ class Picture:
         self.info = info
         self.frames = frames
         self._close = close
+
+    def peek(self) -> np.ndarray:
+        """Return the next frame; `frames` still yields it. Raises BadInput like `frames`."""
+        frame = next(self.frames)
+        self.frames = chain([frame], self.frames)
+        return frame
 
     def close(self) -> None:
         self._close()
