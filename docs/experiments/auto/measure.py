@@ -84,7 +84,7 @@ def read(path: Path, hr: torch.Tensor, scale: int) -> tuple[torch.Tensor, torch.
     if path.suffix == ".mp4":
         with open_video(path) as video:
             (x,) = to_rgb([list(video.frames())[SCORED]], torch.device("cpu"), alpha=False)
-        return x, hr[..., SCORED * scale : (SCORED + x.shape[-1]) * scale]
+        return x.clamp(0, 1), hr[..., SCORED * scale : (SCORED + x.shape[-1]) * scale]
     with images.open_picture(path) as picture:
         return as_tensor(picture.peek()), hr
 
