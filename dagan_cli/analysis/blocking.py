@@ -1,0 +1,184 @@
+"""Traces of JPEG in pixels: the grid of its blocks, the steps at their borders, and the quality it was saved with.
+
+JPEG turns each block of 8x8 pixels into multiples of a quantisation step for each frequency. Pixels that were decoded
+and then stored without loss still show them (Fan and de Queiroz, 2003).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from math import cos, exp, pi, sqrt
+
+import numpy as np
+
+from dagan_cli.analysis.compression import STANDARD_LUMA, luma_table, quality_of_table
+from dagan_cli.analysis.patches import CELL, UNIT, WHITE, Patches
+
+Grid = tuple[int, int]  # row and column of the first border of blocks, 0 to 7
+
+_LARGEST_STEP = 6 * UNIT  # of a border that counts: larger ones are edges of the picture
+_SURE_GRID = 6.0  # standard deviations by which the borders must stand out from other lines
+_MOST_BLOCKS, _FEWER_BLOCKS = 384, 96  # that are transformed, once the grid is known, and to search for it
+_LEAST_BLOCKS = 16
+_FREQUENCIES = tuple((v, u) for v, u in product(range(CELL), repeat=2) if 1 <= u + v <= 6)
+_STEPS = 100  # the largest quantisation step that is searched for
+_TURN = 64  # parts of a quantisation step
+_FINE = 64  # coefficients are in these parts of a code value
+_ROUNDING = 0.4  # code values: deviation of a coefficient whose pixels were rounded to RGB
+_SURE = 12.0  # standard deviations of chance by which multiples must be seen, of one table and of one frequency
+_SURE_ALONE = 6.0
+_LEAST_ALONE = 5  # frequencies whose steps are seen alone
+_NEARLY = 0.93  # of the best score: the multiples of half a step score nearly as well as those of the step
+_QUALITIES = ((0.4, 80), (0.6, 70), (1.0, 60), (1.7, 45), (2.8, 30), (4.0, 20))  # at this blocking, on average
+
+
+@dataclass(frozen=True, slots=True)
+class Blocking:
+    """Traces of blocks of 8x8 pixels."""
+
+    step: float  # mean step at the borders of blocks above those next to them, 8-bit code values; 0: no grid is seen
+    quality: int | None  # of the JPEG that these pixels were; None: none is seen
+
+
+def blocking_of(patches: Patches) -> Blocking:
+    """Return the traces of JPEG in an image."""
+    luma = patches.pixels(patches.luma)
+    axes = [_borders(luma.swapaxes(1, 2)), _borders(luma)]
+    rows, columns = ([int(place) for place in np.argsort(-bends, kind="stable")[:2]] for bends, _ in axes)
+    for grid in ((0, 0), *product(rows, columns)):
+        blocks = _blocks(luma, grid)
+        if len(blocks) >= _LEAST_BLOCKS and _quality(_transformed(_some(blocks, _FEWER_BLOCKS))):
+            quality = _quality(_transformed(_some(blocks, _MOST_BLOCKS)))
+            steps = [_standing_out(one, place)[0] for (_, one), place in zip(axes, grid, strict=True)]
+            return Blocking(max(0.0, sum(steps) / 2), quality)
+    seen = [_standing_out(one, int(np.argmax(one))) for _, one in axes]
+    if min(sure for _, sure in seen) < _SURE_GRID:
+        return Blocking(0.0, None)
+    step = sum(step for step, _ in seen) / 2
+    return Blocking(step, _quality_at(step))
+
+
+def _quality_at(step: float) -> int | None:
+    """Return the usual quality of a JPEG with such steps; None if they are too small to tell."""
+    steps, qualities = zip(*_QUALITIES, strict=True)
+    return round(float(np.interp(step, steps, qualities))) if step >= steps[0] else None
+
+
+def _borders(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return two measures of the difference between the pixels left and right of columns 0 to 7 of all blocks.
+
+    The first finds the grid best: the mean bend of the lines there. The second says how much it is seen: how much the
+    mean difference exceeds those on both sides. In 1/64 of the unit of luma.
+    """
+    steps = lines[..., 1:] - lines[..., :-1]  # steps[x] is from x to x + 1
+    bends = np.minimum(np.abs(2 * steps[..., 1:-1] - steps[..., :-2] - steps[..., 2:]), 2 * _LARGEST_STEP)
+    small = np.minimum(np.abs(steps), _LARGEST_STEP).sum((0, 1), dtype=np.int64)
+    excess = 2 * small[1:-1] - small[:-2] - small[2:]
+    bent = bends.sum((0, 1), dtype=np.int64)
+    count = lines.shape[0] * lines.shape[1]
+    places = [slice((column - 2) % CELL, None, CELL) for column in range(CELL)]
+    return tuple(  # type: ignore[return-value]
+        np.array([int(one[place].sum()) * 64 // (count * max(1, len(one[place]))) for place in places])
+        for one in (bent, excess)
+    )
+
+
+def _standing_out(excess: np.ndarray, place: int) -> tuple[float, float]:
+    """Return the excess at a place above the mean of all others in code values, and in standard deviations of theirs."""
+    others = np.delete(excess, place)
+    total, count = int(others.sum()), len(others)
+    spread = sqrt(max(0, count * int((others**2).sum()) - total**2)) / count
+    above = int(excess[place]) - total / count
+    return above / (2 * 64 * UNIT), above / max(spread, 1.0)
+
+
+def _blocks(luma: np.ndarray, grid: Grid) -> np.ndarray:
+    """Return the blocks (M, 8, 8) of a grid that are neither flat nor clipped."""
+    part = luma[:, grid[0] :, grid[1] :]
+    n, h, w = part.shape[0], part.shape[1] // CELL, part.shape[2] // CELL
+    blocks = part[:, : h * CELL, : w * CELL].reshape(n, h, CELL, w, CELL)
+    low, high = blocks.min((2, 4)), blocks.max((2, 4))
+    return blocks.swapaxes(2, 3)[(high - low >= 2 * UNIT) & (low > UNIT) & (high < WHITE - UNIT)]
+
+
+def _some(blocks: np.ndarray, most: int) -> np.ndarray:
+    """Return at most so many blocks, evenly spread."""
+    return blocks[np.arange(min(most, len(blocks))) * len(blocks) // min(most, len(blocks))]
+
+
+def _quality(coefficients: np.ndarray) -> int | None:
+    """Return the quality of the JPEG that these coefficients (M, 8, 8) come from; None if no multiples are seen."""
+    seen, expected = _combs(coefficients)
+    scores = np.zeros(101)
+    for quality in range(1, 101):
+        steps = _table_steps(quality)
+        known = steps <= _STEPS
+        rows = np.flatnonzero(known)
+        scores[quality] = _score(int(seen[rows, steps[known]].sum()), int(expected[rows, steps[known]].sum()))
+    best = scores.max()
+    if best >= _SURE:
+        lowest = int(np.flatnonzero(scores >= _NEARLY * best)[0])
+        return lowest + int(np.argmax(scores[lowest : lowest + 4]))
+    found = {}
+    for row, (v, u) in enumerate(_FREQUENCIES):
+        alone = np.array([_score(int(a), int(b)) for a, b in zip(seen[row], expected[row], strict=True)])
+        if alone.max() >= _SURE_ALONE:
+            found[v * CELL + u] = int(np.flatnonzero(alone >= _NEARLY * alone.max())[-1])
+    if len(found) < _LEAST_ALONE:
+        return None
+    return quality_of_table(list(found.values()), [STANDARD_LUMA[place] for place in found])
+
+
+def _score(seen: int, expected: int) -> float:
+    """Return by how many standard deviations of chance multiples are seen."""
+    return seen / 1024 / sqrt(expected / 2048 + 1)
+
+
+def _combs(coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how well the coefficients of each frequency are multiples of each step, and the weights of that.
+
+    Both are (frequencies, steps + 1), of 1024. A wave of the length of the step is 1 at its multiples; chance sums to 0.
+    Weights say how much of the wave is left after rounding pixels.
+    """
+    steps = np.arange(1, _STEPS + 1)
+    weights = _weights()
+    seen = np.zeros((len(_FREQUENCIES), _STEPS + 1), np.int64)
+    expected = np.zeros_like(seen)
+    for row, (v, u) in enumerate(_FREQUENCIES):
+        sizes = np.abs(coefficients[:, v, u])
+        turns = (sizes[:, None] * (_TURN // _FINE) // steps).astype(np.int32)
+        used = turns >= _TURN // 2  # smaller ones were rounded to 0
+        seen[row, 1:] = (_wave()[turns & (_TURN - 1)] * used).sum(0) * weights >> 10
+        expected[row, 1:] = used.sum(0) * weights**2 >> 10
+    return seen, expected
+
+
+@cache
+def _weights() -> np.ndarray:
+    return np.array([round(1024 * exp(-2 * (pi * _ROUNDING / step) ** 2)) for step in range(1, _STEPS + 1)])
+
+
+@cache
+def _wave() -> np.ndarray:
+    return np.array([round(1024 * cos(2 * pi * (turn + 0.5) / _TURN)) for turn in range(_TURN)])
+
+
+@cache
+def _table_steps(quality: int) -> np.ndarray:
+    table = luma_table(quality)
+    return np.array([table[v * CELL + u] for v, u in _FREQUENCIES])
+
+
+@cache
+def _basis() -> np.ndarray:
+    """Return the transform (8, 8) of JPEG, times 4096."""
+    rows = [[cos((2 * x + 1) * u * pi / 16) * (sqrt(1 / 8) if u == 0 else 0.5) for x in range(8)] for u in range(8)]
+    return np.array([[round(4096 * value) for value in row] for row in rows])
+
+
+def _transformed(blocks: np.ndarray) -> np.ndarray:
+    """Return the coefficients (M, 8, 8) of blocks of luma, in 1/64 code values."""
+    basis = _basis()
+    return (basis @ blocks.astype(np.int64) @ basis.T * (_FINE // UNIT) + (1 << 23)) >> 24
