@@ -13,7 +13,7 @@ from math import cos, exp, pi, sqrt
 
 import numpy as np
 
-from dagan_cli.analysis.compression import STANDARD_LUMA, luma_table, quality_of_table
+from dagan_cli.analysis.compression import STANDARD_LUMA, luma_table, quality_of_steps
 from dagan_cli.analysis.patches import CELL, UNIT, WHITE, Patches
 
 Grid = tuple[int, int]  # row and column of the first border of blocks, 0 to 7
@@ -23,9 +23,8 @@ _SURE_GRID = 6.0  # standard deviations by which the borders must stand out from
 _MOST_BLOCKS, _FEWER_BLOCKS = 384, 96  # that are transformed, once the grid is known, and to search for it
 _LEAST_BLOCKS = 16
 _FREQUENCIES = tuple((v, u) for v, u in product(range(CELL), repeat=2) if 1 <= u + v <= 6)
-_STEPS = 100  # the largest quantisation step that is searched for
-_TURN = 64  # parts of a quantisation step
-_FINE = 64  # coefficients are in these parts of a code value
+_STEPS = 64  # the largest quantisation step that is searched for
+_TURN = _FINE = 64  # parts of a quantisation step, and of a code value
 _ROUNDING = 0.4  # code values: deviation of a coefficient whose pixels were rounded to RGB
 _SURE = 12.0  # standard deviations of chance by which multiples must be seen, of one table and of one frequency
 _SURE_ALONE = 6.0
@@ -45,19 +44,24 @@ class Blocking:
 def blocking_of(patches: Patches) -> Blocking:
     """Return the traces of JPEG in an image."""
     luma = patches.pixels(patches.luma)
-    axes = [_borders(luma.swapaxes(1, 2)), _borders(luma)]
+    every = 1 + (luma.size >> 18)
+    axes = [_borders(luma[..., ::every].swapaxes(1, 2)), _borders(luma[:, ::every])]
     rows, columns = ([int(place) for place in np.argsort(-bends, kind="stable")[:2]] for bends, _ in axes)
-    for grid in ((0, 0), *product(rows, columns)):
-        blocks = _blocks(luma, grid)
-        if len(blocks) >= _LEAST_BLOCKS and _quality(_transformed(_some(blocks, _FEWER_BLOCKS))):
-            quality = _quality(_transformed(_some(blocks, _MOST_BLOCKS)))
+    for grid in dict.fromkeys(((0, 0), *product(rows, columns))):
+        if _quality_on(luma, grid, _FEWER_BLOCKS):
             steps = [_standing_out(one, place)[0] for (_, one), place in zip(axes, grid, strict=True)]
-            return Blocking(max(0.0, sum(steps) / 2), quality)
+            return Blocking(max(0.0, sum(steps) / 2), _quality_on(luma, grid, _MOST_BLOCKS))
     seen = [_standing_out(one, int(np.argmax(one))) for _, one in axes]
     if min(sure for _, sure in seen) < _SURE_GRID:
         return Blocking(0.0, None)
     step = sum(step for step, _ in seen) / 2
     return Blocking(step, _quality_at(step))
+
+
+def _quality_on(luma: np.ndarray, grid: Grid, most: int) -> int | None:
+    """Return the quality that so many blocks of a grid show; None if it is not that of a JPEG."""
+    blocks = _blocks(luma, grid, most)
+    return _quality(_transformed(blocks)) if len(blocks) >= _LEAST_BLOCKS else None
 
 
 def _quality_at(step: float) -> int | None:
@@ -94,81 +98,76 @@ def _standing_out(excess: np.ndarray, place: int) -> tuple[float, float]:
     return above / (2 * 64 * UNIT), above / max(spread, 1.0)
 
 
-def _blocks(luma: np.ndarray, grid: Grid) -> np.ndarray:
-    """Return the blocks (M, 8, 8) of a grid that are neither flat nor clipped."""
+def _blocks(luma: np.ndarray, grid: Grid, most: int) -> np.ndarray:
+    """Return at most so many blocks (M, 8, 8) of a grid, evenly spread, that are neither flat nor clipped."""
     part = luma[:, grid[0] :, grid[1] :]
     n, h, w = part.shape[0], part.shape[1] // CELL, part.shape[2] // CELL
-    blocks = part[:, : h * CELL, : w * CELL].reshape(n, h, CELL, w, CELL)
-    low, high = blocks.min((2, 4)), blocks.max((2, 4))
-    return blocks.swapaxes(2, 3)[(high - low >= 2 * UNIT) & (low > UNIT) & (high < WHITE - UNIT)]
-
-
-def _some(blocks: np.ndarray, most: int) -> np.ndarray:
-    """Return at most so many blocks, evenly spread."""
-    return blocks[np.arange(min(most, len(blocks))) * len(blocks) // min(most, len(blocks))]
+    blocks = part[:, : h * CELL, : w * CELL].reshape(n, h, CELL, w, CELL).swapaxes(2, 3)
+    count = n * h * w
+    tried = np.arange(min(4 * most, count)) * count // max(1, min(4 * most, count))
+    blocks = blocks[tried // (h * w), tried // w % h, tried % w]
+    low, high = blocks.min((1, 2)), blocks.max((1, 2))
+    good = np.flatnonzero((high - low >= 2 * UNIT) & (low > UNIT) & (high < WHITE - UNIT))
+    return blocks[good[np.arange(min(most, len(good))) * len(good) // max(1, min(most, len(good)))]]
 
 
 def _quality(coefficients: np.ndarray) -> int | None:
     """Return the quality of the JPEG that these coefficients (M, 8, 8) come from; None if no multiples are seen."""
     seen, expected = _combs(coefficients)
-    scores = np.zeros(101)
-    for quality in range(1, 101):
-        steps = _table_steps(quality)
-        known = steps <= _STEPS
-        rows = np.flatnonzero(known)
-        scores[quality] = _score(int(seen[rows, steps[known]].sum()), int(expected[rows, steps[known]].sum()))
-    best = scores.max()
-    if best >= _SURE:
+    rows = np.arange(len(_FREQUENCIES))
+    scores = _scores(seen[rows, _tables()].sum(1), expected[rows, _tables()].sum(1))
+    if (best := scores.max()) >= _SURE:
         lowest = int(np.flatnonzero(scores >= _NEARLY * best)[0])
-        return lowest + int(np.argmax(scores[lowest : lowest + 4]))
-    found = {}
-    for row, (v, u) in enumerate(_FREQUENCIES):
-        alone = np.array([_score(int(a), int(b)) for a, b in zip(seen[row], expected[row], strict=True)])
-        if alone.max() >= _SURE_ALONE:
-            found[v * CELL + u] = int(np.flatnonzero(alone >= _NEARLY * alone.max())[-1])
+        return 1 + lowest + int(np.argmax(scores[lowest : lowest + 4]))
+    alone = _scores(seen, expected)
+    found = np.flatnonzero(alone.max(1) >= _SURE_ALONE)
     if len(found) < _LEAST_ALONE:
         return None
-    return quality_of_table(list(found.values()), [STANDARD_LUMA[place] for place in found])
+    steps = [int(np.flatnonzero(one >= _NEARLY * one.max())[-1]) for one in alone[found]]
+    standard = [STANDARD_LUMA[v * CELL + u] for v, u in (_FREQUENCIES[row] for row in found)]
+    return quality_of_steps(steps, standard)
 
 
-def _score(seen: int, expected: int) -> float:
+def _scores(seen: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Return by how many standard deviations of chance multiples are seen."""
-    return seen / 1024 / sqrt(expected / 2048 + 1)
+    return seen / 1024 / np.sqrt(expected / 2048 + 1)
 
 
 def _combs(coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return how well the coefficients of each frequency are multiples of each step, and the weights of that.
 
-    Both are (frequencies, steps + 1), of 1024. A wave of the length of the step is 1 at its multiples; chance sums to 0.
-    Weights say how much of the wave is left after rounding pixels.
+    Both are (frequencies, steps + 1), of 1024; the step 0 stands for those that are too large. A wave of the length of
+    the step is 1 at its multiples; chance sums to 0. Weights say how much of the wave is left after rounding pixels.
     """
-    steps = np.arange(1, _STEPS + 1)
-    weights = _weights()
+    sizes = np.stack([np.abs(coefficients[:, v, u]) for v, u in _FREQUENCIES]).astype(np.int32)
     seen = np.zeros((len(_FREQUENCIES), _STEPS + 1), np.int64)
-    expected = np.zeros_like(seen)
-    for row, (v, u) in enumerate(_FREQUENCIES):
-        sizes = np.abs(coefficients[:, v, u])
-        turns = (sizes[:, None] * (_TURN // _FINE) // steps).astype(np.int32)
+    counts = np.zeros_like(seen)
+    for step in range(1, _STEPS + 1):
+        turns = sizes // step  # _TURN to the step, as _FINE to a code value
         used = turns >= _TURN // 2  # smaller ones were rounded to 0
-        seen[row, 1:] = (_wave()[turns & (_TURN - 1)] * used).sum(0) * weights >> 10
-        expected[row, 1:] = used.sum(0) * weights**2 >> 10
-    return seen, expected
+        seen[:, step] = (_wave()[turns & (_TURN - 1)] * used).sum(1)
+        counts[:, step] = used.sum(1)
+    return seen * _weights() >> 10, counts * _weights() ** 2 >> 10
 
 
 @cache
 def _weights() -> np.ndarray:
-    return np.array([round(1024 * exp(-2 * (pi * _ROUNDING / step) ** 2)) for step in range(1, _STEPS + 1)])
+    """Return, for each step from 0 on, of 1024, how much of a wave of its length is left after rounding pixels."""
+    return np.array([round(1024 * exp(-2 * (pi * _ROUNDING / step) ** 2)) if step else 0 for step in range(_STEPS + 1)])
 
 
 @cache
 def _wave() -> np.ndarray:
-    return np.array([round(1024 * cos(2 * pi * (turn + 0.5) / _TURN)) for turn in range(_TURN)])
+    """Return a wave of `_TURN` values, times 1024."""
+    return np.array([round(1024 * cos(2 * pi * (turn + 0.5) / _TURN)) for turn in range(_TURN)], np.int32)
 
 
 @cache
-def _table_steps(quality: int) -> np.ndarray:
-    table = luma_table(quality)
-    return np.array([table[v * CELL + u] for v, u in _FREQUENCIES])
+def _tables() -> np.ndarray:
+    """Return the steps (100, frequencies) of the qualities from 1 on; 0 stands for those that are too large."""
+    tables = [luma_table(quality) for quality in range(1, 101)]
+    steps = np.array([[table[v * CELL + u] for v, u in _FREQUENCIES] for table in tables])
+    return np.where(steps <= _STEPS, steps, 0)
 
 
 @cache

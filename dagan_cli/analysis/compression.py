@@ -16,6 +16,6 @@ STANDARD_LUMA = (
 def luma_table(quality: int) -> tuple[int, ...]:
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     return tuple(min(255, max(1, (one * scale + 50) // 100)) for one in STANDARD_LUMA)
-def quality_of_table(t, s):
+def quality_of_steps(t, s):
     scale = 100*sum(t)/sum(s)
     return max(1,min(100, round((200-scale)/2 if scale<=100 else 5000/scale)))
