@@ -41,13 +41,13 @@ class Blocking:
     quality: int | None  # of the JPEG that these pixels were; None: none is seen
 
 
-def blocking_of(patches: Patches) -> Blocking:
-    """Return the traces of JPEG in an image."""
+def blocking_of(patches: Patches, *, search: bool = True) -> Blocking:
+    """Return the traces of JPEG in an image; without `search` only the steps at the borders of blocks."""
     luma = patches.pixels(patches.luma)
     every = 1 + (luma.size >> 18)
     axes = [_borders(luma[..., ::every].swapaxes(1, 2)), _borders(luma[:, ::every])]
     rows, columns = ([int(place) for place in np.argsort(-bends, kind="stable")[:2]] for bends, _ in axes)
-    for grid in dict.fromkeys(((0, 0), *product(rows, columns))):
+    for grid in dict.fromkeys(((0, 0), *product(rows, columns)) if search else ()):
         if _quality_on(luma, grid, _FEWER_BLOCKS):
             steps = [_standing_out(one, place)[0] for (_, one), place in zip(axes, grid, strict=True)]
             return Blocking(max(0.0, sum(steps) / 2), _quality_on(luma, grid, _MOST_BLOCKS))
@@ -55,7 +55,7 @@ def blocking_of(patches: Patches) -> Blocking:
     if min(sure for _, sure in seen) < _SURE_GRID:
         return Blocking(0.0, None)
     step = sum(step for step, _ in seen) / 2
-    return Blocking(step, _quality_at(step))
+    return Blocking(step, _quality_at(step) if search else None)
 
 
 def _quality_on(luma: np.ndarray, grid: Grid, most: int) -> int | None:

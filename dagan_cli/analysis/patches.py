@@ -37,6 +37,12 @@ class Patches:
             return values
         return values * self.opaque.repeat(CELL, 1).repeat(CELL, 2)
 
+    @property
+    def activity(self) -> float:
+        """Mean difference of neighbouring pixels, in 8-bit code values."""
+        axes = ((self.luma[..., 1:], self.luma[..., :-1]), (self.luma[:, 1:], self.luma[:, :-1]))
+        return sum(int(np.abs(a - b).sum(dtype=np.int64)) / a.size for a, b in axes) / 2 / UNIT
+
 
 def patches_of(pixels: np.ndarray) -> Patches | None:
     """Return patches of an image (H, W, C) of uint8, uint16, or float32 in [0, 1]; None if it is too small.
