@@ -90,7 +90,7 @@ def _borders(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _standing_out(excess: np.ndarray, place: int) -> tuple[float, float]:
-    """Return the excess at a place above the mean of all others in code values, and in standard deviations of theirs."""
+    """Return the excess at a place above the mean of the others, in code values and in standard deviations."""
     others = np.delete(excess, place)
     total, count = int(others.sum()), len(others)
     spread = sqrt(max(0, count * int((others**2).sum()) - total**2)) / count

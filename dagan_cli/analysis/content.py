@@ -25,7 +25,7 @@ def content_of(patches: Patches) -> Content | None:
     n, h, w = patches.luma.shape
     every = 1 + (patches.luma.size >> 18)
     luma = patches.luma.reshape(n, h // CELL, CELL, w)[:, ::every]  # rows of cells
-    opaque = np.ones(luma.shape[:2] + (w // CELL,), bool)
+    opaque = np.ones((*luma.shape[:2], w // CELL), bool)
     if patches.opaque is not None:
         opaque &= patches.opaque[:, ::every]
     cells = luma.reshape(*luma.shape[:3], w // CELL, CELL).swapaxes(2, 3)[opaque]  # (M, 8, 8)

@@ -21,8 +21,8 @@ from dagan_cli.media.images.info import PictureInfo
 
 _RESAVED = 85  # a JPEG of at least this quality may have been one of a lower quality before
 _LOWER = 10  # by which the earlier quality must be lower
-_JPEG_INSIDE = {"mjpeg", "ffv1", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "png", "qtrle", "v210", "v410", "magicyuv"}
-_LOSSLESS = _JPEG_INSIDE - {"mjpeg"} | {"gif", "apng"}
+_LOSSLESS = {"apng", "ffv1", "ffvhuff", "gif", "huffyuv", "magicyuv", "png", "qtrle", "rawvideo", "utvideo", "v210"}
+_JPEG_INSIDE = {*_LOSSLESS, "mjpeg"}  # their pixels may show the steps of JPEG
 _COMBED = 0.4  # share of frames
 _WORDS: dict[Content, str] = {"photo": "photograph", "drawing": "drawing", "screen": "screenshot"}
 
@@ -44,7 +44,7 @@ class Analysis:
 
     def describe(self) -> str:
         """Return it in words: "JPEG quality about 60 (from the file), some noise (sigma 4), sharp, photograph"."""
-        words = [self._compression(), self._noise(), self._sharpness()]
+        words = [self._compression() if self.codec else "", self._noise(), self._sharpness()]
         words.append("visible blocks" if (self.blocking or 0) >= 0.5 else "")
         words.append("interlaced" if self.interlaced else "")
         words.append(_WORDS[self.content] if self.content else "")
@@ -144,13 +144,20 @@ def _frame(excerpt: Excerpt) -> _Frame:
     return _Frame(
         key=excerpt.is_key,
         codec=excerpt.codec,
-        by_quantiser=None if excerpt.quantiser is None else quantiser_quality(excerpt.codec, excerpt.quantiser),
+        by_quantiser=_by_quantiser(excerpt),
         by_rate=rate_quality(excerpt.codec, bits, patches.activity) if bits and patches else None,
         seen=seen,
         flagged=excerpt.interlaced,
         combed=patches is not None and combing_of(patches),
         bits=bits,
     )
+
+
+def _by_quantiser(excerpt: Excerpt) -> int | None:
+    if excerpt.quantiser is None:
+        return None
+    depth = excerpt.layout.depth if excerpt.layout and excerpt.codec == "h264" else 8
+    return quantiser_quality(excerpt.codec, excerpt.quantiser - 6 * (depth - 8))  # six for each bit more
 
 
 def _combined(frames: list[_Frame]) -> Analysis:
@@ -165,7 +172,6 @@ def _combined(frames: list[_Frame]) -> Analysis:
     )
     declared = by_quantiser if by_quantiser is not None else by_rate
     quality = by_pixels if by_pixels is not None else declared
-    kinds = [one.content for one in pixels if one.content]
     return Analysis(
         quality=None if quality is None else round(quality),
         quality_from=None if quality is None else "pixels" if by_pixels is not None else "file",
@@ -174,7 +180,7 @@ def _combined(frames: list[_Frame]) -> Analysis:
         noise=_rounded(_median(one.noise for one in pixels), 1),
         grain=2 * sum(one.grain for one in pixels) > len(pixels),
         resolution=_rounded(_median(one.resolution for one in pixels), 2),
-        content=max(kinds, key=kinds.count) if kinds else None,
+        content=_most_frequent([one.content for one in pixels if one.content]),
         blocking=_rounded(_median(one.blocking for one in pixels), 1),
         interlaced=any(frame.flagged for frame in frames)
         or sum(frame.combed for frame in frames) >= max(2, _COMBED * len(frames)),
@@ -198,6 +204,10 @@ def _median(values: Iterable[float | None]) -> float | None:
     """Return the lower median of the known values; None without any."""
     known = sorted(value for value in values if value is not None)
     return known[(len(known) - 1) // 2] if known else None
+
+
+def _most_frequent(kinds: list[Content]) -> Content | None:
+    return max(kinds, key=kinds.count) if kinds else None
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -2,7 +2,7 @@
 
 The mask of Immerkaer (1996) removes what is linear along rows or columns. What it leaves of white noise is the same in
 an image of half the size; what it leaves of texture grows. So two sizes tell noise from texture, and a third tells
-grain, whose neighbouring pixels are correlated: it grows from the first to the second size, not from there to the third.
+grain, whose neighbouring pixels are correlated: it grows from the first to the second size, not to the third.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def excerpts(path: Path) -> Iterator[Excerpt]:
 def _decoded(
     container: InputContainer, stream: VideoStream, time: int | None
 ) -> Iterator[tuple[av.VideoFrame, int | None]]:
-    """Yield the frames from the key frame before `time` on (in AV_TIME_BASE; None: from where it is), and the bits of it."""
+    """Yield the frames from the key frame before `time` on, and its bits. None: from where the container is."""
     bits = None
     try:
         if time is not None:
