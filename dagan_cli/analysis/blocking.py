@@ -41,21 +41,32 @@ class Blocking:
     quality: int | None  # of the JPEG that these pixels were; None: none is seen
 
 
-def blocking_of(patches: Patches, *, search: bool = True) -> Blocking:
-    """Return the traces of JPEG in an image; without `search` only the steps at the borders of blocks."""
+def blocking_of(patches: Patches, *, search: bool = True, known: tuple[Grid, ...] = ()) -> Blocking:
+    """Return the traces of JPEG in an image.
+
+    Without `search` only the steps at the borders of blocks; `known` are the grids of which one is that of the blocks.
+    """
     luma = patches.pixels(patches.luma)
     every = 1 + (luma.size >> 18)
     axes = [_borders(luma[..., ::every].swapaxes(1, 2)), _borders(luma[:, ::every])]
     rows, columns = ([int(place) for place in np.argsort(-bends, kind="stable")[:2]] for bends, _ in axes)
-    for grid in dict.fromkeys(((0, 0), *product(rows, columns)) if search else ()):
-        if _quality_on(luma, grid, _FEWER_BLOCKS):
-            steps = [_standing_out(one, place)[0] for (_, one), place in zip(axes, grid, strict=True)]
-            return Blocking(max(0.0, sum(steps) / 2), _quality_on(luma, grid, _MOST_BLOCKS))
-    seen = [_standing_out(one, int(np.argmax(one))) for _, one in axes]
-    if min(sure for _, sure in seen) < _SURE_GRID:
+    excess = axes[0][1], axes[1][1]
+    if search:
+        for grid in known or dict.fromkeys(((0, 0), *product(rows, columns))):
+            if _quality_on(luma, grid, _FEWER_BLOCKS):
+                return Blocking(_step(excess, grid)[0], _quality_on(luma, grid, _MOST_BLOCKS))
+    if known:
+        return Blocking(max(_step(excess, grid)[0] for grid in known), None)
+    step, sure = _step(excess, (int(np.argmax(excess[0])), int(np.argmax(excess[1]))))
+    if sure < _SURE_GRID:
         return Blocking(0.0, None)
-    step = sum(step for step, _ in seen) / 2
     return Blocking(step, _quality_at(step) if search else None)
+
+
+def _step(excess: tuple[np.ndarray, np.ndarray], grid: Grid) -> tuple[float, float]:
+    """Return the mean step at the borders of a grid in code values, and by how many deviations it stands out."""
+    down, across = (_standing_out(one, place) for one, place in zip(excess, grid, strict=True))
+    return max(0.0, (down[0] + across[0]) / 2), min(down[1], across[1])
 
 
 def _quality_on(luma: np.ndarray, grid: Grid, most: int) -> int | None:

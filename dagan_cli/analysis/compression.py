@@ -18,6 +18,7 @@ import numpy as np
 
 from dagan_cli.files import open_regular
 from dagan_cli.media.images.info import PictureInfo
+from dagan_cli.media.isobmff import boxes
 
 # Luma table of ITU-T T.81, K.1, by rows; libjpeg scales it by the quality.
 STANDARD_LUMA = (
@@ -56,7 +57,7 @@ def declared_quality(path: Path | bytes, info: PictureInfo) -> int | None:
     if read is None or info.lossless:
         return None
     try:
-        with io.BytesIO(path) if isinstance(path, bytes) else open_regular(path) as file:
+        with _opened(path) as file:
             return read(file)
     except (OSError, struct.error, IndexError):  # damaged, or gone
         return None
@@ -67,11 +68,19 @@ def bits_per_pixel(path: Path | bytes, info: PictureInfo) -> float | None:
     if info.lossless:
         return None
     try:
-        size = len(path) if isinstance(path, bytes) else path.stat().st_size
+        with _opened(path) as file:
+            size = file.seek(0, io.SEEK_END)
+            if info.format in ("AVIF", "HEIC"):
+                size = sum(end - begin for kind, begin, end in boxes(file, 0, size) if kind == b"mdat")
+            else:
+                size -= sum(len(block or b"") for block in (info.exif, info.xmp, info.iptc, info.photoshop, info.icc))
     except OSError:
         return None
-    size -= sum(len(block or b"") for block in (info.exif, info.xmp, info.iptc, info.photoshop, info.icc))
     return max(0, size) * 8 / (info.width * info.height * info.frames)
+
+
+def _opened(path: Path | bytes) -> BinaryIO:
+    return io.BytesIO(path) if isinstance(path, bytes) else open_regular(path)
 
 
 def quantiser_quality(codec: str, quantiser: float) -> int | None:

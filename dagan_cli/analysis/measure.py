@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from dagan_cli.analysis.blocking import Blocking, blocking_of
+from dagan_cli.analysis.blocking import Blocking, Grid, blocking_of
 from dagan_cli.analysis.compression import bits_per_pixel, declared_quality, quantiser_quality, rate_quality
 from dagan_cli.analysis.content import Content, combing_of, content_of
 from dagan_cli.analysis.noise import noise_of
-from dagan_cli.analysis.patches import Patches, patches_of, patches_of_luma
+from dagan_cli.analysis.patches import CELL, Patches, patches_of, patches_of_luma
 from dagan_cli.analysis.sharpness import resolution_of
 from dagan_cli.errors import DaganError
 from dagan_cli.media.excerpt import Excerpt, excerpts
@@ -23,7 +24,7 @@ _RESAVED = 85  # a JPEG of at least this quality may have been one of a lower qu
 _LOWER = 10  # by which the earlier quality must be lower
 _LOSSLESS = {"apng", "ffv1", "ffvhuff", "gif", "huffyuv", "magicyuv", "png", "qtrle", "rawvideo", "utvideo", "v210"}
 _JPEG_INSIDE = {*_LOSSLESS, "mjpeg"}  # their pixels may show the steps of JPEG
-_COMBED = 0.4  # share of frames
+_COMBED = 0.3  # share of frames
 _WORDS: dict[Content, str] = {"photo": "photograph", "drawing": "drawing", "screen": "screenshot"}
 
 
@@ -60,9 +61,9 @@ class Analysis:
         if self.noise is None:
             return ""
         kind = "grain" if self.grain else "noise"
-        if self.noise < 1.5:
+        if self.noise < 2:
             return "no noise"
-        much = "little" if self.noise < 3 else "some" if self.noise < 8 else "strong"
+        much = "little" if self.noise < 4 else "some" if self.noise < 10 else "strong"
         return f"{much} {kind} (sigma {self.noise:.0f})"
 
     def _sharpness(self) -> str:
@@ -89,7 +90,7 @@ def analyse_image(path: Path | bytes, pixels: np.ndarray, info: PictureInfo) -> 
     if patches is None:
         return known
     resaved = info.lossless or (info.format == "JPEG" and quality is not None and quality >= _RESAVED)
-    blocking = blocking_of(patches, search=resaved)
+    blocking = blocking_of(patches, search=resaved, known=_grids(info) if info.format == "JPEG" else ())
     seen = _seen(patches, blocking)
     if blocking.quality is not None and (quality is None or blocking.quality <= quality - _LOWER):
         return replace(known, quality=blocking.quality, quality_from="pixels", **seen)
@@ -108,6 +109,11 @@ def analyse_video(path: Path) -> Analysis:
     except DaganError:  # what was read until then counts
         pass
     return _combined(frames) if frames else Analysis()
+
+
+def _grids(info: PictureInfo) -> tuple[Grid, ...]:
+    """Return the grids that the blocks of a JPEG may have after its image was turned upright."""
+    return tuple(dict.fromkeys(product((0, info.height % CELL), (0, info.width % CELL))))
 
 
 @dataclass(frozen=True, slots=True)

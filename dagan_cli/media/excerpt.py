@@ -51,6 +51,7 @@ def excerpts(path: Path) -> Iterator[Excerpt]:
     with open_input(path) as container:
         stream = main_video(container, path)
         stream.thread_type = "SLICE"  # frame threads would decode more than is asked for
+        stream.codec_context.skip_frame = "BIDIR"  # their quantisers are high where they only repeat others
         stream.codec_context.options = {"export_side_data": "venc_params"}
         size = max(1, stream.width * stream.height)
         each = min(3, max(1, _PIXELS // size // _PLACES))
@@ -75,8 +76,7 @@ def _decoded(
         if time is not None:
             container.seek(time)
         for packet in islice(container.demux(stream), _MOST_PACKETS):
-            if packet.is_keyframe and bits is None:
-                bits = packet.size * 8
+            bits = packet.size * 8 if packet.is_keyframe and bits is None else bits
             try:
                 frames = packet.decode()
             except FFmpegError:  # damaged
