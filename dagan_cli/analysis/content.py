@@ -48,8 +48,7 @@ def content_of(patches: Patches) -> Content | None:
 def combing_of(patches: Patches) -> bool:
     """Return True if every other line of some parts is of another time, as in interlaced video that moves.
 
-    Edges that moved are combed over a few pixels of each line. Fine texture differs from pixel to pixel, and stripes of a
-    picture run in other directions too.
+    Edges that moved are combed over some pixels of each line, while fine texture differs from pixel to pixel.
     """
     luma = patches.pixels(patches.luma)
     down, across = _combed(luma.swapaxes(1, 2)).swapaxes(1, 2), _combed(luma)
