@@ -16,6 +16,7 @@ USE_CASES = ("dagan_cli.upscale", "dagan_cli.inspection", "dagan_cli.bench", "da
 FLOORS = ("dagan_cli.media", "dagan_cli.engine", "dagan_cli.model", "dagan_cli.metrics", "dagan_cli.upscaler")
 FACE = ("dagan_cli.commands", "typer", "rich")
 NEVER = {  # a folder, and what no file in it may import
+    "dagan_cli/analysis": (*USE_CASES, *FLOORS[1:], "weights", "trainer", "torch", "av", "PIL", *FACE),
     "dagan_cli/inspection": ("dagan_cli.bench", "dagan_cli.exchange", "trainer", *FACE),
     "dagan_cli/bench": ("dagan_cli.inspection", "dagan_cli.exchange", "trainer", *FACE),
     "dagan_cli/exchange": ("dagan_cli.inspection", "dagan_cli.bench", "trainer", *FACE),
@@ -141,6 +142,14 @@ def test_metrics_know_of_the_model_only_how_weights_are_read():
         "dagan_cli.model",
         "dagan_cli.model.tensors",
     }
+
+
+@pytest.mark.slow
+def test_only_use_cases_know_how_a_source_is_measured():
+    files = [file for folder in OURS for file in modules(folder) if "analysis" not in file.parts]
+    knowing = {str(file.relative_to(ROOT)) for file in files if reaches(imports(file), ("dagan_cli.analysis",))}
+    allowed = ("dagan_cli/inspection/", "dagan_cli/upscale/", "dagan_cli/commands/")
+    assert {name for name in knowing if not name.startswith(allowed)} == set()
 
 
 @pytest.mark.slow

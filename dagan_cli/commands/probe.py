@@ -79,6 +79,7 @@ def _video(facts: VideoFacts) -> Iterator[Row]:
     yield "frames", _frames(main, facts.counted)
     yield "damage", _damage(facts.counted)
     yield "pixels", _pixels(main)
+    yield "looks like", facts.looks.describe()
     yield "colour", _colour(main.colour)
     yield "HDR10", _hdr10(main.hdr10)
     yield "captions", "closed captions inside the frames" if main.captions else ""
@@ -162,6 +163,7 @@ def _image(facts: ImageFacts) -> Iterator[Row]:
     stored = f", stored as {facts.mode}" if facts.mode else ""
     depth = "32-bit float" if facts.depth == 32 else f"{facts.depth} bits"
     yield "samples", f"{kinds[facts.channels]}, {depth}{stored}"
+    yield "looks like", facts.looks.describe() if facts.looks else ""
     if facts.orientation != 1:
         yield "orientation", f"EXIF {facts.orientation}: read upright"
     if facts.frames > 1:

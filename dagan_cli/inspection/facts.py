@@ -6,9 +6,12 @@ The JSON has the names and the order of the fields, except where `to_json` chang
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dagan_cli.version import __version__
+
+if TYPE_CHECKING:
+    from dagan_cli.analysis.measure import Analysis
 
 Treatment = Literal["upscaled", "copied", "rewritten", "left out"]
 
@@ -157,6 +160,7 @@ class VideoFacts:
     start: float  # time at which the file starts, seconds
     tags: dict[str, str]
     picture: MainStream
+    looks: Analysis  # estimates from a few frames
     counted: CountedVideo | None  # with --count
     streams: tuple[StreamFacts, ...]
     chapters: tuple[ChapterFacts, ...]
@@ -191,6 +195,7 @@ class ImageFacts:
     profile: str | None  # name of the ICC profile
     metadata: dict[str, int]  # bytes, by "exif", "xmp", "iptc", "comment", "icc"
     dpi: tuple[float, float] | None
+    looks: Analysis | None  # estimates from the first frame; None if it is damaged
     result: Planned
     warnings: tuple[str, ...]
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from PIL import Image, ImageCms
 
-from dagan_cli.errors import DaganError, NoInput
+from dagan_cli.analysis.measure import analyse_image, analyse_video
+from dagan_cli.errors import BadInput, DaganError, NoInput
 from dagan_cli.inspection.facts import (
     ChapterFacts,
     ColourTag,
@@ -93,6 +94,7 @@ def _video(path: Path, video: VideoSource, goal: Goal, count: bool, tell: Tell) 
         start=float(info.start),
         tags={_printable(name): _printable(value) for name, value in held.tags.items()},
         picture=_main_stream(info, held.streams[info.stream]),
+        looks=analyse_video(path),
         counted=counted,
         streams=tuple(_stream(stream, treatments[stream.index]) for stream in held.streams),
         chapters=tuple(
@@ -218,9 +220,16 @@ def _refused(error: DaganError) -> str:
 def _image(path: Path, image: Picture, goal: Goal, count: bool, tell: Tell) -> ImageFacts:
     info = image.info
     mode, orientation = _as_stored(path, info.format)
-    counted = None
+    counted = looks = None
+    try:
+        looks = analyse_image(path, next(image.frames), info)
+    except BadInput:
+        if count:
+            raise
     if count:
-        for done, _ in enumerate(image.frames, 1):
+        tell(1, info.frames)
+        counted = CountedImage(frames=1)
+        for done, _ in enumerate(image.frames, 2):
             counted = CountedImage(frames=done)
             tell(done, info.frames)
     return ImageFacts(
@@ -241,6 +250,7 @@ def _image(path: Path, image: Picture, goal: Goal, count: bool, tell: Tell) -> I
         profile=_profile_name(info.icc),
         metadata={name: len(getattr(info, name) or b"") for name in ("exif", "xmp", "iptc", "comment", "icc")},
         dpi=info.dpi or None,
+        looks=looks,
         result=_planned_image(path, image, goal),
         warnings=tuple(info.warnings),
     )

@@ -53,7 +53,7 @@ def open_video(path: Path, deinterlace: Deinterlace = "auto") -> Iterator[VideoS
     Raises BadInput if the file cannot be read, holds no video, or none that can be decoded.
     """
     with open_input(path) as container:
-        yield VideoSource(path, container, _main_video(container, path), deinterlace)
+        yield VideoSource(path, container, main_video(container, path), deinterlace)
 
 
 class VideoSource:
@@ -260,7 +260,7 @@ def _with_alpha(
     return planes[: layout.planes - layout.alpha] + alpha, replace(layout, alpha=wanted)
 
 
-def _main_video(container: InputContainer, path: Path) -> VideoStream:
+def main_video(container: InputContainer, path: Path) -> VideoStream:
     for stream in container.streams.video:
         if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic:
             return stream
