@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image, ImageCms
 
-from dagan_cli.analysis.measure import analyse_image, analyse_video
+from dagan_cli.analysis.measure import Analysis, analyse_image, analyse_video
 from dagan_cli.errors import BadInput, DaganError, NoInput
 from dagan_cli.inspection.facts import (
     ChapterFacts,
@@ -42,9 +42,9 @@ from dagan_cli.media.video.mux import default_suffix
 from dagan_cli.media.video.recipe import Encoding
 from dagan_cli.media.video.source import VideoSource, open_video
 from dagan_cli.planes import specified_tags, tag_names
+from dagan_cli.upscale.auto import model_for
 from dagan_cli.upscale.plan import plan_image, plan_video
 from dagan_cli.upscale.request import Goal
-from weights.catalog import default_model
 
 Tell = Callable[[int, int | None], None]
 
@@ -87,6 +87,7 @@ def _video(path: Path, video: VideoSource, goal: Goal, count: bool, tell: Tell) 
     counted = _counted(video, tell) if count else None
     suffix = default_suffix(info)
     treatments = _treatments(info, suffix)
+    looks = analyse_video(path)
     return VideoFacts(
         input=_printable(str(path)),
         container=held.container,
@@ -94,13 +95,13 @@ def _video(path: Path, video: VideoSource, goal: Goal, count: bool, tell: Tell) 
         start=float(info.start),
         tags={_printable(name): _printable(value) for name, value in held.tags.items()},
         picture=_main_stream(info, held.streams[info.stream]),
-        looks=analyse_video(path),
+        looks=looks,
         counted=counted,
         streams=tuple(_stream(stream, treatments[stream.index]) for stream in held.streams),
         chapters=tuple(
             ChapterFacts(start=float(c.start), end=float(c.end), title=_printable(c.title)) for c in held.chapters
         ),
-        result=_planned_video(info, goal, suffix),
+        result=_planned_video(info, goal, suffix, looks),
         warnings=tuple(video.warnings),
     )
 
@@ -196,10 +197,10 @@ def _stream(stream: StreamContents, becomes: Treatment) -> StreamFacts:
     )
 
 
-def _planned_video(info: VideoInfo, goal: Goal, suffix: str) -> Planned:
+def _planned_video(info: VideoInfo, goal: Goal, suffix: str, looks: Analysis) -> Planned:
     target = _target(info.path, "video", goal, suffix)
     width, height = goal.size_for(info.width, info.height, even=True)
-    model = default_model(goal.factor_for(info.width, info.height), video=True)
+    model = model_for(looks, goal.factor_for(info.width, info.height))
     basis = Planned(name=_printable(target.name), width=width, height=height, model=model, warnings=())
     try:
         planned = plan_video(info, target, goal, Encoding())
@@ -222,14 +223,12 @@ def _image(path: Path, image: Picture, goal: Goal, count: bool, tell: Tell) -> I
     mode, orientation = _as_stored(path, info.format)
     counted = looks = None
     try:
-        looks = analyse_image(path, next(image.frames), info)
+        looks = analyse_image(path, image.peek(), info)
     except BadInput:
         if count:
             raise
     if count:
-        tell(1, info.frames)
-        counted = CountedImage(frames=1)
-        for done, _ in enumerate(image.frames, 2):
+        for done, _ in enumerate(image.frames, 1):
             counted = CountedImage(frames=done)
             tell(done, info.frames)
     return ImageFacts(
@@ -251,7 +250,7 @@ def _image(path: Path, image: Picture, goal: Goal, count: bool, tell: Tell) -> I
         metadata={name: len(getattr(info, name) or b"") for name in ("exif", "xmp", "iptc", "comment", "icc")},
         dpi=info.dpi or None,
         looks=looks,
-        result=_planned_image(path, image, goal),
+        result=_planned_image(path, image, goal, looks),
         warnings=tuple(info.warnings),
     )
 
@@ -274,11 +273,11 @@ def _profile_name(icc: bytes | None) -> str | None:
         return "without a name"
 
 
-def _planned_image(path: Path, image: Picture, goal: Goal) -> Planned:
+def _planned_image(path: Path, image: Picture, goal: Goal, looks: Analysis | None) -> Planned:
     info = image.info
     width, height = size = goal.size_for(info.width, info.height)
     target = _target(path, "picture", goal, images.output_suffix(info, size, kept=path.suffix))
-    model = default_model(goal.factor_for(info.width, info.height))
+    model = model_for(looks or Analysis(), goal.factor_for(info.width, info.height))
     basis = Planned(name=_printable(target.name), width=width, height=height, model=model, warnings=())
     try:
         planned = plan_image(info, target, goal)

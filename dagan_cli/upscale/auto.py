@@ -1,30 +1,38 @@
 """Choose the model by what the source is, as measured in docs/experiments/auto.
 
 On clean pictures the perceptual model looks best, and on degraded ones the model for degraded sources. Where they
-cross was measured on held-out pictures, degraded in many ways. With today's weights, blends of the two are never best:
-what lies between their weights is worse than the better end, so that a choice is one of the two.
+cross was measured on held-out pictures that were degraded in many ways. With today's weights, the blends between the
+two are never the best: a choice is one of the two.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from dagan_cli.analysis.measure import Analysis
-from dagan_cli.upscaler import ModelChoice
 from weights.catalog import default_model, degraded_model_of
 
 RULE = "1"  # changes with everything that could change a choice: the analysis, the limits below, the models they fit
 
+_NOISE = 2.0  # standard deviation in 8-bit code values; from here on a source is degraded
+_RESOLUTION = 0.9  # below, it is
+_QUALITY = 87  # of an image, JPEG's scale; below, it is
+_FILTERED_QUALITY = 40  # the same of codecs that smooth their blocks themselves
+_FILTERED = ("h264", "hevc", "vp8", "vp9", "av1")
 
-def choose(choice: ModelChoice, analysis: Analysis, factor: float) -> ModelChoice:
-    """Return the choice with a model for this source, to be scaled by `factor`. Raises BadModel if none is published.
 
-    The same analysis gets the same choice on every machine.
+def model_for(analysis: Analysis, factor: float) -> str:
+    """Return the published model for a source, to be scaled by `factor`. Raises BadModel if none is published.
+
+    The same analysis gets the same model on every machine.
     """
     name = default_model(factor)
-    return replace(choice, name=(is_degraded(analysis) and degraded_model_of(name)) or name)
+    return (is_degraded(analysis) and degraded_model_of(name)) or name
 
 
 def is_degraded(analysis: Analysis) -> bool:
     """Return True if the model for degraded sources does better on such a source."""
-    return False
+    enough = _FILTERED_QUALITY if analysis.codec in _FILTERED else _QUALITY
+    return (
+        (analysis.noise is not None and analysis.noise >= _NOISE)
+        or (analysis.resolution is not None and analysis.resolution < _RESOLUTION)
+        or (analysis.quality is not None and analysis.quality < enough)
+    )

@@ -12,7 +12,7 @@ from torch import Tensor
 from dagan_cli.analysis.measure import Analysis
 from dagan_cli.engine.reuse import History
 from dagan_cli.media.y4m.reader import Y4mSource
-from dagan_cli.upscale.auto import choose
+from dagan_cli.upscale.auto import model_for
 from dagan_cli.upscale.events import Advance, Chosen, Fetch, Stopped, Tell
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscaler import ModelChoice, Upscaler
@@ -47,7 +47,7 @@ class Engines:
         if not self._request.model.is_open:
             return self.for_factor(factor)
         analysis = analyse()
-        choice = choose(self._request.model, analysis, factor)
+        choice = self._request.model.with_name(model_for(analysis, factor))
         self._tell(Chosen(path, analysis.describe(), choice.words))
         return self._use(choice)
 

@@ -102,11 +102,12 @@ def _row(row: Sequence[str], widths: Sequence[int], left: int, width: int | None
     lines = []
     for number in range(max(map(len, cells))):
         parts = [cell[number] if number < len(cell) else "" for cell in cells]
-        aligned = (
-            part + " " * (w - columns(part)) if i < left or len(row) < len(widths) else " " * (w - columns(part)) + part
-            for i, (part, w) in enumerate(zip(parts, own, strict=True))
-        )
-        lines.append(_GAP.join(aligned).rstrip())
+        last = parts.pop() if len(row) < len(widths) else None  # its room may be unlimited
+        aligned = [
+            part + " " * (w - columns(part)) if i < left or last is not None else " " * (w - columns(part)) + part
+            for i, (part, w) in enumerate(zip(parts, own, strict=False))
+        ]
+        lines.append(_GAP.join([*aligned, *([] if last is None else [last])]).rstrip())
     return "\n".join(lines)
 
 

@@ -29,7 +29,7 @@ from dagan_cli.media import images
 from dagan_cli.media.video.source import open_video
 from dagan_cli.metrics.fidelity import psnr_y
 from dagan_cli.metrics.lpips import Lpips
-from dagan_cli.upscale.auto import choose
+from dagan_cli.upscale.auto import model_for
 from dagan_cli.upscale.frames import to_rgb
 from dagan_cli.upscaler import ModelChoice, Upscaler
 
@@ -182,7 +182,7 @@ def main() -> None:
         print(f"{len(rows)}: {row['picture']} {row['input']}", file=sys.stderr)
     for row in rows:
         analysis, row["seconds per megapixel"] = analysed(given.out / row["file"])
-        row["analysis"], row["auto"] = asdict(analysis), choose(ModelChoice(), analysis, given.scale).words
+        row["analysis"], row["auto"] = asdict(analysis), model_for(analysis, given.scale)
     (given.out / "choices.json").write_text(json.dumps(rows))
     print(table(rows, given.scale))
 

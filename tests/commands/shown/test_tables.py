@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 import unicodedata
 
 import pytest
@@ -64,6 +65,16 @@ def test_the_last_cell_of_a_short_row_extends_over_the_others():
     rows = [["a.png", "1", "2"], ["b.png", "failed: the file is truncated"]]
     assert table(HEADER, rows, width=60).splitlines()[-1] == "b.png  failed: the file is truncated"
     assert table(HEADER, rows, width=30).splitlines()[-2:] == ["b.png  failed: the file is", "       truncated"]
+
+
+def test_a_short_row_takes_no_more_memory_than_its_text():
+    tracemalloc.start()
+    try:
+        text = table(["name", "one", "two"], [["a", "1", "2"], ["b", "failed: it is damaged"]], width=1 << 30)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert text.splitlines() == ["name  one  two", "a       1    2", "b     failed: it is damaged"]
 
 
 def test_columns_line_up_by_what_a_terminal_shows():
