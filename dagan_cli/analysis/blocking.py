@@ -151,26 +151,29 @@ def _combs(coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     the step is 1 at its multiples; chance sums to 0. Weights say how much of the wave is left after rounding pixels.
     """
     sizes = np.stack([np.abs(coefficients[:, v, u]) for v, u in _FREQUENCIES]).astype(np.int32)
-    seen = np.zeros((len(_FREQUENCIES), _STEPS + 1), np.int64)
-    counts = np.zeros_like(seen)
-    for step in range(1, _STEPS + 1):
-        turns = sizes // step  # _TURN to the step, as _FINE to a code value
-        used = turns >= _TURN // 2  # smaller ones were rounded to 0
-        seen[:, step] = (_wave()[turns & (_TURN - 1)] * used).sum(1)
-        counts[:, step] = used.sum(1)
-    return seen * _weights() >> 10, counts * _weights() ** 2 >> 10
+    steps = np.arange(1, _STEPS + 1, dtype=np.int32)[:, None]
+    turns = sizes[:, None] // steps  # _TURN to the step, as _FINE to a code value
+    used = turns >= _TURN // 2  # smaller ones were rounded to 0
+    turns &= _TURN - 1
+    waves = np.take(_wave(), turns)
+    waves *= used
+    weights = _weights()
+    seen = waves.sum(2, dtype=np.int32).astype(np.int64) * weights >> 10
+    expected = np.count_nonzero(used, 2).astype(np.int64) * weights**2 >> 10
+    none = np.zeros((len(_FREQUENCIES), 1), np.int64)
+    return np.hstack([none, seen]), np.hstack([none, expected])
 
 
 @cache
 def _weights() -> np.ndarray:
-    """Return, for each step from 0 on, of 1024, how much of a wave of its length is left after rounding pixels."""
-    return np.array([round(1024 * exp(-2 * (pi * _ROUNDING / step) ** 2)) if step else 0 for step in range(_STEPS + 1)])
+    """Return, for each step from 1 on, of 1024, how much of a wave of its length is left after rounding pixels."""
+    return np.array([round(1024 * exp(-2 * (pi * _ROUNDING / step) ** 2)) for step in range(1, _STEPS + 1)])
 
 
 @cache
 def _wave() -> np.ndarray:
     """Return a wave of `_TURN` values, times 1024."""
-    return np.array([round(1024 * cos(2 * pi * (turn + 0.5) / _TURN)) for turn in range(_TURN)], np.int32)
+    return np.array([round(1024 * cos(2 * pi * (turn + 0.5) / _TURN)) for turn in range(_TURN)], np.int16)
 
 
 @cache
