@@ -14,6 +14,7 @@ from math import cos, exp, pi, sqrt
 import numpy as np
 
 from dagan_cli.analysis.compression import STANDARD_LUMA, luma_table, quality_of_steps
+from dagan_cli.analysis.curves import between
 from dagan_cli.analysis.patches import CELL, UNIT, WHITE, Patches
 
 Grid = tuple[int, int]  # row and column of the first border of blocks, 0 to 7
@@ -46,7 +47,7 @@ def blocking_of(patches: Patches, *, search: bool = True, known: tuple[Grid, ...
 
     Without `search` only the steps at the borders of blocks; `known` are the grids of which one is that of the blocks.
     """
-    luma = patches.pixels(patches.luma)
+    luma = patches.luma
     every = 1 + (luma.size >> 18)
     axes = [_borders(luma[..., ::every].swapaxes(1, 2)), _borders(luma[:, ::every])]
     rows, columns = ([int(place) for place in np.argsort(-bends, kind="stable")[:2]] for bends, _ in axes)
@@ -77,8 +78,7 @@ def _quality_on(luma: np.ndarray, grid: Grid, most: int) -> int | None:
 
 def _quality_at(step: float) -> int | None:
     """Return the usual quality of a JPEG with such steps; None if they are too small to tell."""
-    steps, qualities = zip(*_QUALITIES, strict=True)
-    return round(float(np.interp(step, steps, qualities))) if step >= steps[0] else None
+    return round(between(_QUALITIES, step)) if step >= _QUALITIES[0][0] else None
 
 
 def _borders(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -101,8 +101,11 @@ def _borders(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _standing_out(excess: np.ndarray, place: int) -> tuple[float, float]:
-    """Return the excess at a place above the mean of the others, in code values and in standard deviations."""
-    others = np.delete(excess, place)
+    """Return the excess at a place above the mean of others, in code values and in standard deviations.
+
+    The places next to it are left out: its step is subtracted from them.
+    """
+    others = np.roll(excess, -place)[2:-1]
     total, count = int(others.sum()), len(others)
     spread = sqrt(max(0, count * int((others**2).sum()) - total**2)) / count
     above = int(excess[place]) - total / count
