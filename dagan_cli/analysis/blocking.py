@@ -14,6 +14,7 @@ from math import cos, exp, pi, sqrt
 import numpy as np
 
 from dagan_cli.analysis.compression import STANDARD_LUMA, luma_table, quality_of_steps
+from dagan_cli.analysis.curves import between
 from dagan_cli.analysis.patches import CELL, UNIT, WHITE, Patches
 
 Grid = tuple[int, int]  # row and column of the first border of blocks, 0 to 7
@@ -46,7 +47,7 @@ def blocking_of(patches: Patches, *, search: bool = True, known: tuple[Grid, ...
 
     Without `search` only the steps at the borders of blocks; `known` are the grids of which one is that of the blocks.
     """
-    luma = patches.pixels(patches.luma)
+    luma = patches.luma
     every = 1 + (luma.size >> 18)
     axes = [_borders(luma[..., ::every].swapaxes(1, 2)), _borders(luma[:, ::every])]
     rows, columns = ([int(place) for place in np.argsort(-bends, kind="stable")[:2]] for bends, _ in axes)
@@ -77,8 +78,7 @@ def _quality_on(luma: np.ndarray, grid: Grid, most: int) -> int | None:
 
 def _quality_at(step: float) -> int | None:
     """Return the usual quality of a JPEG with such steps; None if they are too small to tell."""
-    steps, qualities = zip(*_QUALITIES, strict=True)
-    return round(float(np.interp(step, steps, qualities))) if step >= steps[0] else None
+    return round(between(_QUALITIES, step)) if step >= _QUALITIES[0][0] else None
 
 
 def _borders(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -101,8 +101,11 @@ def _borders(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _standing_out(excess: np.ndarray, place: int) -> tuple[float, float]:
-    """Return the excess at a place above the mean of the others, in code values and in standard deviations."""
-    others = np.delete(excess, place)
+    """Return the excess at a place above the mean of others, in code values and in standard deviations.
+
+    The places next to it are left out: its step is subtracted from them.
+    """
+    others = np.roll(excess, -place)[2:-1]
     total, count = int(others.sum()), len(others)
     spread = sqrt(max(0, count * int((others**2).sum()) - total**2)) / count
     above = int(excess[place]) - total / count
@@ -151,26 +154,29 @@ def _combs(coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     the step is 1 at its multiples; chance sums to 0. Weights say how much of the wave is left after rounding pixels.
     """
     sizes = np.stack([np.abs(coefficients[:, v, u]) for v, u in _FREQUENCIES]).astype(np.int32)
-    seen = np.zeros((len(_FREQUENCIES), _STEPS + 1), np.int64)
-    counts = np.zeros_like(seen)
-    for step in range(1, _STEPS + 1):
-        turns = sizes // step  # _TURN to the step, as _FINE to a code value
-        used = turns >= _TURN // 2  # smaller ones were rounded to 0
-        seen[:, step] = (_wave()[turns & (_TURN - 1)] * used).sum(1)
-        counts[:, step] = used.sum(1)
-    return seen * _weights() >> 10, counts * _weights() ** 2 >> 10
+    steps = np.arange(1, _STEPS + 1, dtype=np.int32)[:, None]
+    turns = sizes[:, None] // steps  # _TURN to the step, as _FINE to a code value
+    used = turns >= _TURN // 2  # smaller ones were rounded to 0
+    turns &= _TURN - 1
+    waves = np.take(_wave(), turns)
+    waves *= used
+    weights = _weights()
+    seen = waves.sum(2, dtype=np.int32).astype(np.int64) * weights >> 10
+    expected = np.count_nonzero(used, 2).astype(np.int64) * weights**2 >> 10
+    none = np.zeros((len(_FREQUENCIES), 1), np.int64)
+    return np.hstack([none, seen]), np.hstack([none, expected])
 
 
 @cache
 def _weights() -> np.ndarray:
-    """Return, for each step from 0 on, of 1024, how much of a wave of its length is left after rounding pixels."""
-    return np.array([round(1024 * exp(-2 * (pi * _ROUNDING / step) ** 2)) if step else 0 for step in range(_STEPS + 1)])
+    """Return, for each step from 1 on, of 1024, how much of a wave of its length is left after rounding pixels."""
+    return np.array([round(1024 * exp(-2 * (pi * _ROUNDING / step) ** 2)) for step in range(1, _STEPS + 1)])
 
 
 @cache
 def _wave() -> np.ndarray:
     """Return a wave of `_TURN` values, times 1024."""
-    return np.array([round(1024 * cos(2 * pi * (turn + 0.5) / _TURN)) for turn in range(_TURN)], np.int32)
+    return np.array([round(1024 * cos(2 * pi * (turn + 0.5) / _TURN)) for turn in range(_TURN)], np.int16)
 
 
 @cache

@@ -14,8 +14,7 @@ from math import log2
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
+from dagan_cli.analysis.curves import between
 from dagan_cli.files import open_regular
 from dagan_cli.media.images.info import PictureInfo
 from dagan_cli.media.isobmff import boxes
@@ -86,7 +85,7 @@ def _opened(path: Path | bytes) -> BinaryIO:
 def quantiser_quality(codec: str, quantiser: float) -> int | None:
     """Return the quality of a frame by its mean quantiser; None for an unknown codec."""
     table = _QUANTISERS.get(codec)
-    return _between(table, quantiser) if table else None
+    return round(between(table, quantiser)) if table else None
 
 
 def rate_quality(codec: str, bits: float, activity: float) -> int | None:
@@ -96,7 +95,7 @@ def rate_quality(codec: str, bits: float, activity: float) -> int | None:
     """
     if bits <= 0 or activity <= 0:
         return None
-    return _between(_RATES, log2(bits) - 0.85 * log2(activity) + _EFFICIENCY.get(codec, _OTHERS))
+    return round(between(_RATES, log2(bits) - 0.85 * log2(activity) + _EFFICIENCY.get(codec, _OTHERS)))
 
 
 @cache
@@ -110,11 +109,6 @@ def quality_of_steps(steps: Sequence[int], standard: Sequence[int]) -> int:
     """Return the quality whose steps have the same mean ratio to those of the standard table."""
     scale = 100 * sum(step / usual for step, usual in zip(steps, standard, strict=True)) / len(steps)
     return max(1, min(100, round((200 - scale) / 2 if scale <= 100 else 5000 / scale)))
-
-
-def _between(table: tuple[tuple[float, int], ...], value: float) -> int:
-    places, qualities = zip(*table, strict=True)
-    return round(float(np.interp(value, places, qualities)))
 
 
 def _jpeg_quality(file: BinaryIO) -> int | None:
@@ -194,7 +188,7 @@ def _vp8_quality(data: bytes) -> int | None:
             bits.signed(6)
     bits.number(2)  # partitions
     base = 0 if absolute else bits.number(7)
-    return _between(_WEBP, sum(min(127, max(0, base + delta)) for delta in deltas) / len(deltas))
+    return round(between(_WEBP, sum(min(127, max(0, base + delta)) for delta in deltas) / len(deltas)))
 
 
 @dataclass(slots=True)

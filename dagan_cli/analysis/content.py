@@ -25,11 +25,8 @@ def content_of(patches: Patches) -> Content | None:
     n, h, w = patches.luma.shape
     every = 1 + (patches.luma.size >> 18)
     luma = patches.luma.reshape(n, h // CELL, CELL, w)[:, ::every]  # rows of cells
-    opaque = np.ones((*luma.shape[:2], w // CELL), bool)
-    if patches.opaque is not None:
-        opaque &= patches.opaque[:, ::every]
-    cells = luma.reshape(*luma.shape[:3], w // CELL, CELL).swapaxes(2, 3)[opaque]  # (M, 8, 8)
-    if not len(cells) or cells.min() == cells.max():
+    cells = luma.reshape(*luma.shape[:3], w // CELL, CELL).swapaxes(2, 3).reshape(-1, CELL, CELL)
+    if cells.min() == cells.max():
         return None
     low, high = (edge(edge(cells, 1), 1) for edge in (np.min, np.max))
     flat = high - low <= _FLAT
@@ -42,7 +39,7 @@ def content_of(patches: Patches) -> Content | None:
     drawn |= other >= 0.17 and few >= 0.36 and histogram[:4].sum() >= 0.5 * histogram.sum()
     if not drawn:
         return "photo"
-    return "screen" if few >= 0.65 or _straight(cells[~flat]) >= 0.08 else "drawing"
+    return "screen" if _straight(cells[~flat]) >= 0.075 else "drawing"
 
 
 def combing_of(patches: Patches) -> bool:
@@ -50,7 +47,7 @@ def combing_of(patches: Patches) -> bool:
 
     Edges that moved are combed over some pixels of each line, while fine texture differs from pixel to pixel.
     """
-    luma = patches.pixels(patches.luma)
+    luma = patches.luma
     down, across = _combed(luma.swapaxes(1, 2)).swapaxes(1, 2), _combed(luma)
     found, other = int(down.sum()) / down.size, int(across.sum()) / across.size
     long = int((down[..., 4:] & down[..., :-4]).sum()) / max(1, int(down.sum()))

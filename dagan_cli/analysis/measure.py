@@ -44,16 +44,18 @@ class Analysis:
     interlaced: bool = False  # declared, or lines of two times are seen; only of a video
 
     def describe(self) -> str:
-        """Return it in words: "JPEG quality about 60 (from the file), some noise (sigma 4), sharp, photograph"."""
-        words = [self._compression() if self.codec else "", self._noise(), self._sharpness()]
+        """Return the words: "JPEG quality about 60 (from the file), some noise (sigma 4), sharp, photograph"; or ""."""
+        words = [self._compression(), self._noise(), self._sharpness()]
         words.append("visible blocks" if (self.blocking or 0) >= 0.5 else "")
         words.append("interlaced" if self.interlaced else "")
         words.append(_WORDS[self.content] if self.content else "")
         return ", ".join(filter(None, words))
 
     def _compression(self) -> str:
+        if self.quality is None and self.bits_per_pixel is None:
+            return "no traces of compression" if self.content else ""
         if self.quality is None:
-            return "no traces of compression" if self.bits_per_pixel is None else "compressed, of unknown quality"
+            return "compressed, of unknown quality"
         source = "from the file" if self.quality_from == "file" else "from its pixels"
         return f"JPEG quality about {self.quality} ({source})"
 

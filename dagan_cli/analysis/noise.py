@@ -12,12 +12,14 @@ from math import sqrt
 
 import numpy as np
 
-from dagan_cli.analysis.patches import CELL, UNIT, Patches
+from dagan_cli.analysis.patches import CELL, UNIT, WHITE, Patches
 
 _CELL = 2 * CELL  # pixels; at a quarter of the size still 4
 _LEAST = 16  # cells that are needed
+_LARGEST = 127.5  # code values: black and white pixels
 _ENERGY = 36 * UNIT**2  # of white noise of one code value: the sum of squares of the mask
-_DARKEST, _BRIGHTEST = 8 * UNIT, 247 * UNIT  # means of a cell; beyond them noise is clipped
+_BLACK, _WHITE = UNIT, WHITE - UNIT  # noise is clipped there
+_CLIPPED = _CELL**2 // 32  # clipped pixels of a cell that may be; with more its noise looks smaller than it is
 _TEXTURE = 5  # ratio of the energy of texture from the full to half the size, at the least
 _GRAIN = 1.5**2, 12**2  # least and largest variance of grain at half the size: anything else may be texture
 _GRAIN_CELLS = 256  # that are needed to find grain; fewer may all lie on one texture
@@ -35,27 +37,25 @@ def noise_of(patches: Patches) -> Noise | None:
     """Return the noise; None if there are too few cells."""
     n, h, w = (side // _CELL * _CELL if axis else side for axis, side in enumerate(patches.luma.shape))
     luma = patches.luma[:, :h, :w]
-    opaque = np.ones((n, h // _CELL, w // _CELL), bool)
-    if patches.opaque is not None:
-        parts = patches.opaque[:, : h // CELL, : w // CELL]
-        opaque = parts.reshape(n, h // _CELL, 2, w // _CELL, 2).all((2, 4))
-    if opaque.sum() < _LEAST:
+    if n * (h // _CELL) * (w // _CELL) < _LEAST:
         return None
-    half = _halved(luma)
-    energy = [_energy(size, step)[opaque] for step, size in enumerate((luma, half, _halved(half)))]
-    mean = _sums(luma, _CELL)[opaque] // _CELL**2
-    unclipped = (mean > _DARKEST) & (mean < _BRIGHTEST)
+    smaller = _halved(luma)
+    energy = [_energy(size, step).reshape(-1) for step, size in enumerate((luma, smaller, _halved(smaller)))]
+    unclipped = _sums((luma <= _BLACK) | (luma >= _WHITE), _CELL).reshape(-1) <= _CLIPPED
     if 2 * unclipped.sum() >= len(unclipped):
         energy = [one[unclipped] for one in energy]
-    order = np.argsort(energy[1] + energy[2], kind="stable")
-    flattest, flat = order[: max(4, len(order) // 10)], order[: max(8, len(order) * 3 // 10)]
-    full, half_, quarter = (_variance(one[flattest]) for one in energy)
-    white = max(0.0, (_TEXTURE * full - half_) / (_TEXTURE - 1))
-    even = half_ > 0.64 * _variance(energy[1][flat])  # grain is everywhere, texture is not
-    correlated = half_ > 3 * full and quarter < 4 * half_
-    if len(order) >= _GRAIN_CELLS and even and correlated and _GRAIN[0] < half_ < _GRAIN[1]:
-        return Noise(sqrt(max(half_, 0.7 * quarter)), True)
-    return Noise(sqrt(white), False)
+    full, half, quarter = (_variance(one) for one in _flattest(energy, 10))
+    even = half > 0.64 * _variance(_flattest(energy, 30)[1])  # grain is everywhere, texture is not
+    correlated = half > 3 * full and quarter < 4 * half
+    if len(energy[0]) >= _GRAIN_CELLS and even and correlated and _GRAIN[0] < half < _GRAIN[1]:
+        return Noise(sqrt(max(half, 0.7 * quarter)), True)
+    return Noise(min(sqrt(max(0.0, (_TEXTURE * full - half) / (_TEXTURE - 1))), _LARGEST), False)
+
+
+def _flattest(energy: list[np.ndarray], percent: int) -> list[np.ndarray]:
+    """Return the energy at all sizes of so many cells, at least 4, that are the flattest at the smaller sizes."""
+    order = np.argsort(energy[1] + energy[2], kind="stable")[: max(4, len(energy[0]) * percent // 100)]
+    return [one[order] for one in energy]
 
 
 def _variance(energy: np.ndarray) -> float:

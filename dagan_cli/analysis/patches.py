@@ -14,9 +14,10 @@ UNIT = 16  # luma is in sixteenths of an 8-bit code value: 0 to 4080
 WHITE = 255 * UNIT
 CELL = 8  # pixels; patches start on JPEG's grid of blocks, and consist of whole cells
 _SIDE = 128  # pixels of a patch of a large image
+_OPAQUE_SIDE = 32  # pixels of a patch of an image with transparency
 _WHOLE = 1 << 20  # pixels of an image that is measured whole
 _SMALLEST = 16  # pixels of a side; below that nothing is measured
-_OPAQUE_CELLS = 16  # below that nothing is measured
+_FEWEST = 4  # opaque patches; below that nothing is measured
 _WEIGHTS = 77, 150, 29  # of R, G, B in luma (BT.601), of 256
 
 
@@ -25,17 +26,6 @@ class Patches:
     """Luma of parts of an image, all of one size."""
 
     luma: np.ndarray  # (N, h, w) int16 in units of 1/16 code value; h and w are multiples of 8
-    opaque: np.ndarray | None  # (N, h/8, w/8) bool, cells without transparency; None if there is none at all
-
-    def cells(self, values: np.ndarray) -> np.ndarray:
-        """Return those of `values` (N, h/8, w/8) that belong to opaque cells, as one row."""
-        return values.reshape(-1) if self.opaque is None else values[self.opaque]
-
-    def pixels(self, values: np.ndarray) -> np.ndarray:
-        """Return `values` (N, h, w) with 0 in all cells that are not opaque."""
-        if self.opaque is None:
-            return values
-        return values * self.opaque.repeat(CELL, 1).repeat(CELL, 2)
 
     @property
     def activity(self) -> float:
@@ -47,24 +37,16 @@ class Patches:
 def patches_of(pixels: np.ndarray) -> Patches | None:
     """Return patches of an image (H, W, C) of uint8, uint16, or float32 in [0, 1]; None if it is too small.
 
-    C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.
+    C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; only opaque patches are returned.
     """
     parts = _spread(pixels)
     if parts is None:
         return None
-    colours = _codes(parts[..., : 1 if parts.shape[3] < 3 else 3])
-    luma = _luma(colours, 256 if colours.dtype == np.uint16 else 1)
-    opaque = None
     if parts.shape[3] in (2, 4):
-        solid = _codes(parts[..., -1:])[..., 0]
-        n, h, w = solid.shape
-        solid = solid == np.iinfo(solid.dtype).max
-        opaque = solid.reshape(n, h // CELL, CELL, w // CELL, CELL).all((2, 4))
-        if opaque.all():
-            opaque = None
-        elif opaque.sum() < _OPAQUE_CELLS:
+        parts = _opaque(parts)
+        if len(parts) < _FEWEST:
             return None
-    return Patches(luma, opaque)
+    return Patches(_luma(_codes(parts[..., : 1 if parts.shape[3] < 3 else 3])))
 
 
 def patches_of_luma(plane: np.ndarray, depth: int, full_range: bool) -> Patches | None:
@@ -74,7 +56,7 @@ def patches_of_luma(plane: np.ndarray, depth: int, full_range: bool) -> Patches 
         return None
     black, white = (0, (1 << depth) - 1) if full_range else (16 << (depth - 8), 235 << (depth - 8))
     values = (parts[..., 0].astype(np.int32) - black) * WHITE
-    return Patches((values // (white - black)).clip(0, WHITE).astype(np.int16), None)
+    return Patches((values // (white - black)).clip(0, WHITE).astype(np.int16))
 
 
 def _spread(pixels: np.ndarray) -> np.ndarray | None:
@@ -82,29 +64,44 @@ def _spread(pixels: np.ndarray) -> np.ndarray | None:
     height, width = (side // CELL * CELL for side in pixels.shape[:2])
     if min(height, width) < _SMALLEST:
         return None
-    if height * width <= _WHOLE or min(height, width) < 2 * _SIDE:
-        return pixels[None, : min(height, _WHOLE // width // CELL * CELL or CELL), :width]
-    down, across = height // _SIDE, width // _SIDE
-    step = sqrt(down * across * _SIDE**2 / _WHOLE)
-    rows, columns = (max(1, min(count, ceil(count / step))) for count in (down, across))
-    tops = [row * (height - _SIDE) // max(1, rows - 1) // CELL * CELL for row in range(rows)]
-    lefts = [column * (width - _SIDE) // max(1, columns - 1) // CELL * CELL for column in range(columns)]
-    return np.stack([pixels[top : top + _SIDE, left : left + _SIDE] for top in tops for left in lefts])
+    if height * width <= _WHOLE:
+        return pixels[None, :height, :width]
+    h, w = min(height, _SIDE), min(width, _SIDE)
+    down, across = height // h, width // w
+    rows = max(1, min(down, ceil(down / sqrt(down * across * h * w / _WHOLE))))
+    columns = max(1, min(across, _WHOLE // (rows * h * w)))
+    tops, lefts = _starts(height - h, rows), _starts(width - w, columns)
+    return np.stack([pixels[top : top + h, left : left + w] for top in tops for left in lefts])
+
+
+def _starts(last: int, count: int) -> list[int]:
+    """Return so many multiples of 8 from 0 to `last`, evenly spread."""
+    return [place * last // max(1, count - 1) // CELL * CELL for place in range(count)]
+
+
+def _opaque(parts: np.ndarray) -> np.ndarray:
+    """Return the patches of 32x32 pixels of `parts` (N, h, w, C) that are not transparent anywhere."""
+    n, h, w, c = parts.shape
+    side = _OPAQUE_SIDE
+    down, across = h // side, w // side
+    tiles = parts[:, : down * side, : across * side].reshape(n, down, side, across, side, c).swapaxes(2, 3)
+    alpha = tiles[..., -1]
+    return tiles[(alpha >= (np.iinfo(alpha.dtype).max if alpha.dtype.kind == "u" else 1)).all((3, 4))]
 
 
 def _codes(samples: np.ndarray) -> np.ndarray:
-    """Return samples as uint8 or uint16 over the whole range."""
+    """Return samples as uint8, or as uint16 over the whole range."""
     if samples.dtype.kind != "f":
         return samples
     return np.rint(np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=0.0).clip(0, 1) * 65535).astype(np.uint16)
 
 
-def _luma(colours: np.ndarray, one: int) -> np.ndarray:
-    """Return luma (N, h, w) in sixteenths; `one` is an 8-bit code value: 1 for uint8, 256 or so for uint16."""
-    wide = np.uint16 if one == 1 else np.uint32
+def _luma(colours: np.ndarray) -> np.ndarray:
+    """Return the luma (N, h, w) of grey or RGB."""
+    wide = np.uint16 if colours.dtype == np.uint8 else np.uint32
     if colours.shape[3] == 1:
         total = colours[..., 0].astype(wide) * wide(256)
     else:
         red, green, blue = (colours[..., c].astype(wide) * wide(weight) for c, weight in enumerate(_WEIGHTS))
         total = red + green + blue
-    return (total >> 4 if one == 1 else total // 4112).astype(np.int16)
+    return (total >> 4 if wide is np.uint16 else total // (65535 * 256 // WHITE)).astype(np.int16)

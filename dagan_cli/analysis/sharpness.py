@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from dagan_cli.analysis.curves import between
 from dagan_cli.analysis.patches import UNIT, Patches
 
 _REACH = 12  # pixels to each side of the steepest point that an edge may have
 _FOOT = 16  # an edge ends where its slope is below one part of so many of the steepest
 _SHARE = 400  # one of so many pixels is an edge
-_EDGES = 48, 1500  # at least, and at most, in each direction
+_EDGES = 48, 1500  # at least, and at most, in each direction; at most half as steep as the first 48
 _STEEPEST = 4 * UNIT  # per pixel; below that there are no edges
 _FINE = 64  # widths are in these parts of a pixel
 # Width of edges in pixels, and the resolution: measured on photographs that were enlarged by Pillow's bicubic filter.
@@ -21,13 +22,12 @@ def resolution_of(patches: Patches) -> float | None:
 
     An image that was enlarged two times has 0.5; one that was blurred by a Gaussian of 1 pixel about 0.4.
     """
-    luma = patches.pixels(patches.luma)
+    luma = patches.luma
     every = 1 + (luma.size >> 17)
     found = np.concatenate([_widths(luma[:, ::every]), _widths(luma[..., ::every].swapaxes(1, 2))])
     if len(found) < _EDGES[0]:
         return None
-    places, resolutions = zip(*_WIDTHS, strict=True)
-    return float(np.interp(int(np.sort(found)[len(found) // 2]) / _FINE, places, resolutions))
+    return between(_WIDTHS, int(np.sort(found)[len(found) // 2]) / _FINE)
 
 
 def _widths(lines: np.ndarray) -> np.ndarray:
@@ -42,8 +42,9 @@ def _widths(lines: np.ndarray) -> np.ndarray:
     slope = slope.reshape(-1, width)
     peak = slope[line, at].astype(np.int64)
     wanted = min(_EDGES[1], max(_EDGES[0], lines.size // _SHARE))
-    if len(peak) > wanted:
-        steepest = np.abs(peak) >= np.sort(np.abs(peak))[-wanted]
+    if len(peak) > _EDGES[0]:
+        order = np.sort(np.abs(peak))
+        steepest = np.abs(peak) >= max(order[-wanted:][0], order[-_EDGES[0]] // 2)
         line, at, peak = line[steepest], at[steepest], peak[steepest]
     height = np.abs(peak)
     total = height.copy()
