@@ -141,6 +141,17 @@ DenoiseOrAuto = Annotated[
         rich_help_panel=QUALITY,
     ),
 ]
+Grain = Annotated[
+    float,
+    typer.Option(
+        "--grain",
+        min=0,
+        max=1,
+        metavar="0..1",
+        help="Add back the grain that the model removes: none (0) to all of it (1).",
+        rich_help_panel=QUALITY,
+    ),
+]
 WindowMode = Literal["global", "local"]
 Window = Annotated[
     WindowMode | None,

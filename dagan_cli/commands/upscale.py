@@ -27,6 +27,7 @@ from dagan_cli.commands.options import (
     EncoderPreset,
     Ensemble,
     Format,
+    Grain,
     Model,
     Order,
     Precision,
@@ -92,6 +93,7 @@ def upscale(
     order: Order = None,
     detail: Detail = None,
     denoise: DenoiseOrAuto = None,
+    grain: Grain = 0.0,
     window: Window = None,
     ensemble: Ensemble = False,
     tile: Tile = "auto",
@@ -272,7 +274,9 @@ def upscale(
             inputs=tuple(names),
             output=output,
             goal=goal,
-            model=ModelChoice(model, order=order, detail=detail, denoise=share(model, denoise), window=window),
+            model=ModelChoice(
+                model, order=order, detail=detail, denoise=share(model, denoise), window=window, grain=grain
+            ),
             engine=EngineOptions(
                 device=device if gpu is None else f"cuda:{gpu}",
                 precision="fp32" if fp32 else precision,

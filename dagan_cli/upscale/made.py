@@ -55,6 +55,7 @@ def made_from(
         "--order": upscaler.order,
         "--detail": upscaler.detail,
         "--denoise": upscaler.denoise,
+        "--grain": upscaler.grain or None,
         "--window": upscaler.window,
         "--ensemble": upscaler.engine.options.ensemble,
         **(_of_picture(target, request) if kind == "picture" else _of_video(request)),

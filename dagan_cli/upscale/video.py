@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from dagan_cli.analysis.measure import analyse_video
+from dagan_cli.engine.grain import seed_of
 from dagan_cli.engine.reuse import History
 from dagan_cli.media.made.record import to_text
 from dagan_cli.media.video.source import Frame, open_video
@@ -161,6 +162,8 @@ class Enlarger:
         has_alpha = self._layout.alpha and frames[0].layout.alpha
         rgb, *grey = to_rgb(frames, self._upscaler.choice.device, alpha=has_alpha)
         big = through(partial(self._enlarged, self._colour), rgb, self._size, limited=not self._upscaler.is_baseline)
+        if self._upscaler.grain:
+            big = self._upscaler.restore_grain(rgb, big, [seed_of(frame.planes) for frame in frames])
         alpha = self._enlarged(self._alpha, grey[0]) if grey else None
         yield from to_planes(big, alpha, self._layout)
 
