@@ -80,6 +80,14 @@ Size = Annotated[
         rich_help_panel=SIZE,
     ),
 ]
+Square = Annotated[
+    bool,
+    typer.Option(
+        "--square/--no-square",
+        help="Make the pixels of videos square, where they are not: the result is wider or higher.",
+        rich_help_panel=VIDEO,
+    ),
+]
 Device = Annotated[
     str,
     typer.Option(

@@ -32,6 +32,7 @@ from dagan_cli.commands.options import (
     Order,
     Precision,
     Size,
+    Square,
     Tile,
     Window,
     friendly_errors,
@@ -187,6 +188,7 @@ def upscale(
             "--deinterlace", help="Deinterlace the source; auto: where it is interlaced.", rich_help_panel=VIDEO
         ),
     ] = "auto",
+    square: Square = False,
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Resume an interrupted video.", rich_help_panel=VIDEO)
     ] = True,
@@ -250,7 +252,7 @@ def upscale(
 
         from dagan_cli.upscale.request import Goal, Part, Request
 
-        goal = Goal.of(scale, size)
+        goal = Goal.of(scale, size, square=square)
         part = Part(moment("--start", start), moment("--end", end), frames)
 
         from dagan_cli.media.video.recipe import Encoding

@@ -41,7 +41,7 @@ from dagan_cli.media.video.mux import default_suffix
 from dagan_cli.media.video.recipe import Encoding
 from dagan_cli.media.video.source import VideoSource, open_video
 from dagan_cli.planes import specified_tags, tag_names
-from dagan_cli.upscale.plan import plan_image, plan_video
+from dagan_cli.upscale.plan import outline, plan_image, plan_video
 from dagan_cli.upscale.request import Goal
 from weights.catalog import default_model
 
@@ -196,8 +196,9 @@ def _stream(stream: StreamContents, becomes: Treatment) -> StreamFacts:
 
 def _planned_video(info: VideoInfo, goal: Goal, suffix: str) -> Planned:
     target = _target(info.path, "video", goal, suffix)
-    width, height = goal.size_for(info.width, info.height, even=True)
-    model = default_model(goal.factor_for(info.width, info.height), video=True)
+    result = outline(info, goal)
+    width, height = result.size
+    model = default_model(result.factor, video=True)
     basis = Planned(name=_printable(target.name), width=width, height=height, model=model, warnings=())
     try:
         planned = plan_video(info, target, goal, Encoding())

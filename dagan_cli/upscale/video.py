@@ -24,6 +24,7 @@ from dagan_cli.prefetch import prefetch
 from dagan_cli.upscale.events import STDOUT, Advance, Item, Kept, Stopped
 from dagan_cli.upscale.frames import through, to_planes, to_rgb
 from dagan_cli.upscale.made import made_from
+from dagan_cli.upscale.plan import outline
 from dagan_cli.upscale.work import Work
 from dagan_cli.upscaler import Upscaler
 
@@ -42,27 +43,28 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
     with ExitStack() as stack:
         source = piped or stack.enter_context(open_video(path, request.deinterlace))
         info = source.info
-        size = request.goal.size_for(info.width, info.height, even=True)
-        factor = request.goal.factor_for(info.width, info.height)
+        result = outline(info, request.goal)
+        size = result.size
         if piped:
-            upscaler = work.engines.for_factor(factor, video=True)
+            upscaler = work.engines.for_factor(result.factor, video=True)
         else:
-            upscaler = work.engines.for_source(path, factor, lambda: analyse_video(path))
+            upscaler = work.engines.for_source(path, result.factor, lambda: analyse_video(path))
         noticed = len(upscaler.notices)
         settings = {
             "model": upscaler.signature,
             "--window": upscaler.window,
             "part": [part.start, part.end, part.frames],
             "--deinterlace": request.deinterlace,
+            **({"--square": True} if request.goal.square else {}),
         }
         slow = upscaler.choice.device.type == "cpu" and not upscaler.is_baseline
         if target == STDOUT:
             stdout = stack.enter_context(open(1, "wb", buffering=0, closefd=False))
-            output = create_y4m(stdout, info, size)
+            output = create_y4m(stdout, result.info, size)
         else:
             output = create_video(
                 target,
-                info,
+                result.info,
                 size,
                 request.encoding,
                 trim=trim,

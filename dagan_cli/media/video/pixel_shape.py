@@ -24,6 +24,16 @@ _LARGEST = 16  # a shape that is more uneven is damage
 _SAME = Fraction(1, 50)  # shapes of broadcasts are rounded in various ways
 
 
+def squared(width: int, height: int, shape: Fraction | None) -> tuple[Fraction, Fraction]:
+    """Return the size at which square pixels show a frame as pixels of `shape` do: one side grows, none shrinks.
+
+    A shape that is unknown, or damage, counts as square.
+    """
+    if not shape or not 1 <= _LARGEST * shape <= _LARGEST**2:
+        shape = Fraction(1)
+    return max(width * shape, Fraction(width)), max(height / shape, Fraction(height))
+
+
 class PixelShapes:
     """Finds the shape of the pixels of each frame, width by height, in the order of decoding."""
 
