@@ -25,8 +25,8 @@ _CALM = 0.25  # share of the blocks of a group that are assumed to show grain an
 _ROUNDING = 1 / 12 / 255**2  # variance of an 8-bit source that is not grain
 _CLIPPED = 1.5 / 255  # darker, or as close to white: noise of such a block is cut off
 _SIDE = 1024  # pixels of the template
-_SIZE = 0.4  # standard deviation of the blur of the grain, in pixels of the source
-_ROWS = 256  # computed at a time
+_SIZE = 0.4  # blur of the grain, in pixels of the source: as fine as the source looks; from 0.5 on it is blotches
+_ROWS = 256  # computed at a time: a result may be a mapped file, larger than the memory
 
 
 def seed_of(planes: Sequence[np.ndarray]) -> int:
@@ -58,7 +58,7 @@ def lost_grain(frame: Tensor, result: Tensor) -> Tensor:
     """
     (h, w), (height, width) = frame.shape[-2:], result.shape[-2:]
     size = min(w, width), min(h, height)
-    before, after = (resample(_luma(x)[None, None], size) for x in (frame, result))
+    before, after = (_luma(resample(_floats(x)[None], size)[0])[None, None] for x in (frame, result))
     blocks = max(1, size[1] // _BLOCK), max(1, size[0] // _BLOCK)
     lost = before - after
     mean, square, brightness = (adaptive_avg_pool2d(x, blocks) for x in (lost, lost * lost, before))
@@ -100,13 +100,16 @@ def _add(result: Tensor, levels: Tensor, size: float, seed: int) -> None:
     noise = noise.flip([axis for axis in (0, 1) if seed >> axis & 1])
     down, across = seed >> 2 & _SIDE - 1, seed >> 12 & _SIDE - 1
     columns = (torch.arange(width, device=result.device) + across) % _SIDE
-    spread = interpolate(levels[None, None], (height, width), mode="bilinear")[0, 0]
+    wide = interpolate(levels[None, None], (len(levels), width), mode="bilinear")[0, 0]
     for top in range(0, height, _ROWS):
-        rows = (torch.arange(top, min(top + _ROWS, height), device=result.device) + down) % _SIDE
-        band, level = result[:, top : top + _ROWS], spread[top : top + _ROWS]
-        grain = noise.index_select(0, rows).index_select(1, columns).mul_(level)
+        band = result[:, top : top + _ROWS]
+        rows = torch.arange(top, top + band.shape[1], device=result.device)
+        place = ((rows + 0.5) * (len(levels) / height) - 0.5).clamp_(0, len(levels) - 1)  # in rows of blocks
+        above = place.long()
+        level = torch.lerp(wide[above], wide[(above + 1).clamp_(max=len(levels) - 1)], (place - above)[:, None])
+        grain = noise.index_select(0, (rows + down) % _SIDE).index_select(1, columns).mul_(level)
         y = _luma(band)
-        room = torch.minimum(y, 1 - y).div_(2 * level + 1e-6).clamp_(0, 1)
+        room = torch.minimum(y, 1 - y).div_(2 * level + 1e-6).clamp_(0, 1)  # of two standard deviations
         band += grain.mul_(room)
 
 
@@ -114,8 +117,11 @@ def _luma(rgb: Tensor) -> Tensor:
     """(3, h, w) RGB  ->  (h, w) float32, nominally in [0, 1]."""
     kr, kb = LUMA["bt709"]
     r, g, b = rgb.float()
-    y = torch.mul(r, kr).add_(g, alpha=1 - kr - kb).add_(b, alpha=kb)
-    return y if rgb.is_floating_point() else y.div_(255)
+    return torch.mul(r, kr).add_(g, alpha=1 - kr - kb).add_(b, alpha=kb)
+
+
+def _floats(rgb: Tensor) -> Tensor:
+    return rgb if rgb.is_floating_point() else rgb.float() / 255
 
 
 @lru_cache(maxsize=4)
