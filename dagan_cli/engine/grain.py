@@ -33,7 +33,7 @@ def seed_of(planes: Sequence[np.ndarray]) -> int:
     """Return the number by which the grain of a frame is chosen: a checksum of its samples."""
     seed = 0
     for plane in planes:
-        seed = crc32(np.ascontiguousarray(plane), seed)
+        seed = crc32(np.ascontiguousarray(plane).data, seed)
     return seed
 
 

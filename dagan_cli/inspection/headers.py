@@ -30,7 +30,7 @@ def geometry(before: VideoInfo, after: VideoInfo, there: Contents, *, is_squared
     """
     ratios = [info.sample_aspect_ratio or Fraction(1) for info in (before, after)]
     if is_squared:
-        yield Check("sample aspect ratio", *map(str, ratios), "note", "made square, as --square does")
+        yield Check("sample aspect ratio", str(ratios[0]), str(ratios[1]), "note", "made square, as --square does")
     else:
         fine = abs(ratios[0] - ratios[1]) <= ratios[0] / 1000  # encoders store it as 16-bit numbers
         yield check("sample aspect ratio", *ratios, fine=fine)

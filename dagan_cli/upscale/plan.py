@@ -54,7 +54,8 @@ def outline(info: VideoInfo, goal: Goal) -> Outline:
         return Outline(factor=factor, size=size, info=info)
     if goal.factor is not None:  # it fixes the side that does not grow; the other one is even, as encoders need it
         sides = zip(size, shown, stored, strict=True)
-        size = tuple(side if new == old else 2 * max(1, round(new * factor / 2)) for side, new, old in sides)
+        width, height = (side if new == old else 2 * max(1, round(new * factor / 2)) for side, new, old in sides)
+        size = width, height
     return Outline(factor=factor, size=size, info=replace(info, sample_aspect_ratio=Fraction(1)))
 
 
