@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Generator as Steps
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from dagan_cli.engine.engine import Engine, Step
+from dagan_cli.engine.grain import restore_grain, seed_of
 from dagan_cli.engine.options import EngineOptions, Network
 from dagan_cli.engine.precision import Choice
 from dagan_cli.engine.resample import Resize, Target
@@ -41,6 +42,7 @@ class ModelChoice:
     detail: float | None = None  # blend from the fidelity model (0) to the perceptual model (1)
     denoise: float | None = None  # blend from the model (0) to the one for degraded sources (1)
     window: Window | None = None  # context of pooling and attention; None: the model's default
+    grain: float = 0.0  # share of the grain that the model takes and that is added back, 0 to 1
 
     def __post_init__(self) -> None:
         if self.is_baseline and self.order is not None:
@@ -53,6 +55,12 @@ class ModelChoice:
                 raise BadOption(f"{option} does not apply to {self.name}", hint="leave it out")
             if value is not None and not 0 <= value <= 1:
                 raise BadOption(f"{option} {value:g} is out of range", hint=f"use a number from {ends}")
+        if self.is_baseline and self.grain:
+            raise BadOption(f"--grain does not apply to {self.name}, which takes no grain", hint="leave it out")
+        if not 0 <= self.grain <= 1:
+            raise BadOption(
+                f"--grain {self.grain:g} is out of range", hint="use a number from 0 (none) to 1 (all that was lost)"
+            )
 
     @property
     def is_baseline(self) -> bool:
@@ -67,7 +75,9 @@ class ModelChoice:
     @property
     def words(self) -> str:
         """The model as options name it: "dagan-x4 with --denoise 0.7"."""
-        return f"{self.name}" + ("" if self.denoise is None else f" with --denoise {self.denoise:g}")
+        options = [] if self.denoise is None else [f"--denoise {self.denoise:g}"]
+        options += [f"--grain {self.grain:g}"] if self.grain else []
+        return " ".join([f"{self.name}", *(["with", *options] if options else [])])
 
     def with_name(self, default: str) -> ModelChoice:
         """Return the same choice, with the model `default` if none was named."""
@@ -166,6 +176,7 @@ class Upscaler:
         self.sha256 = sha256  # of the model's file; None for a baseline
         self.detail = choice.detail if choice else None  # see ModelChoice
         self.denoise = choice.denoise if choice else None
+        self.grain = choice.grain if choice else 0.0
         self.words = choice.words if choice else name  # the model as options name it
         self.order: int | None = getattr(network, "order", None)  # of the solver; None if the model has no choice
         self.window: Window | None = getattr(network, "window", None)  # None where nothing pools or attends
@@ -181,17 +192,18 @@ class Upscaler:
         detail: float | None = None,
         denoise: float | None = None,
         window: Window | None = None,
+        grain: float = 0.0,
         options: EngineOptions | None = None,
         fetching: Fetching | None = None,
         **choices: Any,
     ) -> Upscaler:
         """Load a published model by name, a .safetensors file by path, hf://owner/repo, or nearest, bicubic, lanczos.
 
-        order, detail, denoise, window: see `ModelChoice`. fetching: called with the progress of a download. Other
-        keywords are those of `EngineOptions`: device, precision, tile, overlap, batch, ensemble. Raises BadModel,
+        order, detail, denoise, window, grain: see `ModelChoice`. fetching: called with the progress of a download.
+        Other keywords are those of `EngineOptions`: device, precision, tile, overlap, batch, ensemble. Raises BadModel,
         BadOption.
         """
-        choice = ModelChoice(model, order=order, detail=detail, denoise=denoise, window=window)
+        choice = ModelChoice(model, order=order, detail=detail, denoise=denoise, window=window, grain=grain)
         return cls.of(choice, options, fetching=fetching, **choices)
 
     @classmethod
@@ -222,8 +234,18 @@ class Upscaler:
     def steps(
         self, frames: Tensor, target: Target | None = None, history: History | None = None
     ) -> Steps[Step, None, Tensor]:
-        """Upscale in steps that can be watched and abandoned; see `Engine.steps`."""
+        """Upscale in steps that can be watched and abandoned, without grain; see `Engine.steps`."""
         return self.engine.steps(frames, target, history)
+
+    def restore_grain(self, frames: Tensor, big: Tensor, seeds: Sequence[int] | None = None) -> Tensor:
+        """Add the chosen share of the lost grain to the result `big` of `frames`, in place; return `big`.
+
+        A seed for each frame chooses its grain; None: by the samples of `frames`. See `engine.grain.restore_grain`.
+        """
+        if not self.grain:
+            return big
+        seeds = seeds or [seed_of([frame.float().numpy(force=True)]) for frame in frames]
+        return restore_grain(frames, big, self.grain, seeds)
 
     def _same_kind(self, image: Pixels, target: Target | None, progress: Progress | None) -> Pixels:
         def enlarge(frames: Tensor) -> Tensor:
@@ -231,13 +253,17 @@ class Upscaler:
                 return self.engine(frames, progress)
             return self.engine.upscale_to(frames, target, progress)
 
+        def finished(frames: Tensor) -> Tensor:
+            return self.restore_grain(frames, enlarge(frames))
+
         def of_samples(samples: np.ndarray) -> np.ndarray:
             require_samples(samples)
-            return through(samples, enlarge, mixes=self.name != "nearest", folder=self.engine.options.folder)
+            folder = self.engine.options.folder
+            return through(samples, enlarge, finish=self.restore_grain, mixes=self.name != "nearest", folder=folder)
 
         if isinstance(image, Tensor):
             require_frames(image)
-            return enlarge(image) if image.ndim == 4 else enlarge(image[None])[0]
+            return finished(image) if image.ndim == 4 else finished(image[None])[0]
         if isinstance(image, np.ndarray):
             return of_samples(image) if image.ndim != 2 else of_samples(image[..., None])[..., 0]
         return _of_pillow(image, of_samples)
@@ -271,6 +297,7 @@ class Upscaler:
             words += [] if self.order is None else [f"order {self.order}"]
             words += [] if self.detail is None else [f"detail {self.detail:g}"]
             words += [] if self.denoise is None else [f"denoise {self.denoise:g}"]
+            words += [f"grain {self.grain:g}"] if self.grain else []
             words += ["local windows"] if self.window == "local" else []
             words += ["ensemble"] if self.engine.options.ensemble else []
         return ", ".join(words)

@@ -80,6 +80,14 @@ Size = Annotated[
         rich_help_panel=SIZE,
     ),
 ]
+Square = Annotated[
+    bool,
+    typer.Option(
+        "--square/--no-square",
+        help="Make the pixels of videos square, where they are not: the result is wider or higher.",
+        rich_help_panel=VIDEO,
+    ),
+]
 Device = Annotated[
     str,
     typer.Option(
@@ -138,6 +146,17 @@ DenoiseOrAuto = Annotated[
         metavar="0..1|auto",
         autocompletion=_completed(("auto", "0", "1")),
         help=f"{_DENOISE}; auto, the default: as each source needs, if -n is auto too.",
+        rich_help_panel=QUALITY,
+    ),
+]
+Grain = Annotated[
+    float,
+    typer.Option(
+        "--grain",
+        min=0,
+        max=1,
+        metavar="0..1",
+        help="Add back the grain that the model removes: none (0) to all of it (1).",
         rich_help_panel=QUALITY,
     ),
 ]

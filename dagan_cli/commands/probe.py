@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dagan_cli.commands.console import echo, in_json
-from dagan_cli.commands.options import AsJson, Debug, friendly_errors
+from dagan_cli.commands.options import AsJson, Debug, Square, friendly_errors
 from dagan_cli.commands.progress import Reporter
 from dagan_cli.commands.shown.tables import table
 from dagan_cli.upscale.events import Advance, Start
@@ -34,6 +34,7 @@ def probe(
     scale: Annotated[
         float | None, typer.Option("-s", "--scale", help="Scale to plan the output for; default: 4.")
     ] = None,
+    square: Square = False,
     count: Annotated[
         bool, typer.Option("--count", help="Decode everything, for exact frames, times and damage.")
     ] = False,
@@ -44,7 +45,7 @@ def probe(
     with friendly_errors(debug):
         from dagan_cli.upscale.request import Goal
 
-        goal = Goal.of(scale, None)
+        goal = Goal.of(scale, None, square=square)
 
         from dagan_cli.inspection.probe import probe as probe_
 

@@ -27,10 +27,12 @@ from dagan_cli.commands.options import (
     EncoderPreset,
     Ensemble,
     Format,
+    Grain,
     Model,
     Order,
     Precision,
     Size,
+    Square,
     Tile,
     Window,
     friendly_errors,
@@ -92,6 +94,7 @@ def upscale(
     order: Order = None,
     detail: Detail = None,
     denoise: DenoiseOrAuto = None,
+    grain: Grain = 0.0,
     window: Window = None,
     ensemble: Ensemble = False,
     tile: Tile = "auto",
@@ -185,6 +188,7 @@ def upscale(
             "--deinterlace", help="Deinterlace the source; auto: where it is interlaced.", rich_help_panel=VIDEO
         ),
     ] = "auto",
+    square: Square = False,
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Resume an interrupted video.", rich_help_panel=VIDEO)
     ] = True,
@@ -248,7 +252,7 @@ def upscale(
 
         from dagan_cli.upscale.request import Goal, Part, Request
 
-        goal = Goal.of(scale, size)
+        goal = Goal.of(scale, size, square=square)
         part = Part(moment("--start", start), moment("--end", end), frames)
 
         from dagan_cli.media.video.recipe import Encoding
@@ -272,7 +276,9 @@ def upscale(
             inputs=tuple(names),
             output=output,
             goal=goal,
-            model=ModelChoice(model, order=order, detail=detail, denoise=share(model, denoise), window=window),
+            model=ModelChoice(
+                model, order=order, detail=detail, denoise=share(model, denoise), window=window, grain=grain
+            ),
             engine=EngineOptions(
                 device=device if gpu is None else f"cuda:{gpu}",
                 precision="fp32" if fp32 else precision,

@@ -17,14 +17,20 @@ _ROWS = 256  # converted at a time, so that a large result is not held twice as 
 
 
 def through(
-    pixels: np.ndarray, upscale: Callable[[Tensor], Tensor], *, mixes: bool = True, folder: Path | None = None
+    pixels: np.ndarray,
+    upscale: Callable[[Tensor], Tensor],
+    *,
+    finish: Callable[[Tensor, Tensor], Tensor] | None = None,
+    mixes: bool = True,
+    folder: Path | None = None,
 ) -> np.ndarray:
     """Upscale (H, W, C) uint8, uint16 or float32, C = 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA -> (sH, sW, C), same type.
 
     `upscale` maps (1, 3, H, W), uint8 or float in [0, 1], to (1, 3, sH, sW) float. Alpha goes through the network as a
     separate grey image, unless it is constant. Colour under alpha 0 is first filled from its neighbours, but
     stays if `upscale` never mixes pixels (`mixes` is False). Float samples above 1 are scaled into [0, 1] on the way.
-    A result too large for memory is in an unnamed file in `folder`. Raises CannotWrite if there is no room.
+    `finish`, if given, maps the frame and its result to the final one, for colour only. A result too large for memory
+    is in an unnamed file in `folder`. Raises CannotWrite if there is no room.
     """
     channels = pixels.shape[2]
     has_alpha = channels in (2, 4)
@@ -33,7 +39,10 @@ def through(
     if alpha is not None and mixes:
         colour = bleed(colour, alpha)
     peak = _peak(pixels)
-    big = upscale(_as_frames(colour, peak))
+    frames = _as_frames(colour, peak)
+    big = upscale(frames)
+    if finish is not None:
+        big = finish(frames, big)
     out = roomy_array((*big.shape[-2:], channels), pixels.dtype, folder)
     _write(out[..., : channels - has_alpha], big, peak)
     del big

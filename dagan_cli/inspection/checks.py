@@ -47,14 +47,16 @@ def milliseconds(time: Fraction | float) -> str:
     return f"{float(time) * 1000:.2f} ms"
 
 
-def size_check(before: tuple[int, int], after: tuple[int, int], slack: float) -> tuple[Check, float]:
+def size_check(
+    before: tuple[int | Fraction, int | Fraction], after: tuple[int, int], slack: float
+) -> tuple[Check, float]:
     """Check that both sides grew by one factor, each rounded by up to `slack` pixels; return the row and the factor."""
     low = max((new - slack) / old for old, new in zip(before, after, strict=True))
     high = min((new + slack) / old for old, new in zip(before, after, strict=True))
-    factors = [new / old for old, new in zip(before, after, strict=True)]
-    factor = next((f for f in (float(round(factors[0])), *factors) if low <= f <= high), (low + high) / 2)
-    size = f"{after[0]}x{after[1]}"
+    factors = [float(new / old) for old, new in zip(before, after, strict=True)]
+    factor = next((f for f in (float(round(factors[0])), *factors) if low <= f <= high), float(low + high) / 2)
+    size, expected = f"{after[0]}x{after[1]}", f"{round(before[0])}x{round(before[1])} times one factor"
     if low <= high:
-        return check("size", f"{before[0]}x{before[1]} times one factor", f"{size}, x{factor:.4g}", fine=True), factor
+        return check("size", expected, f"{size}, x{factor:.4g}", fine=True), factor
     found = f"{size}: x{factors[0]:.4g} across, x{factors[1]:.4g} down"
-    return check("size", f"{before[0]}x{before[1]} times one factor", found), factor
+    return check("size", expected, found), factor

@@ -23,17 +23,26 @@ _CHAPTER = Fraction(1, 500)  # seconds; chapter times have a resolution of a mil
 _LIGHT = Fraction(1, 10000)  # tolerance of a chromaticity and of cd/m2: encoders quantize them
 
 
-def geometry(before: VideoInfo, after: VideoInfo, factor: float, there: Contents) -> Iterator[Check]:
-    """Check how players transform the stored frame: stretch, rotate, mirror, shift."""
+def geometry(before: VideoInfo, after: VideoInfo, there: Contents, *, is_squared: bool) -> Iterator[Check]:
+    """Check how players transform the stored frame: stretch, rotate, mirror, shift.
+
+    `is_squared`: the pixels were made square, and the size must make up for it.
+    """
     ratios = [info.sample_aspect_ratio or Fraction(1) for info in (before, after)]
-    fine = abs(ratios[0] - ratios[1]) <= ratios[0] / 1000  # encoders store it as 16-bit numbers
-    yield check("sample aspect ratio", *ratios, fine=fine)
+    if is_squared:
+        yield Check("sample aspect ratio", str(ratios[0]), str(ratios[1]), "note", "made square, as --square does")
+    else:
+        fine = abs(ratios[0] - ratios[1]) <= ratios[0] / 1000  # encoders store it as 16-bit numbers
+        yield check("sample aspect ratio", *ratios, fine=fine)
     matrices = [info.display_matrix for info in (before, after)]
     turns = [_turn(matrix) for matrix in matrices]
     yield check("turned and mirrored", *map(_turn_in_words, turns), fine=turns[0] == turns[1])
     if matrices[0] and matrices[1] and "matroska" not in there.container:
         offsets = [[value / 65536 for value in matrix[6:8]] for matrix in matrices if matrix]
-        fine = all(abs(a * factor - b) <= 1 for a, b in zip(*offsets, strict=True))
+        growth = [after.width / before.width, after.height / before.height]
+        if turns[0][0] == 0 == turns[0][3]:  # turned by 90 degrees
+            growth.reverse()
+        fine = all(abs(a * factor - b) <= 1 for a, b, factor in zip(*offsets, growth, strict=True))
         yield check("offset of the turned picture", *(f"{x:g}, {y:g}" for x, y in offsets), fine=fine)
 
 

@@ -74,8 +74,11 @@ def _spans(path: Path, clock: JoinedClock) -> dict[int, list[Span | None]]:
     return spans
 
 
-def marks(before: Marks, after: Marks, sizes: tuple[tuple[int, int], tuple[int, int]]) -> Iterator[Check]:
-    """Check crop, projection and stereo mode; `sizes` are those of the frames after cropping."""
+def marks(before: Marks, after: Marks, sizes: tuple[tuple[int, int], tuple[float | Fraction, ...]]) -> Iterator[Check]:
+    """Check crop, projection and stereo mode.
+
+    `sizes` are those of the frames after cropping; that of the output is not stretched to make pixels square.
+    """
     if before.crop or after.crop:
         left, top, right, bottom = before.crop or (0, 0, 0, 0)
         (width, height), size = sizes
@@ -85,7 +88,9 @@ def marks(before: Marks, after: Marks, sizes: tuple[tuple[int, int], tuple[int, 
         if uncropped:
             yield Check("cropping", expected, f"all of {stored[0]}x{stored[1]}", "lost")
         else:
-            yield check("cropping", expected, f"{size[0]}x{size[1]}", fine=_is_enlarged((width, height), size))
+            yield check(
+                "cropping", expected, f"{round(size[0])}x{round(size[1])}", fine=_is_enlarged((width, height), size)
+            )
     for what, due, found in (
         ("projection", before.projection, after.projection),
         ("stereo mode", before.stereo, after.stereo),
@@ -96,7 +101,7 @@ def marks(before: Marks, after: Marks, sizes: tuple[tuple[int, int], tuple[int, 
             yield check(what, due or "none", found or "none")
 
 
-def _is_enlarged(before: tuple[int, int], after: tuple[int, int]) -> bool:
+def _is_enlarged(before: tuple[int, int], after: tuple[float | Fraction, ...]) -> bool:
     """True if both sides grew by one factor, each rounded by up to a pixel."""
     low = max((new - 1) / old for old, new in zip(before, after, strict=True))
     return low <= min((new + 1) / old for old, new in zip(before, after, strict=True))

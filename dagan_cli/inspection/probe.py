@@ -43,7 +43,7 @@ from dagan_cli.media.video.recipe import Encoding
 from dagan_cli.media.video.source import VideoSource, open_video
 from dagan_cli.planes import specified_tags, tag_names
 from dagan_cli.upscale.auto import model_for
-from dagan_cli.upscale.plan import plan_image, plan_video
+from dagan_cli.upscale.plan import outline, plan_image, plan_video
 from dagan_cli.upscale.request import Goal
 
 Tell = Callable[[int, int | None], None]
@@ -199,8 +199,9 @@ def _stream(stream: StreamContents, becomes: Treatment) -> StreamFacts:
 
 def _planned_video(info: VideoInfo, goal: Goal, suffix: str, looks: Analysis) -> Planned:
     target = _target(info.path, "video", goal, suffix)
-    width, height = goal.size_for(info.width, info.height, even=True)
-    model = model_for(looks, goal.factor_for(info.width, info.height))
+    result = outline(info, goal)
+    width, height = result.size
+    model = model_for(looks, result.factor)
     basis = Planned(name=_printable(target.name), width=width, height=height, model=model, warnings=())
     try:
         planned = plan_video(info, target, goal, Encoding())

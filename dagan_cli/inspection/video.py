@@ -17,6 +17,7 @@ from dagan_cli.inspection.kept import joined_clock, marks_in
 from dagan_cli.inspection.streams import OtherStreams, verify_streams
 from dagan_cli.media.container import CONTAINERS
 from dagan_cli.media.video.info import VideoInfo
+from dagan_cli.media.video.pixel_shape import squared
 from dagan_cli.media.video.source import open_video
 from dagan_cli.prefetch import prefetch
 from dagan_cli.upscale.request import Part
@@ -35,13 +36,15 @@ def verify_video(source: Path, output: Path, part: Part, *, sound: bool, tell: T
     """
     before, after = _info(source), _info(output)
     held, there = contents(source), contents(output)
-    sizes, factor = size_check((before.width, before.height), (after.width, after.height), slack=1)
-    rows = [sizes, *geometry(before, after, factor, there), pixels(before, after)]
+    stored, size = (before.width, before.height), (after.width, after.height)
+    shown = squared(*stored, before.sample_aspect_ratio)
+    is_squared = shown != stored and after.sample_aspect_ratio in (None, 1)  # then the size must make up for it
+    sizes, factor = size_check(shown if is_squared else stored, size, slack=1)
+    rows = [sizes, *geometry(before, after, there, is_squared=is_squared), pixels(before, after)]
 
     seen, clock = marks_in(source, before.stream), joined_clock(source, before.stream)
-    rows += kept.marks(
-        seen, marks_in(output, after.stream), ((before.width, before.height), (after.width, after.height))
-    )
+    unstretched = tuple(b * a / s for b, a, s in zip(stored, size, shown, strict=True)) if is_squared else size
+    rows += kept.marks(seen, marks_in(output, after.stream), (stored, unstretched))
     tolerance = max(before.time_base, after.time_base)
     if "matroska" in there.container:
         tolerance = min(tolerance, _HALF_MILLISECOND)
@@ -50,7 +53,7 @@ def verify_video(source: Path, output: Path, part: Part, *, sound: bool, tell: T
         origins=there.start - held.start,
         start=held.start,
         tolerance=min(tolerance, _MILLISECOND),  # the ticks of an AVI file are whole frames
-        size=(after.width, after.height),
+        size=size,
     )
     matrix = after.layout.matrix if before.layout.chroma == "rgb" else before.layout.matrix
     grid = grid_for(min(before.width, after.width), min(before.height, after.height))

@@ -16,7 +16,7 @@ from dagan_cli.media.video.source import open_video
 from dagan_cli.planes import HALVINGS
 from dagan_cli.upscale.events import Forecast, Item
 from dagan_cli.upscale.pace import Paces
-from dagan_cli.upscale.plan import plan_image, plan_video
+from dagan_cli.upscale.plan import outline, plan_image, plan_video
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.work import Engines
 from dagan_cli.upscaler import Upscaler
@@ -66,7 +66,7 @@ class Forecaster:
         request = self._request
         with open_video(path, request.deinterlace) as source:
             info, warnings = source.info, source.warnings
-        factor = request.goal.factor_for(info.width, info.height)
+        factor = outline(info, request.goal).factor
         upscaler = self._upscalers.for_source(path, factor, lambda: analyse_video(path))
         planned = plan_video(info, target, request.goal, request.encoding)
         size, recipe = planned.size, planned.recipe

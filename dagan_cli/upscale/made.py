@@ -23,6 +23,7 @@ from dagan_cli.media.made.stored import read_record
 from dagan_cli.media.video.source import open_video
 from dagan_cli.upscale.auto import RULE
 from dagan_cli.upscale.events import STDOUT
+from dagan_cli.upscale.plan import outline
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.work import Work
 from dagan_cli.upscaler import Upscaler
@@ -55,6 +56,7 @@ def made_from(
         "--order": upscaler.order,
         "--detail": upscaler.detail,
         "--denoise": upscaler.denoise,
+        "--grain": upscaler.grain or None,
         "--window": upscaler.window,
         "--ensemble": upscaler.engine.options.ensemble,
         **(_of_picture(target, request) if kind == "picture" else _of_video(request)),
@@ -133,6 +135,7 @@ def _of_video(request: Request) -> dict[str, object]:
         "--audio": None if encoding.audio == "copy" else encoding.audio,
         "--streams": None if encoding.streams == "all" else encoding.streams,
         "--deinterlace": None if request.deinterlace == "auto" else request.deinterlace,
+        "--square": request.goal.square,
         "--start": part.start,
         "--end": part.end,
         "--frames": part.frames,
@@ -160,7 +163,7 @@ def _upscaler(source: Source, before: Mapping[str, str], work: Work) -> Upscaler
         return engines.for_factor(request.goal.factor or 1.0, video=True)
     if source.kind == "video":
         with open_video(source.path) as video:
-            factor = request.goal.factor_for(video.info.width, video.info.height)
+            factor = outline(video.info, request.goal).factor
         return engines.for_source(source.path, factor, lambda: analyse_video(source.path))
     with images.open_picture(content, limit_pixels=request.max_pixels) as picture:
         info = picture.info

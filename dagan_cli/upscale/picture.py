@@ -51,7 +51,13 @@ def upscale_picture(path: Path, target: Path, work: Work) -> Item:
 
         def results() -> Iterator[np.ndarray]:
             for index, pixels in enumerate(picture.frames):
-                yield through(pixels, enlarged, mixes=upscaler.name != "nearest", folder=request.engine.folder)
+                yield through(
+                    pixels,
+                    enlarged,
+                    finish=upscaler.restore_grain,
+                    mixes=upscaler.name != "nearest",
+                    folder=request.engine.folder,
+                )
                 if info.frames > 1:
                     work.tell(Advance(index + 1, info.frames, "frames"))
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 from dagan_cli.media import images
 from dagan_cli.media.images.info import PictureInfo
 from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.mux import foreseen_losses
+from dagan_cli.media.video.pixel_shape import squared
 from dagan_cli.media.video.recipe import Encoding, Recipe, plan
 from dagan_cli.upscale.request import Goal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outline:
+    """Size of the result of a video, and the shape of its pixels."""
+
+    factor: float
+    size: tuple[int, int]  # (width, height)
+    info: VideoInfo  # of the source, but with the shape of the result's pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +45,26 @@ class ImagePlan:
         return tuple(self.output.warnings)
 
 
+def outline(info: VideoInfo, goal: Goal) -> Outline:
+    """Return the size that a video is scaled to: for square pixels, one side grows by their shape too."""
+    stored = info.width, info.height
+    shown = squared(*stored, info.sample_aspect_ratio) if goal.square else stored
+    factor, size = goal.factor_for(*shown), goal.size_for(*shown, even=True)
+    if shown == stored:
+        return Outline(factor=factor, size=size, info=info)
+    if goal.factor is not None:  # it fixes the side that does not grow; the other one is even, as encoders need it
+        sides = zip(size, shown, stored, strict=True)
+        width, height = (side if new == old else 2 * max(1, round(new * factor / 2)) for side, new, old in sides)
+        size = width, height
+    return Outline(factor=factor, size=size, info=replace(info, sample_aspect_ratio=Fraction(1)))
+
+
 def plan_video(info: VideoInfo, target: Path, goal: Goal, encoding: Encoding) -> VideoPlan:
     """Plan the video that is written to `target`. Raises BadOption for settings that cannot be."""
-    size = goal.size_for(info.width, info.height, even=True)
-    recipe = plan(info, size, encoding, target.suffix.lower())
-    return VideoPlan(size=size, recipe=recipe, warnings=(*recipe.warnings, *foreseen_losses(info, target, encoding)))
+    result = outline(info, goal)
+    recipe = plan(result.info, result.size, encoding, target.suffix.lower())
+    warnings = (*recipe.warnings, *foreseen_losses(info, target, encoding))
+    return VideoPlan(size=result.size, recipe=recipe, warnings=warnings)
 
 
 def plan_image(

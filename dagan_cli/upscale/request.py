@@ -28,9 +28,10 @@ class Goal:
     box: tuple[int, int] | None = None  # (width, height), pixels
     height: int | None = None  # pixels
     name: str = ""  # as the user wrote it, for file names: "x4", "1080p", "1920x1080"
+    square: bool = False  # pixels of videos that are not square become square
 
     @classmethod
-    def of(cls, scale: float | None, size: str | None) -> Goal:
+    def of(cls, scale: float | None, size: str | None, *, square: bool = False) -> Goal:
         """Parse --scale or --size; the default is a factor of 4. Raises BadOption for invalid values, or for both."""
         if size is None:
             factor = 4.0 if scale is None else scale
@@ -38,28 +39,28 @@ class Goal:
                 raise BadOption(
                     f"--scale {factor:g} is out of range", hint="use a factor above 0 and up to 64, such as -s 2"
                 )
-            return cls(factor=factor, name=f"x{factor:g}")
+            return cls(factor=factor, name=f"x{factor:g}", square=square)
         if scale is not None:
             raise BadOption("both --scale and --size were given", hint="give one of them")
         word = size.lower()
         if word in _NAMED_SIZES or re.fullmatch(r"\d{2,5}p", word):
-            return cls(height=_NAMED_SIZES.get(word) or int(word[:-1]), name=word)
+            return cls(height=_NAMED_SIZES.get(word) or int(word[:-1]), name=word, square=square)
         if found := re.fullmatch(r"(\d{1,6})x(\d{1,6})", word):
             width, height = int(found[1]), int(found[2])
             if min(width, height) > 0:
-                return cls(box=(width, height), name=word)
+                return cls(box=(width, height), name=word, square=square)
         raise BadOption(f"invalid --size {size!r}", hint=f"use WxH, or one of {', '.join(_NAMED_SIZES)}")
 
-    def factor_for(self, width: int, height: int) -> float:
+    def factor_for(self, width: float | Fraction, height: float | Fraction) -> float:
         """Return the factor that reaches this goal from an input of this size."""
         if self.factor is not None:
             return self.factor
         if self.height is not None:
-            return self.height / height
+            return float(self.height / height)
         assert self.box is not None
-        return min(self.box[0] / width, self.box[1] / height)
+        return float(min(self.box[0] / width, self.box[1] / height))
 
-    def size_for(self, width: int, height: int, even: bool = False) -> tuple[int, int]:
+    def size_for(self, width: float | Fraction, height: float | Fraction, even: bool = False) -> tuple[int, int]:
         """Return (width, height) of the result; `even` makes sides even, for video, unless a factor fixes them."""
         factor = self.factor_for(width, height)
         step = 2 if even and self.factor is None else 1
@@ -153,6 +154,7 @@ class Request:
             "--end": part.end is not None,
             "--frames": part.frames,
             "--deinterlace": self.deinterlace != "auto",
+            "--square": self.goal.square,
         }
         of_images = {"--format": self.format, "--quality": self.quality != 95, "--lossless": self.lossless}
         absent = {} if "video" in kinds else of_videos

@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from dagan_cli.analysis.measure import analyse_video
+from dagan_cli.engine.grain import seed_of
 from dagan_cli.engine.reuse import History
 from dagan_cli.media.made.record import to_text
 from dagan_cli.media.video.source import Frame, open_video
@@ -23,6 +24,7 @@ from dagan_cli.prefetch import prefetch
 from dagan_cli.upscale.events import STDOUT, Advance, Item, Kept, Stopped
 from dagan_cli.upscale.frames import through, to_planes, to_rgb
 from dagan_cli.upscale.made import made_from
+from dagan_cli.upscale.plan import outline
 from dagan_cli.upscale.work import Work
 from dagan_cli.upscaler import Upscaler
 
@@ -41,27 +43,28 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
     with ExitStack() as stack:
         source = piped or stack.enter_context(open_video(path, request.deinterlace))
         info = source.info
-        size = request.goal.size_for(info.width, info.height, even=True)
-        factor = request.goal.factor_for(info.width, info.height)
+        result = outline(info, request.goal)
+        size = result.size
         if piped:
-            upscaler = work.engines.for_factor(factor, video=True)
+            upscaler = work.engines.for_factor(result.factor, video=True)
         else:
-            upscaler = work.engines.for_source(path, factor, lambda: analyse_video(path))
+            upscaler = work.engines.for_source(path, result.factor, lambda: analyse_video(path))
         noticed = len(upscaler.notices)
         settings = {
             "model": upscaler.signature,
             "--window": upscaler.window,
             "part": [part.start, part.end, part.frames],
             "--deinterlace": request.deinterlace,
+            **({"--square": True} if request.goal.square else {}),
         }
         slow = upscaler.choice.device.type == "cpu" and not upscaler.is_baseline
         if target == STDOUT:
             stdout = stack.enter_context(open(1, "wb", buffering=0, closefd=False))
-            output = create_y4m(stdout, info, size)
+            output = create_y4m(stdout, result.info, size)
         else:
             output = create_video(
                 target,
-                info,
+                result.info,
                 size,
                 request.encoding,
                 trim=trim,
@@ -161,6 +164,8 @@ class Enlarger:
         has_alpha = self._layout.alpha and frames[0].layout.alpha
         rgb, *grey = to_rgb(frames, self._upscaler.choice.device, alpha=has_alpha)
         big = through(partial(self._enlarged, self._colour), rgb, self._size, limited=not self._upscaler.is_baseline)
+        if self._upscaler.grain:
+            big = self._upscaler.restore_grain(rgb, big, [seed_of(frame.planes) for frame in frames])
         alpha = self._enlarged(self._alpha, grey[0]) if grey else None
         yield from to_planes(big, alpha, self._layout)
 

@@ -70,7 +70,7 @@ def test_a_killed_run_leaves_nothing_half_written_and_the_next_one_completes_it(
         "cpu",
         "-t",
         48,
-        *(["-c", "ffv1"] if suffix == ".mkv" else []),
+        *(["-c", "ffv1", "--grain", 0.7] if suffix == ".mkv" else []),
     ]
     whole, target = tmp_path / f"whole{suffix}", tmp_path / "out" / f"out{suffix}"
     process = nursery.start([*options, "-o", whole], tmp_path / "log")

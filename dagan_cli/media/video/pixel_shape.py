@@ -1,6 +1,6 @@
-"""Pixels whose shape changes within a stream: find the shape of each frame, and fit it into the shape of the first.
+"""Pixels that are not square, and whose shape changes within a stream.
 
-Broadcasts switch between 4:3 and 16:9 by the shape of the pixels alone. PyAV's frames do not tell it, and the decoder
+The shape of each frame is found, and the frame fitted into the shape of the first one. Broadcasts switch between 4:3 and 16:9 by the shape of the pixels alone. PyAV's frames do not tell it, and the decoder
 only that of the frames it reads ahead. So once the decoder's changes, FFmpeg's scale filter is asked for each frame.
 """
 
@@ -22,6 +22,16 @@ _BY_STREAM = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "vvc", "m4v", "avs"
 _STEPS = 1000  # pixels that the filter makes for a square pixel
 _LARGEST = 16  # a shape that is more uneven is damage
 _SAME = Fraction(1, 50)  # shapes of broadcasts are rounded in various ways
+
+
+def squared(width: int, height: int, shape: Fraction | None) -> tuple[Fraction, Fraction]:
+    """Return the size at which square pixels show a frame as pixels of `shape` do: one side grows, none shrinks.
+
+    A shape that is unknown, or damage, counts as square.
+    """
+    if not shape or not 1 <= _LARGEST * shape <= _LARGEST**2:
+        shape = Fraction(1)
+    return max(width * shape, Fraction(width)), max(height / shape, Fraction(height))
 
 
 class PixelShapes:
