@@ -6,6 +6,7 @@ The parsers raise BadOption.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,12 @@ from dagan_cli.commands.progress import ProgressMode, Reporter
 from dagan_cli.errors import BadOption, DaganError
 from dagan_cli.upscale.events import Fetch
 
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # click's; newer typers carry a copy of click
+
+_FLAG = r"Invalid value for (?:'-\w' / )?'(--[\w-]+)'[^:]*: "
+_CHOICE = re.compile(_FLAG + r"(?:Value error, )?(.+) is not one of (.+)")
+_TYPE = re.compile(_FLAG + r"Input should be (.+?)(?:, .*)?$")
+
 # Underscores and dashes in long flags are the same: scripts written for other upscalers run.
 SETTINGS = {
     "help_option_names": ["-h", "--help"],
@@ -29,8 +36,19 @@ SETTINGS = {
 BASELINES = ("nearest", "bicubic", "lanczos")
 IN_OUT, SIZE, QUALITY, SPEED = "Input and output", "Size and model", "Quality", "Speed and memory"
 IMAGES, VIDEO, BATCH, OTHER = "Images", "Video", "Batch and reports", "Options"
+DEFAULTS = "Recipes and defaults"
 
 _SIZES = ("720p", "1080p", "1440p", "4k", "8k")
+
+
+def switch(*names: str, help: str, panel: str = OTHER) -> Any:
+    """Return an option that is off unless it is given; `--no-...` turns off a default of the user's own.
+
+    The last name is the long one.
+    """
+    *short, long = names
+    both = f"{long}/--no-{long.removeprefix('--')}"
+    return typer.Option(*short, both, help=help, rich_help_panel=panel, show_default=False)
 
 
 def _completed(values: tuple[str, ...]) -> Any:
@@ -130,9 +148,7 @@ Window = Annotated[
 ]
 Ensemble = Annotated[
     bool,
-    typer.Option(
-        "-x", "--ensemble", "--tta", help="Average over eight flips and turns: 8 times slower.", rich_help_panel=QUALITY
-    ),
+    switch("-x", "--tta", "--ensemble", help="Average over eight flips and turns: 8 times slower.", panel=QUALITY),
 ]
 Codec = Annotated[
     str | None,
@@ -199,6 +215,16 @@ def _write_groups(command: Any, ctx: Any, formatter: Any) -> None:
     for heading in [name for name in groups if name != OTHER] + [OTHER] * (OTHER in groups):
         with formatter.section(heading):
             formatter.write_dl(groups[heading], col_max=34)
+
+
+def as_bad_option(error: Any, hint: str) -> BadOption:
+    """Word a UsageError of the command line's library as our own; `hint` is for those that have no choices to list."""
+    what = " ".join(error.format_message().split()).rstrip(".")
+    if choice := _CHOICE.match(what):
+        return BadOption(f"invalid {choice[1]} {choice[2]}", hint=f"use one of {choice[3].replace(chr(39), '')}")
+    if kind := _TYPE.match(what):
+        what = f"invalid {kind[1]}: it should be {kind[2]}"
+    return BadOption(what, hint=hint)
 
 
 @contextmanager

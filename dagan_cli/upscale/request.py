@@ -131,6 +131,7 @@ class Request:
     reuse: bool = True  # reuse results of frames and tiles that equal those of the previous frame
     report: Path | None = None  # file that the report will be written to
     listed: Path | None = None  # file that the inputs were read from
+    defaulted: frozenset[str] = frozenset()  # flags that were not given: defaults of the user's own, or of a recipe
 
     @property
     def own_files(self) -> list[Path]:
@@ -157,7 +158,7 @@ class Request:
         of_images = {"--format": self.format, "--quality": self.quality != 95, "--lossless": self.lossless}
         absent = {} if "video" in kinds else of_videos
         absent |= {} if "picture" in kinds else of_images
-        return [flag for flag, given in absent.items() if given]
+        return [flag for flag, given in absent.items() if given and flag not in self.defaulted]
 
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 100:
