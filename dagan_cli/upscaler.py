@@ -21,7 +21,7 @@ from dagan_cli.model.blend import blend
 from dagan_cli.model.checkpoint import load_generator, load_model
 from dagan_cli.model.config import Window
 from dagan_cli.version import __version__
-from weights.catalog import Fetching, fidelity_model_of, find_model, pinned
+from weights.catalog import KINDS, Fetching, default_model, fidelity_model_of, find_model, pinned
 from weights.reference import PREFIX
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ BASELINES = ("nearest", "bicubic", "lanczos")
 class ModelChoice:
     """A model and its settings. Raises BadOption for settings that do not go together."""
 
-    name: str | None = None  # a published name, a file, hf://owner/repo or a baseline; None: the one for the scale
+    # A published name, a file, hf://owner/repo or a baseline; a kind of model or None: the published one for the scale.
+    name: str | None = None
     order: int | None = None  # order of the solver, for models trained with several; None: the model's default
     detail: float | None = None  # blend from the fidelity model (0) to the perceptual model (1)
     window: Window | None = None  # context of pooling and attention; None: the model's default
@@ -55,9 +56,22 @@ class ModelChoice:
         """True for nearest, bicubic and lanczos."""
         return self.name in BASELINES
 
-    def with_name(self, default: str) -> ModelChoice:
-        """Return the same choice, with the model `default` if none was named."""
-        return self if self.name is not None else replace(self, name=default)
+    @property
+    def kind(self) -> str | None:
+        """The kind of published model that was named, one of `weights.catalog.KINDS`, or None."""
+        return self.name if self.name in KINDS else None
+
+    @property
+    def is_fixed(self) -> bool:
+        """True if one model was named, which does not depend on the input."""
+        return self.name is not None and self.kind is None
+
+    def for_factor(self, factor: float, *, video: bool = False) -> ModelChoice:
+        """Return the same choice with a model for a final factor, if none was named. Raises BadModel."""
+        if self.is_fixed:
+            return self
+        # Only models for clean sources have a fidelity model for --detail to blend with.
+        return replace(self, name=default_model(factor, video=video and self.detail is None, kind=self.kind))
 
 
 class Loaded(NamedTuple):

@@ -74,14 +74,21 @@ def model_names(incomplete: str) -> list[str]:
     return _completed((*(model.name for model in CATALOG), *BASELINES))(incomplete)
 
 
+def model_choices(incomplete: str) -> list[str]:
+    from weights.catalog import KINDS
+
+    return [*_completed(tuple(KINDS))(incomplete), *model_names(incomplete)]
+
+
 Model = Annotated[
     str | None,
     typer.Option(
         "-n",
         "--model",
         metavar="MODEL",
-        help="Name, file, hf://owner/repo, or nearest, bicubic, lanczos; `dagan models list` shows the names.",
-        autocompletion=model_names,
+        help="Name, file or hf://owner/repo; perceptual, fidelity or real: the published one for the scale; "
+        "or nearest, bicubic, lanczos. `dagan models list` shows the names.",
+        autocompletion=model_choices,
         rich_help_panel=SIZE,
     ),
 ]

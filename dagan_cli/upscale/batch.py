@@ -99,7 +99,7 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
 
     work = Work(request, engines, account, should_stop, piped)
     try:
-        if found.sources and (request.model.name or request.goal.factor):  # a bad model is an error of the command
+        if found.sources and (request.model.is_fixed or request.goal.factor):  # a bad model is an error of the command
             engines.for_factor(request.goal.factor or 4.0, video=found.sources[0].kind == "video")
         _run_all(_planned(found, work), work)
     except BaseException as error:

@@ -142,7 +142,7 @@ def _as_written(record: Mapping[str, str], options: list[str]) -> str:
 def _factor(source: Source, work: Work) -> float:
     """Return the factor of an input as far as the choice of the model needs it."""
     request = work.request
-    if request.goal.factor is not None or request.model.name is not None:
+    if request.goal.factor is not None or request.model.is_fixed:
         return request.goal.factor or 1.0
     if source.kind == "video":
         with open_video(source.path) as video:

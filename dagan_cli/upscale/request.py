@@ -136,7 +136,7 @@ class Request:
     @property
     def own_files(self) -> list[Path]:
         """Files that the run reads besides its inputs: no result and no report may take their place."""
-        model = Path(self.model.name) if self.model.name else None
+        model = Path(self.model.name) if self.model.name and self.model.is_fixed else None
         return [path for path in (model, self.listed) if path is not None]
 
     def without_effect(self, kinds: set[str]) -> list[str]:

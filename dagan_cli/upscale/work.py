@@ -14,7 +14,6 @@ from dagan_cli.media.y4m.reader import Y4mSource
 from dagan_cli.upscale.events import Advance, Fetch, Stopped, Tell
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscaler import Upscaler
-from weights.catalog import default_model
 
 
 class Engines:
@@ -27,9 +26,7 @@ class Engines:
 
     def for_factor(self, factor: float, *, video: bool = False) -> Upscaler:
         """Return the upscaler for inputs to scale by `factor`. Raises BadModel, BadOption."""
-        choice, options = self._request.model, self._request.engine
-        # Only models for clean sources have a fidelity model for --detail to blend with.
-        choice = choice.with_name(default_model(factor, video=video and choice.detail is None))
+        choice, options = self._request.model.for_factor(factor, video=video), self._request.engine
         assert choice.name is not None
         if choice.name not in self._loaded:
             self._loaded[choice.name] = Upscaler.of(choice, options, fetching=self._fetching)

@@ -11,6 +11,7 @@ from dagan_cli.commands.options import GroupedCommand
 from dagan_cli.commands.settings.layers import Layer, Setting, combined
 from dagan_cli.commands.settings.sources import (
     NO_RECIPE,
+    Recipe,
     find_recipe,
     flag_of,
     named_option,
@@ -46,6 +47,22 @@ class ConfiguredCommand(GroupedCommand):
                 ctx.default_map = {name: setting.value for name, setting in applied.items()}
                 ctx.auto_envvar_prefix = None  # the environment is among these settings, in its place
         return super().parse_args(ctx, args)
+
+
+def configured_command() -> Any:
+    """Return `dagan upscale` as a command, for its options."""
+    import typer.main
+
+    from dagan_cli.commands.app import make_app  # which imports this module
+
+    group: Any = typer.main.get_command(make_app("upscale"))
+    return group.commands["upscale"]
+
+
+def require_valid(recipe: Recipe) -> None:
+    """Raise BadOption for a recipe with an unknown option or an invalid value."""
+    command = configured_command()
+    read_recipe(recipe, command, command.context_class(command, info_name="upscale"))
 
 
 def applied(context: Any) -> dict[str, Setting]:

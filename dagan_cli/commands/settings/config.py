@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import typer
-import typer.main
 
 from dagan_cli.commands.console import echo, echo_path, in_json
 from dagan_cli.commands.options import SETTINGS, AsJson, Debug, GroupedCommand, friendly_errors
-from dagan_cli.commands.settings.command import applied
+from dagan_cli.commands.settings.command import applied, configured_command
 from dagan_cli.commands.settings.sources import config_file, flag_of
 from dagan_cli.commands.shown.tables import table
 
@@ -40,11 +39,8 @@ def show(as_json: AsJson = False, debug: Debug = False) -> None:
 
 def _changed() -> list[dict[str, Any]]:
     """Return the options whose default is not the built-in one. Raises BadOption."""
-    from dagan_cli.commands.app import make_app
-
-    group: Any = typer.main.get_command(make_app("upscale"))
-    command = group.commands["upscale"]
-    context = command.make_context("upscale", [], **command.context_settings)
+    command = configured_command()
+    context = command.make_context("upscale", [])
     rows = []
     for option in command.params:
         setting = applied(context).get(option.name)

@@ -9,6 +9,7 @@ import typer
 
 from dagan_cli.commands.console import echo, echo_path, in_json
 from dagan_cli.commands.options import SETTINGS, AsJson, Debug, GroupedCommand, friendly_errors
+from dagan_cli.commands.settings.command import require_valid
 from dagan_cli.commands.settings.sources import Recipe, find_recipe, recipe_names, recipes, recipes_file
 from dagan_cli.commands.shown.tables import table
 
@@ -24,6 +25,8 @@ def list_(as_json: AsJson = False, debug: Debug = False) -> None:
     """List the recipes, with the options and the reason of each."""
     with friendly_errors(debug):
         known = recipes().values()
+        for recipe in known:
+            require_valid(recipe)
         if as_json:
             echo(in_json([_facts(recipe) for recipe in known]))
             return
@@ -42,6 +45,7 @@ def show(
     """Print a recipe as TOML, as it can be written into recipes.toml."""
     with friendly_errors(debug):
         recipe = find_recipe(name)
+        require_valid(recipe)
         if as_json:
             echo(in_json(_facts(recipe)))
             return

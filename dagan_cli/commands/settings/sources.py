@@ -69,7 +69,7 @@ def find_recipe(name: str, source: str = "") -> Recipe:
     if name in known:
         return known[name]
     origin = f" (from {source})" if source else ""
-    raise BadOption(f"unknown recipe {name!r}{origin}", hint=f"{_nearest(name, known)}, or see `dagan recipes list`")
+    raise BadOption(f"unknown recipe {name!r}{origin}", hint=f"{_nearest(name, known)} `dagan recipes list` shows all")
 
 
 def recipe_names(incomplete: str) -> list[str]:
