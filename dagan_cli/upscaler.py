@@ -22,7 +22,7 @@ from dagan_cli.model.checkpoint import load_generator, load_model
 from dagan_cli.model.config import Window
 from dagan_cli.version import __version__
 from weights.catalog import KINDS, Fetching, default_model, fidelity_model_of, find_model, pinned
-from weights.reference import PREFIX
+from weights.reference import PREFIX, parse_reference
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -65,6 +65,14 @@ class ModelChoice:
     def is_fixed(self) -> bool:
         """True if one model was named, which does not depend on the input."""
         return self.name is not None and self.kind is None
+
+    @property
+    def short_name(self) -> str:
+        """The name of the model as a part of a file name: without folders, revision and `.safetensors`."""
+        assert self.name is not None
+        if self.name.startswith(PREFIX):
+            return parse_reference(self.name).repository.replace("/", "_")
+        return Path(self.name).name.removesuffix(".safetensors")
 
     def for_factor(self, factor: float, *, video: bool = False) -> ModelChoice:
         """Return the same choice with a model for a final factor, if none was named. Raises BadModel."""

@@ -67,6 +67,15 @@ def upscale(
             rich_help_panel=IN_OUT,
         ),
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="TEMPLATE",
+            help="Name of results without a suffix; default: {stem}_x{scale}{part}. Also {model}, {width}, {height}.",
+            rich_help_panel=IN_OUT,
+        ),
+    ] = None,
     overwrite: Annotated[bool, switch("-y", "--overwrite", help="Replace existing outputs.", panel=IN_OUT)] = False,
     skip_existing: Annotated[
         bool,
@@ -263,7 +272,10 @@ def upscale(
 
             require_free(report)
 
+        from dagan_cli.media.template import Template
         from dagan_cli.upscale.request import Goal, Part, Request
+
+        template = None if name is None else Template(name)
 
         goal = Goal.of(scale, size)
         part = Part(moment("--start", start), moment("--end", end), frames)
@@ -289,6 +301,7 @@ def upscale(
             inputs=tuple(names),
             output=output,
             goal=goal,
+            template=template,
             model=ModelChoice(model, order=order, detail=detail, window=window),
             engine=EngineOptions(
                 device=device if gpu is None else f"cuda:{gpu}",

@@ -19,6 +19,7 @@ from dagan_cli.errors import BadInput, BadModel, BadOption, CannotWrite, DaganEr
 from dagan_cli.files import Taken, owned, place_of
 from dagan_cli.media import images
 from dagan_cli.media.find import EARLIER_RESULT, Found, Source, find_inputs, plan_naming, plan_targets, told_apart
+from dagan_cli.media.template import Facts
 from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.mux import default_suffix
 from dagan_cli.media.video.segments import forget_finished
@@ -113,15 +114,18 @@ def _planned(found: Found, work: Work) -> list[_Job]:
     """Return the inputs with the paths of their results. An input whose result cannot be named becomes an Item."""
     suffixes: list[tuple[Source, str]] = []
     amounts: dict[Path, Amount] = {}
+    facts: dict[Path, Facts] = {}
     for source in found.sources:
         if work.should_stop():
             raise Stopped
         try:
-            suffix, amounts[source.path] = _header(source, work.request, work.piped)
+            suffix, amounts[source.path], size = _header(source, work.request, work.piped)
+            if work.request.template is not None:
+                facts[source.path] = _facts(source, size, work.request)
             suffixes.append((source, suffix))
         except Exception as error:
             work.tell(_failure(source.path, error))
-    targets = _targets(found, suffixes, work)
+    targets = _targets(found, suffixes, facts, work)
     _require_apart(work.request, found, targets)
     jobs = [_Job(source, target) for (source, _), target in zip(suffixes, targets, strict=True)]
     due = [job.source.path for job in jobs if isinstance(job.target, Path) and not _exists(job.target, work.request)]
@@ -224,7 +228,7 @@ def _found(request: Request) -> tuple[Found, bytes | Y4mSource | None]:
     if STREAM not in request.inputs:
         out = Path(request.output) if request.output not in (None, STREAM) else None
         keywords = {"recursive": request.recursive, "include": request.include, "exclude": request.exclude}
-        return find_inputs(request.inputs, out=out, **keywords), None
+        return find_inputs(request.inputs, out=out, template=request.template, **keywords), None
     if len(request.inputs) > 1:
         raise BadOption("- (stdin) cannot be combined with other inputs", hint="upscale it in a separate run")
     if request.output is None:
@@ -242,10 +246,16 @@ def _found(request: Request) -> tuple[Found, bytes | Y4mSource | None]:
     return Found((Source(name, kind),), (), (), is_one_file=True), piped
 
 
-def _targets(found: Found, jobs: list[tuple[Source, str]], work: Work) -> list[Path | BadOption]:
+def _targets(
+    found: Found, jobs: list[tuple[Source, str]], facts: dict[Path, Facts], work: Work
+) -> list[Path | BadOption]:
     request = work.request
     if request.output != STREAM:
-        naming = plan_naming(found, request.output, request.goal.name, request.part.name)
+        naming = plan_naming(
+            found, request.output, request.goal.name, request.part.name, template=request.template, facts=facts
+        )
+        if naming.out_is_file and request.template is not None and "--name" not in request.defaulted:
+            work.tell(Notice("--name: without effect, as -o names the file", ()))
         sources = [source for source, _ in jobs]
         targets = plan_targets(sources, naming, [suffix for _, suffix in jobs], apart=request.own_files)
         if apart := told_apart(sources, naming, targets):
@@ -291,16 +301,16 @@ def _fail(source: Source, target: Path, error: Exception, work: Work, seconds: f
         raise Abandoned from error
 
 
-def _header(source: Source, request: Request, piped: bytes | Y4mSource | None) -> tuple[str, Amount]:
-    """Return the suffix of an output, which depends on the content of the input, and the work that its header declares.
+def _header(source: Source, request: Request, piped: bytes | Y4mSource | None) -> tuple[str, Amount, tuple[int, int]]:
+    """Return what the header of an input decides: the suffix of its output, the work, and its (width, height).
 
     Raises BadInput, BadOption.
     """
     if isinstance(piped, Y4mSource):
-        return ".mkv", _amount_of(piped.info, request)
+        return ".mkv", *_extent(piped.info, request)
     if source.kind == "video":
         with open_video(source.path) as video:
-            return default_suffix(video.info, request.encoding.codec), _amount_of(video.info, request)
+            return default_suffix(video.info, request.encoding.codec), *_extent(video.info, request)
     opened = source.path if piped is None else piped
     with images.open_picture(opened, limit_pixels=request.max_pixels) as picture:
         info = picture.info
@@ -308,11 +318,21 @@ def _header(source: Source, request: Request, piped: bytes | Y4mSource | None) -
         suffix = images.output_suffix(
             info, size, format=request.format, lossless=request.lossless, kept=source.path.suffix
         )
-        return suffix, Amount("picture", info.width * info.height, info.frames)
+        return suffix, Amount("picture", info.width * info.height, info.frames), (info.width, info.height)
 
 
-def _amount_of(info: VideoInfo, request: Request) -> Amount:
-    return Amount("video", info.width * info.height, request.part.frames_of(info.frames, info.rate))
+def _extent(info: VideoInfo, request: Request) -> tuple[Amount, tuple[int, int]]:
+    frames = request.part.frames_of(info.frames, info.rate)
+    return Amount("video", info.width * info.height, frames), (info.width, info.height)
+
+
+def _facts(source: Source, size: tuple[int, int], request: Request) -> Facts:
+    """Return what the name of a result may state, of an input of this (width, height). Raises BadModel."""
+    factor = request.goal.factor_for(*size)
+    is_video = source.kind == "video"
+    width, height = request.goal.size_for(*size, even=is_video)
+    model = request.model.for_factor(factor, video=is_video)
+    return Facts(scale=factor, model=model.short_name, width=width, height=height)
 
 
 def _failure(path: Path, error: Exception) -> Item:

@@ -13,6 +13,7 @@ from dagan_cli.errors import BadOption
 
 if TYPE_CHECKING:  # these modules import torch and av, which would delay --help
     from dagan_cli.engine.options import EngineOptions
+    from dagan_cli.media.template import Template
     from dagan_cli.media.video.recipe import Encoding
     from dagan_cli.media.video.source import Deinterlace
     from dagan_cli.upscaler import ModelChoice
@@ -114,6 +115,7 @@ class Request:
     goal: Goal
     model: ModelChoice
     engine: EngineOptions
+    template: Template | None = None  # of the names of results; None: the default names
     recursive: bool = False
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()

@@ -82,18 +82,13 @@ def sources_named(context: Any) -> Iterator[None]:
         yield
     except (BadOption, BadModel) as error:
         for option in _options(context):
-            setting, flag = applied(context)[option.name], flag_of(option)
-            if _names(str(error), option, setting) or (option.name == "model" and isinstance(error, BadModel)):
-                what = f"{error} ({flag} is from {setting.source})"
+            flag = flag_of(option)
+            is_named = any(re.search(rf"(?<![\w-]){each}(?![\w-])", str(error)) for each in option.opts)
+            if is_named or (option.name == "model" and isinstance(error, BadModel)):
+                what = f"{error} ({flag} is from {applied(context)[option.name].source})"
                 hint = f"{error.hint}; or do without it: --reset {flag.removeprefix('--')}"
                 raise type(error)(what, hint=hint) from error
         raise
-
-
-def _names(message: str, option: Any, setting: Setting) -> bool:
-    """True if a message names the option, or a value of it that is a text, such as that of an encoder."""
-    words = [*option.opts, *([setting.value] if isinstance(setting.value, str) else [])]
-    return any(re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", message) for word in words)
 
 
 def _options(context: Any) -> list[Any]:
@@ -102,12 +97,12 @@ def _options(context: Any) -> list[Any]:
 
 def _settings(command: Any, ctx: Any, given: dict[str, Any]) -> dict[str, Setting]:
     """Return the settings that apply next to the options `given` on the command line."""
-    reset = given.get("reset") or ()
-    if _EVERYTHING in reset:
-        return {}
-    without = {named_option(name, command, "in --reset") for name in reset}
     typed = {name: Setting(value, _GIVEN) for name, value in given.items() if value is not None}
-    layers: list[Layer] = [typed, read_environment(command, ctx), read_config(command, ctx)]
+    reset = given.get("reset") or ()
+    without = {named_option(name, command, "in --reset") for name in reset if name != _EVERYTHING}
+    layers: list[Layer] = [typed]
+    if _EVERYTHING not in reset:
+        layers += [read_environment(command, ctx), read_config(command, ctx)]
     for place, layer in enumerate(layers):
         if "recipe" in layer and "recipe" not in without:
             named = layer["recipe"]

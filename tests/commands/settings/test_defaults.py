@@ -157,7 +157,7 @@ def test_reset_restores_built_in_defaults(cli, folder, tmp_path, monkeypatch):
         ("audio = 'cpy'", "--audio 'cpy'", "copy, none"),
         ("scale = 0", "--scale 0 is out of range", "--reset scale"),
         ("crf = nan", "--crf nan is out of range", "--reset crf"),
-        ("codec = 'libx266'", "unknown encoder libx266", "--reset codec"),
+        ("codec = 'libx266'", "unknown --codec libx266", "--reset codec"),
         ("encoder_option = ['tune']", "-e 'tune'", "--reset encoder-option"),
         ("pix_fmt = 'a'\npix-fmt = 'b'", "pix-fmt", "leave one"),
         ("scale = ", "is not TOML", "one setting per line"),

@@ -69,6 +69,7 @@ def test_a_recipe_has_the_rank_of_where_it_is_named(cli, folder, inputs, monkeyp
     monkeypatch.delenv("DAGAN_UPSCALE_SCALE")
     assert scale() == 3
     assert scale("--recipe", "none") == scale("--reset", "recipe") == 2
+    assert scale("--reset", "all", "--recipe", "mine") == 3
     assert "--order" not in shown(cli)  # of the recipe in the file, which another one replaces
 
 
