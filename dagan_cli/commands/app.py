@@ -22,7 +22,7 @@ from dagan_cli.commands.settings.sources import PREFIX
 from dagan_cli.commands.train import train, train_app
 from dagan_cli.commands.upscale import upscale
 from dagan_cli.commands.verify import verify
-from dagan_cli.errors import BadOption, DaganError
+from dagan_cli.errors import BadOption
 from dagan_cli.version import __version__
 
 _COMPLETION = ("--install-completion", "--show-completion")
@@ -102,8 +102,6 @@ def run_command(arguments: list[str]) -> int:
         usage: Any = error
         named = usage.ctx.command_path if usage.ctx else _named(arguments)
         return fail(as_bad_option(usage, f"{named} --help"))
-    except DaganError as error:  # in a default of the user's own
-        return fail(error)
     except typer.Abort:
         return 130
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from dagan_cli.commands.options import GroupedCommand
+from dagan_cli.commands.options import GroupedCommand, friendly_errors
 from dagan_cli.commands.settings.layers import Layer, Setting, combined
 from dagan_cli.commands.settings.sources import (
     NO_RECIPE,
@@ -39,12 +39,13 @@ class ConfiguredCommand(GroupedCommand):
             parameter.show_envvar = False  # type: ignore[attr-defined]  # the epilog names all of them at once
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the command line over these defaults. Raises BadOption for those that are invalid."""
+        """Parse the command line over these defaults; those that are invalid end the program with an error."""
         if not ctx.resilient_parsing:
             given, *_ = self.make_parser(ctx).parse_args(args=list(args))
             if "help" not in given:
-                ctx.meta[_APPLIED] = applied = _settings(self, ctx, given)
-                ctx.default_map = {name: setting.value for name, setting in applied.items()}
+                with friendly_errors(bool(given.get("debug"))):
+                    ctx.meta[_APPLIED] = found = _settings(self, ctx, given)
+                ctx.default_map = {name: setting.value for name, setting in found.items()}
                 ctx.auto_envvar_prefix = None  # the environment is among these settings, in its place
         return super().parse_args(ctx, args)
 
@@ -59,10 +60,12 @@ def configured_command() -> Any:
     return group.commands["upscale"]
 
 
-def require_valid(recipe: Recipe) -> None:
+def require_valid(recipes: Iterable[Recipe]) -> None:
     """Raise BadOption for a recipe with an unknown option or an invalid value."""
     command = configured_command()
-    read_recipe(recipe, command, command.context_class(command, info_name="upscale"))
+    context = command.context_class(command, info_name="upscale")
+    for recipe in recipes:
+        read_recipe(recipe, command, context)
 
 
 def applied(context: Any) -> dict[str, Setting]:

@@ -25,8 +25,7 @@ def list_(as_json: AsJson = False, debug: Debug = False) -> None:
     """List the recipes, with the options and the reason of each."""
     with friendly_errors(debug):
         known = recipes().values()
-        for recipe in known:
-            require_valid(recipe)
+        require_valid(known)
         if as_json:
             echo(in_json([_facts(recipe) for recipe in known]))
             return
@@ -45,7 +44,7 @@ def show(
     """Print a recipe as TOML, as it can be written into recipes.toml."""
     with friendly_errors(debug):
         recipe = find_recipe(name)
-        require_valid(recipe)
+        require_valid([recipe])
         if as_json:
             echo(in_json(_facts(recipe)))
             return

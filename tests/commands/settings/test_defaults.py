@@ -12,6 +12,7 @@ import pytest
 import typer.main
 
 from dagan_cli.commands.app import app
+from dagan_cli.errors import BadOption
 from tests.commands.test_errors import two_lines
 from tests.support.tiny import picture, pixels
 
@@ -205,6 +206,12 @@ def test_what_is_wrong_in_the_environment_names_the_variable(cli, folder, tmp_pa
             ran = cli(picture(tmp_path / "in.png"), "-n", "nearest")
             assert (ran.code, two_lines(ran)) == (2, True), ran.err
             assert words in ran.err
+
+
+def test_debug_shows_the_traceback_of_an_error_in_a_default(cli, folder):
+    folder.set("scael = 2")
+    with pytest.raises(BadOption):
+        cli("upscale", "in.png", "--debug")
 
 
 def test_a_default_that_does_not_fit_the_inputs_is_no_option_without_effect(cli, folder, tmp_path):
