@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -41,7 +44,7 @@ from dagan_cli.commands.options import (
     whole_number,
 )
 from dagan_cli.commands.progress import ProgressMode, Reporter
-from dagan_cli.commands.settings.command import applied_flags, sources_named
+from dagan_cli.commands.settings.command import applied_flags, sources_named, with_source
 from dagan_cli.commands.settings.sources import recipe_names
 from dagan_cli.commands.shown.plan import plan_table
 from dagan_cli.errors import BadOption, CannotWrite, DaganError
@@ -331,14 +334,23 @@ def upscale(
             listed=Path(files_from) if files_from not in (None, "-") else None,
             defaulted=applied_flags(context),
         )
-        raise typer.Exit(run_and_report(request, report, json, progress, verbose=verbose, quiet=quiet))
+        explain = partial(with_source, context)
+        raise typer.Exit(run_and_report(request, report, json, progress, explain, verbose=verbose, quiet=quiet))
 
 
 def run_and_report(
-    request: Request, report: Path | None, as_json: bool, mode: ProgressMode, *, verbose: bool, quiet: bool
+    request: Request,
+    report: Path | None,
+    as_json: bool,
+    mode: ProgressMode,
+    explain: Callable[[str, str], tuple[str, str]],
+    *,
+    verbose: bool,
+    quiet: bool,
 ) -> int:
     """Run the request; return the exit code.
 
+    `explain` adds to an error about an option, and to its hint, where the option is from.
     Errors that concern all inputs are raised after the report is written. Raises CannotWrite for the report.
     """
     from dagan_cli.upscale.batch import run
@@ -351,6 +363,9 @@ def run_and_report(
 
         def tell(event: Event) -> None:
             if isinstance(event, Item):
+                if event.exit_code == BadOption.exit_code:
+                    reason, hint = explain(event.reason, event.hint)
+                    event = replace(event, reason=reason, hint=hint)
                 items.append(event)
             reporter.show(event)
 

@@ -84,14 +84,21 @@ def sources_named(context: Any) -> Iterator[None]:
     try:
         yield
     except (BadOption, BadModel) as error:
-        for option in _options(context):
-            flag = flag_of(option)
-            is_named = any(re.search(rf"(?<![\w-]){each}(?![\w-])", str(error)) for each in option.opts)
-            if is_named or (option.name == "model" and isinstance(error, BadModel)):
-                what = f"{error} ({flag} is from {applied(context)[option.name].source})"
-                hint = f"{error.hint}; or do without it: --reset {flag.removeprefix('--')}"
-                raise type(error)(what, hint=hint) from error
-        raise
+        what, hint = with_source(context, str(error), error.hint, of_model=isinstance(error, BadModel))
+        if what == str(error):
+            raise
+        raise type(error)(what, hint=hint) from error
+
+
+def with_source(context: Any, what: str, hint: str, *, of_model: bool = False) -> tuple[str, str]:
+    """Return an error and its hint, with where an option that it names is from if it was not given."""
+    for option in _options(context):
+        flag = flag_of(option)
+        is_named = any(re.search(rf"(?<![\w-]){each}(?![\w-])", what) for each in option.opts)
+        if is_named or (of_model and option.name == "model"):
+            source = applied(context)[option.name].source
+            return f"{what} ({flag} is from {source})", f"{hint}; or do without it: --reset {flag[2:]}"
+    return what, hint
 
 
 def _options(context: Any) -> list[Any]:

@@ -69,7 +69,9 @@ def find_recipe(name: str, source: str = "") -> Recipe:
     if name in known:
         return known[name]
     origin = f" (from {source})" if source else ""
-    raise BadOption(f"unknown recipe {name!r}{origin}", hint=f"{_nearest(name, known)} `dagan recipes list` shows all")
+    raise BadOption(
+        f"unknown recipe {name!r}{origin}", hint=_nearest(name, known, "`dagan recipes list` shows all recipes")
+    )
 
 
 def recipe_names(incomplete: str) -> list[str]:
@@ -88,7 +90,9 @@ def read_config(command: Any, context: Any) -> dict[str, Setting]:
     for name, table in tables.items():
         if name != _TABLE:
             what = "table" if isinstance(table, dict) else "key"
-            hint = f"write it below [{_TABLE}]" if name in _by_key(command) else f"{_nearest(name, [_TABLE])}"
+            hint = f"write the options below [{_TABLE}]"
+            if name not in _by_key(command):
+                hint = _nearest(name, [_TABLE], hint)
             raise BadOption(f"unknown {what} {name} in {path}", hint=hint)
         if not isinstance(table, dict):
             raise BadOption(f"{_TABLE} in {path} is not a table", hint=f"write [{_TABLE}], and the options below it")
@@ -107,7 +111,7 @@ def read_environment(command: Any, context: Any) -> dict[str, Setting]:
     options = {f"{PREFIX}_{name.upper()}": option for name, option in options_of(command).items()}
     for variable, value in os.environ.items():
         if value and variable.startswith(f"{PREFIX}_") and variable not in options:
-            hint = f"{_nearest(variable, options)} Otherwise unset it"
+            hint = _nearest(variable, options, f"unset {variable}")
             raise BadOption(f"the environment variable {variable} names no option", hint=hint)
     found = {}
     for variable, option in options.items():
@@ -135,7 +139,9 @@ def named_option(name: str, command: Any, where: str) -> str:
     """Return the name of the option that a key names. Raises BadOption, with the nearest key."""
     known = _by_key(command)
     if (key := name.replace("-", "_")) not in known:
-        raise BadOption(f"unknown option {name} {where}", hint=_nearest(key, known).replace("_", "-"))
+        keys = [each.replace("_", "-") for each in known]
+        hint = _nearest(key.replace("_", "-"), keys, "`dagan upscale --help` lists the options")
+        raise BadOption(f"unknown option {name} {where}", hint=hint)
     return known[key].name
 
 
@@ -236,8 +242,10 @@ def _converted(option: Any, value: Any, context: Any, source: str) -> Any:
         raise BadOption(f"{refused} (from {source})", hint=refused.hint) from error
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def _nearest(name: str, known: Iterable[str], otherwise: str) -> str:
+    """Return the hint that suggests the nearest known name, in any case of letters, or another one if none is near."""
     from difflib import get_close_matches
 
-    names = list(known)
-    return f"did you mean {get_close_matches(name, names, n=1, cutoff=0)[0]}?"
+    names = {each.lower(): each for each in known}
+    near = get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    return f"did you mean {names[near[0]]}?" if near else otherwise

@@ -14,7 +14,7 @@ import typer.main
 from dagan_cli.commands.app import app
 from dagan_cli.errors import BadOption
 from tests.commands.test_errors import two_lines
-from tests.support.tiny import picture, pixels
+from tests.support.tiny import clip, picture, pixels
 
 UPSCALE = typer.main.get_command(app).commands["upscale"]  # type: ignore[attr-defined]
 OPTIONS = [option for option in UPSCALE.params if option.param_type_name == "option" and option.name != "reset"]
@@ -141,8 +141,10 @@ def test_reset_restores_built_in_defaults(cli, folder, tmp_path, monkeypatch):
     [
         ("scael = 2", "unknown option scael", "did you mean scale?"),
         ("pix_fnt = 'x'", "unknown option pix_fnt", "did you mean pix-fmt?"),
-        ("inputs = ['a.png']", "unknown option inputs", "did you mean"),
-        ("reset = ['crf']", "unknown option reset", "did you mean"),
+        ("PIXFMT = 'x'", "unknown option PIXFMT", "did you mean pix-fmt?"),
+        ("inputs = ['a.png']", "unknown option inputs", ""),  # an argument
+        ("reset = ['crf']", "unknown option reset", ""),  # only for one run
+        ("zzz = 1", "unknown option zzz", "`dagan upscale --help` lists the options"),
         ("scale = true", "scale = true", "a number"),
         ("overwrite = 1", "overwrite = 1", "true"),
         ("overwrite = 'yes'", "overwrite = 'yes'", "true"),
@@ -164,6 +166,7 @@ def test_reset_restores_built_in_defaults(cli, folder, tmp_path, monkeypatch):
         ("scale = ", "is not TOML", "one setting per line"),
         ("\n[upscale]", "is not TOML", "one setting per line"),
         ("\n[upscael]", "unknown table upscael", "did you mean upscale?"),
+        ("\n[zzz]", "unknown table zzz", "below [upscale]"),
     ],
 )
 def test_what_is_wrong_in_the_file_is_two_lines_that_name_it_and_the_key(cli, folder, tmp_path, line, words, hint):
@@ -212,6 +215,16 @@ def test_debug_shows_the_traceback_of_an_error_in_a_default(cli, folder):
     folder.set("scael = 2")
     with pytest.raises(BadOption):
         cli("upscale", "in.png", "--debug")
+
+
+@pytest.mark.slow
+def test_an_error_of_one_input_names_where_the_option_is_from(cli, folder, tmp_path):
+    source = clip(tmp_path / "in.mp4")
+    folder.set('pix-fmt = "yuv999"', 'model = "nearest"', "json = true")
+    (item,) = json.loads(cli(source, "-s", 1).out)["items"]
+    assert f"(--pix-fmt is from {folder.config})" in item["reason"]
+    (item,) = json.loads(cli(source, "-s", 1, "--pix-fmt", "yuv998").out)["items"]
+    assert (item["status"], "config" in item["reason"]) == ("failed", False)
 
 
 def test_a_default_that_does_not_fit_the_inputs_is_no_option_without_effect(cli, folder, tmp_path):
