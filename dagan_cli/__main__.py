@@ -8,7 +8,7 @@ import sys
 from dagan_cli.commands.console import echo, escape_messages, fail
 from dagan_cli.commands.streams import NoStdout, finish, prepare
 
-COMMANDS = ("upscale", "eval", "verify", "probe", "models", "doctor", "train", "bench")
+COMMANDS = ("upscale", "eval", "verify", "probe", "models", "doctor", "train", "bench", "config", "recipes")
 
 
 def main() -> None:

@@ -24,8 +24,8 @@ from dagan_cli.model.checkpoint import Model, load_generator, load_model
 from dagan_cli.model.config import Window
 from dagan_cli.model.generator import Generator
 from dagan_cli.version import __version__
-from weights.catalog import Fetching, degraded_model_of, fidelity_model_of, find_model, pinned
-from weights.reference import PREFIX
+from weights.catalog import KINDS, Fetching, default_model, degraded_model_of, fidelity_model_of, find_model, pinned
+from weights.reference import PREFIX, parse_reference
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,7 +37,8 @@ BASELINES = ("nearest", "bicubic", "lanczos")
 class ModelChoice:
     """A model and its settings. Raises BadOption for settings that do not go together."""
 
-    name: str | None = None  # a published name, a file, hf://owner/repo or a baseline; None: the one for the scale
+    # A published name, a file, hf://owner/repo or a baseline; a kind of model or None: the published one for the scale.
+    name: str | None = None
     order: int | None = None  # order of the solver, for models trained with several; None: the model's default
     detail: float | None = None  # blend from the fidelity model (0) to the perceptual model (1)
     denoise: float | None = None  # blend from the model (0) to the one for degraded sources (1)
@@ -79,9 +80,30 @@ class ModelChoice:
         options += [f"--grain {self.grain:g}"] if self.grain else []
         return " ".join([f"{self.name}", *(["with", *options] if options else [])])
 
-    def with_name(self, default: str) -> ModelChoice:
-        """Return the same choice, with the model `default` if none was named."""
-        return self if self.name is not None else replace(self, name=default)
+    @property
+    def kind(self) -> str | None:
+        """The kind of published model that was named, one of `weights.catalog.KINDS`, or None."""
+        return self.name if self.name in KINDS else None
+
+    @property
+    def is_fixed(self) -> bool:
+        """True if one model was named, which does not depend on the input."""
+        return self.name is not None and self.kind is None
+
+    @property
+    def short_name(self) -> str:
+        """The name of the model as a part of a file name: without folders, revision and `.safetensors`."""
+        assert self.name is not None
+        if self.name.startswith(PREFIX):
+            return parse_reference(self.name).repository.replace("/", "_")
+        return Path(self.name).name.removesuffix(".safetensors")
+
+    def for_factor(self, factor: float, *, video: bool = False) -> ModelChoice:
+        """Return the same choice with a model for a final factor, if none was named. Raises BadModel."""
+        if self.is_fixed:
+            return self
+        # Only models for clean sources can be blended with others.
+        return replace(self, name=default_model(factor, video=video and self.is_open, kind=self.kind))
 
 
 class Loaded(NamedTuple):

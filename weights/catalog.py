@@ -15,6 +15,7 @@ HERE = Path(__file__).parent
 # Where the owner publishes the models, each in its own repository. For one repository with all models, leave out the
 # braces, and give each model its own `file`.
 REPOSITORY = "dagan-sr/{name}"
+KINDS = {"perceptual": "", "fidelity": "-psnr", "real": "-real"}  # what follows `dagan-xN` in the names of a kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,12 @@ class Published:
     metrics: dict[str, float]  # PSNR-Y in dB at the default order, as in the file's header
     revision: str = "main"  # of its repository; a commit once published. The sha256 is checked in any case
     file: str = FILE
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of the model, one of KINDS, by its name; None for any other."""
+        own = self.name.removeprefix(f"dagan-x{self.scale}")
+        return next((kind for kind, suffix in KINDS.items() if suffix == own), None)
 
     @property
     def path(self) -> Path:
@@ -127,6 +134,9 @@ def find_model(name: str, fetching: Fetching | None = None) -> tuple[Path, str |
         from weights.hub import fetch
 
         return fetch(parse_reference(name), tell=fetching).path, None
+    if name in KINDS:  # of a file, ./real is the path
+        names = ", ".join(model.name for model in CATALOG if model.kind == name)
+        raise BadModel(f"{name} is a kind of model, one for each scale", hint=f"name one of them: {names}")
     path = Path(name)
     if os.path.exists(path) or path.suffix:
         return path, None
@@ -188,20 +198,24 @@ def degraded_model_of(name: str) -> str | None:
     return named if published(name) and published(named) else None
 
 
-def default_model(factor: float, *, video: bool = False) -> str:
+def default_model(factor: float, *, video: bool = False, kind: str | None = None) -> str:
     """Return the model for a final factor: the smallest published scale that reaches it.
 
-    Perceptual models are preferred to fidelity models. For video, which is compressed, the model for degraded sources
-    is preferred to both; images get it only if it is named. Models in the package are preferred to those that would
-    have to be downloaded. Raises BadModel if there is none.
+    `kind` is one of KINDS, of which the model will be. Without it, perceptual models are preferred to fidelity models;
+    for video, which is compressed, the model for degraded sources is preferred to both; images get it only if it is
+    named. Models in the package are preferred to those that would have to be downloaded. Raises BadModel if there is
+    none.
     """
 
     def rank(model: Published) -> tuple[bool, bool, int, bool, int]:
         reaches = model.scale >= factor
         scale = model.scale if reaches else -model.scale
-        return not model.path.is_file(), not reaches, scale, not model.name.endswith("-real"), len(model.name)
+        return not model.path.is_file(), not reaches, scale, model.kind != "real", len(model.name)
 
-    suited = [model for model in CATALOG if video or not model.name.endswith("-real")]
+    if kind is None:
+        suited = [model for model in CATALOG if video or model.kind != "real"]
+    else:
+        suited = [model for model in CATALOG if model.kind == kind]
     if not suited:
         raise BadModel("this package has no published models", hint="name a file with -n")
     return min(suited, key=rank).name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import Annotated, Any
 
 import typer
@@ -14,19 +13,17 @@ from dagan_cli.commands.console import echo, fail
 from dagan_cli.commands.doctor import doctor
 from dagan_cli.commands.evaluate import evaluate
 from dagan_cli.commands.models import models_app
-from dagan_cli.commands.options import SETTINGS, GroupedCommand, GroupedCommands
+from dagan_cli.commands.options import SETTINGS, GroupedCommand, GroupedCommands, UsageError, as_bad_option
 from dagan_cli.commands.probe import probe
+from dagan_cli.commands.settings.command import ConfiguredCommand
+from dagan_cli.commands.settings.config import config_app
+from dagan_cli.commands.settings.recipes import recipes_app
+from dagan_cli.commands.settings.sources import PREFIX
 from dagan_cli.commands.train import train, train_app
 from dagan_cli.commands.upscale import upscale
 from dagan_cli.commands.verify import verify
 from dagan_cli.errors import BadOption
 from dagan_cli.version import __version__
-
-UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # click's; newer typers carry a copy of click
-
-_FLAG = r"Invalid value for (?:'-\w' / )?'(--[\w-]+)'[^:]*: "
-_CHOICE = re.compile(_FLAG + r"(?:Value error, )?(.+) is not one of (.+)")
-_TYPE = re.compile(_FLAG + r"Input should be (.+?)(?:, .*)?$")
 
 _COMPLETION = ("--install-completion", "--show-completion")
 
@@ -38,7 +35,18 @@ COMMANDS = {
     "bench": bench,
     "doctor": doctor,
 }
-GROUPS = {"models": (models_app, str(models_app.info.help)), "train": (train_app, train.__doc__)}
+CONFIGURED: dict[str, Any] = {
+    "cls": ConfiguredCommand,
+    "context_settings": {"auto_envvar_prefix": PREFIX},
+    "epilog": "Each option can have another default: crf = 18 below [upscale] in the file that `dagan config path` "
+    f"prints, or {PREFIX}_CRF=18 in the environment.",
+}
+GROUPS = {
+    "models": (models_app, str(models_app.info.help)),
+    "train": (train_app, train.__doc__),
+    "config": (config_app, str(config_app.info.help)),
+    "recipes": (recipes_app, str(recipes_app.info.help)),
+}
 
 
 def make_app(only: str | None = None, *, listed: bool = False) -> typer.Typer:
@@ -57,7 +65,8 @@ def make_app(only: str | None = None, *, listed: bool = False) -> typer.Typer:
     made.callback(invoke_without_command=True)(_root)
     for name, command in COMMANDS.items():
         if only in (None, name):
-            made.command(name, cls=GroupedCommand, help=command.__doc__)(_nothing if listed else command)
+            how: dict[str, Any] = CONFIGURED if command is upscale and not listed else {"cls": GroupedCommand}
+            made.command(name, help=command.__doc__, **how)(_nothing if listed else command)
     for name, (group, text) in GROUPS.items():
         if listed:
             made.command(name, help=text)(_nothing)
@@ -91,14 +100,8 @@ def run_command(arguments: list[str]) -> int:
         return _app_for(arguments)(arguments, prog_name="dagan", standalone_mode=False) or 0
     except UsageError as error:
         usage: Any = error
-        what = " ".join(usage.format_message().split()).rstrip(".")
-        if choice := _CHOICE.match(what):
-            return fail(
-                BadOption(f"invalid {choice[1]} {choice[2]}", hint=f"use one of {choice[3].replace(chr(39), '')}")
-            )
-        if kind := _TYPE.match(what):
-            what = f"invalid {kind[1]}: it should be {kind[2]}"
-        return fail(BadOption(what, hint=f"{usage.ctx.command_path if usage.ctx else _named(arguments)} --help"))
+        named = usage.ctx.command_path if usage.ctx else _named(arguments)
+        return fail(as_bad_option(usage, f"{named} --help"))
     except typer.Abort:
         return 130
 

@@ -122,9 +122,8 @@ def _measure_network(
     """Measure network and engine on one frame."""
     from dagan_cli.bench.network import bench as measure
     from dagan_cli.upscaler import load_network
-    from weights.catalog import default_model
 
-    network = load_network(choice.with_name(default_model(4)), baseline_scale=4).network
+    network = load_network(choice.for_factor(4), baseline_scale=4).network
     facts: dict[str, Any] = measure(network, options, width=box[0], height=box[1], rounds=rounds).to_dict()
     facts["order"] = getattr(network, "order", None)
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,8 +78,12 @@ def evaluate(
 
         upscaler = None
         if model is not None:
-            model = fetched(model)
             choice = ModelChoice(model, order=order, detail=detail, denoise=denoise, window=window)
+            if scale is not None:
+                choice = choice.for_factor(scale)
+            assert choice.name is not None
+            model = fetched(choice.name)
+            choice = replace(choice, name=model)
             upscaler = Upscaler.of(choice, device=device, precision=precision, tile=tile_side(tile), ensemble=ensemble)
         factor = scale or (4 if upscaler is None or upscaler.is_baseline else upscaler.scale)
         metric = lpips_.Lpips.load(lpips) if lpips is not None else None

@@ -6,6 +6,7 @@ The parsers raise BadOption.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,12 @@ from dagan_cli.commands.progress import ProgressMode, Reporter
 from dagan_cli.errors import BadOption, DaganError
 from dagan_cli.upscale.events import Fetch
 
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # click's; newer typers carry a copy of click
+
+_FLAG = r"Invalid value for (?:'-\w' / )?'(--[\w-]+)'[^:]*: "
+_CHOICE = re.compile(_FLAG + r"(?:Value error, )?(.+) is not one of (.+)")
+_TYPE = re.compile(_FLAG + r"Input should be (.+?)(?:, .*)?$")
+
 # Underscores and dashes in long flags are the same: scripts written for other upscalers run.
 SETTINGS = {
     "help_option_names": ["-h", "--help"],
@@ -30,8 +37,19 @@ BASELINES = ("nearest", "bicubic", "lanczos")
 AUTO = "auto"  # as -n: the model is chosen by what each source is
 IN_OUT, SIZE, QUALITY, SPEED = "Input and output", "Size and model", "Quality", "Speed and memory"
 IMAGES, VIDEO, BATCH, OTHER = "Images", "Video", "Batch and reports", "Options"
+DEFAULTS = "Recipes and defaults"
 
 _SIZES = ("720p", "1080p", "1440p", "4k", "8k")
+
+
+def switch(*names: str, help: str, panel: str = OTHER) -> Any:
+    """Return an option that is off unless it is given; `--no-...` turns off a default of the user's own.
+
+    The last name is the long one.
+    """
+    *short, long = names
+    both = f"{long}/--no-{long.removeprefix('--')}"
+    return typer.Option(*short, both, help=help, rich_help_panel=panel, show_default=False)
 
 
 def _completed(values: tuple[str, ...]) -> Any:
@@ -57,15 +75,21 @@ def model_names(incomplete: str) -> list[str]:
     return _completed((AUTO, *(model.name for model in CATALOG), *BASELINES))(incomplete)
 
 
+def model_choices(incomplete: str) -> list[str]:
+    from weights.catalog import KINDS
+
+    return [*_completed(tuple(KINDS))(incomplete), *model_names(incomplete)]
+
+
 Model = Annotated[
     str | None,
     typer.Option(
         "-n",
         "--model",
         metavar="MODEL",
-        help="Name, file, hf://owner/repo, or nearest, bicubic, lanczos; `dagan models list` shows the names; "
-        "default: auto, chosen by what each source is.",
-        autocompletion=model_names,
+        help="auto, the default: chosen by what each source is; perceptual, fidelity or real: the published one for "
+        "the scale; a name, file or hf://owner/repo; or nearest, bicubic, lanczos. `dagan models list` shows the names.",
+        autocompletion=model_choices,
         callback=lambda name: None if name == AUTO else name,
         rich_help_panel=SIZE,
     ),
@@ -167,9 +191,7 @@ Window = Annotated[
 ]
 Ensemble = Annotated[
     bool,
-    typer.Option(
-        "-x", "--ensemble", "--tta", help="Average over eight flips and turns: 8 times slower.", rich_help_panel=QUALITY
-    ),
+    switch("-x", "--tta", "--ensemble", help="Average over eight flips and turns: 8 times slower.", panel=QUALITY),
 ]
 Codec = Annotated[
     str | None,
@@ -236,6 +258,16 @@ def _write_groups(command: Any, ctx: Any, formatter: Any) -> None:
     for heading in [name for name in groups if name != OTHER] + [OTHER] * (OTHER in groups):
         with formatter.section(heading):
             formatter.write_dl(groups[heading], col_max=34)
+
+
+def as_bad_option(error: Any, hint: str) -> BadOption:
+    """Word a UsageError of the command line's library as our own; `hint` is for those that have no choices to list."""
+    what = " ".join(error.format_message().split()).rstrip(".")
+    if choice := _CHOICE.match(what):
+        return BadOption(f"invalid {choice[1]} {choice[2]}", hint=f"use one of {choice[3].replace(chr(39), '')}")
+    if kind := _TYPE.match(what):
+        what = f"invalid {kind[1]}: it should be {kind[2]}"
+    return BadOption(what, hint=hint)
 
 
 @contextmanager

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,15 +15,14 @@ import typer
 from dagan_cli.commands.console import StopSignals, echo, in_json
 from dagan_cli.commands.options import (
     BATCH,
+    DEFAULTS,
     IMAGES,
     IN_OUT,
     SIZE,
     SPEED,
     VIDEO,
-    AsJson,
     Audio,
     Codec,
-    Debug,
     DenoiseOrAuto,
     Detail,
     Device,
@@ -41,10 +43,13 @@ from dagan_cli.commands.options import (
     moment,
     result_folder,
     share,
+    switch,
     tile_side,
     whole_number,
 )
 from dagan_cli.commands.progress import ProgressMode, Reporter
+from dagan_cli.commands.settings.command import applied_flags, sources_named, with_source
+from dagan_cli.commands.settings.sources import recipe_names
 from dagan_cli.commands.shown.plan import plan_table
 from dagan_cli.errors import BadOption, CannotWrite, DaganError
 from dagan_cli.upscale.events import Abandoned, BadReport, Event, Item, Stopped
@@ -54,8 +59,10 @@ if TYPE_CHECKING:
 
 
 def upscale(
+    context: typer.Context,
     inputs: Annotated[
-        list[str] | None, typer.Argument(metavar="INPUT", help="Files, folders or patterns; - is stdin.")
+        list[str] | None,
+        typer.Argument(metavar="INPUT", help="Files, folders or patterns; - is stdin."),
     ] = None,
     output: Annotated[
         str | None,
@@ -67,15 +74,22 @@ def upscale(
             rich_help_panel=IN_OUT,
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("-y", "--overwrite", help="Replace existing outputs.", rich_help_panel=IN_OUT)
-    ] = False,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="TEMPLATE",
+            help="Name of results without a suffix; default: {stem}_x{scale}{part}. Also {model}, {width}, {height}.",
+            rich_help_panel=IN_OUT,
+        ),
+    ] = None,
+    overwrite: Annotated[bool, switch("-y", "--overwrite", help="Replace existing outputs.", panel=IN_OUT)] = False,
     skip_existing: Annotated[
         bool,
-        typer.Option(
+        switch(
             "--skip-existing",
             help="Skip existing outputs, even if they were made from another source or with other settings.",
-            rich_help_panel=IN_OUT,
+            panel=IN_OUT,
         ),
     ] = False,
     scale: Annotated[
@@ -113,10 +127,11 @@ def upscale(
     ] = "auto",
     device: Device = "auto",
     gpu: Annotated[
-        int | None, typer.Option("-g", "--gpu", metavar="N", help="Same as --device cuda:N.", rich_help_panel=SPEED)
+        int | None,
+        typer.Option("-g", "--gpu", min=0, metavar="N", help="Same as --device cuda:N.", rich_help_panel=SPEED),
     ] = None,
     precision: Precision = "auto",
-    fp32: Annotated[bool, typer.Option("--fp32", help="Same as --precision fp32.", rich_help_panel=SPEED)] = False,
+    fp32: Annotated[bool, switch("--fp32", help="Same as --precision fp32.", panel=SPEED)] = False,
     reuse: Annotated[
         bool,
         typer.Option(
@@ -132,9 +147,7 @@ def upscale(
             "-q", "--quality", metavar="1..100", help="Quality of lossy images, 1 to 100.", rich_help_panel=IMAGES
         ),
     ] = 95,
-    lossless: Annotated[
-        bool, typer.Option("--lossless", help="Write images without loss.", rich_help_panel=IMAGES)
-    ] = False,
+    lossless: Annotated[bool, switch("--lossless", help="Write images without loss.", panel=IMAGES)] = False,
     max_megapixels: Annotated[
         float | None,
         typer.Option(
@@ -162,7 +175,13 @@ def upscale(
     ] = None,
     encoder_option: Annotated[
         list[str] | None,
-        typer.Option("-e", metavar="KEY=VALUE", help="Option for the encoder; repeatable.", rich_help_panel=VIDEO),
+        typer.Option(
+            "-e",
+            "--encoder-option",
+            metavar="KEY=VALUE",
+            help="Option for the encoder; repeatable.",
+            rich_help_panel=VIDEO,
+        ),
     ] = None,
     audio: Audio = "copy",
     streams: Annotated[
@@ -192,9 +211,7 @@ def upscale(
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Resume an interrupted video.", rich_help_panel=VIDEO)
     ] = True,
-    recursive: Annotated[
-        bool, typer.Option("-r", "--recursive", help="Search folders inside folders.", rich_help_panel=BATCH)
-    ] = False,
+    recursive: Annotated[bool, switch("-r", "--recursive", help="Search folders inside folders.", panel=BATCH)] = False,
     include: Annotated[
         list[str] | None,
         typer.Option(
@@ -211,36 +228,51 @@ def upscale(
             "--files-from", metavar="LIST", help="Read input paths from LIST, one per line.", rich_help_panel=BATCH
         ),
     ] = None,
-    nul: Annotated[
-        bool, typer.Option("-0", "--null", help="Paths in LIST are separated by NUL bytes.", rich_help_panel=BATCH)
+    null: Annotated[
+        bool, switch("-0", "--null", help="Paths in LIST are separated by NUL bytes.", panel=BATCH)
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan and its cost; write nothing.", rich_help_panel=BATCH)
+        bool, switch("--dry-run", help="Print the plan and its cost; write nothing.", panel=BATCH)
     ] = False,
     report: Annotated[
         Path | None,
         typer.Option("--report", metavar="FILE", help="Write a JSON report to FILE.", rich_help_panel=BATCH),
     ] = None,
-    as_json: AsJson = False,
+    json: Annotated[bool, switch("--json", help="Print one JSON document on stdout.", panel=BATCH)] = False,
     progress: Annotated[
         ProgressMode, typer.Option("--progress", help="How progress is shown, on stderr.", rich_help_panel=BATCH)
     ] = "auto",
-    verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Print more details.", rich_help_panel=BATCH)
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", help="Print errors and warnings only.", rich_help_panel=BATCH)
-    ] = False,
-    debug: Debug = False,
+    verbose: Annotated[bool, switch("-v", "--verbose", help="Print more details.", panel=BATCH)] = False,
+    quiet: Annotated[bool, switch("--quiet", help="Print errors and warnings only.", panel=BATCH)] = False,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="NAME",
+            help="Set of options for a kind of source, such as photo or vhs; `dagan recipes list` shows all; or none.",
+            autocompletion=recipe_names,
+            rich_help_panel=DEFAULTS,
+        ),
+    ] = None,
+    reset: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reset",
+            metavar="OPTION",
+            help="Use the built-in default of this option, or of all: no recipe, variable or config.toml.",
+            rich_help_panel=DEFAULTS,
+        ),
+    ] = None,
+    debug: Annotated[bool, switch("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Upscale images and videos. Each result is written next to its input, or to OUT."""
-    with friendly_errors(debug):
-        names = [*(inputs or []), *listed_inputs(files_from, nul)]
+    with friendly_errors(debug), sources_named(context):
+        names = [*(inputs or []), *listed_inputs(files_from, null)]
         if not names:
             raise BadOption("no input was given", hint="dagan upscale picture.jpg -s 4")
         if overwrite and skip_existing:
             raise BadOption("both --overwrite and --skip-existing were given", hint="give one of them")
-        if output == "-" and as_json:
+        if output == "-" and json:
             raise BadOption("both -o - and --json would write to stdout", hint="use --report FILE instead of --json")
 
         if report is not None and report.name in ("", ".."):
@@ -250,7 +282,10 @@ def upscale(
 
             require_free(report)
 
+        from dagan_cli.media.template import Template
         from dagan_cli.upscale.request import Goal, Part, Request
+
+        template = None if name is None else Template(name)
 
         goal = Goal.of(scale, size, square=square)
         part = Part(moment("--start", start), moment("--end", end), frames)
@@ -276,6 +311,7 @@ def upscale(
             inputs=tuple(names),
             output=output,
             goal=goal,
+            template=template,
             model=ModelChoice(
                 model, order=order, detail=detail, denoise=share(model, denoise), window=window, grain=grain
             ),
@@ -305,15 +341,25 @@ def upscale(
             max_pixels=LIMIT_PIXELS if max_megapixels is None else round(max_megapixels * 1e6),
             report=report,
             listed=Path(files_from) if files_from not in (None, "-") else None,
+            defaulted=applied_flags(context),
         )
-        raise typer.Exit(run_and_report(request, report, as_json, progress, verbose=verbose, quiet=quiet))
+        explain = partial(with_source, context)
+        raise typer.Exit(run_and_report(request, report, json, progress, explain, verbose=verbose, quiet=quiet))
 
 
 def run_and_report(
-    request: Request, report: Path | None, as_json: bool, mode: ProgressMode, *, verbose: bool, quiet: bool
+    request: Request,
+    report: Path | None,
+    as_json: bool,
+    mode: ProgressMode,
+    explain: Callable[[str, str], tuple[str, str]],
+    *,
+    verbose: bool,
+    quiet: bool,
 ) -> int:
     """Run the request; return the exit code.
 
+    `explain` adds to an error about an option, and to its hint, where the option is from.
     Errors that concern all inputs are raised after the report is written. Raises CannotWrite for the report.
     """
     from dagan_cli.upscale.batch import run
@@ -326,6 +372,9 @@ def run_and_report(
 
         def tell(event: Event) -> None:
             if isinstance(event, Item):
+                if event.exit_code == BadOption.exit_code:
+                    reason, hint = explain(event.reason, event.hint)
+                    event = replace(event, reason=reason, hint=hint)
                 items.append(event)
             reporter.show(event)
 

@@ -7,8 +7,8 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
@@ -17,15 +17,14 @@ from dagan_cli.errors import BadInput, BadOption
 from dagan_cli.files import open_regular, place_of
 from dagan_cli.media.made.stored import read_record
 from dagan_cli.media.sniff import is_picture, looks_like_video, named_kind
+from dagan_cli.media.template import LONGEST_NAME, PART, Facts, Template
 
 Kind = Literal["picture", "video"]
 
 _MARK = r"(x\d+(\.\d+)?|\d+x\d+|\d+p|[48]k)"
-_PART = r"(_from-\d+(\.\d+)?)?(_to-\d+(\.\d+)?)?(_frames-\d+)?"
-_RESULT = re.compile(rf"(?P<stem>.+)_{_MARK}{_PART}", re.IGNORECASE)
+_RESULT = re.compile(rf"(?P<stem>.+)_{_MARK}{PART}", re.IGNORECASE)
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 EARLIER_RESULT = "an earlier result"  # why a file is skipped
-_LONGEST_NAME = 255  # bytes, on every common file system
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +67,8 @@ class Naming:
     out_is_file: bool
     mark: str  # distinguishes a result from its source: "x4"
     part: str = ""  # of a video, that is upscaled: "from-1.5_to-3"
+    template: Template | None = None  # in place of the mark and the part
+    facts: Mapping[Path, Facts] = field(default_factory=dict)  # by the path of the source, for the template
 
 
 class Listed(str):
@@ -83,19 +84,22 @@ def find_inputs(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     out: Path | None = None,
+    template: Template | None = None,
 ) -> Found:
     """Resolve files, folders, and patterns that no shell expanded; invalid names are recorded, never raised.
 
     A file that is named itself becomes a source or a failure; it is skipped only if it is an earlier result, next to
     its source or in `out`, and its source is named too. In folders and among the matches of a pattern, whatever looks
     like an image or a video by its name or its content becomes one too, and these are skipped with a reason: hidden
-    files, other kinds of files, files that `include` and `exclude` leave out (matched
-    case-insensitively by name or by path below the folder), earlier results next to their source (`a_x4.png` next to
-    `a.png`, if its metadata says that dagan made it), and the folder `out`. Links to folders are not followed. Sources
-    keep the order of the names; the contents of a folder are sorted alphabetically.
+    files, other kinds of files, files that `include` and `exclude` leave out (matched case-insensitively by name or by
+    path below the folder), earlier results next to their source (`a_x4.png` next to `a.png`, or as `template` names it,
+    if its metadata says that dagan made it), and the folder `out`. Links to folders are not followed. Sources keep the
+    order of the names; the contents of a folder are sorted alphabetically.
     """
     names = list(names)
-    search = _Search(recursive, tuple(include), tuple(exclude), out, _Family.of(map(Path, names), out))
+    search = _Search(
+        recursive, tuple(include), tuple(exclude), out, template, _Family.of(map(Path, names), template, out)
+    )
     patterns = 0
     for name in names:
         path = Path(name)
@@ -119,38 +123,50 @@ def read_list(data: bytes, *, nul: bool = False) -> list[Path]:
     return [Path(os.fsdecode(line)) for line in lines if line]
 
 
-def plan_naming(found: Found, out: str | Path | None, mark: str, part: str = "") -> Naming:
-    """Decide whether `out` is a file or a folder.
+def plan_naming(
+    found: Found,
+    out: str | Path | None,
+    mark: str,
+    part: str = "",
+    *,
+    template: Template | None = None,
+    facts: Mapping[Path, Facts] | None = None,
+) -> Naming:
+    """Decide whether `out` is a file or a folder; the other arguments are those of `Naming`.
 
     It is a file if there is one input file and `out` has a suffix and is not a folder; else it is a folder, created on
     the first write. Raises BadOption if it must be a folder, and a file of that name exists or its suffix is that of an
     image or a video.
     """
+    beside = Naming(None, False, mark, part, template, facts or {})
     if out is None:
-        return Naming(None, False, mark, part)
+        return beside
     is_folder = os.path.isdir(out) or str(out).endswith((os.sep, "/"))
     if found.is_one_file and not is_folder and Path(out).suffix:
-        return Naming(Path(out), True, mark, part)
+        return replace(beside, out=Path(out), out_is_file=True)
     if os.path.exists(out) and not is_folder:
         raise BadOption(f"-o {out} is a file, but the results need a folder", hint="specify a folder with -o")
     if named_kind(Path(out)) and not is_folder:
         what = f"-o {out} names one file, but a folder or several inputs need a folder"
         raise BadOption(what, hint=f"-o {Path(out).with_suffix('')}, or -o {out}{os.sep} for a folder of that name")
-    return Naming(Path(out), False, mark, part)
+    return replace(beside, out=Path(out))
 
 
 def target_of(source: Source, naming: Naming, suffix: str, *, with_kind: bool = False) -> Path:
     """Return the path of the result of `source`: `{stem}_{mark}{suffix}`, or the output file if one was named.
 
-    The part of a video follows the mark. `with_kind` adds the source's own suffix to the name: `a.png` ->
-    `a_png_x4.webp`.
+    A template replaces the mark and the part, which otherwise follows the mark of a video. `with_kind` adds the
+    source's own suffix to the name: `a.png` -> `a_png_x4.webp`.
     """
     if naming.out and naming.out_is_file:
         return naming.out
     folder = naming.out / source.below if naming.out else source.path.parent
     own = f"_{source.path.suffix[1:]}" if with_kind and source.path.suffix else ""
     part = f"_{naming.part}" if naming.part and source.kind == "video" else ""
-    return folder / f"{source.path.stem}{own}_{naming.mark}{part}{suffix}"
+    stem = f"{source.path.stem}{own}"
+    if naming.template is not None:
+        return folder / f"{naming.template.fill(stem, part, naming.facts[source.path])}{suffix}"
+    return folder / f"{stem}_{naming.mark}{part}{suffix}"
 
 
 def plan_targets(
@@ -174,7 +190,7 @@ def plan_targets(
     inputs = {place_of(source.path) for source in sources}
     own = {place_of(path) for path in apart}
     links = _links_below(naming.out, {target.parent for target in targets})
-    return [_obstacle(target, shared, inputs, own, links) or target for target in targets]
+    return [_obstacle(target, shared, inputs, own, links, naming) or target for target in targets]
 
 
 def told_apart(
@@ -220,9 +236,16 @@ def _obstacle(
     inputs: set[tuple[object, ...]],
     own: set[tuple[object, ...]],
     links: dict[Path, Path],
+    naming: Naming,
 ) -> BadOption | None:
+    template = naming.template
     if _key(target) in shared:
-        return BadOption(f"several inputs would be written to {target}", hint="name one output folder for each with -o")
+        hint = "name one output folder for each with -o"
+        if template is not None and template.pattern is None:
+            hint = f"add {{stem}} to --name {template.text!r}"
+        return BadOption(f"several inputs would be written to {target}", hint=hint)
+    if template is not None and target.name.startswith("."):
+        return BadOption(f"--name {template.text!r} makes a hidden file, {target}", hint="add {stem} to it")
     if link := links.get(target.parent):
         return BadOption(
             f"{link} is a link, and leads out of the folder of the results", hint="name its folder with -o"
@@ -232,8 +255,8 @@ def _obstacle(
         return BadOption(f"{target} is a file that this run uses", hint="choose another file or folder with -o")
     if place in inputs:
         return BadOption(f"{target} would overwrite an input", hint="choose another file or folder with -o")
-    if len(os.fsencode(target.name)) > _LONGEST_NAME:
-        return BadOption(f"the file name of {target} is too long", hint="choose a shorter one with -o")
+    if len(os.fsencode(target.name)) > LONGEST_NAME:
+        return BadOption(f"the file name of {target} is too long", hint="choose a shorter one with -o or --name")
     return None
 
 
@@ -255,29 +278,34 @@ class _Family:
     """Files that are inputs of one run, and whose results may be among them."""
 
     names: frozenset[tuple[str, str]]  # folder, and name or stem in lower case
+    patterns: tuple[re.Pattern[str], ...]  # of the names of results
 
     @classmethod
-    def of(cls, paths: Iterable[Path], out: Path | None = None) -> _Family:
+    def of(cls, paths: Iterable[Path], template: Template | None, out: Path | None = None) -> _Family:
         """Return the family of these files; their results are next to them, or directly in `out`."""
         folders = [] if out is None else [_key(out)]
+        own = template.pattern if template else None
         return cls(
             frozenset(
                 (folder, name.lower())
                 for path in paths
                 for folder in (_key(path.parent), *folders)
                 for name in (path.stem, path.name)
-            )
+            ),
+            (_RESULT,) if own is None else (_RESULT, own),
         )
 
     def made(self, path: Path) -> bool:
         """True if `target_of` produces such a name for another file of the family, and dagan made the file."""
-        found = _RESULT.fullmatch(path.stem)
-        if found is None:
-            return False
-        stem, folder = found["stem"].lower(), _key(path.parent)
-        bare, _, kind = stem.rpartition("_")
-        is_named_so = (folder, stem) in self.names or (folder, f"{bare}.{kind}") in self.names
-        return is_named_so and read_record(path) is not None
+        folder = _key(path.parent)
+        for pattern in self.patterns:
+            if found := pattern.fullmatch(path.stem):
+                stem = found["stem"].lower()
+                bare, _, kind = stem.rpartition("_")
+                is_named_so = (folder, stem) in self.names or (folder, f"{bare}.{kind}") in self.names
+                if is_named_so and stem != path.stem.lower() and read_record(path) is not None:
+                    return True
+        return False
 
 
 class _Search:
@@ -289,6 +317,7 @@ class _Search:
         include: tuple[str, ...],
         exclude: tuple[str, ...],
         out: Path | None,
+        template: Template | None,
         named: _Family,
     ) -> None:
         self.sources: list[Source] = []
@@ -298,6 +327,7 @@ class _Search:
         self._include = include
         self._exclude = exclude
         self._out = place_of(out) if out else None
+        self._template = template
         self._named = named
         self._seen: set[str] = set()
 
@@ -338,7 +368,7 @@ class _Search:
 
     def _members(self, root: Path, paths: list[Path]) -> None:
         """Add files that were not named themselves, or record why they are skipped."""
-        family = _Family.of(paths)
+        family = _Family.of(paths, self._template)
         for path in paths:
             below = path.relative_to(root)
             if path.name.startswith("."):

@@ -14,11 +14,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dagan_cli.analysis.measure import Analysis, analyse_image, analyse_video
 from dagan_cli.engine.memory import attempt
 from dagan_cli.errors import BadInput, BadModel, BadOption, CannotWrite, DaganError, NoInput, OutOfMemory
 from dagan_cli.files import Taken, owned, place_of
 from dagan_cli.media import images
 from dagan_cli.media.find import EARLIER_RESULT, Found, Source, find_inputs, plan_naming, plan_targets, told_apart
+from dagan_cli.media.template import Facts
 from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.mux import default_suffix
 from dagan_cli.media.video.segments import forget_finished
@@ -41,6 +43,7 @@ from dagan_cli.upscale.events import (
 from dagan_cli.upscale.forecast import Forecaster
 from dagan_cli.upscale.made import Different, require_same
 from dagan_cli.upscale.picture import upscale_picture
+from dagan_cli.upscale.plan import outline
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.video import upscale_video
 from dagan_cli.upscale.work import Engines, Work
@@ -99,7 +102,7 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
 
     work = Work(request, engines, account, should_stop, piped)
     try:
-        if found.sources and (request.model.name or request.goal.factor):  # a bad model is an error of the command
+        if found.sources and (request.model.is_fixed or request.goal.factor):  # a bad model is an error of the command
             engines.require_usable(request.goal.factor or 4.0)
         _run_all(_planned(found, work), work)
     except BaseException as error:
@@ -113,15 +116,18 @@ def _planned(found: Found, work: Work) -> list[_Job]:
     """Return the inputs with the paths of their results. An input whose result cannot be named becomes an Item."""
     suffixes: list[tuple[Source, str]] = []
     amounts: dict[Path, Amount] = {}
+    facts: dict[Path, Facts] = {}
     for source in found.sources:
         if work.should_stop():
             raise Stopped
         try:
-            suffix, amounts[source.path] = _header(source, work.request, work.piped)
+            suffix, amounts[source.path], stated = _header(source, work)
+            if stated is not None:
+                facts[source.path] = stated
             suffixes.append((source, suffix))
         except Exception as error:
             work.tell(_failure(source.path, error))
-    targets = _targets(found, suffixes, work)
+    targets = _targets(found, suffixes, facts, work)
     _require_apart(work.request, found, targets)
     jobs = [_Job(source, target) for (source, _), target in zip(suffixes, targets, strict=True)]
     due = [job.source.path for job in jobs if isinstance(job.target, Path) and not _exists(job.target, work.request)]
@@ -224,7 +230,7 @@ def _found(request: Request) -> tuple[Found, bytes | Y4mSource | None]:
     if STREAM not in request.inputs:
         out = Path(request.output) if request.output not in (None, STREAM) else None
         keywords = {"recursive": request.recursive, "include": request.include, "exclude": request.exclude}
-        return find_inputs(request.inputs, out=out, **keywords), None
+        return find_inputs(request.inputs, out=out, template=request.template, **keywords), None
     if len(request.inputs) > 1:
         raise BadOption("- (stdin) cannot be combined with other inputs", hint="upscale it in a separate run")
     if request.output is None:
@@ -242,10 +248,16 @@ def _found(request: Request) -> tuple[Found, bytes | Y4mSource | None]:
     return Found((Source(name, kind),), (), (), is_one_file=True), piped
 
 
-def _targets(found: Found, jobs: list[tuple[Source, str]], work: Work) -> list[Path | BadOption]:
+def _targets(
+    found: Found, jobs: list[tuple[Source, str]], facts: dict[Path, Facts], work: Work
+) -> list[Path | BadOption]:
     request = work.request
     if request.output != STREAM:
-        naming = plan_naming(found, request.output, request.goal.name, request.part.name)
+        naming = plan_naming(
+            found, request.output, request.goal.name, request.part.name, template=request.template, facts=facts
+        )
+        if naming.out_is_file and request.template is not None and "--name" not in request.defaulted:
+            work.tell(Notice("--name: without effect, as -o names the file", ()))
         sources = [source for source, _ in jobs]
         targets = plan_targets(sources, naming, [suffix for _, suffix in jobs], apart=request.own_files)
         if apart := told_apart(sources, naming, targets):
@@ -291,28 +303,43 @@ def _fail(source: Source, target: Path, error: Exception, work: Work, seconds: f
         raise Abandoned from error
 
 
-def _header(source: Source, request: Request, piped: bytes | Y4mSource | None) -> tuple[str, Amount]:
-    """Return the suffix of an output, which depends on the content of the input, and the work that its header declares.
+def _header(source: Source, work: Work) -> tuple[str, Amount, Facts | None]:
+    """Return what an input decides before the work: the suffix of its output, the work, and the facts for its name.
 
-    Raises BadInput, BadOption.
+    Only its header is read, unless the name states a model that has to be chosen. Raises BadInput, BadOption, BadModel.
     """
+    request, piped, path = work.request, work.piped, source.path
     if isinstance(piped, Y4mSource):
-        return ".mkv", _amount_of(piped.info, request)
+        return ".mkv", *_of_video(piped.info, work, Analysis)
     if source.kind == "video":
-        with open_video(source.path) as video:
-            return default_suffix(video.info, request.encoding.codec), _amount_of(video.info, request)
-    opened = source.path if piped is None else piped
+        with open_video(path) as video:
+            suffix = default_suffix(video.info, request.encoding.codec)
+            return suffix, *_of_video(video.info, work, lambda: analyse_video(path))
+    opened = path if piped is None else piped
     with images.open_picture(opened, limit_pixels=request.max_pixels) as picture:
         info = picture.info
-        size = request.goal.size_for(info.width, info.height)
-        suffix = images.output_suffix(
-            info, size, format=request.format, lossless=request.lossless, kept=source.path.suffix
-        )
-        return suffix, Amount("picture", info.width * info.height, info.frames)
+        factor, size = request.goal.factor_for(info.width, info.height), request.goal.size_for(info.width, info.height)
+        suffix = images.output_suffix(info, size, format=request.format, lossless=request.lossless, kept=path.suffix)
+        facts = _facts(work, path, factor, size, lambda: analyse_image(opened, picture.peek(), info))
+        return suffix, Amount("picture", info.width * info.height, info.frames), facts
 
 
-def _amount_of(info: VideoInfo, request: Request) -> Amount:
-    return Amount("video", info.width * info.height, request.part.frames_of(info.frames, info.rate))
+def _of_video(info: VideoInfo, work: Work, analyse: Callable[[], Analysis]) -> tuple[Amount, Facts | None]:
+    result = outline(info, work.request.goal)
+    frames = work.request.part.frames_of(info.frames, info.rate)
+    facts = _facts(work, info.path, result.factor, result.size, analyse)
+    return Amount("video", info.width * info.height, frames), facts
+
+
+def _facts(
+    work: Work, path: Path, factor: float, size: tuple[int, int], analyse: Callable[[], Analysis]
+) -> Facts | None:
+    """Return what the name of a result of this size may state; None without a template. Raises BadModel."""
+    template = work.request.template
+    if template is None:
+        return None
+    choice = work.engines.choice_for(path, factor, analyse).short_name if template.names_model else ""
+    return Facts(scale=factor, model=choice, width=size[0], height=size[1])
 
 
 def _failure(path: Path, error: Exception) -> Item:

@@ -13,6 +13,7 @@ from dagan_cli.errors import BadOption
 
 if TYPE_CHECKING:  # these modules import torch and av, which would delay --help
     from dagan_cli.engine.options import EngineOptions
+    from dagan_cli.media.template import Template
     from dagan_cli.media.video.recipe import Encoding
     from dagan_cli.media.video.source import Deinterlace
     from dagan_cli.upscaler import ModelChoice
@@ -115,6 +116,7 @@ class Request:
     goal: Goal
     model: ModelChoice
     engine: EngineOptions
+    template: Template | None = None  # of the names of results; None: the default names
     recursive: bool = False
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -132,11 +134,12 @@ class Request:
     reuse: bool = True  # reuse results of frames and tiles that equal those of the previous frame
     report: Path | None = None  # file that the report will be written to
     listed: Path | None = None  # file that the inputs were read from
+    defaulted: frozenset[str] = frozenset()  # flags that were not given: defaults of the user's own, or of a recipe
 
     @property
     def own_files(self) -> list[Path]:
         """Files that the run reads besides its inputs: no result and no report may take their place."""
-        model = Path(self.model.name) if self.model.name else None
+        model = Path(self.model.name) if self.model.name and self.model.is_fixed else None
         return [path for path in (model, self.listed) if path is not None]
 
     def without_effect(self, kinds: set[str]) -> list[str]:
@@ -159,7 +162,7 @@ class Request:
         of_images = {"--format": self.format, "--quality": self.quality != 95, "--lossless": self.lossless}
         absent = {} if "video" in kinds else of_videos
         absent |= {} if "picture" in kinds else of_images
-        return [flag for flag, given in absent.items() if given]
+        return [flag for flag, given in absent.items() if given and flag not in self.defaulted]
 
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 100:

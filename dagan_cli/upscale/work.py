@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,6 @@ from dagan_cli.upscale.auto import model_for
 from dagan_cli.upscale.events import Advance, Chosen, Fetch, Stopped, Tell
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscaler import ModelChoice, Upscaler
-from weights.catalog import default_model
 
 
 class Engines:
@@ -30,26 +29,32 @@ class Engines:
         self._tell = tell  # receives the progress of downloads
         self._loaded: dict[ModelChoice, Upscaler] = {}
         self._used: dict[ModelChoice, Upscaler] = {}
+        self._chosen: dict[Path, ModelChoice] = {}  # for the inputs whose model was open
 
     def require_usable(self, factor: float) -> None:
         """Load the model that the request names, or the usual one for `factor`. Raises BadModel, BadOption."""
-        self._load(self._request.model.with_name(default_model(factor)))
+        self._load(self._request.model.for_factor(factor))
 
     def for_factor(self, factor: float, *, video: bool = False) -> Upscaler:
         """Return the upscaler for inputs to scale by `factor`, whatever they are. Raises BadModel, BadOption."""
-        return self._use(self._request.model.with_name(default_model(factor, video=video)))
+        return self._use(self._request.model.for_factor(factor, video=video))
 
     def for_source(self, path: Path, factor: float, analyse: Callable[[], Analysis]) -> Upscaler:
-        """Return the upscaler for one input; `analyse` is called only to choose the model. Raises BadModel, BadOption.
+        """Return the upscaler for one input; see `choice_for`. Raises BadModel, BadOption."""
+        return self._use(self.choice_for(path, factor, analyse))
 
-        A choice is told as an event.
+    def choice_for(self, path: Path, factor: float, analyse: Callable[[], Analysis]) -> ModelChoice:
+        """Return the model for one input. If it is open, `analyse` is called once, and an event tells the choice.
+
+        Raises BadModel.
         """
         if not self._request.model.is_open:
-            return self.for_factor(factor)
-        analysis = analyse()
-        choice = self._request.model.with_name(model_for(analysis, factor))
-        self._tell(Chosen(path, analysis.describe(), choice.words))
-        return self._use(choice)
+            return self._request.model.for_factor(factor)
+        if path not in self._chosen:
+            analysis = analyse()
+            self._chosen[path] = replace(self._request.model, name=model_for(analysis, factor))
+            self._tell(Chosen(path, analysis.describe(), self._chosen[path].words))
+        return self._chosen[path]
 
     def like(self, choice: ModelChoice) -> Upscaler:
         """Return the upscaler of a model that was chosen for this source before. Raises BadModel, BadOption."""

@@ -118,6 +118,9 @@ def test_errors_of_the_command_line_name_the_option_or_the_file():
     [
         ("dagan upscale -n dagan-x4", [model.name for model in CATALOG if model.name.startswith("dagan-x4")]),
         ("dagan upscale -n bi", ["bicubic"]),
+        ("dagan upscale -n fid", ["fidelity"]),
+        ("dagan upscale --recipe v", ["vhs"]),
+        ("dagan recipes show sc", ["scan", "screen"]),
         ("dagan upscale -c ff", ["ffv1"]),
         ("dagan upscale --precision ", ["auto", "fp16", "bf16", "fp32"]),
         ("dagan upscale --progress ", ["auto", "bar", "json", "none"]),

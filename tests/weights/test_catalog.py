@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from dagan_cli.errors import BadModel
 from tests.support.tiny import picture, pixels
 from weights.catalog import CATALOG, Published, default_model, find_model
 
@@ -57,6 +58,41 @@ def test_video_which_is_compressed_gets_the_model_for_degraded_sources(monkeypat
         wanted = [f"dagan-x{scale}-real", f"dagan-x{scale}", f"dagan-x{scale}-psnr"]
         assert default_model(factor, video=True) == next(name for name in wanted if name in names)
         assert default_model(factor) == next(name for name in wanted[1:] if name in names)
+
+
+def test_a_kind_names_the_model_of_that_kind_for_a_factor(monkeypatch):
+    for factor, scale in ((1.5, 2), (2.0, 2), (3.0, 4), (16.0, 4)):
+        for kind, suffix in (("perceptual", ""), ("fidelity", "-psnr"), ("real", "-real")):
+            for video in (False, True):
+                assert default_model(factor, video=video, kind=kind) == f"dagan-x{scale}{suffix}"
+    assert {model.name: model.kind for model in CATALOG if model.kind is None} == {}
+    monkeypatch.setattr("weights.catalog.CATALOG", CATALOG[:1])
+    with pytest.raises(BadModel):
+        default_model(2.0, kind="real")
+
+
+def test_a_kind_alone_is_no_file_and_the_error_names_its_models():
+    with pytest.raises(BadModel, match="real is a kind") as caught:
+        find_model("real")
+    assert caught.value.hint == "name one of them: dagan-x2-real, dagan-x4-real"
+
+
+@pytest.mark.slow
+def test_the_kind_of_a_model_is_chosen_on_the_command_line(cli, tmp_path):
+    (tmp_path / "real").touch()  # no file of this name is meant
+    source = picture(tmp_path / "in.png", (8, 6))
+    for flags, name in (
+        (["-n", "fidelity", "-s", 2], "dagan-x2-psnr"),
+        (["-n", "real", "--size", "20x20"], "dagan-x4-real"),
+        (["-n", "perceptual", "--detail", "0.5", "-s", 2], "dagan-x2"),
+    ):
+        ran = cli(source, *flags, "-o", tmp_path / f"{name}.png", "--json")
+        assert json.loads(ran.out)["model"]["name"] == name
+        assert cli(source, *flags, "-o", tmp_path / f"{name}.png").code == 0  # it exists, and is the same
+    scores = json.loads(
+        cli("eval", picture(tmp_path / "hr" / "a.png", (32, 32)).parent, "-n", "real", "-s", 2, "--json").out
+    )
+    assert scores["model"] == "dagan-x2-real"
 
 
 @pytest.mark.slow

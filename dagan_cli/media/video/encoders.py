@@ -106,7 +106,7 @@ def find_encoder(name: str) -> tuple[str, Encoder, tuple[str, ...]]:
     try:
         codec = Codec(name, "w")
     except UnknownCodecError as error:
-        raise BadOption(f"unknown encoder {name}", hint=_NAME_ONE) from error
+        raise BadOption(f"unknown --codec {name}", hint=_NAME_ONE) from error
     formats = tuple(form.name for form in codec.video_formats or ())
     if codec.type != "video" or not formats:
         raise BadOption(f"{name} does not encode video", hint=_NAME_ONE)

@@ -36,7 +36,7 @@ def recipe(source: Path, encoding: Encoding, suffix: str = ".mkv", size: tuple[i
 
 
 REFUSED = [
-    (Encoding(codec="nonsense"), "unknown encoder nonsense"),
+    (Encoding(codec="nonsense"), "unknown --codec nonsense"),
     (Encoding(codec="aac"), "aac does not encode video"),
     (Encoding(codec="libx264", preset="nonsense"), "libx264 has no --preset nonsense"),
     (Encoding(codec="libsvtav1", preset="slow"), "libsvtav1 has no --preset slow"),
@@ -71,7 +71,7 @@ REFUSED = [
         (Encoding(preset="foo"), "unknown --preset foo", "ultrafast"),
         (Encoding(codec="libx265", preset="foo"), "libx265 has no --preset foo", "ultrafast"),
         (Encoding(codec="libsvtav1", preset="slow"), "libsvtav1 has no --preset slow", "13"),
-        (Encoding(codec="nonsense"), "unknown encoder nonsense", "libx264"),
+        (Encoding(codec="nonsense"), "unknown --codec nonsense", "libx264"),
         (Encoding(codec="libx264", crf=52), "--crf 52 is out of range for libx264", "51"),
     ],
 )
