@@ -171,7 +171,7 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise BadOption(f"cannot read {path}: {reason}", hint=f"repair it, or set {CONFIG} to another file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or a number of thousands of digits
         hint = 'write one setting per line, such as crf = 18 or model = "dagan-x4"'
         raise BadOption(f"{path} is not TOML: {error}", hint=hint) from error
 

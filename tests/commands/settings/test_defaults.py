@@ -186,6 +186,7 @@ def test_what_is_wrong_in_the_file_is_two_lines_that_name_it_and_the_key(cli, fo
         (b"upscale = 3", "upscale in"),
         (b"\xff\xfe", "is not TOML"),
         (b"a = " + b"[" * 100_000, "is not TOML"),
+        (b"[upscale]\nscale = " + b"9" * 9000, "is not TOML"),
         (b"#" * (1 << 20) + b"#", "larger than"),
     ],
 )
