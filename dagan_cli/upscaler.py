@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from torch import Tensor
 
+from dagan_cli.community.weights_file import is_foreign
 from dagan_cli.engine.engine import Engine, Step
 from dagan_cli.engine.options import EngineOptions, Network
 from dagan_cli.engine.precision import Choice
@@ -34,7 +35,8 @@ BASELINES = ("nearest", "bicubic", "lanczos")
 class ModelChoice:
     """A model and its settings. Raises BadOption for settings that do not go together."""
 
-    name: str | None = None  # a published name, a file, hf://owner/repo or a baseline; None: the one for the scale
+    # A published name, a file, hf://owner/repo, one of the folder of models, or a baseline. None: the one for the scale.
+    name: str | None = None
     order: int | None = None  # order of the solver, for models trained with several; None: the model's default
     detail: float | None = None  # blend from the fidelity model (0) to the perceptual model (1)
     window: Window | None = None  # context of pooling and attention; None: the model's default
@@ -77,7 +79,11 @@ def load_network(choice: ModelChoice, fetching: Fetching | None = None, *, basel
     if choice.is_baseline:
         return Loaded(Resize(choice.name, baseline_scale), choice.name, None)  # type: ignore[arg-type]
     name = pinned(choice.name, fetching)
-    loaded = load_model(*find_model(name))
+    path, expected = find_model(name)
+    shown = name if name.startswith(PREFIX) else Path(name).name
+    if is_foreign(path):
+        return _load_foreign(choice, path, shown)
+    loaded = load_model(path, expected)
     if choice.detail is not None:
         fidelity = fidelity_model_of(name)
         if fidelity is None:
@@ -91,7 +97,20 @@ def load_network(choice: ModelChoice, fetching: Fetching | None = None, *, basel
         loaded.generator.use_window(choice.window)
     if choice.order is not None:
         loaded.generator.order = choice.order
-    return Loaded(loaded.generator, name if name.startswith(PREFIX) else Path(name).name, loaded.sha256)
+    return Loaded(loaded.generator, shown, loaded.sha256)
+
+
+def _load_foreign(choice: ModelChoice, path: Path, name: str) -> Loaded:
+    """Load a network of another program. Raises BadModel, BadOption."""
+    settings = {"--order": choice.order, "--detail": choice.detail, "--window": choice.window}
+    for flag, value in settings.items():
+        if value is not None:
+            raise BadOption(f"{flag} does not apply to {name}, a model of another program", hint="leave it out")
+
+    from dagan_cli.community.network import load_community
+
+    network, sha256 = load_community(path)
+    return Loaded(network, name, sha256)
 
 
 Pixels = TypeVar("Pixels", Tensor, np.ndarray, "Image.Image")
@@ -135,6 +154,9 @@ class Upscaler:
         self.name = name
         self.sha256 = sha256  # of the model's file; None for a baseline
         self.detail = detail  # see ModelChoice
+        self.architecture: str | None = getattr(
+            network, "architecture", None
+        )  # of another program; None for dagan's own
         self.order: int | None = getattr(network, "order", None)  # of the solver; None if the model has no choice
         self.window: Window | None = getattr(network, "window", None)  # None where nothing pools or attends
         config = getattr(network, "config", None)
@@ -152,7 +174,9 @@ class Upscaler:
         fetching: Fetching | None = None,
         **choices: Any,
     ) -> Upscaler:
-        """Load a published model by name, a .safetensors file by path, hf://owner/repo, or nearest, bicubic, lanczos.
+        """Load a published model by name, a file by path, hf://owner/repo, or nearest, bicubic, lanczos.
+
+        A file is a dagan model, or one of another program that spandrel reads (the extra `community`).
 
         order, detail, window: see `ModelChoice`. fetching: called with the progress of a download. Other keywords are
         those of `EngineOptions`: device, precision, tile, overlap, batch, ensemble. Raises BadModel, BadOption.
@@ -234,6 +258,7 @@ class Upscaler:
         """Text written into the metadata of every output."""
         words = [f"dagan {__version__}: {self.name}"]
         if self.sha256 is not None:
+            words += [] if self.architecture is None else [self.architecture]
             words += [f"sha256 {self.sha256[:16]}", f"x{self.scale}", str(self.choice.dtype).removeprefix("torch.")]
             words += [] if self.order is None else [f"order {self.order}"]
             words += [] if self.detail is None else [f"detail {self.detail:g}"]
