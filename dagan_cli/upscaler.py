@@ -35,8 +35,7 @@ BASELINES = ("nearest", "bicubic", "lanczos")
 class ModelChoice:
     """A model and its settings. Raises BadOption for settings that do not go together."""
 
-    # A published name, a file, hf://owner/repo, one of the folder of models, or a baseline. None: the one for the scale.
-    name: str | None = None
+    name: str | None = None  # see `Upscaler.load`; None: the one for the scale
     order: int | None = None  # order of the solver, for models trained with several; None: the model's default
     detail: float | None = None  # blend from the fidelity model (0) to the perceptual model (1)
     window: Window | None = None  # context of pooling and attention; None: the model's default
@@ -154,9 +153,7 @@ class Upscaler:
         self.name = name
         self.sha256 = sha256  # of the model's file; None for a baseline
         self.detail = detail  # see ModelChoice
-        self.architecture: str | None = getattr(
-            network, "architecture", None
-        )  # of another program; None for dagan's own
+        self.architecture: str | None = getattr(network, "architecture", None)  # None for dagan's own
         self.order: int | None = getattr(network, "order", None)  # of the solver; None if the model has no choice
         self.window: Window | None = getattr(network, "window", None)  # None where nothing pools or attends
         config = getattr(network, "config", None)

@@ -45,7 +45,7 @@ class Community(nn.Module):
     def __init__(self, descriptor: Any) -> None:
         """Wrap an ImageModelDescriptor of spandrel with 1, 3 or 4 channels, as many in as out."""
         super().__init__()
-        needs, spandrel = descriptor.size_requirements, import_spandrel()
+        needs = descriptor.size_requirements
         self.model: nn.Module = descriptor.model.eval().requires_grad_(False)
         self.scale: int = descriptor.scale
         self.architecture: str = descriptor.architecture.name
@@ -54,7 +54,6 @@ class Community(nn.Module):
         self.sides = Sides(max(1, needs.minimum), needs.multiple_of, needs.square)
         self.grid = self.sides.multiple
         self.smallest = self.sides.minimum
-        self.prefers_whole = descriptor.tiling != spandrel.ModelTiling.SUPPORTED
         half = {torch.float16: descriptor.supports_half, torch.bfloat16: descriptor.supports_bfloat16}
         self.dtypes = (torch.float32, *(dtype for dtype, supported in half.items() if supported))
         self._call = descriptor._call_fn  # a call of the descriptor itself would clamp, and hide what is not finite

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from dagan_cli.engine import memory, meter, precision, tiles, tiling
-from dagan_cli.engine.reach import measure_reach
 from dagan_cli.engine.options import EngineOptions, Network
+from dagan_cli.engine.reach import measure_reach
 from dagan_cli.engine.resample import Kernel, Resize, Target, resample, scaled_size
 from dagan_cli.engine.reuse import History
 from dagan_cli.engine.tiles import Plan, Span, Tile
@@ -62,6 +62,7 @@ class Engine:
         self._dtype = self.choice.dtype
         self._grid = math.lcm(getattr(network, "multiple", 1), getattr(network, "grid", 1))
         self._smallest = getattr(network, "smallest", 1)
+        self._is_measured = getattr(network, "is_measured", False)
         self.measuring = 0.0  # seconds that measuring the network took; 0 until it was needed
         self._failed = 0  # tiles that were not finite in half precision
         self._footprint: meter.Footprint | None = None
@@ -272,8 +273,7 @@ class Engine:
     def _demand(self) -> tiling.Demand:
         """The network's needs. A receptive field that must be measured is measured only if there will be tiles."""
         field = self._original.receptive_field
-        is_measured = field is None and getattr(self._original, "is_measured", False)
-        if is_measured and self.options.overlap is None:
+        if self._is_measured and self.options.overlap is None:
             started = perf_counter()
             field = memory.attempt(self._reach)
             self.measuring += perf_counter() - started
@@ -283,7 +283,7 @@ class Engine:
             receptive_field=field,
             grid=self._grid,
             overlap=self.options.overlap,
-            is_measured=is_measured,
+            is_measured=self._is_measured,
         )
 
     def _reach(self) -> int | None:
@@ -292,11 +292,13 @@ class Engine:
 
     def _choose(self, height: int, width: int) -> Plan:
         asked = self.options.tile
-        if asked == "auto" and getattr(self._original, "prefers_whole", False):
-            asked = "off"
         small = height * width <= UNMEASURED < self._most_pixels
         if small and (not isinstance(asked, int) or asked >= max(height, width)):
             return tiles.plan(height, width, tiling.uncut(height, width, self._grid))
+        if asked == "auto" and self._is_measured:
+            whole = tiles.plan(height, width, tiling.uncut(height, width, self._grid))
+            if whole.area <= min(self._fitting(height, width, tiling.SHARE), tiling.MOST_PIXELS):
+                return whole
         demand = self._demand
         if asked == "auto":
             return tiles.plan(height, width, self._best_tiling(height, width))
@@ -332,9 +334,8 @@ class Engine:
         if self._footprint is None:
             started = perf_counter()
             network = memory.attempt(lambda: self.network(self._dtype))
-            self._footprint = meter.measure(
-                network, self.choice.device, self._dtype, self._grid, smallest=self._smallest
-            )
+            smallest = tiles.round_up(max(tiles.SMALLEST, self._smallest), self._grid)
+            self._footprint = meter.measure(network, self.choice.device, self._dtype, smallest)
             self.measuring += perf_counter() - started
         return self._footprint
 

@@ -34,10 +34,10 @@ class Footprint:
 
 
 def measure(
-    network: Callable[[Tensor], Tensor] | None, device: torch.device, dtype: torch.dtype, grid: int, smallest: int = 1
+    network: Callable[[Tensor], Tensor] | None, device: torch.device, dtype: torch.dtype, grid: int
 ) -> Footprint:
     """Measure `network` on two small tiles; infinite bytes if even these, or the network itself, do not fit."""
-    side = round_up(max(SMALLEST, smallest), grid)
+    side = round_up(SMALLEST, grid)
     seen = []
     for tile in (side, 2 * side):
         meter = network and attempt(lambda tile=tile: metered(network, _sample(tile, device, dtype)))

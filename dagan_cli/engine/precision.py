@@ -40,10 +40,8 @@ def choose(
     if precision == "bf16" and place.type == "mps":
         raise BadOption("--precision bf16 is not available on mps", hint="use --precision fp16 or fp32")
     if DTYPES[precision] not in supported:
-        names = [name for name, dtype in DTYPES.items() if dtype in supported]
-        raise BadOption(
-            f"the model does not support --precision {precision}", hint=f"use {' or '.join(names)}, or auto"
-        )
+        names = " or ".join(name for name, dtype in DTYPES.items() if dtype in supported)
+        raise BadOption(f"the model does not support --precision {precision}", hint=f"use {names}, or leave it out")
     because = "as requested"
     if place.type == "cpu" and precision != "fp32" and not (precision == "bf16" and cpu_has_fast_bf16()):
         because += f", though {precision} is slow on this CPU"

@@ -12,7 +12,7 @@ from dagan_cli.engine.tiles import SMALLEST, round_up
 TOLERANCE = 1 / 1024  # a quarter of a code value of 8 bits
 FURTHEST = 64  # pixels; a wider rim would cost more than blended tiles are worth
 _CORE = 16  # pixels next to the end of the image that are compared
-_RIMS = (4, 8, 12, 16, 24, 32, 48, FURTHEST)
+_RIMS = (8, 16, 32, FURTHEST)
 
 
 def measure_reach(
