@@ -112,6 +112,16 @@ def _load_foreign(choice: ModelChoice, path: Path, name: str) -> Loaded:
     return Loaded(network, name, sha256)
 
 
+def checked(path: Path, expected: str | None = None) -> str:
+    """Read a model's file completely, also one of another program; return its sha256. Raises BadModel."""
+    if not is_foreign(path):
+        return load_model(path, expected).sha256
+
+    from dagan_cli.community.network import load_community
+
+    return load_community(path)[1]
+
+
 Pixels = TypeVar("Pixels", Tensor, np.ndarray, "Image.Image")
 Progress = Callable[[int, int], None]  # finished tiles and all tiles; alpha counts again, as an image of its own
 

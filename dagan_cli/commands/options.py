@@ -52,8 +52,9 @@ def _formats(incomplete: str) -> list[str]:
 
 def model_names(incomplete: str) -> list[str]:
     from weights.catalog import CATALOG
+    from weights.folder import models_in_folders
 
-    return _completed((*(model.name for model in CATALOG), *BASELINES))(incomplete)
+    return _completed((*(model.name for model in CATALOG), *models_in_folders(), *BASELINES))(incomplete)
 
 
 Model = Annotated[

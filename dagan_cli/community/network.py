@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,18 @@ class Community(nn.Module):
         half = {torch.float16: descriptor.supports_half, torch.bfloat16: descriptor.supports_bfloat16}
         self.dtypes = (torch.float32, *(dtype for dtype, supported in half.items() if supported))
         self._call = descriptor._call_fn  # a call of the descriptor itself would clamp, and hide what is not finite
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is known of the network, for people and for JSON."""
+        return {
+            "architecture": self.architecture,
+            "tags": list(self.tags),
+            "scale": self.scale,
+            "channels": self.channels,
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "precisions": [str(dtype).removeprefix("torch.") for dtype in self.dtypes],
+            "sides": asdict(self.sides),
+        }
 
     def to(self, *args: Any, **kwargs: Any) -> Any:
         """Like `nn.Module.to`, in the usual order of memory: some networks take views that need it."""

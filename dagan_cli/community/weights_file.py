@@ -12,10 +12,10 @@ from torch import Tensor
 
 from dagan_cli.errors import BadModel
 from dagan_cli.files import open_regular
+from dagan_cli.model.checkpoint import PICKLES
 from dagan_cli.model.header import Header
 from dagan_cli.model.pickles import mapping_in, state_dict
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")  # the safest first
 LARGEST = 2**32  # bytes; the largest network that spandrel reads, AuraSR, has 2.5 GB
 _OTHER = "get the model as a .safetensors file, or use another one; `dagan models list` shows those of this package"
 
@@ -27,7 +27,7 @@ def is_foreign(path: Path) -> bool:
     """
     suffix = path.suffix.lower()
     if suffix != ".safetensors":
-        return suffix in SUFFIXES and path.is_file()
+        return suffix in PICKLES and path.is_file()
     try:
         with open_regular(path) as file:
             header = Header.read(file)
