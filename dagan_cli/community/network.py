@@ -52,7 +52,7 @@ class Community(nn.Module):
         self.tags = tuple(map(str, descriptor.tags))
         self.channels: int = descriptor.input_channels
         self.sides = Sides(max(1, needs.minimum), needs.multiple_of, needs.square)
-        self.grid = self.sides.multiple
+        self.multiple = self.sides.multiple
         self.smallest = self.sides.minimum
         half = {torch.float16: descriptor.supports_half, torch.bfloat16: descriptor.supports_bfloat16}
         self.dtypes = (torch.float32, *(dtype for dtype, supported in half.items() if supported))
@@ -81,7 +81,7 @@ class Community(nn.Module):
             x = x.reshape(3 * n, 1, h, w)
         elif self.channels == 4:
             x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
-        x = mirrored(x, *self.sides.of(h, w)).contiguous()
+        x = mirrored(x, *self.sides.of(h, w)).clone(memory_format=torch.contiguous_format)  # some change their input
         big = [self._call(self.model, one[None])[..., : h * self.scale, : w * self.scale] for one in x]
         y = big[0] if len(big) == 1 else torch.cat(big)
         if y.shape != (len(x), self.channels, h * self.scale, w * self.scale):

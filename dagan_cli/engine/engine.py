@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dagan_cli.engine import memory, meter, precision, tiles, tiling
 from dagan_cli.engine.options import EngineOptions, Network
-from dagan_cli.engine.reach import measure_reach
+from dagan_cli.engine.reach import Reach, measure_reach
 from dagan_cli.engine.resample import Kernel, Resize, Target, resample, scaled_size
 from dagan_cli.engine.reuse import History
 from dagan_cli.engine.tiles import Plan, Span, Tile
@@ -60,7 +60,7 @@ class Engine:
         self._original.eval()
         self._cast: dict[torch.dtype, Network] = {}
         self._dtype = self.choice.dtype
-        self._grid = math.lcm(getattr(network, "multiple", 1), getattr(network, "grid", 1))
+        self._multiple = math.lcm(getattr(network, "multiple", 1), getattr(network, "grid", 1))
         self._smallest = getattr(network, "smallest", 1)
         self._is_measured = getattr(network, "is_measured", False)
         self.measuring = 0.0  # seconds that measuring the network took; 0 until it was needed
@@ -272,38 +272,39 @@ class Engine:
     @cached_property
     def _demand(self) -> tiling.Demand:
         """The network's needs. A receptive field that must be measured is measured only if there will be tiles."""
-        field = self._original.receptive_field
-        if self._is_measured and self.options.overlap is None:
+        field, grid = self._original.receptive_field, self._multiple
+        if self._is_measured:
             started = perf_counter()
-            field = memory.attempt(self._reach)
+            field, grid = memory.attempt(self._reach) or (field, grid)
             self.measuring += perf_counter() - started
         return tiling.Demand(
             device=self.choice.device.type,
             half=self._dtype != torch.float32,
             receptive_field=field,
-            grid=self._grid,
+            grid=grid,
+            multiple=self._multiple,
             overlap=self.options.overlap,
             is_measured=self._is_measured,
         )
 
-    def _reach(self) -> int | None:
-        network = self.network(torch.float32)
-        return measure_reach(network, self.scale, self.choice.device, grid=self._grid, smallest=self._smallest)
+    def _reach(self) -> Reach:
+        network, needs = self.network(torch.float32), {"multiple": self._multiple, "smallest": self._smallest}
+        return measure_reach(network, self.scale, self.choice.device, **needs)
 
     def _choose(self, height: int, width: int) -> Plan:
         asked = self.options.tile
         small = height * width <= UNMEASURED < self._most_pixels
         if small and (not isinstance(asked, int) or asked >= max(height, width)):
-            return tiles.plan(height, width, tiling.uncut(height, width, self._grid))
+            return tiles.plan(height, width, tiling.uncut(height, width, self._multiple))
         if asked == "auto" and self._is_measured:
-            whole = tiles.plan(height, width, tiling.uncut(height, width, self._grid))
+            whole = tiles.plan(height, width, tiling.uncut(height, width, self._multiple))
             if whole.area <= min(self._fitting(height, width, tiling.SHARE), tiling.MOST_PIXELS):
                 return whole
         demand = self._demand
         if asked == "auto":
             return tiles.plan(height, width, self._best_tiling(height, width))
         if asked == "off" or asked >= max(height, width):
-            chosen = tiling.uncut(height, width, self._grid)
+            chosen = tiling.uncut(height, width, self._multiple)
         else:
             chosen = tiling.with_rim(tiles.round_up(asked, demand.grid), demand)
         plan = tiles.plan(height, width, chosen)
@@ -334,7 +335,7 @@ class Engine:
         if self._footprint is None:
             started = perf_counter()
             network = memory.attempt(lambda: self.network(self._dtype))
-            smallest = tiles.round_up(max(tiles.SMALLEST, self._smallest), self._grid)
+            smallest = tiles.round_up(max(tiles.SMALLEST, self._smallest), self._multiple)
             self._footprint = meter.measure(network, self.choice.device, self._dtype, smallest)
             self.measuring += perf_counter() - started
         return self._footprint
