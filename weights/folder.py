@@ -16,13 +16,13 @@ def model_folders() -> list[Path]:
 def models_in_folders() -> dict[str, Path]:
     """Return the files of models by the shortest name that means each: its stem, or its file name.
 
-    A folder that cannot be read has none; of equal names, the first folder's is meant.
+    A folder that cannot be read has none, and a file that no name means is left out.
     """
     files: dict[str, Path] = {}
     for folder in model_folders():
-        for path in sorted(folder.iterdir(), key=_rank) if os.access(folder, os.R_OK) and folder.is_dir() else ():
-            if path.suffix.lower() in SUFFIXES and path.is_file():
-                files.setdefault(path.stem if path.stem not in files else path.name, path)
+        for path in sorted(folder.iterdir()) if os.access(folder, os.R_OK) and folder.is_dir() else ():
+            if name := next((name for name in (path.stem, path.name) if in_folders(name) == path), None):
+                files[name] = path
     return files
 
 
@@ -36,8 +36,3 @@ def in_folders(name: str) -> Path | None:
             if path.suffix.lower() in SUFFIXES and path.is_file():
                 return path
     return None
-
-
-def _rank(path: Path) -> tuple[str, int]:
-    suffix = path.suffix.lower()
-    return path.stem, SUFFIXES.index(suffix) if suffix in SUFFIXES else len(SUFFIXES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,9 @@ def load_community(path: Path) -> tuple[Community, str]:
     tensors, digest = read_tensors(path, spandrel.canonicalize_state_dict)
     tensors = {name: each.float() if each.is_floating_point() else each for name, each in tensors.items()}
     try:
-        found = spandrel.ModelLoader().load_from_state_dict(tensors)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of PyTorch about the code of the networks
+            found = spandrel.ModelLoader().load_from_state_dict(tensors)
     except spandrel.UnsupportedModelError as error:
         first = min(tensors)[:60]
         what = f"{path} holds weights of an unknown network ({first!r}, ...): spandrel {spandrel.__version__} has none"

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dagan_cli.community.library import import_spandrel
+
 _SWIN = {"img_size": 16, "embed_dim": 8, "depths": (2,), "num_heads": (2,), "window_size": 8, "upscale": 2}
 _DAT = {"img_size": 16, "embed_dim": 32, "split_size": [4, 4], "depth": [2], "num_heads": [2], "upscale": 2}
 _DRUNET = {"in_nc": 4, "out_nc": 3, "nc": [4, 4, 4, 4], "nb": 2}
@@ -36,6 +38,7 @@ _NAMES = {"RealPLKSR": "RealPLKSR", "RealCUGAN": "UpCunet2x"}
 
 def small(name: str) -> dict[str, Tensor]:
     """Return the state dict of a small network with random weights, the same ones each time."""
+    import_spandrel()
     package, choices = SMALL[name]
     module = importlib.import_module(f"spandrel.architectures.{package}")
     with torch.random.fork_rng():
