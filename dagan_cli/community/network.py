@@ -12,10 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dagan_cli.community.library import INSTALL, import_spandrel, is_installed
-from dagan_cli.community.weights_file import read_tensors
+from dagan_cli.community.weights_file import OTHER, read_tensors
 from dagan_cli.errors import BadModel
-
-_OURS = "dagan models convert {} if it is of `dagan train`, the paper's RDN or SRGAN; else use another model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +117,8 @@ def load_community(path: Path) -> tuple[Community, str]:
             found = spandrel.ModelLoader().load_from_state_dict(tensors)
     except spandrel.UnsupportedModelError as error:
         first = min(tensors)[:60]
-        what = f"{path} holds weights of an unknown network ({first!r}, ...): spandrel {spandrel.__version__} has none"
-        raise BadModel(what, hint=_OURS.format(path)) from error
+        what = f"{path} holds weights of a network that spandrel {spandrel.__version__} does not know ({first!r}, ...)"
+        raise BadModel(what, hint=OTHER) from error
     except Exception as error:  # the shapes in a damaged or foreign file can raise anything
         what = f"{path} does not fit the network that it resembles ({type(error).__name__})"
         raise BadModel(what, hint="download it again, or use another model") from error

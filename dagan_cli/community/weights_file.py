@@ -17,7 +17,7 @@ from dagan_cli.model.header import Header
 from dagan_cli.model.pickles import mapping_in, state_dict
 
 LARGEST = 2**32  # bytes; the largest network that spandrel reads, AuraSR, has 2.5 GB
-_OTHER = "get the model as a .safetensors file, or use another one; `dagan models list` shows those of this package"
+OTHER = "use another file; those of `dagan train` and of the paper's RDN and SRGAN need `dagan models convert` once"
 
 
 def is_foreign(path: Path) -> bool:
@@ -45,7 +45,7 @@ def read_tensors(path: Path, unwrapped: Any) -> tuple[dict[str, Tensor], str]:
     try:
         with open_regular(path) as file:
             if os.fstat(file.fileno()).st_size > LARGEST:
-                raise BadModel(f"{path} is larger than any supported network", hint=_OTHER)
+                raise BadModel(f"{path} is larger than any supported network", hint=OTHER)
             if path.suffix.lower() == ".safetensors":
                 digest = sha256()
                 values: dict[Any, Any] = Header.read(file).tensors(file, digest)
@@ -56,11 +56,9 @@ def read_tensors(path: Path, unwrapped: Any) -> tuple[dict[str, Tensor], str]:
     except ValueError as error:
         raise BadModel(f"{path} is damaged: {error}", hint="download it again") from error
     except OSError as error:
-        raise BadModel(
-            f"cannot read the model {path}: {(error.strerror or str(error)).lower()}", hint=_OTHER
-        ) from error
+        raise BadModel(f"cannot read the model {path}: {(error.strerror or str(error)).lower()}", hint=OTHER) from error
     except BadModel as error:
-        raise BadModel(str(error), hint=_OTHER) from None  # the hint of the reader is about dagan's own models
+        raise BadModel(str(error), hint=OTHER) from None  # the hint of the reader is about dagan's own models
     for name, tensor in tensors.items():
         if tensor.numel() == 0 or (tensor.is_floating_point() and not torch.isfinite(tensor).all()):
             what = "is empty" if tensor.numel() == 0 else "holds values that are not finite"

@@ -35,7 +35,8 @@ def choose(
     if precision == "auto":
         dtype, because = _best_dtype(place)
         if dtype not in supported:
-            dtype, because = torch.float32, "fp32: the model does not support less"
+            name = str(dtype).removeprefix("torch.")
+            dtype, because = torch.float32, f"fp32: the model does not support {name}"
         return Choice(place, dtype, f"{found}; {because}")
     if precision == "bf16" and place.type == "mps":
         raise BadOption("--precision bf16 is not available on mps", hint="use --precision fp16 or fp32")
