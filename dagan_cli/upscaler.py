@@ -22,7 +22,7 @@ from dagan_cli.model.blend import blend
 from dagan_cli.model.checkpoint import load_generator, load_model
 from dagan_cli.model.config import Window
 from dagan_cli.version import __version__
-from weights.catalog import Fetching, fidelity_model_of, find_model, pinned
+from weights.catalog import Fetching, fidelity_model_of, find_model, pinned, published
 from weights.reference import PREFIX
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def load_network(choice: ModelChoice, fetching: Fetching | None = None, *, basel
         return Loaded(Resize(choice.name, baseline_scale), choice.name, None)  # type: ignore[arg-type]
     name = pinned(choice.name, fetching)
     path, expected = find_model(name)
-    shown = name if name.startswith(PREFIX) else Path(name).name
+    shown = name if name.startswith(PREFIX) or published(name) else path.name
     if is_foreign(path):
         return _load_foreign(choice, path, shown)
     loaded = load_model(path, expected)

@@ -37,13 +37,20 @@ def test_a_result_and_the_report_name_the_architecture_and_the_file(cli, folder,
     ran = cli(picture(tmp_path / "in.png"), "-n", "2x-Sharp", "-s", 2, "--report", tmp_path / "report.json")
     assert ran.code == 0, ran.err
     model = json.loads((tmp_path / "report.json").read_text())["model"]
-    assert (model["name"], model["architecture"], model["sha256"]) == ("2x-Sharp", "RealESRGAN Compact", digest)
+    assert (model["name"], model["architecture"], model["sha256"]) == ("2x-Sharp.pth", "RealESRGAN Compact", digest)
     record = read_record(tmp_path / "in_x2.png")
     assert record is not None
-    assert (record["--model"], record["weights"]) == ("2x-Sharp", digest[:16])
+    assert (record["--model"], record["weights"]) == ("2x-Sharp.pth", digest[:16])
     with Image.open(tmp_path / "in_x2.png") as image:
         assert image.size == (24, 16)
         assert f"RealESRGAN Compact, sha256 {digest[:16]}" in str(image.info) + str(dict(image.getexif()))
+
+
+def test_a_model_has_one_name_however_it_is_named(cli, folder, tmp_path):
+    source = picture(tmp_path / "in.png")
+    assert cli(source, "-n", "2x-Sharp", "-s", 2).code == 0
+    ran = cli(source, "-n", folder / "2x-Sharp.pth", "-s", 2, "--json")
+    assert json.loads(ran.out)["items"][0]["status"] == "skipped"
 
 
 def test_a_network_of_scale_1_restores_at_the_size_of_the_image(cli, tmp_path):

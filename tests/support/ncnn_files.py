@@ -98,7 +98,8 @@ def through_ncnn(stem: Path, image: Tensor) -> Tensor:
     assert net.load_param(str(stem.with_suffix(".param"))) == 0
     assert net.load_model(str(stem.with_suffix(".bin"))) == 0
     extractor = net.create_extractor()
-    extractor.input("data", ncnn.Mat(image[0].contiguous().numpy()).clone())  # a Mat does not keep what it is made of
+    samples = image[0].contiguous().numpy()  # which a Mat does not keep
+    extractor.input("data", ncnn.Mat(samples))
     code, out = extractor.extract("output")
     assert code == 0
     return torch.from_numpy(np.array(out))[None]
