@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from torch import Tensor
 
+from dagan_cli.community.weights_file import is_foreign
 from dagan_cli.engine.engine import Engine, Step
 from dagan_cli.engine.grain import restore_grain, seed_of
 from dagan_cli.engine.options import EngineOptions, Network
@@ -24,7 +25,16 @@ from dagan_cli.model.checkpoint import Model, load_generator, load_model
 from dagan_cli.model.config import Window
 from dagan_cli.model.generator import Generator
 from dagan_cli.version import __version__
-from weights.catalog import KINDS, Fetching, default_model, degraded_model_of, fidelity_model_of, find_model, pinned
+from weights.catalog import (
+    KINDS,
+    Fetching,
+    default_model,
+    degraded_model_of,
+    fidelity_model_of,
+    find_model,
+    pinned,
+    published,
+)
 from weights.reference import PREFIX, parse_reference
 
 if TYPE_CHECKING:
@@ -37,7 +47,7 @@ BASELINES = ("nearest", "bicubic", "lanczos")
 class ModelChoice:
     """A model and its settings. Raises BadOption for settings that do not go together."""
 
-    # A published name, a file, hf://owner/repo or a baseline; a kind of model or None: the published one for the scale.
+    # See `Upscaler.load`; a kind of model or None: the published one for the scale.
     name: str | None = None
     order: int | None = None  # order of the solver, for models trained with several; None: the model's default
     detail: float | None = None  # blend from the fidelity model (0) to the perceptual model (1)
@@ -123,13 +133,17 @@ def load_network(choice: ModelChoice, fetching: Fetching | None = None, *, basel
     if choice.is_baseline:
         return Loaded(Resize(choice.name, baseline_scale), choice.name, None)  # type: ignore[arg-type]
     name = pinned(choice.name, fetching)
+    path, expected = find_model(name)
+    shown = name if name.startswith(PREFIX) or published(name) else path.name
+    if is_foreign(path):
+        return _load_foreign(choice, path, shown)
     is_blend = choice.detail is not None or choice.denoise is not None
-    loaded = _blended(name, choice) if is_blend else load_model(*find_model(name))
+    loaded = _blended(name, choice) if is_blend else load_model(path, expected)
     if choice.window is not None:
         loaded.generator.use_window(choice.window)
     if choice.order is not None:
         loaded.generator.order = choice.order
-    return Loaded(loaded.generator, name if name.startswith(PREFIX) else Path(name).name, loaded.sha256)
+    return Loaded(loaded.generator, shown, loaded.sha256)
 
 
 def _blended(name: str, choice: ModelChoice) -> Model[Generator]:
@@ -154,6 +168,29 @@ def _blended(name: str, choice: ModelChoice) -> Model[Generator]:
         end = load_generator(*find_model(degraded)).generator
         generator = blend(generator, end, choice.denoise, option="--denoise")
     return replace(loaded, generator=generator)
+
+
+def _load_foreign(choice: ModelChoice, path: Path, name: str) -> Loaded:
+    """Load a network of another program. Raises BadModel, BadOption."""
+    settings = {"--order": choice.order, "--detail": choice.detail, "--denoise": choice.denoise}
+    for flag, value in (settings | {"--window": choice.window}).items():
+        if value is not None:
+            raise BadOption(f"{flag} does not apply to {name}, a model of another program", hint="leave it out")
+
+    from dagan_cli.community.network import load_community
+
+    network, sha256 = load_community(path)
+    return Loaded(network, name, sha256)
+
+
+def checked(path: Path, expected: str | None = None) -> str:
+    """Read a model's file completely, also one of another program; return its sha256. Raises BadModel."""
+    if not is_foreign(path):
+        return load_model(path, expected).sha256
+
+    from dagan_cli.community.network import load_community
+
+    return load_community(path)[1]
 
 
 Pixels = TypeVar("Pixels", Tensor, np.ndarray, "Image.Image")
@@ -200,6 +237,7 @@ class Upscaler:
         self.denoise = choice.denoise if choice else None
         self.grain = choice.grain if choice else 0.0
         self.words = choice.words if choice else name  # the model as options name it
+        self.architecture: str | None = getattr(network, "architecture", None)  # None for dagan's own
         self.order: int | None = getattr(network, "order", None)  # of the solver; None if the model has no choice
         self.window: Window | None = getattr(network, "window", None)  # None where nothing pools or attends
         config = getattr(network, "config", None)
@@ -219,7 +257,9 @@ class Upscaler:
         fetching: Fetching | None = None,
         **choices: Any,
     ) -> Upscaler:
-        """Load a published model by name, a .safetensors file by path, hf://owner/repo, or nearest, bicubic, lanczos.
+        """Load a published model by name, a file by path, hf://owner/repo, or nearest, bicubic, lanczos.
+
+        A file is a dagan model, or one of another program that spandrel reads (the extra `community`).
 
         order, detail, denoise, window, grain: see `ModelChoice`. fetching: called with the progress of a download.
         Other keywords are those of `EngineOptions`: device, precision, tile, overlap, batch, ensemble. Raises BadModel,
@@ -315,6 +355,7 @@ class Upscaler:
         """Text written into the metadata of every output."""
         words = [f"dagan {__version__}: {self.name}"]
         if self.sha256 is not None:
+            words += [] if self.architecture is None else [self.architecture]
             words += [f"sha256 {self.sha256[:16]}", f"x{self.scale}", str(self.choice.dtype).removeprefix("torch.")]
             words += [] if self.order is None else [f"order {self.order}"]
             words += [] if self.detail is None else [f"detail {self.detail:g}"]

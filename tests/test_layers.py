@@ -13,7 +13,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 USE_CASES = ("dagan_cli.upscale", "dagan_cli.inspection", "dagan_cli.bench", "dagan_cli.exchange", "dagan_cli.evaluate")
-FLOORS = ("dagan_cli.media", "dagan_cli.engine", "dagan_cli.model", "dagan_cli.metrics", "dagan_cli.upscaler")
+FLOORS = (
+    "dagan_cli.media",
+    "dagan_cli.engine",
+    "dagan_cli.model",
+    "dagan_cli.community",
+    "dagan_cli.metrics",
+    "dagan_cli.upscaler",
+)
 FACE = ("dagan_cli.commands", "typer", "rich")
 NEVER = {  # a folder, and what no file in it may import
     "dagan_cli/analysis": (*USE_CASES, *FLOORS[1:], "weights", "trainer", "torch", "av", "PIL", *FACE),
@@ -23,6 +30,7 @@ NEVER = {  # a folder, and what no file in it may import
     "dagan_cli/upscale": ("dagan_cli.inspection", "dagan_cli.bench", "dagan_cli.exchange", "trainer", *FACE),
     "dagan_cli/media": (
         *USE_CASES,
+        "dagan_cli.community",
         "dagan_cli.engine",
         "dagan_cli.model",
         "dagan_cli.upscaler",
@@ -33,9 +41,31 @@ NEVER = {  # a folder, and what no file in it may import
     ),
     "dagan_cli/media/streams": ("dagan_cli.media.video",),
     "dagan_cli/media/images": ("dagan_cli.media.video",),
-    "dagan_cli/engine": (*USE_CASES, "dagan_cli.media", "dagan_cli.upscaler", "weights", "trainer", "av", "PIL", *FACE),
+    "dagan_cli/engine": (
+        *USE_CASES,
+        "dagan_cli.community",
+        "dagan_cli.media",
+        "dagan_cli.upscaler",
+        "weights",
+        "trainer",
+        "av",
+        "PIL",
+        *FACE,
+    ),
+    "dagan_cli/community": (
+        *USE_CASES,
+        "dagan_cli.engine",
+        "dagan_cli.media",
+        "dagan_cli.upscaler",
+        "weights",
+        "trainer",
+        "av",
+        "PIL",
+        *FACE,
+    ),
     "dagan_cli/model": (
         *USE_CASES,
+        "dagan_cli.community",
         "dagan_cli.engine",
         "dagan_cli.media",
         "dagan_cli.upscaler",
@@ -47,6 +77,7 @@ NEVER = {  # a folder, and what no file in it may import
     ),
     "dagan_cli/metrics": (
         *USE_CASES,
+        "dagan_cli.community",
         "dagan_cli.engine",
         "dagan_cli.media",
         "dagan_cli.upscaler",
@@ -57,7 +88,15 @@ NEVER = {  # a folder, and what no file in it may import
         *FACE,
     ),
     "weights": (*USE_CASES, *FLOORS, "trainer", "torch", *FACE),
-    "trainer": (*USE_CASES, "dagan_cli.engine", "dagan_cli.media", "dagan_cli.upscaler", "weights", *FACE),
+    "trainer": (
+        *USE_CASES,
+        "dagan_cli.community",
+        "dagan_cli.engine",
+        "dagan_cli.media",
+        "dagan_cli.upscaler",
+        "weights",
+        *FACE,
+    ),
 }
 GROUND = {  # modules of the ground floor, and the only modules of ours that they may import
     "dagan_cli/errors.py": set(),
@@ -225,6 +264,14 @@ def test_only_one_module_knows_the_hub_s_library_and_only_while_it_works():
         "weights/hub.py"
     ]
     assert reaches(imports(ROOT / "weights/hub.py", later=False), ("huggingface_hub",)) == []
+
+
+@pytest.mark.slow
+def test_only_one_module_knows_spandrel_and_only_while_it_works():
+    files = (*modules("dagan_cli"), *modules("weights"), *modules("trainer"))
+    knowing = [str(file.relative_to(ROOT)) for file in files if reaches(imports(file), ("spandrel", "torchvision"))]
+    assert knowing == ["dagan_cli/community/library.py"]
+    assert reaches(imports(ROOT / "dagan_cli/community/library.py", later=False), ("spandrel",)) == []
 
 
 @pytest.mark.parametrize("module", ["dagan_cli", "dagan_cli.commands.app", "dagan_cli.__main__", "weights", "trainer"])

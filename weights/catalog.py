@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dagan_cli.errors import BadModel
+from weights.folder import in_folders, models_in_folders
 from weights.reference import FILE, PREFIX, Reference, parse_reference
 
 HERE = Path(__file__).parent
@@ -119,7 +120,9 @@ Fetching = Callable[[str, int, int | None], None]  # file name, bytes received, 
 
 
 def find_model(name: str, fetching: Fetching | None = None) -> tuple[Path, str | None]:
-    """Published name, hf:// reference or path of a file -> local file, and the sha256 it must have (None: any).
+    """Return the local file of a model, and the sha256 it must have (None: any).
+
+    `name` is a published name, an hf:// reference, the path of a file, or a file of DAGAN_MODELS by its name or stem.
 
     Models in the package or in the cache need no network; others are downloaded.
     Raises BadModel, with the nearest published name, for an unknown name; CannotWrite for the cache.
@@ -138,11 +141,13 @@ def find_model(name: str, fetching: Fetching | None = None) -> tuple[Path, str |
         names = ", ".join(model.name for model in CATALOG if model.kind == name)
         raise BadModel(f"{name} is a kind of model, one for each scale", hint=f"name one of them: {names}")
     path = Path(name)
+    if not os.path.exists(path) and (found := in_folders(name)):
+        return found, None
     if os.path.exists(path) or path.suffix:
         return path, None
     from difflib import get_close_matches
 
-    near = get_close_matches(name, [model.name for model in CATALOG], n=1)
+    near = get_close_matches(name, [*(model.name for model in CATALOG), *models_in_folders()], n=1)
     hint = f"did you mean {near[0]}?" if near else "`dagan models list` shows the published models"
     raise BadModel(f"unknown model {name!r}", hint=hint)
 

@@ -26,7 +26,7 @@ from dagan_cli.version import __version__
 from weights.address import forget_secrets, secrets_of_settings, shown
 from weights.cache import LARGEST, Cache, Fetched, bytes_in, matches, sha256_of, writable
 from weights.receive import Line, TooSlow, arriving
-from weights.reference import Reference, is_commit
+from weights.reference import FILE, Reference, is_commit
 
 Tell = Callable[[str, int, int | None], None]  # file name, bytes received, total bytes if known
 T = TypeVar("T")
@@ -296,20 +296,29 @@ def _response(reference: Reference, url: str, headers: dict[str, str], line: Lin
 
 
 def _refuse_foreign(reference: Reference, part: Path, start: bytearray) -> bytearray | None:
-    """Stop the download of a file whose header is not that of a dagan model. Loading checks the rest.
+    """Stop the download of a file whose start is not that of a model. Loading checks the rest.
 
-    Returns None if the header is that of a dagan model, or the start of the file if more of it is needed to tell.
+    A file of the default name must be a dagan model: any repository can have one. Another file may be one of another
+    program. Returns None if it can be a model, or the start of the file if more of it is needed to tell.
     """
+    if not reference.file.endswith(".safetensors"):
+        if len(start) < 4:
+            return start
+        if start.startswith((b"PK\3\4", b"\x80")):  # PyTorch's archive, and its older format
+            return None
+        part.unlink()
+        raise BadModel(f"{reference} is not a PyTorch file", hint="check the name of the file in the repository")
     size = int.from_bytes(start[:8], "little")
     if len(start) < 8 or (2 <= size <= _HEADER and len(start) < 8 + size):
         return start
     with suppress(ValueError, RecursionError, KeyError, TypeError):
-        if size <= _HEADER and "dagan" in json.loads(start[8 : 8 + size])["__metadata__"]:
+        header = json.loads(start[8 : 8 + size])
+        if size <= _HEADER and ("dagan" in header["__metadata__"] if reference.file == FILE else header.keys()):
             return None
     part.unlink()
     raise BadModel(
         f"{reference} is not a dagan model",
-        hint="its header has no generator config; `dagan models list` shows dagan models",
+        hint="its header has no generator config; name the file if it is a model of another program",
     )
 
 

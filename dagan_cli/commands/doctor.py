@@ -13,7 +13,7 @@ from dagan_cli.commands.options import AsJson, Debug, friendly_errors
 from dagan_cli.commands.shown.tables import table
 
 PACKAGES = ("torch", "av", "pillow", "pi-heif", "pillow-jxl-plugin", "imageio", "imageio-ffmpeg", "tifffile")
-PACKAGES += ("numpy", "typer", "rich", "safetensors")
+PACKAGES += ("numpy", "typer", "rich", "safetensors", "spandrel")
 ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks")
 ENCODERS += ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +24,9 @@ from dagan_cli.commands.shown.tables import table
 from dagan_cli.errors import BadModel
 from dagan_cli.upscale.events import Fetch
 
+if TYPE_CHECKING:
+    from dagan_cli.community.description import Description
+
 models_app = typer.Typer(
     help="List, inspect, download, convert and publish models.", rich_markup_mode=None, context_settings=SETTINGS
 )
@@ -35,11 +39,13 @@ Named = Annotated[
 
 @models_app.command("list", cls=GroupedCommand)
 def list_(as_json: AsJson = False) -> None:
-    """List the models that -n accepts by name."""
+    """List the models that -n accepts by name: published ones, those in the folders of DAGAN_MODELS, and baselines."""
     from weights.catalog import CATALOG
 
+    own = _models_in_folders()
     if as_json:
-        echo(in_json([model.to_json() for model in CATALOG]))
+        facts = [{"name": name, "path": str(path), "size": _size(path), **asdict(what)} for name, path, what in own]
+        echo(in_json([*(model.to_json() for model in CATALOG), *facts]))
         return
     rows = [
         [
@@ -54,10 +60,37 @@ def list_(as_json: AsJson = False) -> None:
         for model in CATALOG
     ]
     rows += [
+        [
+            name,
+            f"x{what.scale}" if what.scale else "-",
+            f"{_size(path) / 1e6:.1f} MB",
+            "-",
+            str(path.parent),
+            "-",
+            f"{what.architecture} {what.details}".strip() if what.architecture else f"unusable: {what.details}",
+        ]
+        for name, path, what in own
+    ]
+    rows += [
         [name, "any", "-", "-", "-", "-", "baseline without a network"] for name in ("nearest", "bicubic", "lanczos")
     ]
     header = ["name", "scale", "size", "licence", "where", "Set5, dB", "for"]
     echo(table(header, rows, left=len(header)))
+
+
+def _models_in_folders() -> list[tuple[str, Path, Description]]:
+    from weights.folder import models_in_folders
+
+    files = models_in_folders()
+    if not files:
+        return []
+    from dagan_cli.community.description import describe  # torch is loaded here
+
+    return [(name, path, describe(path)) for name, path in files.items()]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
 
 
 @models_app.command(cls=GroupedCommand)
@@ -66,10 +99,18 @@ def info(model: Named, as_json: AsJson = False, debug: Debug = False) -> None:
     with friendly_errors(debug):
         name = fetched(model)
 
+        from dagan_cli.community.weights_file import is_foreign
         from dagan_cli.model.checkpoint import load_model
         from weights.catalog import find_model
 
-        loaded = load_model(*find_model(name))
+        found, expected = find_model(name)
+        if is_foreign(found):
+            from dagan_cli.community.network import load_community
+
+            network, sha256 = load_community(found)
+            echo(in_json({"model": name, "sha256": sha256, **network.facts()}, indent=None if as_json else 2))
+            return
+        loaded = load_model(found, expected)
         config = loaded.generator.config
         facts = {
             "model": name,
@@ -122,9 +163,9 @@ def pull(
             name = pinned(name, lambda *fetch: reporter.show(Fetch(*fetch)))
             found, expected = find_model(name)
 
-        from dagan_cli.model.checkpoint import load_model
+        from dagan_cli.upscaler import checked
 
-        load_model(found, expected)
+        checked(found, expected)
         if name != model:
             say(name)
         echo_path(found)
@@ -140,7 +181,7 @@ def verify(
 ) -> None:
     """Check every byte of these models, without a network."""
     with friendly_errors(debug):
-        from dagan_cli.model.checkpoint import load_model
+        from dagan_cli.upscaler import checked
         from weights.catalog import CATALOG, local_model, published
 
         rows: list[dict[str, str | None]] = []
@@ -151,7 +192,7 @@ def verify(
             try:
                 if found is not None:
                     row["result"] = "damaged"
-                    row |= {"sha256": load_model(found, entry and entry.sha256).sha256, "result": "whole"}
+                    row |= {"sha256": checked(found, entry and entry.sha256), "result": "whole"}
                 elif models:  # one that was not named need not have been downloaded
                     wrong.append(BadModel(f"{name} is not on this machine", hint=f"dagan models pull {name}"))
             except BadModel as error:

@@ -71,8 +71,10 @@ def _formats(incomplete: str) -> list[str]:
 
 def model_names(incomplete: str) -> list[str]:
     from weights.catalog import CATALOG
+    from weights.folder import models_in_folders
 
-    return _completed((AUTO, *(model.name for model in CATALOG), *BASELINES))(incomplete)
+    known = (model.name for model in CATALOG)
+    return _completed((AUTO, *known, *models_in_folders(), *BASELINES))(incomplete)
 
 
 def model_choices(incomplete: str) -> list[str]:
@@ -88,7 +90,7 @@ Model = Annotated[
         "--model",
         metavar="MODEL",
         help="auto, the default: chosen by what each source is; perceptual, fidelity or real: the published one for "
-        "the scale; a name, file or hf://owner/repo; or nearest, bicubic, lanczos. `dagan models list` shows the names.",
+        "the scale; a name, file or hf://owner/repo; or nearest, bicubic, lanczos. `dagan models list` shows names.",
         autocompletion=model_choices,
         callback=lambda name: None if name == AUTO else name,
         rich_help_panel=SIZE,

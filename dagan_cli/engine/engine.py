@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Generator
 from copy import deepcopy
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import product
 from time import perf_counter
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dagan_cli.engine import memory, meter, precision, tiles, tiling
 from dagan_cli.engine.options import EngineOptions, Network
+from dagan_cli.engine.reach import Reach, measure_reach
 from dagan_cli.engine.resample import Kernel, Resize, Target, resample, scaled_size
 from dagan_cli.engine.reuse import History
 from dagan_cli.engine.tiles import Plan, Span, Tile
@@ -49,7 +50,8 @@ class Engine:
 
     def __init__(self, network: Network, options: EngineOptions | None = None) -> None:
         self.options = options or EngineOptions()
-        self.choice = precision.choose(self.options.device, self.options.precision)
+        supported = getattr(network, "dtypes", tuple(precision.DTYPES.values()))
+        self.choice = precision.choose(self.options.device, self.options.precision, supported)
         if next(iter(network.parameters()), None) is None:  # no speed to gain, and a baseline must be exact
             self.choice = replace(self.choice, dtype=torch.float32, why=f"{self.choice.why}; fp32: no weights")
         self.scale = network.scale
@@ -58,13 +60,9 @@ class Engine:
         self._original.eval()
         self._cast: dict[torch.dtype, Network] = {}
         self._dtype = self.choice.dtype
-        self._demand = tiling.Demand(
-            device=self.choice.device.type,
-            half=self._dtype != torch.float32,
-            receptive_field=network.receptive_field,
-            grid=math.lcm(getattr(network, "multiple", 1), getattr(network, "grid", 1)),
-            overlap=self.options.overlap,
-        )
+        self._multiple = math.lcm(getattr(network, "multiple", 1), getattr(network, "grid", 1))
+        self._smallest = getattr(network, "smallest", 1)
+        self._is_measured = getattr(network, "is_measured", False)
         self.measuring = 0.0  # seconds that measuring the network took; 0 until it was needed
         self._failed = 0  # tiles that were not finite in half precision
         self._footprint: meter.Footprint | None = None
@@ -213,7 +211,10 @@ class Engine:
         return pixels
 
     def _read(self, frames: Tensor, batch: list[Tile], plan: Plan, dtype: torch.dtype) -> Tensor:
-        """Cut the batch's tiles (B, 3, h', w') from the frames; edge pixels are repeated beyond the border."""
+        """Cut the batch's tiles (B, 3, h', w') from the frames.
+
+        Beyond the border, edge pixels are repeated, or pixels are mirrored for a network that expects it.
+        """
         shape = (len(batch), 3, *plan.sides)
         if self._buffer.shape[1:] != shape[1:] or len(self._buffer) < len(batch) or self._buffer.dtype != dtype:
             self._buffer = torch.empty(shape, dtype=dtype, device=self.choice.device, memory_format=self._layout)
@@ -222,8 +223,12 @@ class Engine:
             tile = frames[i, :, v.start : v.stop, u.start : u.stop]
             _, h, w = tile.shape
             into[:, :h, :w] = tile
-            into[:, h:, :w] = into[:, h - 1 : h, :w]
-            into[:, :, w:] = into[:, :, w - 1 : w]
+            if getattr(self._original, "mirrors", False):
+                into[:, h:, :w] = into[:, _mirrored(h, into.shape[1]), :w]
+                into[:, :, w:] = into[:, :, _mirrored(w, into.shape[2])]
+            else:
+                into[:, h:, :w] = into[:, h - 1 : h, :w]
+                into[:, :, w:] = into[:, :, w - 1 : w]
         return x if frames.is_floating_point() else x.div_(255)
 
     def _apply(self, x: Tensor) -> Tensor:
@@ -264,14 +269,42 @@ class Engine:
     def _is_left(self, i: int, y: Span, x: Span, finished: list[list[Tile]]) -> bool:
         return bool(tiles.left_over(y, x, _of_frame(i, finished[:-1]), 1).max() > 1e-6)
 
+    @cached_property
+    def _demand(self) -> tiling.Demand:
+        """The network's needs. A receptive field that must be measured is measured only if there will be tiles."""
+        field, grid = self._original.receptive_field, self._multiple
+        if self._is_measured:
+            started = perf_counter()
+            field, grid = memory.attempt(self._reach) or (field, grid)
+            self.measuring += perf_counter() - started
+        return tiling.Demand(
+            device=self.choice.device.type,
+            half=self._dtype != torch.float32,
+            receptive_field=field,
+            grid=grid,
+            multiple=self._multiple,
+            overlap=self.options.overlap,
+            is_measured=self._is_measured,
+        )
+
+    def _reach(self) -> Reach:
+        network, needs = self.network(torch.float32), {"multiple": self._multiple, "smallest": self._smallest}
+        return measure_reach(network, self.scale, self.choice.device, **needs)
+
     def _choose(self, height: int, width: int) -> Plan:
-        asked, demand = self.options.tile, self._demand
+        asked = self.options.tile
+        small = height * width <= UNMEASURED < self._most_pixels
+        if small and (not isinstance(asked, int) or asked >= max(height, width)):
+            return tiles.plan(height, width, tiling.uncut(height, width, self._multiple))
+        if asked == "auto" and self._is_measured:
+            whole = tiles.plan(height, width, tiling.uncut(height, width, self._multiple))
+            if whole.area <= min(self._fitting(height, width, tiling.SHARE), tiling.MOST_PIXELS):
+                return whole
+        demand = self._demand
         if asked == "auto":
-            small = height * width <= UNMEASURED < self._most_pixels
-            chosen = tiling.uncut(height, width, demand) if small else self._best_tiling(height, width)
-            return tiles.plan(height, width, chosen)
+            return tiles.plan(height, width, self._best_tiling(height, width))
         if asked == "off" or asked >= max(height, width):
-            chosen = tiling.uncut(height, width, demand)
+            chosen = tiling.uncut(height, width, self._multiple)
         else:
             chosen = tiling.with_rim(tiles.round_up(asked, demand.grid), demand)
         plan = tiles.plan(height, width, chosen)
@@ -302,8 +335,9 @@ class Engine:
         if self._footprint is None:
             started = perf_counter()
             network = memory.attempt(lambda: self.network(self._dtype))
-            self._footprint = meter.measure(network, self.choice.device, self._dtype, self._demand.grid)
-            self.measuring = perf_counter() - started
+            smallest = tiles.round_up(max(tiles.SMALLEST, self._smallest), self._multiple)
+            self._footprint = meter.measure(network, self.choice.device, self._dtype, smallest)
+            self.measuring += perf_counter() - started
         return self._footprint
 
     def _batch(self, plan: Plan) -> int:
@@ -367,6 +401,11 @@ def _next_batch(todo: list[Tile], same_as: dict[Tile, Tile], most: int) -> tuple
                 return batch, todo[:count]
             batch.append(tile)
     return batch, list(todo)
+
+
+def _mirrored(length: int, side: int) -> list[int]:
+    """Return the places whose pixels stand for those from `length` to `side`, the edge being the mirror."""
+    return [max(0, 2 * (length - 1) - place) for place in range(length, side)]
 
 
 def _forgotten(history: History | None) -> None:

@@ -16,7 +16,9 @@ class Network(Protocol):
     """A torch.nn.Module (N, 3, h, w) -> (N, 3, scale*h, scale*w).
 
     It may also have `multiple` (sides must be multiples of it) and `grid` (tiles must start at multiples of it); both
-    default to 1.
+    default to 1. Networks of other programs also have `is_measured` (True: the receptive field and the grid are found
+    by trying, and there are tiles only where memory requires them), `mirrors` (True: images are extended by reflection,
+    not by repeating edge pixels), `smallest` (side of the smallest tile) and `dtypes` (those that it can compute in).
     """
 
     @property

@@ -21,19 +21,28 @@ class Choice:
     why: str
 
 
-def choose(device: str = "auto", precision: str = "auto") -> Choice:
+def choose(
+    device: str = "auto", precision: str = "auto", supported: tuple[torch.dtype, ...] = tuple(DTYPES.values())
+) -> Choice:
     """Choose by `device` (auto, cpu, cuda, cuda:N or mps) and `precision` (auto, fp16, bf16 or fp32).
 
-    Raises BadOption for an unavailable device, or a precision that it does not support.
+    `supported`: the types that the network can compute in. Raises BadOption for an unavailable device, or a precision
+    that it or the network does not support.
     """
     if precision not in ("auto", *DTYPES):
         raise BadOption(f"invalid --precision {precision!r}", hint="use auto, fp16, bf16 or fp32")
     place, found = _device(device)
     if precision == "auto":
         dtype, because = _best_dtype(place)
+        if dtype not in supported:
+            name = str(dtype).removeprefix("torch.")
+            dtype, because = torch.float32, f"fp32: the model does not support {name}"
         return Choice(place, dtype, f"{found}; {because}")
     if precision == "bf16" and place.type == "mps":
         raise BadOption("--precision bf16 is not available on mps", hint="use --precision fp16 or fp32")
+    if DTYPES[precision] not in supported:
+        names = " or ".join(name for name, dtype in DTYPES.items() if dtype in supported)
+        raise BadOption(f"the model does not support --precision {precision}", hint=f"use {names}, or leave it out")
     because = "as requested"
     if place.type == "cpu" and precision != "fp32" and not (precision == "bf16" and cpu_has_fast_bf16()):
         because += f", though {precision} is slow on this CPU"

@@ -23,7 +23,8 @@ class Tiling:
     size: int  # the longest side of a tile
     halo: int = 0  # neighbouring tiles share at least 2 * halo pixels; the cut is in the middle
     fade: int = 0  # neighbours are blended from this far before the cut to this far after it; at most halo
-    grid: int = 1  # positions and sides of tiles are multiples of this
+    grid: int = 1  # positions of tiles are multiples of this
+    multiple: int = 0  # sides of tiles are multiples of this, which divides the grid; 0 = the grid
 
     def __post_init__(self) -> None:
         if not 0 <= self.fade <= self.halo:
@@ -93,12 +94,13 @@ def plan(height: int, width: int, tiling: Tiling) -> Plan:
 def plan_axis(length: int, tiling: Tiling) -> list[Span]:
     """Spread windows of one size evenly over the axis; their weights add up to one everywhere on it.
 
-    The axis is extended to the next multiple of the grid, so `stop` may exceed `length`; `b` never does. There are as
-    few windows as `tiling.size` allows, each as short as their number allows.
+    The axis is extended to the next multiple of `tiling.multiple`, so `stop` may exceed `length`; `b` never does. There
+    are as few windows as `tiling.size` allows, each as short as their number allows. If sides need not be multiples of
+    the grid, they are up to a grid step longer than `tiling.size`, so that the last window starts on the grid.
     """
     grid = tiling.grid
-    whole = round_up(length, grid)
-    side = min(tiling.size, whole)
+    whole = round_up(length, tiling.multiple or grid)
+    side = min(tiling.size + (whole - tiling.size) % grid, whole)
     count = _count(whole, side, tiling)
     while count > 1 and side - grid - 2 * tiling.halo >= grid and _count(whole, side - grid, tiling) == count:
         side -= grid

@@ -27,7 +27,9 @@ class Demand:
     half: bool  # True if the network computes in 16 bits
     receptive_field: int | None  # of one output pixel to each side, in input pixels; None = the whole input
     grid: int  # tiles start at multiples of this
+    multiple: int = 0  # sides of tiles are multiples of this; 0 = the grid
     overlap: int | None  # requested rim, in input pixels; None = what the network needs
+    is_measured: bool = False  # True if the receptive field is how far changes are visible, which is less than exact
 
 
 def can_be_smaller(plan: Plan, demand: Demand) -> bool:
@@ -53,7 +55,7 @@ def smaller(failed: Plan, demand: Demand) -> Tiling:
 
 def choose_tiling(height: int, width: int, footprint: Footprint, demand: Demand, fit: float) -> Tiling:
     """Return the tiling that upscales an image in the least time with tiles of at most `fit` pixels."""
-    whole = uncut(height, width, demand)
+    whole = uncut(height, width, demand.multiple or demand.grid)
     fit = min(fit, MOST_PIXELS)
     sides = sorted({round_up(side, demand.grid) for side in _SIDES if side < whole.size})
     best, best_cost = None, float("inf")
@@ -68,24 +70,24 @@ def choose_tiling(height: int, width: int, footprint: Footprint, demand: Demand,
     return best or whole
 
 
-def uncut(height: int, width: int, demand: Demand) -> Tiling:
+def uncut(height: int, width: int, multiple: int) -> Tiling:
     """Return one tile for the whole image."""
-    return Tiling(size=round_up(max(height, width), demand.grid), grid=demand.grid)
+    return Tiling(size=round_up(max(height, width), multiple), grid=multiple)
 
 
 def with_rim(side: int, demand: Demand) -> Tiling:
     """Return tiles of `side` pixels with the requested rim, or the one the network needs.
 
-    A rim as wide as the receptive field makes tiles exact. If that is too much, neighbouring tiles are blended.
-    Raises BadOption if the rim leaves nothing of a tile.
+    A rim as wide as the receptive field makes tiles exact, or as good as that if it was measured. If that is too much,
+    neighbouring tiles are blended. Raises BadOption if the rim leaves nothing of a tile.
     """
     field, halo = demand.receptive_field, demand.overlap
     if halo is None:
         halo = min(max(16, side // 16), 32, side // 4, (side - demand.grid) // 2)
-        if field is not None and field <= max(halo, side // 8):
+        if field is not None and field <= (side // 4 if demand.is_measured else max(halo, side // 8)):
             halo = field
     exact = field is not None and field <= halo
-    return Tiling(size=side, halo=halo, fade=0 if exact else halo // 2, grid=demand.grid)
+    return Tiling(size=side, halo=halo, fade=0 if exact else halo // 2, grid=demand.grid, multiple=demand.multiple)
 
 
 def _with_rims(sides: list[int], demand: Demand) -> Iterator[Tiling]:

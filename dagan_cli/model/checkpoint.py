@@ -33,7 +33,7 @@ Config = GeneratorConfig | SrResNetConfig
 
 FORMAT = 1
 LARGEST = 2**30  # bytes; generators of the paper's family are far smaller, hostile files may not be
-_FOREIGN = {".pth": "PyTorch pickle", ".pt": "PyTorch pickle", ".ckpt": "PyTorch pickle", ".bin": "PyTorch pickle"}
+PICKLES = {".pth": "PyTorch pickle", ".pt": "PyTorch pickle", ".ckpt": "PyTorch pickle", ".bin": "PyTorch pickle"}
 
 
 N = TypeVar("N", bound=Network, covariant=True)
@@ -163,9 +163,9 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     """Open a regular file of reasonable size; its errors become BadModel."""
     hint = "use a model from `dagan models list`, or the path of a .safetensors file"
     try:
-        if path.suffix.lower() in _FOREIGN and path.is_file():
+        if path.suffix.lower() in PICKLES and path.is_file():
             raise BadModel(
-                f"{path} is a {_FOREIGN[path.suffix.lower()]}, which can run code when loaded",
+                f"{path} is a {PICKLES[path.suffix.lower()]}, which can run code when loaded",
                 hint=f"convert it once, if you trust it: dagan models convert {path}",
             )
         with open_regular(path) as file:

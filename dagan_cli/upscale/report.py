@@ -35,7 +35,7 @@ def require_free(path: Path) -> None:
 
 def build_report(items: list[Item], used: list[Upscaler], seconds: float) -> dict[str, Any]:
     """Return items, totals and models as JSON; `model` is the first one used, `models` lists all."""
-    keys = ("name", "sha256", "scale", "order", "detail", "denoise", "window", "grain")
+    keys = ("name", "architecture", "sha256", "scale", "order", "detail", "denoise", "window", "grain")
     models = [{key: getattr(upscaler, key) for key in keys} for upscaler in used]
     pixels = sum(
         i.frames * i.out_size[0] * i.out_size[1] for i in items if i.out_size and i.status in ("done", "partial")

@@ -192,7 +192,7 @@ def test_a_rim_that_leaves_nothing_is_refused():
 
 
 def test_tiles_are_halved_down_to_the_smallest():
-    cut, sides = plan(300, 500, tiling.uncut(300, 500, demand(grid=8))), []
+    cut, sides = plan(300, 500, tiling.uncut(300, 500, 8)), []
     while tiling.can_be_smaller(cut, demand(grid=8)):
         cut = plan(300, 500, tiling.smaller(cut, demand(grid=8)))
         sides.append(max(cut.sides))

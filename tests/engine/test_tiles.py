@@ -13,6 +13,8 @@ TILINGS = [
     Tiling(size=32, halo=9, fade=4, grid=8),
     Tiling(size=64, halo=16, fade=8, grid=8),
     Tiling(size=20, halo=9, fade=9),
+    Tiling(size=32, halo=8, fade=4, grid=8, multiple=1),
+    Tiling(size=48, halo=9, grid=16, multiple=4),
 ]
 LENGTHS = [1, 2, 7, 8, 15, 16, 17, 31, 33, 64, 65, 100, 257, 540]
 
@@ -29,15 +31,16 @@ def test_the_weights_of_all_spans_add_up_to_one_everywhere(length, tiling):
 def test_spans_have_one_size_start_on_the_grid_and_keep_a_rim(length, tiling):
     spans = plan_axis(length, tiling)
     sides = {span.stop - span.start for span in spans}
+    multiple = tiling.multiple or tiling.grid
     assert len(sides) == 1
-    assert sides.pop() <= tiling.size
+    assert sides.pop() <= tiling.size + tiling.grid - multiple
     for span in spans:
         assert span.start % tiling.grid == 0
-        assert span.stop % tiling.grid == 0
+        assert span.stop % multiple == 0
         assert span.start <= span.a < span.b <= min(span.stop, length)
         assert span.a == 0 or span.a - span.start >= tiling.halo - tiling.fade
         assert span.b == length or span.stop - span.b >= tiling.halo - tiling.fade
-    assert spans[-1].stop - length < tiling.grid
+    assert spans[-1].stop - length < multiple
 
 
 @pytest.mark.parametrize("length", LENGTHS)

@@ -30,6 +30,7 @@ def test_a_model_is_downloaded_and_used_and_the_report_names_its_commit(cli: Cli
     assert cli(source, "-n", NAME, "-s", 2, "--report", report).code == 0
     assert json.loads(report.read_text())["model"] == {
         "name": PINNED,
+        "architecture": None,
         "sha256": sha256(tiny_model.read_bytes()).hexdigest(),
         "scale": 2,
         "order": 1,  # the lowest, as the packaged models do
@@ -270,7 +271,7 @@ def test_a_model_that_is_damaged_in_its_repository_is_refused_on_loading(cli: Cl
 
 @pytest.mark.slow
 def test_a_pickle_is_refused_before_anything_is_asked(cli: Cli, hub):
-    for file in ("pytorch_model.bin", "net.pth", "model.ckpt", "model.safetensors.pkl"):
+    for file in ("pytorch_model.bin", "net.pkl", "model.safetensors.pkl"):
         assert refused(cli("models", "pull", f"{NAME}/{file}"), "can run code")
     assert hub.requests == []
 
