@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ import typer
 from dagan_cli.commands.options import UsageError, as_bad_option
 from dagan_cli.commands.settings.layers import Setting
 from dagan_cli.errors import BadOption
-from dagan_cli.files import read_regular
 
 CONFIG = "DAGAN_CONFIG"  # names another file than config.toml in the user's configuration folder
 PREFIX = "DAGAN_UPSCALE"
@@ -157,6 +155,10 @@ def _by_key(command: Any) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     """Read a TOML file; one that is missing is empty, unless the environment names it. Raises BadOption."""
+    import tomllib
+
+    from dagan_cli.files import read_regular
+
     is_named = bool(os.environ.get(CONFIG)) and path == config_file()
     if str(path) == os.devnull:
         return {}
