@@ -1,7 +1,8 @@
 """Pixels that are not square, and whose shape changes within a stream.
 
-The shape of each frame is found, and the frame fitted into the shape of the first one. Broadcasts switch between 4:3 and 16:9 by the shape of the pixels alone. PyAV's frames do not tell it, and the decoder
-only that of the frames it reads ahead. So once the decoder's changes, FFmpeg's scale filter is asked for each frame.
+The shape of each frame is found, and the frame fitted into the shape of the first one. Broadcasts switch between 4:3
+and 16:9 by the shape of the pixels alone. PyAV's frames do not tell it, and the decoder only that of the frames it
+reads ahead. So once the decoder's changes, FFmpeg's scale filter is asked for each frame.
 """
 
 from __future__ import annotations
