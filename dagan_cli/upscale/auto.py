@@ -12,10 +12,10 @@ from weights.catalog import default_model, degraded_model_of
 
 RULE = "1"  # changes with everything that could change a choice: the analysis, the limits below, the models they fit
 
-_NOISE = 2.0  # standard deviation in 8-bit code values; from here on a source is degraded
-_RESOLUTION = 0.9  # below, it is
+_NOISE = 2.5  # standard deviation in 8-bit code values; from here on a source is degraded
+_RESOLUTION = 0.95  # below, it is; clean pictures have 1
 _QUALITY = 87  # of an image, JPEG's scale; below, it is
-_FILTERED_QUALITY = 40  # the same of codecs that smooth their blocks themselves
+_FILTERED_QUALITY = 80  # the same of codecs that smooth their blocks themselves
 _FILTERED = ("h264", "hevc", "vp8", "vp9", "av1")
 
 

@@ -72,7 +72,7 @@ def test_totals_are_the_sums_of_the_items(tiny_model):
     assert [row["status"] for row in report["items"]] == ["done", "done", "partial", "skipped", "failed"]
     assert report["dagan"] == __version__
     numbers = {"scale": 2, "order": 2, "detail": None, "denoise": None, "window": "global", "grain": 0.0}
-    assert report["model"] == {"name": "tiny-x2.safetensors", "sha256": used[0].sha256, **numbers}
+    assert report["model"] == {"name": "tiny-x2.safetensors", "sha256": used[0].sha256, "architecture": None, **numbers}
     assert (report["device"], report["precision"]) == ("cpu", "float32")
 
 

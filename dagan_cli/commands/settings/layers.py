@@ -11,7 +11,7 @@ RIVALS = (("scale", "size"), ("overwrite", "skip_existing"), ("device", "gpu"), 
 # Options that mean something only to the model or the encoder of their layer. Where a stronger layer names another one,
 # the first do not apply; the second do not apply if the layer names a model or an encoder itself.
 _BELONGING = {
-    "model": ((), ("order", "detail", "window")),
+    "model": ((), ("order", "detail", "denoise", "window")),
     "codec": (("preset", "encoder_option"), ("crf", "pix_fmt")),
 }
 
