@@ -12,7 +12,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.sidedata.encparams import VideoEncParams
+from av.sidedata.encparams import VideoEncParams, VideoEncParamsType
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.stream import VideoStream
 
@@ -110,8 +110,9 @@ def _quantiser(frame: av.VideoFrame) -> float | None:
     found = next((one for one in side_data(frame) if one.type == SideDataType.VIDEO_ENC_PARAMS), None)
     if not isinstance(found, VideoEncParams):
         return None
+    half = 1 + (found.codec_type == VideoEncParamsType.MPEG2)  # FFmpeg doubles the quantisers of all MPEG codecs
     count = found.nb_blocks
     if count == 0:
-        return float(found.qp)
+        return found.qp / half
     blocks = range(0, count, max(1, count // _BLOCKS))
-    return found.qp + sum(found.block_params(block).delta_qp for block in blocks) / len(blocks)
+    return (found.qp + sum(found.block_params(block).delta_qp for block in blocks) / len(blocks)) / half
