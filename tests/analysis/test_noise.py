@@ -33,6 +33,7 @@ def test_noise_of_each_channel_is_that_of_luma():
     assert noise(np.rint(image).astype(np.uint8)).sigma == pytest.approx(expected, rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_grain_is_told_from_white_noise(seed):
     found = noise(noisy(photograph(seed, 320, 256), 5, grain=True))
@@ -40,6 +41,7 @@ def test_grain_is_told_from_white_noise(seed):
     assert found.sigma == pytest.approx(5, rel=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_clean_images_have_none(seed):
     image = photograph(seed)
