@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -183,9 +184,8 @@ def test_it_is_the_same_whatever_the_processor_can_do(tmp_path):
 
 def _dispatched() -> list[str]:
     """Names of the processor's abilities that numpy uses where it finds them."""
-    from numpy._core import _multiarray_umath as parts
-
-    return [name for name in parts.__cpu_dispatch__ if parts.__cpu_features__.get(name)]  # type: ignore[attr-defined]
+    parts = import_module("numpy._core._multiarray_umath")
+    return [name for name in parts.__cpu_dispatch__ if parts.__cpu_features__.get(name)]
 
 
 @pytest.mark.slow
