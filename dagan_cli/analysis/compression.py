@@ -47,7 +47,7 @@ _QUANTISERS = {
 }
 # Bits per pixel of an image or key frame, by the activity of its luma to the power of 0.85, as logarithm to base 2.
 _RATES = ((-6, 5), (-5, 12), (-4.5, 15), (-4, 23), (-3.5, 49), (-3, 71), (-2.5, 83), (-2, 90), (-1.5, 95), (-0.5, 98))
-_EFFICIENCY = {"hevc": 0.0, "av1": 0.0, "avif": 0.0, "heic": 0.0, "vvc": 0.3, "h264": -0.2, "vp9": -0.1, "vp8": -0.4}
+_EFFICIENCY = {"hevc": 0.0, "av1": 0.0, "avif": -0.1, "heic": -0.1, "vvc": 0.3, "h264": -0.2, "vp9": -0.1, "vp8": -0.4}
 _OTHERS = -0.8  # logarithm of the efficiency of older codecs
 
 _MOST_PARTS = 1000  # segments or chunks of a file that are walked
