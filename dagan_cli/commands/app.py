@@ -18,12 +18,14 @@ from dagan_cli.commands.probe import probe
 from dagan_cli.commands.settings.command import ConfiguredCommand
 from dagan_cli.commands.settings.config import config_app
 from dagan_cli.commands.settings.recipes import recipes_app
-from dagan_cli.commands.settings.sources import PREFIX
+from dagan_cli.commands.settings.sources import PREFIX, use_model_folders
 from dagan_cli.commands.train import train, train_app
 from dagan_cli.commands.upscale import upscale
 from dagan_cli.commands.verify import verify
 from dagan_cli.errors import BadOption
 from dagan_cli.version import __version__
+
+_OF_MODELS = ("eval", "bench", "models")  # commands that find models by name; `upscale` reads its settings by itself
 
 _COMPLETION = ("--install-completion", "--show-completion")
 
@@ -96,6 +98,11 @@ def run_command(arguments: list[str]) -> int:
     if (text := _help(arguments)) is not None:
         echo(text)
         return 0
+    if arguments and arguments[0] in _OF_MODELS and not {*arguments} & {*SETTINGS["help_option_names"]}:
+        try:
+            use_model_folders()
+        except BadOption as error:
+            return fail(error)
     try:
         return _app_for(arguments)(arguments, prog_name="dagan", standalone_mode=False) or 0
     except UsageError as error:

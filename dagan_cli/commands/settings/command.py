@@ -18,6 +18,7 @@ from dagan_cli.commands.settings.sources import (
     read_config,
     read_environment,
     read_recipe,
+    use_model_folders,
 )
 from dagan_cli.errors import BadModel, BadOption
 
@@ -45,6 +46,8 @@ class ConfiguredCommand(GroupedCommand):
             if "help" not in given:
                 with friendly_errors(bool(given.get("debug"))):
                     ctx.meta[_APPLIED] = found = _settings(self, ctx, given)
+                    if _EVERYTHING not in given.get("reset", ()):
+                        use_model_folders()
                 ctx.default_map = {name: setting.value for name, setting in found.items()}
                 ctx.auto_envvar_prefix = None  # the environment is among these settings, in its place
         return super().parse_args(ctx, args)

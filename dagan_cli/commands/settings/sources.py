@@ -20,6 +20,8 @@ NO_RECIPE = "none"
 
 _LONGEST = 2**20  # bytes of a file
 _TABLE = "upscale"
+_MODELS = "models"  # another table, with one key
+_FOLDERS, _FOLDERS_VARIABLE = "folders", "DAGAN_MODELS"  # that key, and the variable that outranks it
 _FOR_ONE_RUN = ("help", "reset")  # options that only the command line has
 _MAY_BE_NUMBERS = ("tile", "batch", "preset", "start", "end")  # texts on the command line
 
@@ -86,15 +88,34 @@ def read_config(command: Any, context: Any) -> dict[str, Setting]:
     path = config_file()
     tables = _read(path)
     for name, table in tables.items():
+        if name == _MODELS:
+            continue  # `use_model_folders` has checked it
         if name != _TABLE:
             what = "table" if isinstance(table, dict) else "key"
             hint = f"write the options below [{_TABLE}]"
             if name not in _by_key(command):
-                hint = _nearest(name, [_TABLE], hint)
+                hint = _nearest(name, [_TABLE, _MODELS], hint)
             raise BadOption(f"unknown {what} {name} in {path}", hint=hint)
         if not isinstance(table, dict):
             raise BadOption(f"{_TABLE} in {path} is not a table", hint=f"write [{_TABLE}], and the options below it")
     return _checked(tables.get(_TABLE, {}), command, context, str(path))
+
+
+def use_model_folders() -> None:
+    """Make the folders of models of config.toml known to this process, unless DAGAN_MODELS is set. Raises BadOption."""
+    if os.environ.get(_FOLDERS_VARIABLE):
+        return
+    path = config_file()
+    table = _read(path).get(_MODELS, {})
+    if not isinstance(table, dict):
+        raise BadOption(f"{_MODELS} in {path} is not a table", hint=f"write [{_MODELS}], and {_FOLDERS} below it")
+    if unknown := next((key for key in table if key != _FOLDERS), None):
+        raise BadOption(f"unknown option {unknown} in [{_MODELS}] of {path}", hint=f"it has only {_FOLDERS}")
+    folders = table.get(_FOLDERS, [])
+    if not isinstance(folders, list) or not all(isinstance(folder, str) and "\0" not in folder for folder in folders):
+        raise BadOption(f"invalid {_FOLDERS} in {path}", hint=f'write a list of texts: {_FOLDERS} = ["~/models"]')
+    if folders:
+        os.environ[_FOLDERS_VARIABLE] = os.pathsep.join(folders)
 
 
 def read_recipe(recipe: Recipe, command: Any, context: Any) -> dict[str, Setting]:

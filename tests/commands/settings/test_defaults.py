@@ -255,7 +255,8 @@ def test_help_and_completion_do_not_read_the_file(cli, folder):
     folder.set("broken")
     assert cli("upscale", "--help").code == 0
     assert cli("upscale", "--help", "in.png").code == 0
-    assert cli("models", "list").code == 0
+    assert cli("models", "--help").code == 0
+    assert cli("models", "list").code == 2  # it lists the folders that the file names
     environment = os.environ | {
         "_DAGAN_COMPLETE": "complete_bash",
         "COMP_WORDS": "dagan upscale --audio ",
@@ -270,3 +271,27 @@ def test_help_and_completion_do_not_read_the_file(cli, folder):
         check=False,
     )
     assert sorted(done.stdout.split()) == ["copy", "none"], done.stderr
+
+
+def test_models_of_ones_own_are_found_in_the_folders_that_the_file_names(tmp_path, tiny_model):
+    """In a process of its own, as the folders become part of its environment."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "mine.safetensors").write_bytes(tiny_model.read_bytes())
+    config = tmp_path / "config.toml"
+
+    def listed(text: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        config.write_text(text)
+        env = {name: value for name, value in os.environ.items() if name != "DAGAN_MODELS"}
+        command = [sys.executable, "-m", "dagan_cli", "models", "path", "mine"]
+        env |= {"DAGAN_CONFIG": str(config), **environment}
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+    named = f'[models]\nfolders = ["{tmp_path}/models"]\n'
+    assert listed(named).stdout.strip() == str(tmp_path / "models" / "mine.safetensors")
+    assert listed(named, DAGAN_MODELS=str(tmp_path)).returncode == 4  # the variable outranks the file
+    assert listed("").returncode == 4
+    for wrong in ('[models]\nfolders = "models"', "models = 3", '[models]\nfolder = ["a"]'):
+        ran = listed(wrong)
+        assert ran.returncode == 2
+        assert str(config) in ran.stderr.splitlines()[0]
+        assert ran.stderr.splitlines()[1].startswith("  try: ")
