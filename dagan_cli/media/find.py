@@ -22,7 +22,7 @@ from dagan_cli.media.template import LONGEST_NAME, PART, Facts, Template
 Kind = Literal["picture", "video"]
 
 _MARK = r"(x\d+(\.\d+)?|\d+x\d+|\d+p|[48]k)"
-_RESULT = re.compile(rf"(?P<stem>.+)_{_MARK}{PART}", re.IGNORECASE)
+_RESULT = re.compile(rf"(?P<stem>.+)_{_MARK}{PART}", re.IGNORECASE | re.DOTALL)  # names may hold line breaks
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 EARLIER_RESULT = "an earlier result"  # why a file is skipped
 

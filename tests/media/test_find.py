@@ -24,6 +24,7 @@ from dagan_cli.media.find import (
 from dagan_cli.media.images.formats import FORMATS
 from dagan_cli.media.made.beside import write_beside
 from dagan_cli.media.sniff import is_picture, looks_like_video, named_kind, picture_format
+from dagan_cli.media.template import Template
 
 MKV = b"\x1aE\xdf\xa3" + bytes(60)
 
@@ -170,6 +171,18 @@ def test_earlier_results_beside_their_source_are_not_upscaled_again(tree):
     assert names(found) == ["a.jpg", "alone_x4.png", "b.png", "film.mkv", "picture.txt"]
     assert found.reasons()["an earlier result"] == len(RESULTS)
     assert names(find_inputs(["b_x4.png"])) == ["b_x4.png"]  # named itself
+
+
+def test_an_earlier_result_is_known_by_its_name_across_line_breaks(tree):
+    shutil.copy("b.png", "x\ny\n.png")
+    for name in ("x\ny\n_x2.png", "big_x\ny\n.png"):
+        recorded(name)
+    found = find_inputs(["."], template=Template("big_{stem}"))
+    assert sorted(skipped.path.name for skipped in found.skipped if skipped.reason == "an earlier result") == [
+        "big_x\ny\n.png",
+        "x\ny\n_x2.png",
+    ]
+    assert "x\ny\n.png" in names(found)
 
 
 def test_a_name_alone_makes_no_earlier_result(tree):
