@@ -17,7 +17,7 @@ from pathlib import Path
 from dagan_cli.analysis.measure import Analysis, analyse_image, analyse_video
 from dagan_cli.engine.memory import attempt
 from dagan_cli.errors import BadInput, BadModel, BadOption, CannotWrite, DaganError, NoInput, OutOfMemory
-from dagan_cli.files import Taken, owned, place_of
+from dagan_cli.files import Taken, owned, place_of, require_replaceable
 from dagan_cli.media import images
 from dagan_cli.media.find import EARLIER_RESULT, Found, Source, find_inputs, plan_naming, plan_targets, told_apart
 from dagan_cli.media.template import Facts
@@ -43,7 +43,7 @@ from dagan_cli.upscale.events import (
 from dagan_cli.upscale.forecast import Forecaster
 from dagan_cli.upscale.made import Different, require_same
 from dagan_cli.upscale.picture import upscale_picture
-from dagan_cli.upscale.plan import outline
+from dagan_cli.upscale.plan import outline, require_possible
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.video import upscale_video
 from dagan_cli.upscale.work import Engines, Work
@@ -193,7 +193,12 @@ def _settle(source: Source, target: Path, work: Work) -> None:
     """Report an input whose output exists: skipped if it is the result of this run, else failed and left alone."""
     try:
         if not work.request.skip_existing:
-            require_same(source, target, work)
+            require_replaceable(target)
+            try:
+                require_same(source, target, work)
+            except Different:  # unless -y would not help either
+                require_possible(work.content_of(source.path), source.kind, target, work.request)
+                raise
     except BadModel:
         raise
     except Different as error:

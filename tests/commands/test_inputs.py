@@ -117,6 +117,25 @@ def test_what_exists_and_is_no_result_is_left_alone_unless_a_flag_says_otherwise
     assert pixels(target).shape == (16, 24, 3)
 
 
+@pytest.mark.parametrize("flags", [[], ["-y"], ["--dry-run"]], ids=" ".join)
+def test_a_folder_in_the_way_is_told_of_at_once_as_no_flag_replaces_it(cli, tmp_path, flags):
+    (tmp_path / "in_x2.png").mkdir()
+    ran = cli(picture(tmp_path / "in.png"), *NEAREST, *flags)
+    assert (ran.code, "it is a folder, and only files are replaced" in ran.err) == (6, True)
+
+
+@pytest.mark.parametrize("flags", [[], ["-y"], ["--dry-run"]], ids=" ".join)
+@pytest.mark.parametrize("names", [("in.png", "in.mkv"), ("in.mkv", "in.png")])
+def test_a_result_that_cannot_have_the_name_of_an_existing_file_is_told_of_at_once(cli, tmp_path, names, flags):
+    picture(tmp_path / "in.png")
+    clip(tmp_path / "in.mkv", seconds=0.1)
+    source, target = (tmp_path / name for name in names)
+    target.rename(target := tmp_path / f"out{target.suffix}")
+    ran = cli(source, *NEAREST, "-o", target, *flags)
+    assert (ran.code, "support" in ran.err, "exists" in ran.err) == (2, True, False)
+    assert target.exists()
+
+
 def test_the_same_command_does_only_what_is_left(cli, tmp_path):
     picture(tmp_path / "in/a.png")
     assert cli(tmp_path / "in", *NEAREST, "--json").code == 0
