@@ -17,7 +17,7 @@ from pathlib import Path
 from dagan_cli.analysis.measure import Analysis, analyse_image, analyse_video
 from dagan_cli.engine.memory import attempt
 from dagan_cli.errors import BadInput, BadModel, BadOption, CannotWrite, DaganError, NoInput, OutOfMemory
-from dagan_cli.files import Taken, owned, place_of, require_replaceable
+from dagan_cli.files import Taken, owned, place_of, require_replaceable, require_writable
 from dagan_cli.media import images
 from dagan_cli.media.find import EARLIER_RESULT, Found, Source, find_inputs, plan_naming, plan_targets, told_apart
 from dagan_cli.media.template import Facts
@@ -278,6 +278,8 @@ def _targets(
 
 def _forecast(source: Source, target: Path, forecaster: Forecaster, tell: Tell) -> None:
     try:
+        require_replaceable(target)
+        require_writable(target)
         tell(forecaster.look_at(source, target))
     except BadModel:
         raise
