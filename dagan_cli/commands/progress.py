@@ -244,7 +244,7 @@ class Reporter:
             return
         if self._bar is not None:
             self._draw_all()
-        if item.status == "untried":  # the end of the run is reported once, not for each input
+        if item.status in ("stopped", "untried"):  # the end of the run is reported once, not for each input
             return
         if item.status == "failed":
             self._failed(item)

@@ -33,6 +33,7 @@ from dagan_cli.upscale.events import (
     BadReport,
     Event,
     Item,
+    Kept,
     Notice,
     Outlook,
     Start,
@@ -68,7 +69,7 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
 
     A bad input becomes an Item with status "failed"; the others continue. Errors that concern all inputs are raised:
     NoInput, BadModel, BadOption, Abandoned for a full or read-only disk; and Stopped once `should_stop` returns True.
-    However it ends, every input has its Item: those that were not finished by then are "untried".
+    However it ends, every input has its Item: those that were not reached are "untried".
     """
     found, piped = _found(request)
     reasons = ", ".join(f"{count} {reason}" for reason, count in found.reasons().items())
@@ -295,12 +296,23 @@ def _one(source: Source, target: Path, work: Work) -> None:
         item = attempt(lambda: upscale(source.path, target, work))
         if item is None:
             raise OutOfMemory(f"out of memory at {source.path}", hint="use a smaller --scale or --size")
-    except (BadModel, Stopped):
+    except BadModel:
+        raise
+    except Stopped as stopped:
+        if stopped.kept:
+            work.tell(_interrupted(stopped.kept, target, time.monotonic() - started))
         raise
     except Exception as error:
         _fail(source, target, error, work, time.monotonic() - started)
         return
     work.tell(replace(item, seconds=time.monotonic() - started))
+
+
+def _interrupted(kept: Kept, target: Path, seconds: float) -> Item:
+    """Return the Item of a video that was stopped, and that the next run continues."""
+    of = f" of {kept.total}" if kept.total and kept.total > kept.frames else ""
+    reason = f"stopped after {kept.frames}{of} frames, which are kept: the same command continues"
+    return Item(input=kept.input, output=target, status="stopped", reason=reason, seconds=seconds, frames=kept.frames)
 
 
 def _fail(source: Source, target: Path, error: Exception, work: Work, seconds: float) -> None:

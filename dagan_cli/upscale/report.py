@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dagan_cli.upscaler import Upscaler
 
 
-STATUSES = ("done", "skipped", "failed", "partial", "untried")
+STATUSES = ("done", "skipped", "failed", "partial", "stopped", "untried")
 _HEAD = b'{\n  "dagan": "'  # how every report starts
 
 

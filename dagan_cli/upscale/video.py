@@ -89,9 +89,11 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
                         writer.write(planes, pts, duration)
                         work.tell(Advance(writer.frames, total, "frames", writer.resumed))
         except Stopped:
-            if writer is not None and writer.kept:
-                work.tell(Kept(path, writer.kept, total))
-            raise
+            if writer is None or not writer.kept:
+                raise
+            kept = Kept(path, writer.kept, total)
+            work.tell(kept)
+            raise Stopped(kept) from None
     short = None if trim else source.shortfall
     return Item(
         input=path,

@@ -33,7 +33,7 @@ def reported(cli: Cli, tmp_path: Path, *arguments: object) -> tuple[Ran, dict]:
     ran = cli(*arguments, "--report", target, "--json")
     report = json.loads(target.read_text(), parse_constant=pytest.fail)
     assert json.loads(ran.out) == report
-    counts = dict.fromkeys(("done", "skipped", "failed", "partial", "untried"), 0)
+    counts = dict.fromkeys(("done", "skipped", "failed", "partial", "stopped", "untried"), 0)
     for item in report["items"]:
         counts[item["status"]] += 1
     assert {name: report["totals"][name] for name in counts} == counts

@@ -214,8 +214,12 @@ def stopped(frames: int, *arguments: object) -> int:
 def test_a_stopped_video_goes_on_where_it_was_with_the_same_settings_alone(cli, tmp_path, tiny_model):
     source = clip(tmp_path / "in.mp4", seconds=5)
     work = (source, "-n", tiny_model, "-s", 2, "-c", "ffv1", "-o", tmp_path / "out.mkv")
-    assert stopped(52, *work) == 130
+    assert stopped(52, *work, "--report", tmp_path / "stopped.json") == 130
     assert not (tmp_path / "out.mkv").exists()
+    report = json.loads((tmp_path / "stopped.json").read_text())
+    (row,) = report["items"]
+    assert (row["status"], row["output"], report["totals"]["stopped"]) == ("stopped", str(tmp_path / "out.mkv"), 1)
+    assert row["reason"].startswith(f"stopped after {row['frames']} of 125 frames")
     ran = cli(*work, "--order", 2)
     assert ran.code == 2
     assert "started with a different model" in ran.err
@@ -224,6 +228,7 @@ def test_a_stopped_video_goes_on_where_it_was_with_the_same_settings_alone(cli, 
     assert ran.code == 0, ran.err
     item = json.loads(ran.out)["items"][0]
     assert item["frames"] == 125
+    assert item["resumed"] == row["frames"]
     assert 52 <= item["resumed"] < 60  # also those after the first segment, which has 48 frames
     assert left_over(tmp_path) == []
     assert cli(*work[:-1], tmp_path / "whole.mkv", "--no-resume").code == 0

@@ -12,7 +12,7 @@ from dagan_cli.upscale.events import STDOUT, Item
 
 _SCREEN = 20  # lines; after so many, failures are listed again, as they have left the screen
 _ANY = "…"  # stands for the name of a file
-_STATUSES = ("done", "partial", "failed", "skipped", "untried")
+_STATUSES = ("done", "partial", "failed", "skipped", "stopped", "untried")
 
 
 def summary(items: list[Item], seconds: float, *, verbose: bool = False) -> list[str]:
