@@ -44,7 +44,7 @@ class Skipped:
 
     path: Path
     reason: str
-    is_named: bool = False  # itself, not through a folder or pattern
+    is_named: bool = False  # itself, not through a folder or pattern: an earlier result
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,19 @@ class Found:
     failed: tuple[tuple[Path, BadInput], ...]  # named, but missing, unreadable or neither image nor video
     is_one_file: bool  # a single name, neither folder nor pattern: the output may be a file
 
+    @property
+    def left_out(self) -> list[Skipped]:
+        """What was found and is no input: the skipped paths that were not named themselves."""
+        return [skipped for skipped in self.skipped if not skipped.is_named]
+
+    @property
+    def earlier(self) -> list[Path]:
+        """Earlier results that were named themselves."""
+        return [skipped.path for skipped in self.skipped if skipped.is_named]
+
     def reasons(self) -> dict[str, int]:
-        """Count the skipped paths by reason, most frequent first."""
-        return dict(Counter(skipped.reason for skipped in self.skipped).most_common())
+        """Count what is left out by reason, most frequent first."""
+        return dict(Counter(skipped.reason for skipped in self.left_out).most_common())
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from dagan_cli.engine.memory import attempt
 from dagan_cli.errors import BadInput, BadModel, BadOption, CannotWrite, DaganError, NoInput, OutOfMemory
 from dagan_cli.files import Taken, owned, place_of, require_replaceable, require_writable
 from dagan_cli.media import images
-from dagan_cli.media.find import EARLIER_RESULT, Found, Source, find_inputs, plan_naming, plan_targets, told_apart
+from dagan_cli.media.find import Found, Source, find_inputs, plan_naming, plan_targets, told_apart
 from dagan_cli.media.template import Facts
 from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.mux import default_suffix
@@ -74,8 +74,8 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
     found, piped = _found(request)
     reasons = ", ".join(f"{count} {reason}" for reason, count in found.reasons().items())
     some = bool(found.sources or found.failed)
-    if found.skipped:
-        details = tuple(f"{skipped.path}: {skipped.reason}" for skipped in found.skipped)
+    if found.left_out:
+        details = tuple(f"{skipped.path}: {skipped.reason}" for skipped in found.left_out)
         tell(Notice(f"left out: {reasons}" if some else "", details))
     if not some:
         raise NoInput(
@@ -87,13 +87,8 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
         tell(Notice(f"{', '.join(flags)}: without effect, as no input is {_OTHER[kinds.pop()]}", ()))
     for path, error in found.failed:
         tell(_failure(path, error))
-    for skipped in found.skipped:
-        if skipped.is_named and skipped.reason == EARLIER_RESULT:
-            tell(
-                Item(
-                    input=skipped.path, output=skipped.path, status="skipped", reason="dagan made it from another input"
-                )
-            )
+    for path in found.earlier:
+        tell(Item(input=path, output=path, status="skipped", reason="dagan made it from another input"))
     untried = {source.path: None for source in found.sources}  # in order; each leaves when its Item is told
 
     def account(event: Event) -> None:
@@ -132,7 +127,8 @@ def _planned(found: Found, work: Work) -> list[_Job]:
     _require_apart(work.request, found, targets)
     jobs = [_Job(source, target) for (source, _), target in zip(suffixes, targets, strict=True)]
     due = [job.source.path for job in jobs if isinstance(job.target, Path) and not _exists(job.target, work.request)]
-    work.tell(Outlook(len(found.sources) + len(found.failed), {path: amounts[path] for path in due}))
+    inputs = len(found.sources) + len(found.failed) + len(found.earlier)
+    work.tell(Outlook(inputs, {path: amounts[path] for path in due}))
     return jobs
 
 

@@ -163,6 +163,22 @@ def test_a_list_that_holds_the_results_of_the_first_run_is_done_the_second_time(
     assert run() == (0, {"skipped"}, made)
 
 
+def test_results_in_a_list_are_told_of_once(cli, tmp_path):
+    for name in ("a.png", "b.png"):
+        picture(tmp_path / name)
+    assert cli(tmp_path, *NEAREST).code == 0
+    listed = tmp_path / "list.txt"
+    listed.write_text("".join(f"{path}\n" for path in sorted(tmp_path.glob("*.png"))))
+    first, *rest = cli("upscale", "--files-from", listed, *NEAREST).err.splitlines()
+    assert first.endswith(": 4 skipped")
+    assert rest[:2] == [
+        "skipped: 2, dagan made it from another input",
+        "skipped: 2, it exists; -y overwrites it",
+    ]
+    lines = cli("upscale", "--files-from", listed, *NEAREST, "-v").err.splitlines()
+    assert sum("a_x2.png (skipped: dagan made it" in line for line in lines) == 1
+
+
 def test_an_own_file_whose_name_looks_like_a_result_is_an_input(cli, tmp_path):
     picture(tmp_path / "brick.png")
     picture(tmp_path / "brick_x2.png", seed=1)
