@@ -37,7 +37,7 @@ def _row(item: Item, plan: Forecast) -> list[str]:
     (w, h), (big_w, big_h) = item.in_size or (0, 0), item.out_size or (0, 0)
     return [
         f"{item.input} -> {item.output}",
-        _number(item.frames, plan.at_least),
+        _number(_left(item), plan.at_least) + (f" of {item.frames}" if item.resumed else ""),
         f"{w}x{h} -> {big_w}x{big_h}",
         plan.model,
         f"{plan.codec} {plan.pixel_format}" if plan.codec else f"{plan.format} {plan.depth} bits",
@@ -52,11 +52,16 @@ def _sums(planned: list[tuple[Item, Forecast]]) -> list[str]:
     at_least = any(plan.at_least for _, plan in planned)
     return [
         f"sum of {counted(len(planned), 'input')}",
-        _number(sum(item.frames for item, _ in planned), at_least),
+        _number(sum(_left(item) for item, _ in planned), at_least),
         in_bytes(max((plan.memory for _, plan in planned), default=0)),
         in_bytes(sum(plan.disk for _, plan in planned)),
         _time(sum(plan.seconds for _, plan in planned), at_least),
     ]
+
+
+def _left(item: Item) -> int:
+    """Return the frames that no earlier run has made."""
+    return max(0, item.frames - item.resumed)
 
 
 def _number(number: int, at_least: bool) -> str:
@@ -79,4 +84,6 @@ def _models(planned: list[tuple[Item, Forecast]]) -> Iterator[str]:
 def _end(items: list[Item]) -> str:
     counts = Counter(item.status for item in items)
     shown = ", ".join(f"{counts[status]} {status}" for status in ("planned", "skipped", "failed") if counts[status])
-    return f"{shown}; nothing was written"
+    resumed = sum(item.resumed for item in items)
+    kept = f"; {counted(resumed, 'frame')} of an earlier run will be resumed after" if resumed else ""
+    return f"{shown}{kept}; nothing was written"
