@@ -27,4 +27,18 @@ def test_frames_of_an_earlier_run_are_no_work_that_is_planned():
     assert " 300 " in lines[1]
     assert " 211 of 300 " in lines[2]
     assert " 511 " in lines[3]
-    assert lines[-1] == "2 planned; 89 frames of an earlier run will be resumed after; nothing was written"
+    assert lines[-1] == "2 planned; 89 frames kept from an earlier run; nothing was written"
+
+
+def test_many_equal_failures_are_one_row_and_few_have_their_own():
+    many = [failure(f"{n}.png", "{} is empty") for n in range(1000)]
+    few = [failure(f"{n}.jpg", "{} is truncated") for n in range(2)]
+    assert plan_table([*many, *few]).splitlines()[1:4] == [
+        "1000 failed      … is empty",
+        "0.jpg            failed: 0.jpg is truncated",
+        "1.jpg            failed: 1.jpg is truncated",
+    ]
+
+
+def failure(name: str, reason: str) -> Item:
+    return Item(input=Path(name), output=None, status="failed", reason=reason.format(name))
