@@ -20,12 +20,13 @@ from dagan_cli.errors import BadInput, BadModel, BadOption, CannotWrite, DaganEr
 from dagan_cli.files import Taken, owned, place_of, require_replaceable, require_writable
 from dagan_cli.media import images
 from dagan_cli.media.find import Found, Source, find_inputs, plan_naming, plan_targets, told_apart
+from dagan_cli.media.sniff import HEAD, starts_like_video
 from dagan_cli.media.template import Facts
 from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.mux import default_suffix
 from dagan_cli.media.video.segments import forget_finished
 from dagan_cli.media.video.source import open_video
-from dagan_cli.media.y4m.reader import Y4mSource, is_y4m
+from dagan_cli.media.y4m.reader import ADVICE, Y4mSource, is_y4m
 from dagan_cli.upscale.events import (
     STDOUT,
     Abandoned,
@@ -240,7 +241,14 @@ def _found(request: Request) -> tuple[Found, bytes | Y4mSource | None]:
     name, stdin = Path("stdin"), sys.stdin.buffer
     try:
         head = stdin.read(10)
-        piped = Y4mSource(stdin, name, head) if is_y4m(head) else head + stdin.read()
+        if is_y4m(head):
+            piped = Y4mSource(stdin, name, head)
+        elif starts_like_video(head := head + stdin.read(HEAD)):
+            raise BadInput(
+                "the input is a video file, and a video from stdin must be y4m", hint=f"name the file, or {ADVICE}"
+            )
+        else:
+            piped = head + stdin.read()
     except BadInput as error:
         return Found((), (), ((name, error),), is_one_file=True), None
     except OSError as error:  # it is open for writing only, or a folder

@@ -366,6 +366,17 @@ def test_a_reader_that_goes_away_ends_the_work(tmp_path):
     assert "cannot write stdout" in said
 
 
+def test_a_video_file_from_stdin_is_refused_with_the_way_to_pipe_it(cli, tmp_path, monkeypatch):
+    data = clip(tmp_path / "in.mp4").read_bytes()
+    stdin = io.BytesIO(data + bytes(1 << 20))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(stdin))
+    ran = cli("-", *NEAREST, "-o", tmp_path / "out.mkv")
+    assert ran.code == 3
+    assert "a video from stdin must be y4m" in ran.err
+    assert "-f yuv4mpegpipe" in ran.err
+    assert stdin.tell() < 1 << 16  # a film is not read into memory
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
