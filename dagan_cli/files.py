@@ -284,6 +284,16 @@ def require_replaceable(target: Path) -> None:
         raise CannotWrite(f"cannot write {target}: it is {kind}, and only files are replaced", hint="name another file")
 
 
+def require_writable(target: Path) -> None:
+    """Raise CannotWrite if the folder of `target`, or the first above it that exists, is read-only. Writes nothing."""
+    folder = next(each for each in target.absolute().parents if each.exists())
+    if os.access(folder, os.W_OK | os.X_OK):
+        return
+    is_frozen = hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY
+    code = errno.EROFS if is_frozen else errno.EACCES
+    raise cannot_write(target, OSError(code, os.strerror(code)))
+
+
 @contextmanager
 def owned(target: Path, *, patience: float = 0.0) -> Iterator[None]:
     """Own `target` among all processes and threads of dagan; its folder is made if missing. A thread may own it twice.

@@ -24,6 +24,7 @@ from dagan_cli.files import (
     place_of,
     read_regular,
     require_replaceable,
+    require_writable,
     tag_of,
     whole_or_absent,
 )
@@ -343,6 +344,15 @@ def test_a_folder_without_permission_cannot_be_written(tmp_path):
             write(tmp_path / "a.png")
     finally:
         tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("name", ["a.png", "new/deep/a.png"])
+def test_a_read_only_folder_is_known_before_anything_is_written(tmp_path, monkeypatch, name):
+    require_writable(tmp_path / name)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write everywhere
+    with pytest.raises(CannotWrite, match=f"cannot write {tmp_path / name}: permission denied"):
+        require_writable(tmp_path / name)
+    assert not list(tmp_path.iterdir())
 
 
 def test_only_failures_of_the_disk_or_folder_count_as_such(tmp_path):

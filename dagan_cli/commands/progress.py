@@ -244,7 +244,7 @@ class Reporter:
             return
         if self._bar is not None:
             self._draw_all()
-        if item.status == "untried":  # the end of the run is reported once, not for each input
+        if item.status in ("stopped", "untried"):  # the end of the run is reported once, not for each input
             return
         if item.status == "failed":
             self._failed(item)
@@ -257,7 +257,7 @@ class Reporter:
             self._line(f"error: {item.output} is incomplete: {item.reason}")
             self._line("  try: repair the input: ffmpeg -i IN -c copy OUT.mkv")
         elif item.status == "skipped":
-            if self._tells() and (self._verbose or (self._job.inputs or 1) == 1):
+            if self._tells() and (self._verbose or self._job.inputs == 1):
                 self._line(f"{item.output} (skipped: {item.reason})")
         elif item.status == "done" and self._tells():
             size = f"{item.out_size[0]}x{item.out_size[1]}, " if item.out_size else ""

@@ -15,6 +15,8 @@ from typing import Literal
 
 from dagan_cli.errors import BadInput, BadOption
 from dagan_cli.files import open_regular, place_of
+from dagan_cli.media.made.identity import may_be
+from dagan_cli.media.made.record import SOURCE
 from dagan_cli.media.made.stored import read_record
 from dagan_cli.media.sniff import is_picture, looks_like_video, named_kind
 from dagan_cli.media.template import LONGEST_NAME, PART, Facts, Template
@@ -22,7 +24,7 @@ from dagan_cli.media.template import LONGEST_NAME, PART, Facts, Template
 Kind = Literal["picture", "video"]
 
 _MARK = r"(x\d+(\.\d+)?|\d+x\d+|\d+p|[48]k)"
-_RESULT = re.compile(rf"(?P<stem>.+)_{_MARK}{PART}", re.IGNORECASE)
+_RESULT = re.compile(rf"(?P<stem>.+)_{_MARK}{PART}", re.IGNORECASE | re.DOTALL)  # names may hold line breaks
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 EARLIER_RESULT = "an earlier result"  # why a file is skipped
 
@@ -42,7 +44,7 @@ class Skipped:
 
     path: Path
     reason: str
-    is_named: bool = False  # itself, not through a folder or pattern
+    is_named: bool = False  # itself, not through a folder or pattern: an earlier result
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,19 @@ class Found:
     failed: tuple[tuple[Path, BadInput], ...]  # named, but missing, unreadable or neither image nor video
     is_one_file: bool  # a single name, neither folder nor pattern: the output may be a file
 
+    @property
+    def left_out(self) -> list[Skipped]:
+        """What was found and is no input: the skipped paths that were not named themselves."""
+        return [skipped for skipped in self.skipped if not skipped.is_named]
+
+    @property
+    def earlier(self) -> list[Path]:
+        """Earlier results that were named themselves."""
+        return [skipped.path for skipped in self.skipped if skipped.is_named]
+
     def reasons(self) -> dict[str, int]:
-        """Count the skipped paths by reason, most frequent first."""
-        return dict(Counter(skipped.reason for skipped in self.skipped).most_common())
+        """Count what is left out by reason, most frequent first."""
+        return dict(Counter(skipped.reason for skipped in self.left_out).most_common())
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +104,9 @@ def find_inputs(
     its source or in `out`, and its source is named too. In folders and among the matches of a pattern, whatever looks
     like an image or a video by its name or its content becomes one too, and these are skipped with a reason: hidden
     files, other kinds of files, files that `include` and `exclude` leave out (matched case-insensitively by name or by
-    path below the folder), earlier results next to their source (`a_x4.png` next to `a.png`, or as `template` names it,
-    if its metadata says that dagan made it), and the folder `out`. Links to folders are not followed. Sources keep the
-    order of the names; the contents of a folder are sorted alphabetically.
+    path below the folder), earlier results of files that are found too (`a_x4.png` of `a.png`, or as `template` names
+    it, if its metadata says that dagan made it), and the folder `out`. Links to folders are not followed. Sources keep
+    the order of the names; the contents of a folder are sorted alphabetically.
     """
     names = list(names)
     search = _Search(
@@ -279,32 +291,41 @@ class _Family:
 
     names: frozenset[tuple[str, str]]  # folder, and name or stem in lower case
     patterns: tuple[re.Pattern[str], ...]  # of the names of results
+    files: Mapping[str, Sequence[Path]]  # by name and stem in lower case, those with results in any folder
 
     @classmethod
-    def of(cls, paths: Iterable[Path], template: Template | None, out: Path | None = None) -> _Family:
-        """Return the family of these files; their results are next to them, or directly in `out`."""
+    def of(
+        cls, paths: Iterable[Path], template: Template | None, out: Path | None = None, *, anywhere: bool = False
+    ) -> _Family:
+        """Return the family of these files; their results are next to them, directly in `out`, or `anywhere`."""
         folders = [] if out is None else [_key(out)]
         own = template.pattern if template else None
-        return cls(
-            frozenset(
-                (folder, name.lower())
-                for path in paths
-                for folder in (_key(path.parent), *folders)
-                for name in (path.stem, path.name)
-            ),
-            (_RESULT,) if own is None else (_RESULT, own),
-        )
+        names: set[tuple[str, str]] = set()
+        files: dict[str, list[Path]] = {}
+        for path in paths:
+            places = (_key(path.parent), *folders)
+            for name in {path.stem.lower(), path.name.lower()}:
+                names.update((place, name) for place in places)
+                if anywhere:
+                    files.setdefault(name, []).append(path)
+        return cls(frozenset(names), (_RESULT,) if own is None else (_RESULT, own), files)
 
     def made(self, path: Path) -> bool:
-        """True if `target_of` produces such a name for another file of the family, and dagan made the file."""
-        folder = _key(path.parent)
+        """True if `target_of` produces such a name for another file of the family, and dagan made the file.
+
+        In another folder than its source, its record must state the size of that file: names are often repeated there.
+        """
         for pattern in self.patterns:
-            if found := pattern.fullmatch(path.stem):
-                stem = found["stem"].lower()
-                bare, _, kind = stem.rpartition("_")
-                is_named_so = (folder, stem) in self.names or (folder, f"{bare}.{kind}") in self.names
-                if is_named_so and stem != path.stem.lower() and read_record(path) is not None:
-                    return True
+            found = pattern.fullmatch(path.stem)
+            if not found or (stem := found["stem"].lower()) == path.stem.lower():
+                continue
+            bare, _, kind = stem.rpartition("_")
+            names, folder = (stem, f"{bare}.{kind}"), _key(path.parent)
+            is_near = any((folder, name) in self.names for name in names)
+            far = [] if is_near else [file for name in names for file in self.files.get(name, ())]
+            record = read_record(path) if is_near or far else None
+            if record is not None and (is_near or any(may_be(file, record[SOURCE]) for file in far)):
+                return True
         return False
 
 
@@ -350,9 +371,11 @@ class _Search:
 
     def folder(self, root: Path) -> None:
         """Search a folder that was named itself, and with `recursive` all folders below it."""
+        paths: list[Path] = []
         for folder, folders, files in os.walk(root, onerror=self._unreadable):
             folders[:] = [name for name in sorted(folders) if self._enters(Path(folder, name))]
-            self._members(root, [Path(folder, name) for name in sorted(files)])
+            paths += [Path(folder, name) for name in sorted(files)]
+        self._members(root, paths)
 
     def pattern(self, pattern: str) -> None:
         """Expand a pattern as a shell that supports `**` does; folders it matches are searched."""
@@ -368,7 +391,7 @@ class _Search:
 
     def _members(self, root: Path, paths: list[Path]) -> None:
         """Add files that were not named themselves, or record why they are skipped."""
-        family = _Family.of(paths, self._template)
+        family = _Family.of(paths, self._template, anywhere=True)
         for path in paths:
             below = path.relative_to(root)
             if path.name.startswith("."):

@@ -32,6 +32,12 @@ _PICTURES = (
     (b"IIU\0", "camera raw"),
     (b"FUJIFILMCCD-RAW", "camera raw"),
 )
+_NOT_READ_BY_NAME = {  # recognised, but not read; their first bytes are those of other files too
+    ".ico": ("ICO", b"\0\0\1\0"),
+    ".pcx": ("PCX", b"\n"),
+    ".dds": ("DDS", b"DDS "),
+    ".hdr": ("Radiance HDR", b"#?"),
+}
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _AUDIO_BRANDS = {b"M4A ", b"M4B ", b"M4P "}
@@ -64,7 +70,7 @@ _BARE_VIDEO_SUFFIXES = {".264", ".h264", ".265", ".h265", ".hevc", ".dv", ".mpg"
 
 
 def picture_format(head: bytes, name: str = "") -> str | None:
-    """Return the image format that starts with `head`, or None; `name` matters only for TGA, which has no signature."""
+    """Return the image format that starts with `head`, or None; `name` matters for TGA and others with no signature."""
     for magic, found in _PICTURES:
         if head.startswith(magic):
             return found
@@ -79,7 +85,8 @@ def picture_format(head: bytes, name: str = "") -> str | None:
         return "PPM"
     if name.lower().endswith(".tga") and len(head) >= 18 and head[1] in (0, 1) and head[2] in (1, 2, 3, 9, 10, 11):
         return "TGA"
-    return None
+    found, magic = _NOT_READ_BY_NAME.get(Path(name).suffix.lower(), (None, b""))
+    return found if head.startswith(magic) else None
 
 
 def is_picture(path: Path) -> bool:
@@ -89,9 +96,13 @@ def is_picture(path: Path) -> bool:
 
 def looks_like_video(path: Path) -> bool:
     """True if the file at `path` starts like a video; raw streams, which have no header, are recognised by suffix."""
-    head = _head(path)
-    suffix = path.suffix.lower()
-    if not head or suffix in _AUDIO_SUFFIXES or picture_format(head, path.name):
+    return starts_like_video(_head(path), path.name)
+
+
+def starts_like_video(head: bytes, name: str = "") -> bool:
+    """True if `head`, at least HEAD bytes of a file or all of it, starts like a video; see `looks_like_video`."""
+    suffix = Path(name).suffix.lower()
+    if not head or suffix in _AUDIO_SUFFIXES or picture_format(head, name):
         return False
     if head.startswith(_VIDEOS) or (head[:4] == b"RIFF" and head[8:11] == b"AVI"):
         return True

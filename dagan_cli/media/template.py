@@ -83,7 +83,7 @@ class Template:
             form = "(?P=stem)" if name == "stem" and seen else _FORMS[name] if name else ""
             seen = seen or name == "stem"
             text += re.escape(literal) + form
-        return re.compile(text, re.IGNORECASE) if seen else None
+        return re.compile(text, re.IGNORECASE | re.DOTALL) if seen else None  # names may hold line breaks
 
     def _pieces(self) -> Iterator[tuple[str, str | None]]:
         """Yield literal texts, each with the placeholder that follows it. Raises ValueError for stray braces."""

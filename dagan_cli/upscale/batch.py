@@ -17,15 +17,16 @@ from pathlib import Path
 from dagan_cli.analysis.measure import Analysis, analyse_image, analyse_video
 from dagan_cli.engine.memory import attempt
 from dagan_cli.errors import BadInput, BadModel, BadOption, CannotWrite, DaganError, NoInput, OutOfMemory
-from dagan_cli.files import Taken, owned, place_of
+from dagan_cli.files import Taken, owned, place_of, require_replaceable, require_writable
 from dagan_cli.media import images
-from dagan_cli.media.find import EARLIER_RESULT, Found, Source, find_inputs, plan_naming, plan_targets, told_apart
+from dagan_cli.media.find import Found, Source, find_inputs, plan_naming, plan_targets, told_apart
+from dagan_cli.media.sniff import HEAD, starts_like_video
 from dagan_cli.media.template import Facts
 from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.mux import default_suffix
 from dagan_cli.media.video.segments import forget_finished
 from dagan_cli.media.video.source import open_video
-from dagan_cli.media.y4m.reader import Y4mSource, is_y4m
+from dagan_cli.media.y4m.reader import ADVICE, Y4mSource, is_y4m
 from dagan_cli.upscale.events import (
     STDOUT,
     Abandoned,
@@ -33,6 +34,7 @@ from dagan_cli.upscale.events import (
     BadReport,
     Event,
     Item,
+    Kept,
     Notice,
     Outlook,
     Start,
@@ -43,7 +45,7 @@ from dagan_cli.upscale.events import (
 from dagan_cli.upscale.forecast import Forecaster
 from dagan_cli.upscale.made import Different, require_same
 from dagan_cli.upscale.picture import upscale_picture
-from dagan_cli.upscale.plan import outline
+from dagan_cli.upscale.plan import outline, require_possible
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.video import upscale_video
 from dagan_cli.upscale.work import Engines, Work
@@ -68,13 +70,13 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
 
     A bad input becomes an Item with status "failed"; the others continue. Errors that concern all inputs are raised:
     NoInput, BadModel, BadOption, Abandoned for a full or read-only disk; and Stopped once `should_stop` returns True.
-    However it ends, every input has its Item: those that were not finished by then are "untried".
+    However it ends, every input has its Item: those that were not reached are "untried".
     """
     found, piped = _found(request)
     reasons = ", ".join(f"{count} {reason}" for reason, count in found.reasons().items())
     some = bool(found.sources or found.failed)
-    if found.skipped:
-        details = tuple(f"{skipped.path}: {skipped.reason}" for skipped in found.skipped)
+    if found.left_out:
+        details = tuple(f"{skipped.path}: {skipped.reason}" for skipped in found.left_out)
         tell(Notice(f"left out: {reasons}" if some else "", details))
     if not some:
         raise NoInput(
@@ -86,13 +88,8 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
         tell(Notice(f"{', '.join(flags)}: without effect, as no input is {_OTHER[kinds.pop()]}", ()))
     for path, error in found.failed:
         tell(_failure(path, error))
-    for skipped in found.skipped:
-        if skipped.is_named and skipped.reason == EARLIER_RESULT:
-            tell(
-                Item(
-                    input=skipped.path, output=skipped.path, status="skipped", reason="dagan made it from another input"
-                )
-            )
+    for path in found.earlier:
+        tell(Item(input=path, output=path, status="skipped", reason="dagan made it from another input"))
     untried = {source.path: None for source in found.sources}  # in order; each leaves when its Item is told
 
     def account(event: Event) -> None:
@@ -131,7 +128,8 @@ def _planned(found: Found, work: Work) -> list[_Job]:
     _require_apart(work.request, found, targets)
     jobs = [_Job(source, target) for (source, _), target in zip(suffixes, targets, strict=True)]
     due = [job.source.path for job in jobs if isinstance(job.target, Path) and not _exists(job.target, work.request)]
-    work.tell(Outlook(len(found.sources) + len(found.failed), {path: amounts[path] for path in due}))
+    inputs = len(found.sources) + len(found.failed) + len(found.earlier)
+    work.tell(Outlook(inputs, {path: amounts[path] for path in due}))
     return jobs
 
 
@@ -193,7 +191,12 @@ def _settle(source: Source, target: Path, work: Work) -> None:
     """Report an input whose output exists: skipped if it is the result of this run, else failed and left alone."""
     try:
         if not work.request.skip_existing:
-            require_same(source, target, work)
+            require_replaceable(target)
+            try:
+                require_same(source, target, work)
+            except Different:  # unless -y would not help either
+                require_possible(work.content_of(source.path), source.kind, target, work.request)
+                raise
     except BadModel:
         raise
     except Different as error:
@@ -238,7 +241,14 @@ def _found(request: Request) -> tuple[Found, bytes | Y4mSource | None]:
     name, stdin = Path("stdin"), sys.stdin.buffer
     try:
         head = stdin.read(10)
-        piped = Y4mSource(stdin, name, head) if is_y4m(head) else head + stdin.read()
+        if is_y4m(head):
+            piped = Y4mSource(stdin, name, head)
+        elif starts_like_video(head := head + stdin.read(HEAD)):
+            raise BadInput(
+                "the input is a video file, and a video from stdin must be y4m", hint=f"name the file, or {ADVICE}"
+            )
+        else:
+            piped = head + stdin.read()
     except BadInput as error:
         return Found((), (), ((name, error),), is_one_file=True), None
     except OSError as error:  # it is open for writing only, or a folder
@@ -273,6 +283,8 @@ def _targets(
 
 def _forecast(source: Source, target: Path, forecaster: Forecaster, tell: Tell) -> None:
     try:
+        require_replaceable(target)
+        require_writable(target)
         tell(forecaster.look_at(source, target))
     except BadModel:
         raise
@@ -288,12 +300,23 @@ def _one(source: Source, target: Path, work: Work) -> None:
         item = attempt(lambda: upscale(source.path, target, work))
         if item is None:
             raise OutOfMemory(f"out of memory at {source.path}", hint="use a smaller --scale or --size")
-    except (BadModel, Stopped):
+    except BadModel:
+        raise
+    except Stopped as stopped:
+        if stopped.kept:
+            work.tell(_interrupted(stopped.kept, target, time.monotonic() - started))
         raise
     except Exception as error:
         _fail(source, target, error, work, time.monotonic() - started)
         return
     work.tell(replace(item, seconds=time.monotonic() - started))
+
+
+def _interrupted(kept: Kept, target: Path, seconds: float) -> Item:
+    """Return the Item of a video that was stopped, and that the next run continues."""
+    of = f" of {kept.total}" if kept.total and kept.total > kept.frames else ""
+    reason = f"stopped after {kept.frames}{of} frames, which are kept: the same command continues"
+    return Item(input=kept.input, output=target, status="stopped", reason=reason, seconds=seconds, frames=kept.frames)
 
 
 def _fail(source: Source, target: Path, error: Exception, work: Work, seconds: float) -> None:

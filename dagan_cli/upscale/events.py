@@ -33,7 +33,7 @@ class Item:
 
     input: Path
     output: Path | None
-    status: Literal["done", "skipped", "failed", "partial", "planned", "untried"]
+    status: Literal["done", "skipped", "failed", "partial", "planned", "stopped", "untried"]
     reason: str = ""
     hint: str = ""
     exit_code: int = 0
@@ -160,7 +160,11 @@ class BadReport(BadOption):
 
 
 class Stopped(Exception):
-    """The user asked to stop; no half-written file is left."""
+    """The user asked to stop; no half-written file is left. `kept` tells of the frames of a video in work."""
+
+    def __init__(self, kept: Kept | None = None) -> None:
+        super().__init__()
+        self.kept = kept
 
 
 class Abandoned(Exception):

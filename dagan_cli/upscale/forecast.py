@@ -18,6 +18,7 @@ from dagan_cli.upscale.events import Forecast, Item
 from dagan_cli.upscale.pace import Paces
 from dagan_cli.upscale.plan import outline, plan_image, plan_video
 from dagan_cli.upscale.request import Request
+from dagan_cli.upscale.video import resumable
 from dagan_cli.upscale.work import Engines
 from dagan_cli.upscaler import Upscaler
 
@@ -68,6 +69,7 @@ class Forecaster:
             info, warnings = source.info, source.warnings
         factor = outline(info, request.goal).factor
         upscaler = self._upscalers.for_source(path, factor, lambda: analyse_video(path))
+        kept = resumable(path, target, request, upscaler, info)
         planned = plan_video(info, target, request.goal, request.encoding)
         size, recipe = planned.size, planned.recipe
         total, known = (info.frames, True) if info.frames else count_frames(info, _COUNTING)
@@ -79,20 +81,21 @@ class Forecaster:
         layout = recipe.layout
         kind = info.codec, info.pix_fmt, recipe.codec, recipe.pix_fmt, target.suffix.lower()
         seconds = 0.0
-        if frames:
+        if left := max(0, frames - kept):
             rest = self._paces.video(path, target, size, kind, frames)
-            new = 1 + (frames - 1) * (1 - self._paces.reused(path, upscaler))
+            new = 1 + (left - 1) * (1 - self._paces.reused(path, upscaler))
             alpha = layout.alpha and info.layout.alpha
             network = self._network(upscaler, info.height, info.width, size, new * (1 + alpha))
             # The stages overlap: on a GPU the slowest one counts, on a CPU they share the processors.
-            shared = rest.processor * frames if upscaler.choice.device.type == "cpu" else 0.0
-            seconds = rest.time.once + max(rest.time.each * frames, network + shared)
+            shared = rest.processor * left if upscaler.choice.device.type == "cpu" else 0.0
+            seconds = rest.time.once + max(rest.time.each * left, network + shared)
         chroma = 0 if layout.chroma == "gray" else 2 / 2 ** sum(HALVINGS[layout.chroma])
         raw = size[0] * size[1] * (1 + chroma + layout.alpha) * (1 if layout.depth == 8 else 2) * frames
         written = raw * _LOSSLESS.get(recipe.codec, _LOSSY) + path.stat().st_size  # the input covers the other streams
         return _completed(
             item,
             frames=frames,
+            resumed=kept,
             disk=2 * written,
             seconds=seconds,
             warnings=(*warnings, *planned.warnings),
@@ -144,7 +147,14 @@ class Forecaster:
 
 
 def _completed(
-    item: Item, *, frames: int, disk: float, seconds: float, warnings: tuple[str, ...], at_least: bool = False
+    item: Item,
+    *,
+    frames: int,
+    disk: float,
+    seconds: float,
+    warnings: tuple[str, ...],
+    at_least: bool = False,
+    resumed: int = 0,
 ) -> Item:
     assert item.output is not None
     assert item.forecast is not None
@@ -154,4 +164,4 @@ def _completed(
     if at_least:
         warnings = (*warnings, "the number of frames is unknown: time and disk are for those that could be counted")
     forecast = replace(item.forecast, disk=round(disk), seconds=seconds, at_least=at_least)
-    return replace(item, frames=frames, warnings=warnings, forecast=forecast)
+    return replace(item, frames=frames, resumed=resumed, warnings=warnings, forecast=forecast)

@@ -7,12 +7,15 @@ from fractions import Fraction
 from pathlib import Path
 
 from dagan_cli.media import images
+from dagan_cli.media.container import container_of
+from dagan_cli.media.find import Kind
 from dagan_cli.media.images.info import PictureInfo
 from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.mux import foreseen_losses
 from dagan_cli.media.video.pixel_shape import squared
 from dagan_cli.media.video.recipe import Encoding, Recipe, plan
-from dagan_cli.upscale.request import Goal
+from dagan_cli.media.video.source import open_video
+from dagan_cli.upscale.request import Goal, Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,7 @@ def outline(info: VideoInfo, goal: Goal) -> Outline:
 
 def plan_video(info: VideoInfo, target: Path, goal: Goal, encoding: Encoding) -> VideoPlan:
     """Plan the video that is written to `target`. Raises BadOption for settings that cannot be."""
+    container_of(target)
     result = outline(info, goal)
     recipe = plan(result.info, result.size, encoding, target.suffix.lower())
     warnings = (*recipe.warnings, *foreseen_losses(info, target, encoding))
@@ -80,3 +84,19 @@ def plan_image(
     size = goal.size_for(info.width, info.height)
     output = images.plan_output(info, target, size, format=format, quality=quality, lossless=lossless)
     return ImagePlan(size=size, output=output)
+
+
+def require_possible(source: Path | bytes | None, kind: Kind, target: Path, request: Request) -> None:
+    """Raise BadOption if the result of a source cannot be written to `target`, whatever is there; BadInput.
+
+    `source` is None for a video from stdin, which is read only once.
+    """
+    if kind == "picture" and source is not None:
+        with images.open_picture(source, limit_pixels=request.max_pixels) as picture:
+            chosen = {"format": request.format, "quality": request.quality, "lossless": request.lossless}
+            plan_image(picture.info, target, request.goal, **chosen)
+    elif isinstance(source, Path):
+        with open_video(source) as video:
+            plan_video(video.info, target, request.goal, request.encoding)
+    else:
+        container_of(target)

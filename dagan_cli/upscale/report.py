@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dagan_cli.errors import BadInput, NoInput
-from dagan_cli.files import open_regular, whole_or_absent
+from dagan_cli.files import open_regular, require_writable, whole_or_absent
 from dagan_cli.upscale.events import BadReport, Item
 from dagan_cli.version import __version__
 
@@ -15,22 +15,26 @@ if TYPE_CHECKING:
     from dagan_cli.upscaler import Upscaler
 
 
-STATUSES = ("done", "skipped", "failed", "partial", "untried")
+STATUSES = ("done", "skipped", "failed", "partial", "stopped", "untried")
 _HEAD = b'{\n  "dagan": "'  # how every report starts
 
 
 def require_free(path: Path) -> None:
-    """Raise BadReport unless a report may be written to `path`: nothing is there, an empty file, or an older report."""
+    """Raise BadReport unless a report may be written to `path`: nothing is there, an empty file, or an older report.
+
+    Raises CannotWrite for a read-only folder: the report is written at the end, after all the work.
+    """
     try:
         with open_regular(path) as file:
             head = file.read(len(_HEAD))
     except FileNotFoundError:
-        return
+        head = b""
     except OSError as error:
         what = f"cannot write --report {path}: {(error.strerror or str(error)).lower()}"
         raise BadReport(what, hint="name a file; --json prints the report on stdout") from error
     if head not in (b"", _HEAD):
         raise BadReport(f"--report {path} exists and is not a report of dagan", hint="name another file for the report")
+    require_writable(path)
 
 
 def build_report(items: list[Item], used: list[Upscaler], seconds: float) -> dict[str, Any]:

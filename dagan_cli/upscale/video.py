@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,16 +15,19 @@ from dagan_cli.analysis.measure import analyse_video
 from dagan_cli.engine.grain import seed_of
 from dagan_cli.engine.reuse import History
 from dagan_cli.media.made.record import to_text
+from dagan_cli.media.video.info import VideoInfo
+from dagan_cli.media.video.segments import ASKED, OtherSettings
 from dagan_cli.media.video.source import Frame, open_video
-from dagan_cli.media.video.writer import SEGMENT, create_video
+from dagan_cli.media.video.writer import SEGMENT, create_video, kept_of
 from dagan_cli.media.y4m.reader import Y4mSource
 from dagan_cli.media.y4m.writer import create_y4m
 from dagan_cli.planes import PixelLayout
 from dagan_cli.prefetch import prefetch
 from dagan_cli.upscale.events import STDOUT, Advance, Item, Kept, Stopped
 from dagan_cli.upscale.frames import through, to_planes, to_rgb
-from dagan_cli.upscale.made import made_from
+from dagan_cli.upscale.made import difference, made_from
 from dagan_cli.upscale.plan import outline
+from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.work import Work
 from dagan_cli.upscaler import Upscaler
 
@@ -50,14 +53,7 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
         else:
             upscaler = work.engines.for_source(path, result.factor, lambda: analyse_video(path))
         noticed = len(upscaler.notices)
-        settings = {
-            "model": upscaler.signature,
-            "--window": upscaler.window,
-            "part": [part.start, part.end, part.frames],
-            "--deinterlace": request.deinterlace,
-            **({"--square": True} if request.goal.square else {}),
-        }
-        slow = upscaler.choice.device.type == "cpu" and not upscaler.is_baseline
+        made = made_from(work.content_of(path), target, "video", request, upscaler)
         if target == STDOUT:
             stdout = stack.enter_context(open(1, "wb", buffering=0, closefd=False))
             output = create_y4m(stdout, result.info, size)
@@ -69,13 +65,14 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
                 request.encoding,
                 trim=trim,
                 made_by=upscaler.signature,
-                record=to_text(made_from(work.content_of(path), target, "video", request, upscaler)),
+                record=to_text(made),
                 alone=piped is not None,
-                resume=settings if request.resume and piped is None else None,
-                segment=SLOW_SEGMENT if slow else SEGMENT,
-                keep=slow,
+                resume=_settings(made, request, upscaler) if request.resume and piped is None else None,
+                segment=_segment_length(upscaler),
+                keep=_is_slow(upscaler),
                 replace=request.overwrite,
             )
+            stack.enter_context(_in_words(target))
         writer, total = None, part.frames_of(info.frames, info.rate)
         try:
             with output as writer:
@@ -89,9 +86,11 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
                         writer.write(planes, pts, duration)
                         work.tell(Advance(writer.frames, total, "frames", writer.resumed))
         except Stopped:
-            if writer is not None and writer.kept:
-                work.tell(Kept(path, writer.kept, total))
-            raise
+            if writer is None or not writer.kept:
+                raise
+            kept = Kept(path, writer.kept, total)
+            work.tell(kept)
+            raise Stopped(kept) from None
     short = None if trim else source.shortfall
     return Item(
         input=path,
@@ -107,6 +106,63 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
         reused=enlarger.reused,
         resumed=writer.resumed,
     )
+
+
+def resumable(path: Path, target: Path, request: Request, upscaler: Upscaler, info: VideoInfo) -> int:
+    """Return the number of frames of an earlier run that upscaling this video would resume after.
+
+    Raises BadOption if that run had other settings, or for settings that cannot be.
+    """
+    if not request.resume:
+        return 0
+    result, made = outline(info, request.goal), made_from(path, target, "video", request, upscaler)
+    with _in_words(target):
+        return kept_of(
+            target,
+            result.info,
+            result.size,
+            request.encoding,
+            trim=not request.part.is_whole,
+            made_by=upscaler.signature,
+            record=to_text(made),
+            resume=_settings(made, request, upscaler),
+            segment=_segment_length(upscaler),
+        )
+
+
+def _settings(made: dict[str, str], request: Request, upscaler: Upscaler) -> dict[str, object]:
+    """Return what decides the frames before they are encoded, for `create_video`, and all options in words."""
+    part = request.part
+    return {
+        ASKED: {name: value for name, value in made.items() if name not in ("--audio", "--streams")},  # no frames
+        "model": upscaler.signature,
+        "--window": upscaler.window,
+        "part": [part.start, part.end, part.frames],
+        "--deinterlace": request.deinterlace,
+        **({"--square": True} if request.goal.square else {}),
+    }
+
+
+def _is_slow(upscaler: Upscaler) -> bool:
+    return upscaler.choice.device.type == "cpu" and not upscaler.is_baseline
+
+
+def _segment_length(upscaler: Upscaler) -> int:
+    return SLOW_SEGMENT if _is_slow(upscaler) else SEGMENT
+
+
+@contextmanager
+def _in_words(target: Path) -> Iterator[None]:
+    """Word the refusal to resume with other settings by the options that differ, if they are the reason."""
+    try:
+        yield
+    except OtherSettings as error:
+        before, now = (settings.get(ASKED) for settings in (error.before, error.now))
+        if not (
+            isinstance(before, dict) and isinstance(now, dict) and all(isinstance(v, str) for v in before.values())
+        ):
+            raise
+        raise OtherSettings(target, error.before, error.now, difference(before, now)) from None
 
 
 class Enlarger:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -32,7 +33,7 @@ def reported(cli: Cli, tmp_path: Path, *arguments: object) -> tuple[Ran, dict]:
     ran = cli(*arguments, "--report", target, "--json")
     report = json.loads(target.read_text(), parse_constant=pytest.fail)
     assert json.loads(ran.out) == report
-    counts = dict.fromkeys(("done", "skipped", "failed", "partial", "untried"), 0)
+    counts = dict.fromkeys(("done", "skipped", "failed", "partial", "stopped", "untried"), 0)
     for item in report["items"]:
         counts[item["status"]] += 1
     assert {name: report["totals"][name] for name in counts} == counts
@@ -67,6 +68,9 @@ def reported(cli: Cli, tmp_path: Path, *arguments: object) -> tuple[Ran, dict]:
         ["in.png", "-f", "nonsense"],
         ["in.png", "-f", "jpg", "--lossless"],
         ["in.png", "-o", "out.nonsense"],
+        ["in.png", "-o", ""],
+        ["upscale", ""],
+        ["in.png", ""],
         ["in.png", "--progress", "loud"],
         ["in.png", "--window", "wide"],
         ["in.png", "--precision", "fp8"],
@@ -95,6 +99,17 @@ def test_wrong_usage_is_told_in_two_lines_and_exits_with_2(cli, tmp_path, monkey
     assert ran.code == 2
     assert two_lines(ran), ran.err
     assert {path.name for path in tmp_path.iterdir()} <= {"in.png", "in.mkv"}
+
+
+@pytest.mark.parametrize("flags", [["--report", "out/r.json"], ["-o", "out", "--dry-run"]], ids=" ".join)
+def test_a_read_only_folder_is_told_of_before_the_work(cli, tmp_path, monkeypatch, flags):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path / "out")  # root may write everywhere
+    ran = cli(picture(tmp_path / "in.png"), "-n", "nearest", *flags)
+    assert ran.code == 6
+    assert two_lines(ran), ran.err
+    assert sorted(tmp_path.rglob("*")) == [tmp_path / "in.png", tmp_path / "out"]
 
 
 @pytest.mark.slow

@@ -117,6 +117,25 @@ def test_what_exists_and_is_no_result_is_left_alone_unless_a_flag_says_otherwise
     assert pixels(target).shape == (16, 24, 3)
 
 
+@pytest.mark.parametrize("flags", [[], ["-y"], ["--dry-run"]], ids=" ".join)
+def test_a_folder_in_the_way_is_told_of_at_once_as_no_flag_replaces_it(cli, tmp_path, flags):
+    (tmp_path / "in_x2.png").mkdir()
+    ran = cli(picture(tmp_path / "in.png"), *NEAREST, *flags)
+    assert (ran.code, "it is a folder, and only files are replaced" in ran.err) == (6, True)
+
+
+@pytest.mark.parametrize("flags", [[], ["-y"], ["--dry-run"]], ids=" ".join)
+@pytest.mark.parametrize("names", [("in.png", "in.mkv"), ("in.mkv", "in.png")])
+def test_a_result_that_cannot_have_the_name_of_an_existing_file_is_told_of_at_once(cli, tmp_path, names, flags):
+    picture(tmp_path / "in.png")
+    clip(tmp_path / "in.mkv", seconds=0.1)
+    source, target = (tmp_path / name for name in names)
+    target.rename(target := tmp_path / f"out{target.suffix}")
+    ran = cli(source, *NEAREST, "-o", target, *flags)
+    assert (ran.code, "support" in ran.err, "exists" in ran.err) == (2, True, False)
+    assert target.exists()
+
+
 def test_the_same_command_does_only_what_is_left(cli, tmp_path):
     picture(tmp_path / "in/a.png")
     assert cli(tmp_path / "in", *NEAREST, "--json").code == 0
@@ -142,6 +161,22 @@ def test_a_list_that_holds_the_results_of_the_first_run_is_done_the_second_time(
     code, statuses, made = run()
     assert (code, statuses, sum("_x2" in name for name in made)) == (0, {"done"}, 4)
     assert run() == (0, {"skipped"}, made)
+
+
+def test_results_in_a_list_are_told_of_once(cli, tmp_path):
+    for name in ("a.png", "b.png"):
+        picture(tmp_path / name)
+    assert cli(tmp_path, *NEAREST).code == 0
+    listed = tmp_path / "list.txt"
+    listed.write_text("".join(f"{path}\n" for path in sorted(tmp_path.glob("*.png"))))
+    first, *rest = cli("upscale", "--files-from", listed, *NEAREST).err.splitlines()
+    assert first.endswith(": 4 skipped")
+    assert rest[:2] == [
+        "skipped: 2, dagan made it from another input",
+        "skipped: 2, it exists; -y overwrites it",
+    ]
+    lines = cli("upscale", "--files-from", listed, *NEAREST, "-v").err.splitlines()
+    assert sum("a_x2.png (skipped: dagan made it" in line for line in lines) == 1
 
 
 def test_an_own_file_whose_name_looks_like_a_result_is_an_input(cli, tmp_path):
@@ -329,6 +364,17 @@ def test_a_reader_that_goes_away_ends_the_work(tmp_path):
     process.stderr.close()
     assert process.wait(60) == 6
     assert "cannot write stdout" in said
+
+
+def test_a_video_file_from_stdin_is_refused_with_the_way_to_pipe_it(cli, tmp_path, monkeypatch):
+    data = clip(tmp_path / "in.mp4").read_bytes()
+    stdin = io.BytesIO(data + bytes(1 << 20))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(stdin))
+    ran = cli("-", *NEAREST, "-o", tmp_path / "out.mkv")
+    assert ran.code == 3
+    assert "a video from stdin must be y4m" in ran.err
+    assert "-f yuv4mpegpipe" in ran.err
+    assert stdin.tell() < 1 << 16  # a film is not read into memory
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,10 @@ from dagan_cli.media.find import (
 )
 from dagan_cli.media.images.formats import FORMATS
 from dagan_cli.media.made.beside import write_beside
+from dagan_cli.media.made.identity import identity_of
+from dagan_cli.media.made.record import SOURCE, to_text
 from dagan_cli.media.sniff import is_picture, looks_like_video, named_kind, picture_format
+from dagan_cli.media.template import Template
 
 MKV = b"\x1aE\xdf\xa3" + bytes(60)
 
@@ -156,11 +159,11 @@ def test_a_file_named_twice_is_worked_on_once(tree):
 RESULTS = ["b_x4.png", "b_x2.5.webp", "b_1080p.png", "a_jpg_x4.webp", "film_x2.mkv", "film_x2_from-1.5_frames-9.mkv"]
 
 
-def recorded(name: str) -> None:
-    """Make a file of which a record says that dagan made it."""
+def recorded(name: str, source: str = "false.png") -> None:
+    """Make a file of which a record says that dagan made it, from `source`."""
     shutil.copy("film.mkv" if name.endswith("mkv") else "b.png", name)
     with open(name, "rb") as file:
-        write_beside(Path(name), file, "source=1-a")
+        write_beside(Path(name), file, to_text({SOURCE: identity_of(Path(source))}))
 
 
 def test_earlier_results_beside_their_source_are_not_upscaled_again(tree):
@@ -170,6 +173,42 @@ def test_earlier_results_beside_their_source_are_not_upscaled_again(tree):
     assert names(found) == ["a.jpg", "alone_x4.png", "b.png", "film.mkv", "picture.txt"]
     assert found.reasons()["an earlier result"] == len(RESULTS)
     assert names(find_inputs(["b_x4.png"])) == ["b_x4.png"]  # named itself
+
+
+def test_an_earlier_result_is_known_by_its_name_across_line_breaks(tree):
+    shutil.copy("b.png", "x\ny\n.png")
+    for name in ("x\ny\n_x2.png", "big_x\ny\n.png"):
+        recorded(name)
+    found = find_inputs(["."], template=Template("big_{stem}"))
+    assert sorted(skipped.path.name for skipped in found.skipped if skipped.reason == "an earlier result") == [
+        "big_x\ny\n.png",
+        "x\ny\n_x2.png",
+    ]
+    assert "x\ny\n.png" in names(found)
+
+
+@pytest.mark.parametrize("inputs", [["."], ["**/*"]])
+def test_earlier_results_in_other_folders_of_the_search_are_not_upscaled_again(tree, inputs):
+    before = names(find_inputs(inputs, recursive=True))
+    for name, source in (
+        ("larger/b_x4.png", "b.png"),
+        ("larger/sub/c_x4.png", "sub/c.gif"),
+        ("z/d_webp_x4.png", "sub/deep/d.webp"),
+    ):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        recorded(name, source)
+    found = find_inputs(inputs, recursive=True)
+    assert names(found) == before
+    assert found.reasons()["an earlier result"] == 3
+    assert names(find_inputs(["larger"], recursive=True)) == ["larger/b_x4.png", "larger/sub/c_x4.png"]
+
+
+def test_a_result_in_another_folder_than_a_file_of_that_name_is_an_input_if_it_was_made_from_another(tree):
+    Path("other").mkdir()
+    recorded("other/b_x4.png", "film.mkv")
+    shutil.copy("b.png", "other/b_x2.png")
+    found = names(find_inputs(["."], recursive=True))
+    assert {"other/b_x2.png", "other/b_x4.png"} <= set(found)
 
 
 def test_a_name_alone_makes_no_earlier_result(tree):

@@ -64,6 +64,7 @@ def test_totals_are_the_sums_of_the_items(tiny_model):
         "skipped": 1,
         "failed": 1,
         "partial": 1,
+        "stopped": 0,
         "untried": 0,
         "frames": 111,
         "megapixels": 110.0,

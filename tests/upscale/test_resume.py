@@ -20,7 +20,7 @@ import pytest
 from dagan_cli.errors import BadOption
 from dagan_cli.files import Taken
 from dagan_cli.media.video.packets import decoding_times
-from dagan_cli.media.video.segments import KeptFrame, folder_of, work_folder
+from dagan_cli.media.video.segments import KeptFrame, folder_of, kept_frames, work_folder
 from tests.support.tiny import MOVING, clip, command, frames_of, left_over, sound_of
 
 SETTINGS = {"model": "one", "size": [2, 2]}
@@ -110,7 +110,7 @@ def test_other_settings_do_not_throw_away_what_is_there(tmp_path):
     target = tmp_path / "out.mkv"
     begun(target)
     other = work_folder(target, SETTINGS | {"model": "two"}, resume=True)
-    with pytest.raises(BadOption, match=r"started with a different model") as refused, other:
+    with pytest.raises(BadOption, match=r"started with other settings \(model\)") as refused, other:
         pass
     assert "--no-resume" in refused.value.hint
     assert found(target) == 2
@@ -156,6 +156,20 @@ def test_a_kept_frame_that_is_not_whole_does_not_count_nor_any_after_it(tmp_path
     assert kept(target) == [1, 2, 4]
 
 
+def test_what_is_kept_is_counted_without_a_change(tmp_path):
+    target = tmp_path / "out.mkv"
+    assert kept_frames(target, SETTINGS) == 0
+    begun(target)
+    kept(target, (2, 90), (2, 91))
+    with (folder_of(target) / "000002.frames").open("ab") as file:
+        file.write(b"half a frame")
+    before = {file: file.read_bytes() for file in folder_of(target).iterdir()}
+    assert kept_frames(target, SETTINGS) == 2 * 3 + 2
+    with pytest.raises(BadOption, match="other settings"):
+        kept_frames(target, SETTINGS | {"model": "two"})
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*.*") if file.is_file()} == before
+
+
 def test_of_a_planted_frame_no_more_is_expanded_than_a_frame_has(tmp_path):
     target = tmp_path / "out.mkv"
     with suppress(KeyboardInterrupt), work_folder(target, SETTINGS, resume=True) as work:
@@ -171,7 +185,10 @@ def test_of_a_planted_frame_no_more_is_expanded_than_a_frame_has(tmp_path):
 def test_frames_that_were_kept_with_other_settings_are_neither_used_nor_thrown_away(tmp_path):
     target = tmp_path / "out.mkv"
     kept(target, (0, 1))
-    with pytest.raises(BadOption, match="different model"), work_folder(target, SETTINGS | {"model": "2"}, resume=True):
+    with (
+        pytest.raises(BadOption, match=r"other settings \(model\)"),
+        work_folder(target, SETTINGS | {"model": "2"}, resume=True),
+    ):
         pass
     assert kept(target) == [1]
     with work_folder(target, SETTINGS | {"model": "2"}, resume=False) as work:
@@ -214,16 +231,29 @@ def stopped(frames: int, *arguments: object) -> int:
 def test_a_stopped_video_goes_on_where_it_was_with_the_same_settings_alone(cli, tmp_path, tiny_model):
     source = clip(tmp_path / "in.mp4", seconds=5)
     work = (source, "-n", tiny_model, "-s", 2, "-c", "ffv1", "-o", tmp_path / "out.mkv")
-    assert stopped(52, *work) == 130
+    assert stopped(52, *work, "--report", tmp_path / "stopped.json") == 130
     assert not (tmp_path / "out.mkv").exists()
-    ran = cli(*work, "--order", 2)
-    assert ran.code == 2
-    assert "started with a different model" in ran.err
-    assert "--no-resume" in ran.err
+    report = json.loads((tmp_path / "stopped.json").read_text())
+    (row,) = report["items"]
+    assert (row["status"], row["output"], report["totals"]["stopped"]) == ("stopped", str(tmp_path / "out.mkv"), 1)
+    assert row["reason"].startswith(f"stopped after {row['frames']} of 125 frames")
+    before = {file: file.read_bytes() for file in folder_of(work[-1]).iterdir()}
+    ran = cli(*work, "--dry-run", "--json")
+    item = json.loads(ran.out)["items"][0]
+    assert (item["status"], item["frames"], item["resumed"]) == ("planned", 125, row["frames"])
+    for flags, words in (
+        (("--order", 2), "out.mkv was started with --order 1, now 2"),
+        (("-e", "slices=4"), "out.mkv was started without -e slices=4"),
+    ):
+        ran = cli(*work, *flags)
+        assert (ran.code, words in ran.err) == (2, True), ran.err
+        assert "--no-resume" in ran.err
+    assert {file: file.read_bytes() for file in folder_of(work[-1]).iterdir()} == before
     ran = cli(*work, "--json")
     assert ran.code == 0, ran.err
     item = json.loads(ran.out)["items"][0]
     assert item["frames"] == 125
+    assert item["resumed"] == row["frames"]
     assert 52 <= item["resumed"] < 60  # also those after the first segment, which has 48 frames
     assert left_over(tmp_path) == []
     assert cli(*work[:-1], tmp_path / "whole.mkv", "--no-resume").code == 0

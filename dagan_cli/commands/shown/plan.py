@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from dagan_cli.commands.console import counted, in_bytes, in_time
-from dagan_cli.commands.shown.summary import kind_of
+from dagan_cli.commands.shown.summary import NAMED, failures_of, kind_of
 from dagan_cli.commands.shown.tables import columns, room, table
 from dagan_cli.upscale.events import Forecast, Item
 
@@ -16,9 +16,8 @@ _ANY = 1 << 30  # columns
 def plan_table(items: list[Item]) -> str:
     """Return the plan as text. Where the terminal is too narrow for all columns, models get lines of their own."""
     planned = [(item, item.forecast) for item in items if item.forecast]
-    failed = [[str(item.input), f"failed: {item.reason}"] for item in items if item.status == "failed"]
     skipped = Counter(kind_of(item) for item in items if item.status == "skipped")
-    others = [*failed, *([f"{number} skipped", kind] for kind, number in skipped.items())]
+    others = [*_failures(items), *([f"{number} skipped", kind] for kind, number in skipped.items())]
     full = [_row(item, plan) for item, plan in planned]
     title, frames, memory, disk, time = _sums(planned)
     header = ["plan", "frames", "size", "model", "as", "tiles", "memory", "disk", "time"]
@@ -37,7 +36,7 @@ def _row(item: Item, plan: Forecast) -> list[str]:
     (w, h), (big_w, big_h) = item.in_size or (0, 0), item.out_size or (0, 0)
     return [
         f"{item.input} -> {item.output}",
-        _number(item.frames, plan.at_least),
+        _number(_left(item), plan.at_least) + (f" of {item.frames}" if item.resumed else ""),
         f"{w}x{h} -> {big_w}x{big_h}",
         plan.model,
         f"{plan.codec} {plan.pixel_format}" if plan.codec else f"{plan.format} {plan.depth} bits",
@@ -52,11 +51,25 @@ def _sums(planned: list[tuple[Item, Forecast]]) -> list[str]:
     at_least = any(plan.at_least for _, plan in planned)
     return [
         f"sum of {counted(len(planned), 'input')}",
-        _number(sum(item.frames for item, _ in planned), at_least),
+        _number(sum(_left(item) for item, _ in planned), at_least),
         in_bytes(max((plan.memory for _, plan in planned), default=0)),
         in_bytes(sum(plan.disk for _, plan in planned)),
         _time(sum(plan.seconds for _, plan in planned), at_least),
     ]
+
+
+def _failures(items: list[Item]) -> Iterator[list[str]]:
+    """Yield a row for each failed input, or for many that failed for one reason."""
+    for (kind, _), failed in failures_of(items).items():
+        if len(failed) > NAMED:
+            yield [f"{len(failed)} failed", kind]
+        else:
+            yield from ([str(item.input), f"failed: {item.reason}"] for item in failed)
+
+
+def _left(item: Item) -> int:
+    """Return the frames that no earlier run has made."""
+    return max(0, item.frames - item.resumed)
 
 
 def _number(number: int, at_least: bool) -> str:
@@ -79,4 +92,6 @@ def _models(planned: list[tuple[Item, Forecast]]) -> Iterator[str]:
 def _end(items: list[Item]) -> str:
     counts = Counter(item.status for item in items)
     shown = ", ".join(f"{counts[status]} {status}" for status in ("planned", "skipped", "failed") if counts[status])
-    return f"{shown}; nothing was written"
+    resumed = sum(item.resumed for item in items)
+    kept = f"; {counted(resumed, 'frame')} kept from an earlier run" if resumed else ""
+    return f"{shown}{kept}; nothing was written"

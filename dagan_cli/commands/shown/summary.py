@@ -11,8 +11,9 @@ from dagan_cli.commands.console import counted, in_time
 from dagan_cli.upscale.events import STDOUT, Item
 
 _SCREEN = 20  # lines; after so many, failures are listed again, as they have left the screen
+NAMED = 10  # inputs that failed for one reason and are listed; the others are counted
 _ANY = "…"  # stands for the name of a file
-_STATUSES = ("done", "partial", "failed", "skipped", "untried")
+_STATUSES = ("done", "partial", "failed", "skipped", "stopped", "untried")
 
 
 def summary(items: list[Item], seconds: float, *, verbose: bool = False) -> list[str]:
@@ -49,15 +50,22 @@ def _reasons(skipped: Iterable[Item]) -> list[str]:
     return [f"skipped: {number}, {kind}" for kind, number in kinds.items()]
 
 
-def _failures(items: list[Item]) -> list[str]:
-    """Return every failed input below the reason that it shares with others."""
+def failures_of(items: list[Item]) -> dict[tuple[str, str], list[Item]]:
+    """Return the failed inputs by the reason that they share, and its hint."""
     groups: dict[tuple[str, str], list[Item]] = {}
     for item in items:
         if item.status == "failed":
             groups.setdefault((kind_of(item), item.hint), []).append(item)
+    return groups
+
+
+def _failures(items: list[Item]) -> list[str]:
+    """Return failed inputs below the reason that they share; a few of them, as each had a line of its own."""
     lines = []
-    for (kind, hint), failed in groups.items():
-        lines += [f"failed: {len(failed)}, {kind}", *(f"  {item.input}" for item in failed), f"  try: {hint}"]
+    for (kind, hint), failed in failures_of(items).items():
+        more = [f"  and {len(failed) - NAMED} more"] if len(failed) > NAMED else []
+        named = (f"  {item.input}" for item in failed[:NAMED])
+        lines += [f"failed: {len(failed)}, {kind}", *named, *more, f"  try: {hint}"]
     return lines
 
 

@@ -36,6 +36,10 @@ _NOT_READ = {
     "PSD": "export it as PNG or TIFF first",
     "EXR": "convert it to a float TIFF first",
     "camera raw": "develop it to a 16-bit TIFF or PNG first",
+    "ICO": "convert it to PNG first",
+    "PCX": "convert it to PNG first",
+    "DDS": "convert it to PNG first",
+    "Radiance HDR": "convert it to a float TIFF first",
 }
 _TOO_LARGE = "leave it out, or if you trust it: dagan upscale --max-megapixels N"
 
@@ -135,7 +139,8 @@ class _File:
             )
 
     def not_read(self, kind: str) -> BadInput:
-        return BadInput(f"{self.name} is a {kind} file, which is not supported", hint=_NOT_READ[kind])
+        article = "an" if kind[0] in "EI" else "a"
+        return BadInput(f"{self.name} is {article} {kind} file, which is not supported", hint=_NOT_READ[kind])
 
     def picture(self, info: PictureInfo, frames: Iterator[np.ndarray]) -> Picture:
         return Picture(replace(info, warnings=tuple(dict.fromkeys(self.notes))), frames, self.stream.close)

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 _BITS, _SUBFILE, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SUB_IFDS, _DNG = 258, 254, 259, 262, 274, 330, 50706
 _SAMPLES, _EXTRA = 277, 338
 _PLAIN, _LZW = (1, 8, 32773, 32946), 5  # compressions that tifffile reads by itself, and one that FFmpeg does
-_INTEROP_IFD, _IPTC, _PHOTOSHOP, _XMP = 0xA005, 33723, 34377, 700
+XMP = 700  # tag of the packet
+_INTEROP_IFD, _IPTC, _PHOTOSHOP = 0xA005, 33723, 34377
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _MASK = 4  # a photometric interpretation
 _UNSPECIFIED, _PREMULTIPLIED, _UNPREMULTIPLIED = 0, 1, 2  # ExtraSamples values
@@ -267,7 +268,7 @@ def write_tiff(
     extra += [(tag - 1, _LONG8 if big else _LONG, 1, 0, True) for tag in directories]
     extra += [
         (tag, kind, len(data), data, True)
-        for tag, kind, data in ((_XMP, _BYTE, xmp), (_IPTC, _UNDEFINED, iptc), (_PHOTOSHOP, _BYTE, photoshop))
+        for tag, kind, data in ((XMP, _BYTE, xmp), (_IPTC, _UNDEFINED, iptc), (_PHOTOSHOP, _BYTE, photoshop))
         if data
     ]
     extra += [_geo_tag(tag, value) for tag, value in geo]

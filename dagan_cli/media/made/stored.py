@@ -14,7 +14,7 @@ from PIL import Image
 
 from dagan_cli.files import open_regular
 from dagan_cli.media import ebml, isobmff
-from dagan_cli.media.images import gif
+from dagan_cli.media.images import gif, tiff
 from dagan_cli.media.images.blocks import xmp
 from dagan_cli.media.images.decoder_warnings import heard
 from dagan_cli.media.made.beside import read_beside
@@ -62,6 +62,10 @@ def _packet(file: BinaryIO, form: str) -> bytes:
     """Return the XMP packet of an image, as the header shows it; b"" for formats that have none."""
     if form == "GIF":
         return gif.application_data(file, before_image=True).get("xmp", b"")
+    if form == "TIFF":  # Pillow opens no float samples in colour
+        with heard():
+            packet = tiff.read_tags(file).get(tiff.XMP)
+        return packet if isinstance(packet, bytes) else b""
     file.seek(0)
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # nothing is decoded
     try:

@@ -29,6 +29,7 @@ from typing import Any, BinaryIO
 from dagan_cli.errors import BadOption, CannotWrite
 from dagan_cli.files import Folder, owned, tag_of, tidy, write_errors
 
+ASKED = "asked"  # a setting that words the others for people: it may differ
 LONGEST = 10_000  # frames of a segment that is accepted from a journal
 _JOURNAL = "journal.jsonl"
 # Two of these names are former ones.
@@ -38,6 +39,17 @@ _MOST = 1 << 28  # bytes of a journal that are read
 _MIB = 1 << 20
 _LONGEST_LINE = 1 << 20  # bytes; times of LONGEST frames take less
 _TIME = 1 << 62  # no time stamp or duration is larger
+
+
+class OtherSettings(BadOption):
+    """An earlier run has started the same output with other settings: `before`, now `now`."""
+
+    def __init__(self, target: Path, before: Mapping[str, Any], now: Mapping[str, Any], words: str = "") -> None:
+        names = [name for name in dict.fromkeys((*now, *before)) if name != ASKED and before.get(name) != now.get(name)]
+        words = words or f"with other settings ({', '.join(names)[:200]})"
+        hint = "use the same settings to resume, or --no-resume to start again"
+        super().__init__(f"{target} was started {words}", hint=hint)
+        self.before, self.now = before, now
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +151,16 @@ class WorkFolder:
             journal.flush()
             os.fsync(journal.fileno())
 
-    def _resume(self, target: Path, settings: Mapping[str, Any]) -> None:
-        """Find what an earlier run has finished. Raises BadOption if it had other settings."""
+    def _resume(self, target: Path, settings: Mapping[str, Any], *, repair: bool = True) -> None:
+        """Find what an earlier run has finished. Raises OtherSettings. Nothing is changed without `repair`."""
         entries = _entries(self._folder)
         started = len(entries) > 1 or (len(entries) == 1 and self._has_kept())
         if started and isinstance(entries[0].get("settings"), dict):
             self.segments = _finished(self._folder, entries, target, settings)
-            self._recover()
+            self._recover(repair=repair)
 
-    def _recover(self) -> None:
-        """Find the frames that an earlier run kept of unfinished segments; cut off what is no whole frame."""
+    def _recover(self, *, repair: bool) -> None:
+        """Find the frames that an earlier run kept of unfinished segments; to repair is to cut off what is no frame."""
         last = self.segments[-1].pts[-1] if self.segments else -_TIME
         for index in count(len(self.segments)):
             name, whole = _kept_name(index), 0
@@ -162,8 +174,9 @@ class WorkFolder:
             except OSError:
                 return
             if whole < size:
-                with self._folder.append(name) as file:
-                    file.truncate(whole)
+                if repair:
+                    with self._folder.append(name) as file:
+                        file.truncate(whole)
                 return
 
     def _has_kept(self) -> bool:
@@ -200,7 +213,7 @@ def work_folder(target: Path, settings: Mapping[str, Any], *, resume: bool) -> I
     """Provide the folder for `target`; with `resume`, it holds the segments of an earlier run with the same settings.
 
     It is removed when the block succeeds. On failure it is kept if `resume` is true and it holds segments or frames.
-    Raises BadOption if it was started with other settings, Taken if another process writes `target`, CannotWrite.
+    Raises OtherSettings if it was started with other ones, Taken if another process writes `target`, CannotWrite.
     """
     with owned(target), write_errors(target), Folder.opened(target.parent) as parent:
         name = folder_of(target).name
@@ -217,6 +230,20 @@ def work_folder(target: Path, settings: Mapping[str, Any], *, resume: bool) -> I
                     _remove(parent, name, folder)
                 raise
             _remove(parent, name, folder)
+
+
+def kept_frames(target: Path, settings: Mapping[str, Any]) -> int:
+    """Return the number of frames that a run with these settings would resume after; nothing is changed.
+
+    Raises OtherSettings.
+    """
+    try:
+        with Folder.opened(target.parent) as parent, _own_folder(parent, folder_of(target).name) as folder:
+            work = WorkFolder(folder)
+            work._resume(target, settings, repair=False)
+    except (OSError, CannotWrite):  # there is none, or none that a run would use
+        return 0
+    return work.frames + len(work.kept)
 
 
 def forget_finished(target: Path) -> None:
@@ -258,14 +285,10 @@ def _remove(parent: Folder, name: str, folder: Folder) -> None:
 def _finished(
     folder: Folder, entries: list[dict[str, Any]], target: Path, settings: Mapping[str, Any]
 ) -> list[Segment]:
-    """Return the segments of an earlier run with these settings. Raises BadOption if it had other ones."""
+    """Return the segments of an earlier run with these settings. Raises OtherSettings."""
     before, now = entries[0]["settings"], json.loads(json.dumps(settings))
-    if before != now:
-        names = [name for name in (*now, *before) if before.get(name) != now.get(name)]
-        raise BadOption(
-            f"{target} was started with a different {', '.join(dict.fromkeys(names))[:200]}",
-            hint="use the same settings to resume, or --no-resume to start again",
-        )
+    if {**before, ASKED: None} != {**now, ASKED: None}:
+        raise OtherSettings(target, before, now)
     found: list[Segment] = []
     for entry in entries[1:]:
         if "complete" in entry:

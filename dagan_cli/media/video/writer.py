@@ -29,7 +29,7 @@ from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.mux import FilePlan
 from dagan_cli.media.video.preflight import check_encoder
 from dagan_cli.media.video.recipe import Encoding, Size, plan
-from dagan_cli.media.video.segments import KeptFrame, WorkFolder, work_folder
+from dagan_cli.media.video.segments import KeptFrame, WorkFolder, folder_of, kept_frames, work_folder
 from dagan_cli.media.video.source import Frame
 from dagan_cli.planes import PixelLayout, plane_shapes
 
@@ -67,7 +67,56 @@ def create_video(
 
     Raises BadOption for incompatible choices, CannotWrite if disk or encoder fail.
     """
-    encoding = encoding or Encoding()
+    file, settings = _planned(
+        target, source, size, encoding or Encoding(), trim, made_by, record, alone, resume or {}, segment
+    )
+    with work_folder(target, settings, resume=resume is not None) as work:
+        with VideoWriter(target, file, work, segment, keep=keep and resume is not None) as writer:
+            writer._encode_kept()
+            yield writer
+            writer._finish_segments()
+        with whole_or_absent(target, replace=replace) as out, _encoder_errors(target):
+            writer._join(out)
+            if record and file.form in ("mp4", "mov"):
+                out.seek(0, os.SEEK_END)
+                out.write(box_with(record))
+
+
+def kept_of(
+    target: Path,
+    source: VideoInfo,
+    size: Size,
+    encoding: Encoding,
+    *,
+    trim: bool,
+    made_by: str,
+    record: str,
+    resume: Mapping[str, Any],
+    segment: int,
+) -> int:
+    """Return the number of frames that a writer with these settings, of `create_video`, would find of an earlier run.
+
+    Raises what `create_video` does before it writes.
+    """
+    if not folder_of(target).exists():
+        return 0
+    _, settings = _planned(target, source, size, encoding, trim, made_by, record, False, resume, segment)
+    return kept_frames(target, settings)
+
+
+def _planned(
+    target: Path,
+    source: VideoInfo,
+    size: Size,
+    encoding: Encoding,
+    trim: bool,
+    made_by: str,
+    record: str,
+    alone: bool,
+    resume: Mapping[str, Any],
+    segment: int,
+) -> tuple[FilePlan, dict[str, Any]]:
+    """Return the plan of the file, and the settings that a run must share to resume its segments."""
     form = container_of(target)
     if target.exists() and not alone and target.samefile(source.path):
         raise BadOption(f"{target} would overwrite its own source", hint="name another file with -o")
@@ -86,8 +135,8 @@ def create_video(
     )
     with _encoder_errors(target):
         headers = file.rehearse()
-    settings = {
-        **(resume or {}),
+    return file, {
+        **resume,
         "source": "" if alone else identity_of(source.path),
         "size": size,
         "container": form,
@@ -97,16 +146,6 @@ def create_video(
         "encoder version": headers,
         "segment length": segment,
     }
-    with work_folder(target, settings, resume=resume is not None) as work:
-        with VideoWriter(target, file, work, segment, keep=keep and resume is not None) as writer:
-            writer._encode_kept()
-            yield writer
-            writer._finish_segments()
-        with whole_or_absent(target, replace=replace) as file, _encoder_errors(target):
-            writer._join(file)
-            if record and form in ("mp4", "mov"):
-                file.seek(0, os.SEEK_END)
-                file.write(box_with(record))
 
 
 class VideoWriter:

@@ -28,7 +28,7 @@ NOT_SAID = 2  # "unspecified" in ITU-T H.273
 
 _LONGEST_LINE = 4096  # bytes; FFmpeg reads no more than 96
 _LARGEST = 2**31 - 1  # limit of the numbers in a ratio
-_ADVICE = "produce the stream with: ffmpeg -i IN -f yuv4mpegpipe -strict -1 - | dagan upscale - -o OUT"
+ADVICE = "produce the stream with: ffmpeg -i IN -f yuv4mpegpipe -strict -1 - | dagan upscale - -o OUT"
 
 
 class Space(NamedTuple):
@@ -79,12 +79,12 @@ class Y4mSource:
         try:
             header = begun if b"\n" in begun else begun + stream.readline(_LONGEST_LINE)
         except OSError as error:
-            raise BadInput(f"{name} cannot be read: {(error.strerror or str(error)).lower()}", hint=_ADVICE) from error
+            raise BadInput(f"{name} cannot be read: {(error.strerror or str(error)).lower()}", hint=ADVICE) from error
         self.info = _parse(header, name)
         self._shapes = plane_shapes(self.info.layout, self.info.width, self.info.height)
         self._first = self._read()
         if self._first is None:
-            raise BadInput(f"no frame of {name} can be read: {self.shortfall or 'it holds none'}", hint=_ADVICE)
+            raise BadInput(f"no frame of {name} can be read: {self.shortfall or 'it holds none'}", hint=ADVICE)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -154,9 +154,9 @@ def _exactly(stream: BinaryIO, size: int) -> bytes:
 def _parse(header: bytes, name: Path) -> VideoInfo:
     """Parse the first line of a stream. Raises BadInput."""
     if not is_y4m(header):
-        raise BadInput(f"{name} is not YUV4MPEG2 video", hint=_ADVICE)
+        raise BadInput(f"{name} is not YUV4MPEG2 video", hint=ADVICE)
     if not header.endswith(b"\n"):
-        raise BadInput(f"the header of {name} is incomplete", hint=_ADVICE)
+        raise BadInput(f"the header of {name} is incomplete", hint=ADVICE)
     words = header.decode("ascii", "replace").split()[1:]
     tags = {word[0]: word[1:] for word in words if word[0] != "X"}
     more = {key: value for key, _, value in (word[1:].partition("=") for word in words if word[0] == "X")}
@@ -167,10 +167,10 @@ def _parse(header: bytes, name: Path) -> VideoInfo:
         raise BadInput(f"{name} declares {width}x{height} pixels; {limit}", hint="leave it out, or send smaller frames")
     space = tags.get("C", more.get("YSCSS", "420jpeg").lower())
     if space not in SPACES:
-        raise BadInput(f"{name} declares an unknown pixel format, {space!r}", hint=_ADVICE)
+        raise BadInput(f"{name} declares an unknown pixel format, {space!r}", hint=ADVICE)
     scan = tags.get("I", "?")
     if scan not in ("?", "p", "t", "b", "m"):
-        raise BadInput(f"{name} declares an unknown interlacing mode, {scan!r}", hint=_ADVICE)
+        raise BadInput(f"{name} declares an unknown interlacing mode, {scan!r}", hint=ADVICE)
     rate, aspect = (_ratio(tags.get(letter, "0:0"), name) for letter in "FA")
     warnings = [] if rate else ["the stream does not declare its frame rate: 25 frames per second are assumed"]
     rate = rate or Fraction(25)
@@ -202,7 +202,7 @@ def _parse(header: bytes, name: Path) -> VideoInfo:
 
 def _side(text: str, name: Path) -> int:
     if not re.fullmatch(r"0*[1-9][0-9]{0,9}", text):
-        raise BadInput(f"the header of {name} does not declare a valid frame size", hint=_ADVICE)
+        raise BadInput(f"the header of {name} does not declare a valid frame size", hint=ADVICE)
     return int(text)
 
 
@@ -210,7 +210,7 @@ def _ratio(text: str, name: Path) -> Fraction | None:
     """Parse a rate or an aspect ratio; None if it is unknown."""
     found = re.fullmatch(r"([0-9]{1,10}):([0-9]{1,10})", text)
     if not found or max(map(int, found.groups())) > _LARGEST:
-        raise BadInput(f"the header of {name} holds {text!r} in place of a ratio", hint=_ADVICE)
+        raise BadInput(f"the header of {name} holds {text!r} in place of a ratio", hint=ADVICE)
     over, under = map(int, found.groups())
     return Fraction(over, under) if over and under else None
 

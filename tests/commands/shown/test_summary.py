@@ -67,6 +67,14 @@ def test_equal_failures_share_their_reason_and_are_all_named():
     ]
 
 
+def test_of_many_equal_failures_the_first_are_named_and_the_others_counted():
+    found = items("failed", 1000, "cannot read {}: it is truncated", hint="leave it out")
+    head, first, *_, last, more, hint = summary(found, 1.0)[1:]
+    assert (head, hint) == ("failed: 1000, cannot read …: it is truncated", "  try: leave it out")
+    assert (first, last, more) == ("  in/failed0.png", "  in/failed9.png", "  and 990 more")
+    assert len(summary(found, 1.0)) == 14
+
+
 def test_results_in_several_folders_are_counted_below_the_one_that_holds_them():
     found = [*items("done", 2, folder="out/a"), *items("partial", 2, folder="out/b/c")]
     assert summary(found, 1.0)[-1] == "results: 2 folders in out"

@@ -5,11 +5,13 @@ import io
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from dagan_cli.errors import BadInput
 from dagan_cli.media.images import (
     open_picture,
 )
+from dagan_cli.media.sniff import is_picture
 from tests.support.images import (
     ffmpeg_tiff,
     info_of,
@@ -38,6 +40,19 @@ def test_what_is_not_a_picture_is_refused_in_two_parts(tmp_path):
             opened(path)
         assert name in str(failure.value)
         assert failure.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "article"), [("a.ico", "an ICO"), ("a.pcx", "a PCX"), ("a.dds", "a DDS"), ("A.ICO", "an ICO")]
+)
+def test_an_image_of_a_format_that_is_not_read_is_named_as_such(tmp_path, name, article):
+    Image.new("RGB", (16, 16)).save(tmp_path / name)
+    with pytest.raises(BadInput, match=f"{name} is {article} file, which is not supported") as failure:
+        opened(tmp_path / name)
+    assert "convert it" in failure.value.hint
+    assert is_picture(tmp_path / name)
+    (tmp_path / name).write_bytes(b"text under that name")
+    assert not is_picture(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,18 @@ def test_every_format_has_its_record_and_keeps_the_packet(tmp_path, suffix, xmp)
     assert path_beside(path).exists() == (form not in INSIDE or xmp is DAMAGED)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_every_kind_of_tiff_has_it(tmp_path, kind, channels):
+    path = tmp_path / "a.tif"
+    depth = 32 if kind is np.float32 else 8 * np.dtype(kind).itemsize
+    info = PictureInfo(format="TIFF", width=12, height=8, channels=channels, depth=depth, xmp=FOREIGN)
+    output = images.plan_output(info, path, (12, 8), record=RECORD)
+    images.write_picture(path, output, [noise(8, 12, channels).astype(kind)])
+    assert read_record(path) == FIELDS
+    assert left_over(tmp_path) == []
+
+
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".gif", ".avif", ".tif"])
 def test_animations_and_pages_have_it_too(tmp_path, suffix):
     assert read_record(written(tmp_path / f"a{suffix}", frames=3)) == FIELDS
