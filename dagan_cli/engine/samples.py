@@ -29,9 +29,17 @@ def through(
     `upscale` maps (1, 3, H, W), uint8 or float in [0, 1], to (1, 3, sH, sW) float. Alpha goes through the network as a
     separate grey image, unless it is constant. Colour under alpha 0 is first filled from its neighbours, but
     stays if `upscale` never mixes pixels (`mixes` is False). Float samples above 1 are scaled into [0, 1] on the way.
+    Pixels that are not finite, such as gaps of elevation data, keep their value and their place, and spread no further.
     `finish`, if given, maps the frame and its result to the final one, for colour only. A result too large for memory
     is in an unnamed file in `folder`. Raises CannotWrite if there is no room.
     """
+    if pixels.dtype.kind == "f" and (gaps := ~np.isfinite(pixels).all(axis=2)).any():
+        whole = bleed(np.where(gaps[..., None], 0, pixels), ~gaps)
+        out = through(whole, upscale, finish=finish, mixes=mixes, folder=folder)
+        rows, across = (np.arange(new) * old // new for new, old in zip(out.shape, gaps.shape, strict=False))
+        y, x = np.nonzero(gaps[np.ix_(rows, across)])
+        out[y, x] = pixels[rows[y], across[x]]
+        return out
     channels = pixels.shape[2]
     has_alpha = channels in (2, 4)
     colour = pixels[..., : channels - has_alpha]
