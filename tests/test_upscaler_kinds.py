@@ -61,6 +61,19 @@ def test_an_array_gives_an_array_of_its_type(nearest, dtype, channels):
     np.testing.assert_allclose(big, doubled(pixels), rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_a_result_is_in_0_to_1_and_can_be_enlarged_again(bicubic, dtype):
+    """An edge overshoots, where a tensor stays as the network made it."""
+    edge = np.zeros((6, 8, 3), dtype)
+    edge[:, 4:] = 1
+    big = bicubic.upscale_to(edge, 2.0)
+    assert (big.min(), big.max(), big.dtype) == (0, 1, edge.dtype)
+    assert bicubic.upscale_to(big, 2.0).shape == (24, 32, 3)
+    image = bicubic.upscale_to(Image.fromarray(edge[..., 0].astype("f4")), 2.0)
+    assert image.getextrema() == (0, 1)
+    assert bicubic.upscale_to(torch.from_numpy(edge).permute(2, 0, 1).contiguous(), 2.0).max() > 1
+
+
 def test_an_array_without_an_axis_of_channels_is_grey(nearest):
     grey = noise(5, 4, 1)[..., 0]
     assert (nearest.upscale_to(grey, 2.0) == doubled(grey)).all()
