@@ -209,7 +209,7 @@ def test_eval_measures_by_the_protocol_beside_bicubic(cli, tmp_path):
 
 
 @pytest.mark.slow
-def test_eval_tells_how_alike_pictures_look_where_it_is_given_a_judge(cli, tmp_path):
+def test_eval_tells_how_alike_pictures_look_where_it_is_given_a_judge(cli, tmp_path, monkeypatch):
     import torch
     from safetensors.torch import save_file
 
@@ -236,6 +236,10 @@ def test_eval_tells_how_alike_pictures_look_where_it_is_given_a_judge(cli, tmp_p
     table = cli("eval", *flags).out
     assert f"{score['lpips']:.4f}" in table
     assert "LPIPS v0.1 (squeeze)" in table
+    monkeypatch.setenv("COLUMNS", "60")
+    narrow = " ".join(cli("eval", *flags).out.split())
+    assert f"bicubic SSIM: {score['bicubic_ssim']:.4f}" in narrow
+    assert f"bicubic LPIPS: {score['bicubic_lpips']:.4f}" in narrow
     assert json.loads(cli("eval", *flags[:5], "--json").out)["scores"][0]["lpips"] is None
 
 
