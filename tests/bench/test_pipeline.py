@@ -331,7 +331,7 @@ def test_times_are_told_in_words(seconds, words):
         (("-s", "2"), "needs an INPUT"),
         (("--codec", "ffv1"), "needs an INPUT"),
         (("--stages", "--size", "1080p"), "invalid --size"),
-        (("missing.mp4",), "cannot be opened: no such file"),
+        (("missing.mp4",), "there is no file missing.mp4"),
         (("in.mp4", "-n", "dagan-x9"), "unknown model"),
     ],
 )
