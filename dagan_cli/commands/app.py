@@ -69,7 +69,7 @@ def make_app(only: str | None = None, *, listed: bool = False) -> typer.Typer:
             made.command(name, help=command.__doc__, **how)(_nothing if listed else command)
     for name, (group, text) in GROUPS.items():
         if listed:
-            made.command(name, help=text)(_nothing)
+            made.command(name, help=text, cls=GroupedCommand)(_nothing)
         elif only in (None, name):
             made.add_typer(group, name=name, cls=GroupedCommands)
     return made
