@@ -97,6 +97,11 @@ def run_command(arguments: list[str]) -> int:
         echo(text)
         return 0
     try:
+        os.getcwd()
+    except OSError:  # PyTorch's libraries would end the process
+        what = "the working directory is not there: it was removed or moved"
+        return fail(BadOption(what, hint="change to another folder, and run the command again"))
+    try:
         return _app_for(arguments)(arguments, prog_name="dagan", standalone_mode=False) or 0
     except UsageError as error:
         usage: Any = error
