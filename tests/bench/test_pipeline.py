@@ -284,10 +284,13 @@ def test_the_report_names_the_bottleneck_the_commands_and_their_times():
     text = report(result(), table)
     assert "a.mp4, 4920 frames: 640x360 -> 1280x720, dagan-x2-psnr order 4, libx264 yuv420p" in text
     assert "network is the slowest stage; all stages together reach 0.80 of its speed" in text
-    assert "less than 0.9: 95% of the processor is used, the stages share it" in text
+    assert "less than 0.9: dagan uses 95% of the processor, the stages share it" in text
     assert "wait for each other" in report(result(busy=0.2), table)
     assert "other programs" not in text
-    assert "other programs load the processor by 400%" in report(result(load=4.0, busy=0.2), table)
+    assert "about 4.9 threads of other programs compete for each processor" in report(result(load=4.93), table)
+    assert "dagan uses 20% of the processor, other programs compete for it" in report(
+        result(load=4.93, busy=0.2, rate=1), table
+    )
     assert "25% of the tiles" in text
     for words in (
         ("--order 4", "41 min", "best"),
