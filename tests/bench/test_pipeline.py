@@ -182,11 +182,13 @@ def test_in_a_made_up_video_nothing_stays_as_it_was(tmp_path, size):
 
 
 @pytest.mark.slow
-def test_without_an_input_network_and_engine_are_measured(cli, tiny_model):
-    done = cli("bench", "-n", tiny_model, "--size", "40x30", "--rounds", 1, "--order", 1, "--json")
+@pytest.mark.parametrize(("size", "sides"), [("40x30", (40, 30)), ("27p", (48, 27))])
+def test_without_an_input_network_and_engine_are_measured(cli, tiny_model, size, sides):
+    """A named size, which `upscale` takes too, is a frame of 16:9."""
+    done = cli("bench", "-n", tiny_model, "--size", size, "--rounds", 1, "--order", 1, "--json")
     assert done.code == 0, done.err
     result = json.loads(done.out)
-    assert (result["width"], result["height"], result["order"]) == (40, 30, 1)
+    assert (result["width"], result["height"], result["order"]) == (*sides, 1)
     assert "share_of_roof" in result
 
 
@@ -333,7 +335,7 @@ def test_times_are_told_in_words(seconds, words):
         (("in.mp4", "--size", "48x32"), "INPUT was given with"),
         (("-s", "2"), "needs an INPUT"),
         (("--codec", "ffv1"), "needs an INPUT"),
-        (("--stages", "--size", "1080p"), "invalid --size"),
+        (("--stages", "--size", "0x0"), "invalid --size"),
         (("missing.mp4",), "there is no file missing.mp4"),
         (("in.mp4", "-n", "dagan-x9"), "unknown model"),
     ],
