@@ -326,6 +326,7 @@ class Upscaler:
             return big.clip(0, 1, out=big) if big.dtype.kind == "f" else big  # as integers are, and as may come in
 
         if isinstance(image, Tensor):
+            image = image.detach()  # nothing here is differentiated
             require_frames(image)
             return finished(image) if image.ndim == 4 else finished(image[None])[0]
         if isinstance(image, np.ndarray):

@@ -47,6 +47,18 @@ def test_floats_keep_their_type_and_bytes_become_floats(nearest, dtype):
     assert (nearest(torch.full((3, 2, 2), 51, dtype=torch.uint8)) == 0.2).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_tensor_that_is_being_trained_is_taken_by_its_values(bicubic):
+    frame = torch.rand(3, 5, 4, requires_grad=True)
+    for big in (bicubic(frame), bicubic.upscale_to(frame, 2.0)):
+        assert not big.requires_grad
+    assert (bicubic(frame) == frame).all()
+
+
+def test_no_images_give_no_images_of_the_right_size(bicubic):
+    assert bicubic.upscale_to(torch.zeros(0, 3, 5, 4), 2.0).shape == (0, 3, 10, 8)
+
+
 # --- arrays
 
 

@@ -106,7 +106,11 @@ def run_command(arguments: list[str]) -> int:
     except UsageError as error:
         usage: Any = error
         named = usage.ctx.command_path if usage.ctx else _named(arguments)
-        return fail(as_bad_option(usage, f"{named} --help"))
+        file = next(
+            (word for word in arguments if word.startswith("-") and word != "-" and os.path.lexists(word)), None
+        )
+        hint = f"{named} --help" if file is None else f"write ./{file} if you mean the file of that name"
+        return fail(as_bad_option(usage, hint))
     except typer.Abort:
         return 130
 

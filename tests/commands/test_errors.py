@@ -394,3 +394,15 @@ def test_a_working_directory_that_was_removed_is_an_error_of_our_own(cli, tmp_pa
     assert (ran.code, len(ran.err.splitlines())) == (2, 2)
     assert "the working directory is not there" in ran.err
     assert cli("--help").code == 0
+
+
+def test_a_file_whose_name_starts_with_a_dash_is_named_so_that_it_is_no_option(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "-dash.png")
+    for arguments in (["-dash.png"], ["upscale", "-dash.png", "-n", "nearest"]):
+        ran = cli(*arguments)
+        assert ran.code == 2
+        assert "try: write ./-dash.png if you mean the file of that name" in ran.err
+    assert cli("./-dash.png", "-n", "nearest", "-s", 2).code == 0
+    assert (tmp_path / "-dash_x2.png").exists()
+    assert "dagan upscale --help" in cli("upscale", "-zother.png").err
