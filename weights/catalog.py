@@ -102,7 +102,7 @@ CATALOG: tuple[Published, ...] = (
         sha256="7cdf03cecf323ac2620170752559911af5d07eb195e9c6366c8967bedbf1831a",
         size=781016,
         licence="MIT",
-        summary="compressed, noisy or blurred sources; the default for video",
+        summary="compressed, noisy or blurred sources",
         metrics={"Set5": 32.654, "Set14": 30.6},
     ),
     Published(
@@ -111,7 +111,7 @@ CATALOG: tuple[Published, ...] = (
         sha256="48b23606766571d1a10578bcefdd59a7fdc995e676973d68806ddc879905c098",
         size=801792,
         licence="MIT",
-        summary="compressed, noisy or blurred sources; the default for video",
+        summary="compressed, noisy or blurred sources",
         metrics={"Set5": 28.574, "Set14": 26.456},
     ),
 )

@@ -121,7 +121,9 @@ def _blocks(luma: np.ndarray, grid: Grid, most: int) -> np.ndarray:
     tried = np.arange(min(4 * most, count)) * count // max(1, min(4 * most, count))
     blocks = blocks[tried // (h * w), tried // w % h, tried % w]
     low, high = blocks.min((1, 2)), blocks.max((1, 2))
-    good = np.flatnonzero((high - low >= 2 * UNIT) & (low > UNIT) & (high < WHITE - UNIT))
+    used = high - low >= 2 * UNIT
+    whole = used & (low > UNIT) & (high < WHITE - UNIT)
+    good = np.flatnonzero(whole if whole.sum() >= _LEAST_BLOCKS else used)
     return blocks[good[np.arange(min(most, len(good))) * len(good) // max(1, min(most, len(good)))]]
 
 

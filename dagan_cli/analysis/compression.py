@@ -39,10 +39,15 @@ _H264 = ((0, 100), (8, 98), (16, 96), (20, 93), (24, 88), (28, 79), (32, 54), (3
 _MPEG4 = ((1, 97), (2, 94), (4, 86), (6, 76), (10, 44), (16, 19), (25, 10), (31, 6))
 _MPEG2 = ((1, 95), (2, 91), (4, 81), (6, 68), (10, 38), (16, 18), (25, 11), (31, 8))
 _VP9 = ((0, 100), (30, 95), (60, 91), (100, 82), (128, 70), (160, 40), (200, 12), (255, 1))
-_QUANTISERS = {"h264": _H264, "mpeg4": _MPEG4, "mpeg1video": _MPEG2, "mpeg2video": _MPEG2, "vp9": _VP9}
+_QUANTISERS = {
+    "h264": _H264,
+    "vp9": _VP9,
+    **dict.fromkeys(("mpeg1video", "mpeg2video"), _MPEG2),
+    **dict.fromkeys(("mpeg4", "msmpeg4v2", "msmpeg4v3", "flv1", "h263", "wmv1", "wmv2"), _MPEG4),
+}
 # Bits per pixel of an image or key frame, by the activity of its luma to the power of 0.85, as logarithm to base 2.
 _RATES = ((-6, 5), (-5, 12), (-4.5, 15), (-4, 23), (-3.5, 49), (-3, 71), (-2.5, 83), (-2, 90), (-1.5, 95), (-0.5, 98))
-_EFFICIENCY = {"hevc": 0.0, "av1": 0.0, "avif": 0.0, "heic": 0.0, "vvc": 0.3, "h264": -0.2, "vp9": -0.1, "vp8": -0.4}
+_EFFICIENCY = {"hevc": 0.0, "av1": 0.0, "avif": -0.1, "heic": -0.1, "vvc": 0.3, "h264": -0.2, "vp9": -0.1, "vp8": -0.4}
 _OTHERS = -0.8  # logarithm of the efficiency of older codecs
 
 _MOST_PARTS = 1000  # segments or chunks of a file that are walked

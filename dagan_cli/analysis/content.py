@@ -12,6 +12,7 @@ Content = Literal["photo", "drawing", "screen"]
 
 _FLAT = 2 * UNIT  # largest difference in a flat cell
 _LEVELS = 4 * UNIT  # luma in one bin of the histogram
+_CONTRAST = 30 * UNIT  # of the cells that are not flat in a drawing, at the median
 _STEP = 32 * UNIT  # of a pixel to the next, from which on it is an edge
 _COMB = 10 * UNIT  # by which a line differs from the lines above and below
 
@@ -20,7 +21,8 @@ def content_of(patches: Patches) -> Content | None:
     """Return the kind of the image; None if nothing of it differs.
 
     Drawings and screens have few colours, many cells of one colour, and equal neighbours also where cells are not flat.
-    A photograph on a white ground has cells of that one colour only. Edges of a screen run along rows and columns.
+    A photograph on a white ground has cells of that one colour only, and a smooth one has little contrast where it is
+    not flat. Edges of a screen run along rows and columns.
     """
     n, h, w = patches.luma.shape
     every = 1 + (patches.luma.size >> 18)
@@ -30,14 +32,15 @@ def content_of(patches: Patches) -> Content | None:
         return None
     low, high = (edge(edge(cells, 1), 1) for edge in (np.min, np.max))
     flat = high - low <= _FLAT
+    flats = int(flat.sum()) / len(cells)
+    if not 0.35 <= flats < 1:
+        return "photo"
     histogram = _sorted_counts(cells)
     few = histogram[1:5].sum() / max(1, histogram[1:].sum())  # beyond the most frequent colour
     other = _sorted_counts(cells[flat, 0, 0])[1:].sum() / len(cells)
-    flats = int(flat.sum()) / len(cells)
-    drawn = few >= 0.55
-    drawn |= flats >= 0.35 and _equal(cells[~flat]) >= 0.3
-    drawn |= other >= 0.17 and few >= 0.36 and histogram[:4].sum() >= 0.5 * histogram.sum()
-    if not drawn:
+    contrast = int(np.sort((high - low)[~flat])[(len(cells) - int(flat.sum())) // 2])
+    drawn = few >= 0.55 or (other >= 0.17 and few >= 0.36 and histogram[:4].sum() >= 0.5 * histogram.sum())
+    if not (drawn and contrast >= _CONTRAST) and _equal(cells[~flat]) < 0.3:
         return "photo"
     return "screen" if _straight(cells[~flat]) >= 0.075 else "drawing"
 

@@ -68,7 +68,7 @@ def _spread(pixels: np.ndarray) -> np.ndarray | None:
         return pixels[None, :height, :width]
     h, w = min(height, _SIDE), min(width, _SIDE)
     down, across = height // h, width // w
-    rows = max(1, min(down, ceil(down / sqrt(down * across * h * w / _WHOLE))))
+    rows = max(1, min(down, ceil(down / sqrt(down * across * h * w / _WHOLE)), _WHOLE // (h * w)))
     columns = max(1, min(across, _WHOLE // (rows * h * w)))
     tops, lefts = _starts(height - h, rows), _starts(width - w, columns)
     return np.stack([pixels[top : top + h, left : left + w] for top in tops for left in lefts])

@@ -19,11 +19,12 @@ from typing import ParamSpec, TypeVar
 from dagan_cli.bench.result import Candidate, StageBench
 from dagan_cli.bench.stages import PictureStages, Run, VideoStages
 from dagan_cli.errors import BadInput
+from dagan_cli.media.find import Source
 from dagan_cli.media.named import kind_of
 from dagan_cli.upscale.batch import run
 from dagan_cli.upscale.events import Advance, Item
 from dagan_cli.upscale.request import Request
-from dagan_cli.upscale.work import Engines
+from dagan_cli.upscale.work import Engines, Work
 from dagan_cli.upscaler import ModelChoice
 
 P = ParamSpec("P")
@@ -55,6 +56,11 @@ def bench(
     with TemporaryDirectory(prefix="dagan-bench-") as name:
         folder = Path(name)
         note("loading and warming up the network")
+        if request.model.is_open:  # the run would choose it by what the input is
+            chosen = Work(request, Engines(request), lambda _: None, lambda: False, None).upscaler_for(
+                Source(path, found)
+            )
+            request = replace(request, model=replace(request.model, name=chosen.name))
         main = Engines(request)
         kind = {"video": found == "video"}
         engine = _apart(main.for_factor, factor, **kind)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property, partial
-from itertools import product
+from itertools import pairwise, product
 from time import perf_counter
 from typing import NamedTuple
 
@@ -119,6 +119,7 @@ class Engine:
         """Return the tiles for images of this size."""
         if self._planned is None or self._planned[0] != (height, width):
             self._planned = (height, width), self._choose(height, width)
+            self._note_cuts(self._planned[1])
         return self._planned[1]
 
     def frames_at_once(self, height: int, width: int) -> int:
@@ -360,8 +361,19 @@ class Engine:
         self._most_pixels = plan.area
         self._planned = (height, width), plan
         self._buffer = torch.empty(0)
+        self._note_cuts(plan)
         self.notices.append(f"out of memory: continuing with tiles of {plan.sides[1]}x{plan.sides[0]} px")
         return plan
+
+    def _note_cuts(self, plan: Plan) -> None:
+        """Note that tiles are visible in the result, of a network that sees further than their rim."""
+        if not self._is_measured or plan.count == 1:
+            return
+        field = self._demand.receptive_field
+        rims = [(left.stop - right.start) // 2 for axis in (plan.ys, plan.xs) for left, right in pairwise(axis)]
+        if field is None or min(rims) < field:
+            size = f"{plan.sides[1]}x{plan.sides[0]}"
+            self.notices.append(f"the model sees more than tiles of {size} px: the result depends on their size")
 
     def _note_failure(self) -> None:
         name = str(self._dtype).removeprefix("torch.")

@@ -12,7 +12,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.sidedata.encparams import VideoEncParams
+from av.sidedata.encparams import VideoEncParams, VideoEncParamsType
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.stream import VideoStream
 
@@ -25,7 +25,7 @@ from dagan_cli.planes import PixelLayout
 
 _PLACES = 5
 _MOST_PACKETS = 60  # that are read at one place
-_PIXELS = 40_000_000  # that are decoded in all, at the least one frame at each place
+_PIXELS = 40_000_000  # that are decoded in all; at least a frame at two places
 _BLOCKS = 500  # of a frame, whose quantisers are read
 
 
@@ -43,10 +43,10 @@ class Excerpt:
 
 
 def excerpts(path: Path) -> Iterator[Excerpt]:
-    """Yield frames from five places spread across a video: a key frame, and the frames after it, of each.
+    """Yield a key frame and the frames after it from five places spread across a video, from fewer if frames are large.
 
-    Where all places are after the same key frame, the frames are from the start. Raises BadInput if the file is not a
-    video; what cannot be sought or decoded is left out.
+    Places after the same key frame count once. Raises BadInput if the file is not a video; what cannot be sought or
+    decoded is left out.
     """
     with open_input(path) as container:
         stream = main_video(container, path)
@@ -54,12 +54,13 @@ def excerpts(path: Path) -> Iterator[Excerpt]:
         stream.codec_context.skip_frame = "BIDIR"  # their quantisers are high where they only repeat others
         stream.codec_context.options = {"export_side_data": "venc_params"}
         size = max(1, stream.width * stream.height)
-        each = min(3, max(1, _PIXELS // size // _PLACES))
         start, length = container.start_time or 0, container.duration or 0
+        places = max(2, min(_PLACES, _PIXELS // size)) if length > 0 else 1
+        each = min(3, max(1, _PIXELS // size // places)) if length > 0 else _PLACES
         seen: set[int | None] = set()
-        for place in range(_PLACES if length > 0 else 1):
-            frames = _decoded(container, stream, start + length * place // _PLACES if place else None)
-            for index, frame in enumerate(islice(frames, each if length > 0 else _PLACES)):
+        for place in range(places):
+            frames = _decoded(container, stream, start + length * place // places if place else None)
+            for index, frame in enumerate(islice(frames, each)):
                 if index == 0 and frame[0].pts in seen:
                     break
                 if index == 0:
@@ -110,8 +111,9 @@ def _quantiser(frame: av.VideoFrame) -> float | None:
     found = next((one for one in side_data(frame) if one.type == SideDataType.VIDEO_ENC_PARAMS), None)
     if not isinstance(found, VideoEncParams):
         return None
+    half = 1 + (found.codec_type == VideoEncParamsType.MPEG2)  # FFmpeg doubles the quantisers of all MPEG codecs
     count = found.nb_blocks
     if count == 0:
-        return float(found.qp)
+        return found.qp / half
     blocks = range(0, count, max(1, count // _BLOCKS))
-    return found.qp + sum(found.block_params(block).delta_qp for block in blocks) / len(blocks)
+    return (found.qp + sum(found.block_params(block).delta_qp for block in blocks) / len(blocks)) / half

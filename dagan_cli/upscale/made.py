@@ -12,18 +12,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from dagan_cli.analysis.measure import analyse_image, analyse_video
 from dagan_cli.errors import BadInput, DaganError
-from dagan_cli.media import images
 from dagan_cli.media.find import Kind, Source
 from dagan_cli.media.images.formats import format_of_suffix
 from dagan_cli.media.made.identity import identity_of
 from dagan_cli.media.made.record import SOURCE
 from dagan_cli.media.made.stored import read_record
-from dagan_cli.media.video.source import open_video
 from dagan_cli.upscale.auto import RULE
 from dagan_cli.upscale.events import STDOUT
-from dagan_cli.upscale.plan import outline
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.work import Work
 from dagan_cli.upscaler import Upscaler
@@ -158,14 +154,4 @@ def _upscaler(source: Source, before: Mapping[str, str], work: Work) -> Upscaler
         return engines.like(replace(request.model, name=named))  # the same source gets the same choice
     if not request.model.is_open and (request.goal.factor is not None or request.model.is_fixed):
         return engines.for_factor(request.goal.factor or 1.0)
-    content = work.content_of(source.path)
-    if content is None:
-        return engines.for_factor(request.goal.factor or 1.0, video=True)
-    if source.kind == "video":
-        with open_video(source.path) as video:
-            factor = outline(video.info, request.goal).factor
-        return engines.for_source(source.path, factor, lambda: analyse_video(source.path))
-    with images.open_picture(content, limit_pixels=request.max_pixels) as picture:
-        info = picture.info
-        factor = request.goal.factor_for(info.width, info.height)
-        return engines.for_source(source.path, factor, lambda: analyse_image(content, picture.peek(), info))
+    return work.upscaler_for(source)

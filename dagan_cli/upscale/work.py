@@ -9,11 +9,15 @@ from typing import Literal
 
 from torch import Tensor
 
-from dagan_cli.analysis.measure import Analysis
+from dagan_cli.analysis.measure import Analysis, analyse_image, analyse_video
 from dagan_cli.engine.reuse import History
+from dagan_cli.media import images
+from dagan_cli.media.find import Source
+from dagan_cli.media.video.source import open_video
 from dagan_cli.media.y4m.reader import Y4mSource
 from dagan_cli.upscale.auto import model_for
 from dagan_cli.upscale.events import Advance, Chosen, Fetch, Stopped, Tell
+from dagan_cli.upscale.plan import outline
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscaler import ModelChoice, Upscaler
 
@@ -92,6 +96,23 @@ class Work:
         if isinstance(self.piped, Y4mSource):
             return None
         return path if self.piped is None else self.piped
+
+    def upscaler_for(self, source: Source) -> Upscaler:
+        """Open an input for its size, and for what it is if the model is open, and return its upscaler.
+
+        Raises BadInput, BadModel, BadOption.
+        """
+        request, content = self.request, self.content_of(source.path)
+        if content is None:
+            return self.engines.for_factor(request.goal.factor or 1.0, video=True)
+        if source.kind == "video":
+            with open_video(source.path) as video:
+                factor = outline(video.info, request.goal).factor
+            return self.engines.for_source(source.path, factor, lambda: analyse_video(source.path))
+        with images.open_picture(content, limit_pixels=request.max_pixels) as picture:
+            info = picture.info
+            factor = request.goal.factor_for(info.width, info.height)
+            return self.engines.for_source(source.path, factor, lambda: analyse_image(content, picture.peek(), info))
 
     def watch(
         self,

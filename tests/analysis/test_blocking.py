@@ -39,6 +39,7 @@ def test_tables_that_are_no_standard_tables_have_an_equivalent_quality():
     assert blocking(jpeg(photograph(), 75, qtables=[[step] * 64] * 2)).quality == pytest.approx(82, abs=12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_other_images_are_not_taken_for_a_jpeg(seed):
     image = photograph(seed)
@@ -48,6 +49,7 @@ def test_other_images_are_not_taken_for_a_jpeg(seed):
         assert blocking(other) == Blocking(0.0, None)
 
 
+@pytest.mark.slow
 def test_steps_at_the_borders_grow_as_the_quality_falls():
     steps = [blocking(jpeg(photograph(), quality)).step for quality in (95, 75, 50, 25)]
     assert steps == sorted(steps)

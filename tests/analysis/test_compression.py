@@ -75,6 +75,7 @@ def test_a_file_that_is_gone_declares_nothing(tmp_path):
         assert bits_per_pixel(tmp_path / "none.jpg", picture.info) is None
 
 
+@pytest.mark.slow
 def test_an_avif_has_about_the_quality_of_the_jpeg_that_is_as_bad():
     image = photograph()
     for quality, tolerance in ((50, 30), (80, 10)):  # fewer bits say less of how they were spent

@@ -33,6 +33,7 @@ def test_noise_of_each_channel_is_that_of_luma():
     assert noise(np.rint(image).astype(np.uint8)).sigma == pytest.approx(expected, rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_grain_is_told_from_white_noise(seed):
     found = noise(noisy(photograph(seed, 320, 256), 5, grain=True))
@@ -40,11 +41,13 @@ def test_grain_is_told_from_white_noise(seed):
     assert found.sigma == pytest.approx(5, rel=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_clean_images_have_none(seed):
     image = photograph(seed)
     for clean in (image, blurred(image, 1), image.resize((128, 96), Image.Resampling.BICUBIC)):
-        assert noise(clean) == Noise(pytest.approx(0, abs=0.5), False)
+        assert noise(clean).sigma < 0.5
+        assert not noise(clean).grain
 
 
 def test_texture_everywhere_is_not_noise():

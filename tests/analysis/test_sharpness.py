@@ -46,6 +46,7 @@ def test_an_edge_that_a_gaussian_blurred_has_its_width():
         assert resolution(pixels) == pytest.approx(expected, abs=0.04)
 
 
+@pytest.mark.slow
 def test_more_blur_is_less_resolution():
     found = [resolution(blurred(sharp(1), sigma)) or 0 for sigma in (0.6, 1, 1.5, 2, 3)]
     assert found == sorted(found, reverse=True)

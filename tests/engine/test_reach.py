@@ -76,6 +76,13 @@ def test_tiles_start_on_the_measured_grid_and_need_no_sides_on_it(size):
     assert (tiled(image) - network(image)).abs().max() <= TOLERANCE
 
 
+@pytest.mark.parametrize(("window", "noted"), [(8, False), (64, True)])
+def test_it_is_noted_if_the_result_depends_on_the_tiles(window, noted):
+    engine = Engine(Windowed(window), EngineOptions(device="cpu", tile=64))
+    assert engine.plan(100, 300).count > 1
+    assert any("the result depends on their size" in notice for notice in engine.notices) == noted
+
+
 def test_nothing_is_measured_for_one_tile():
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("it was measured")

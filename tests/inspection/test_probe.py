@@ -14,6 +14,8 @@ from PIL import Image, ImageCms
 from tests.support.boxes import EQUIRECTANGULAR, SIDE_BY_SIDE, STSD, aperture, inserted
 from tests.support.captioned import captioned
 from tests.support.clips import UNEVEN, clip, clip_with_times, described, ffmpeg, times
+from tests.support.images import saved
+from tests.support.sources import jpeg, noisy, photograph
 from tests.support.tiny import picture
 
 pytestmark = pytest.mark.slow
@@ -256,3 +258,36 @@ def test_a_clock_that_jumps_is_told_if_everything_is_decoded(probed, tmp_path):
     assert (facts["counted"]["frames"], facts["counted"]["shortfall"]) == (50, None)
     assert [facts["counted"][name] for name in ("shortest", "longest")] == pytest.approx([0.04, 0.04])
     assert any("clock of the file jumps once" in warning for warning in facts["warnings"])
+
+
+def test_what_an_image_looks_like_tells_the_file_from_its_pixels(probed, cli, tmp_path):
+    (tmp_path / "declared.jpg").write_bytes(saved(photograph(), "JPEG", quality=60))
+    noisy(jpeg(photograph(), 40), 0).save(tmp_path / "hidden.png")
+    declared, hidden = (probed(tmp_path / name)["looks"] for name in ("declared.jpg", "hidden.png"))
+    assert (declared["quality"], declared["quality_from"], hidden["quality"], hidden["quality_from"]) == (
+        *(60, "file"),
+        *(40, "pixels"),
+    )
+    assert declared.keys() == {
+        *("quality", "quality_from", "bits_per_pixel", "codec", "noise", "grain", "resolution", "content", "blocking"),
+        "interlaced",
+    }
+    assert re.search(
+        r"looks like +JPEG quality about 60 \(from the file\), no noise, sharp, .*photograph",
+        cli("probe", tmp_path / "declared.jpg").out,
+    )
+    assert probed(tmp_path / "declared.jpg", "--count")["looks"] == declared
+
+
+def test_what_a_video_looks_like_is_shown(probed, cli, tmp_path):
+    path = clip(tmp_path / "in.mp4", "-c:v", "libx264", "-qp", "24", "-an", picture="testsrc2=size=192x128:rate=25")
+    looks = probed(path)["looks"]
+    assert looks["quality"] == pytest.approx(88, abs=6)  # a JPEG as bad as H.264 with this quantiser
+    assert (looks["codec"], looks["quality_from"], looks["interlaced"]) == ("h264", "file", False)
+    assert "looks like" in cli("probe", path).out
+
+
+def test_a_damaged_image_looks_like_nothing(probed, tmp_path):
+    data = saved(photograph(), "JPEG")
+    (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
+    assert probed(tmp_path / "cut.jpg")["looks"] is None

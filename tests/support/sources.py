@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from io import BytesIO
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from tests.support.images import saved
 
 
+@cache
 def photograph(seed: int = 0, width: int = 256, height: int = 192, *, texture: float = 25) -> Image.Image:
     """Clouds of all sizes, and discs with sharp edges; the right part has a fine texture of this deviation."""
     random = np.random.default_rng(seed)
@@ -34,10 +36,12 @@ def drawing(seed: int = 0, width: int = 256, height: int = 192) -> Image.Image:
     random = np.random.default_rng(seed)
     image = Image.new("RGB", (4 * width, 4 * height), (210, 180, 90))
     draw = ImageDraw.Draw(image)
-    for _ in range(12):
-        x, y, across, down = (int(4 * n) for n in random.integers(5, 60, 4) * (3, 2, 2, 2))
+    for _ in range(14):
+        middle, radius = random.uniform(0, 4, 2) * (width, height), random.uniform(120, 320)
+        angles = np.sort(random.uniform(0, 2 * np.pi, 5))
+        corners = (middle + radius * np.stack([np.cos(angles), np.sin(angles)], 1)).ravel().tolist()
         colour = tuple(int(n) for n in random.integers(0, 256, 3))
-        draw.ellipse((x, y, x + across, y + down), fill=colour, outline=(10, 10, 10), width=8)
+        draw.polygon(corners, fill=colour, outline=(10, 10, 10), width=8)
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 

@@ -143,7 +143,7 @@ def test_an_item_is_json_whatever_its_name_is():
     row = item.to_json()
     assert (row["input"], row["output"], row["seconds"]) == ("\\udcff.png", None, 0.123)
     assert set(row) == {
-        *("input", "output", "status", "reason", "seconds", "frames", "in_size", "out_size", "warnings"),
+        *("input", "output", "status", "reason", "model", "seconds", "frames", "in_size", "out_size", "warnings"),
         *("reused", "resumed"),
     }
 

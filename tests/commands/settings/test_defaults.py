@@ -50,7 +50,7 @@ def test_every_option_has_a_variable_and_a_key_of_its_long_name(cli, folder, mon
             choice = str(not option.default).lower()
         elif option.type_descriptor.is_choice:
             choice = next(choice for choice in option.type_descriptor.choices if choice != option.default)
-        elif option.name == "detail":
+        elif option.name in ("detail", "denoise", "grain"):
             choice = "0.25"
         variable = f"DAGAN_UPSCALE_{option.name.upper()}"
         monkeypatch.setenv(variable, choice)
