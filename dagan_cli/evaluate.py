@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from time import perf_counter
@@ -15,6 +15,7 @@ from torch import Tensor
 from dagan_cli.errors import BadInput, NoInput
 from dagan_cli.media.find import find_inputs
 from dagan_cli.media.images import open_picture
+from dagan_cli.media.sniff import named_kind
 from dagan_cli.metrics.fidelity import bicubic, crop_to_multiple, psnr_y, ssim_y
 from dagan_cli.metrics.lpips import Lpips
 from dagan_cli.upscaler import Upscaler
@@ -46,21 +47,20 @@ def evaluate(
     scale: int,
     judge: Lpips | None = None,
     inputs: Path | None = None,
+    leave_out: Callable[[BadInput], None] | None = None,
 ) -> Iterator[Score]:
     """Score every image under `dataset`; LR is made from each by MATLAB's bicubic.
 
     upscaled: the upscaler, or a folder of results of any program. inputs: a folder of LR images to use instead.
     Images in folders are matched by their path in the folder without the suffix, else by their name if that is in one
     place only. judge: LPIPS, on the whole RGB images, rounded to 8 bit.
-    Raises NoInput, BadInput.
+    leave_out: told why an original cannot be measured; None: that is raised.
+    Raises NoInput, also if no original can be measured, and BadInput.
     """
-    sources = _pictures(dataset)
+    sources, failed = _pictures(dataset)
     lows, results = (_named(folder) for folder in (inputs, upscaled if isinstance(upscaled, Path) else None))
-    for source in sources:
-        hr = crop_to_multiple(_rgb(source), scale)
+    for source, hr in _originals(sources, failed, scale, leave_out):
         h, w = hr.shape[-2:]
-        if min(h, w) < 11 + 2 * scale:
-            raise BadInput(f"{source} is too small to measure", hint="leave it out of the folder")
         small = (h // scale, w // scale)
         lr = bicubic(hr, *small) if inputs is None else _of_size(lows, source, dataset, small)
         began = perf_counter()
@@ -83,6 +83,31 @@ def evaluate(
         )
 
 
+def _originals(
+    sources: list[Path], failed: list[BadInput], scale: int, leave_out: Callable[[BadInput], None] | None
+) -> Iterator[tuple[Path, Tensor]]:
+    """Yield the originals, (1, 3, H, W), cropped to a multiple of the scale. Raises NoInput if there are none."""
+    for error in failed:
+        if leave_out is None:
+            raise error
+        leave_out(error)
+    count = 0
+    for source in sources:
+        try:
+            hr = crop_to_multiple(_rgb(source), scale)
+            if min(hr.shape[-2:]) < 11 + 2 * scale:
+                raise BadInput(f"{source} is too small to measure", hint="leave it out of the folder")
+        except BadInput as error:
+            if leave_out is None:
+                raise
+            leave_out(error)
+            continue
+        count += 1
+        yield source, hr
+    if not count:
+        raise NoInput("no original can be measured", hint="use a folder of high-resolution images with 8 bits")
+
+
 def mean(scores: list[Score]) -> Score:
     """Return the mean of every number."""
 
@@ -99,18 +124,23 @@ def _distance(judge: Lpips, picture: Tensor, hr: Tensor) -> float:
     return judge(picture.float() / 255, hr.float() / 255).item()
 
 
-def _pictures(folder: Path) -> list[Path]:
-    sources = [source.path for source in find_inputs([folder], recursive=True).sources if source.kind == "picture"]
-    if not sources:
+def _pictures(folder: Path) -> tuple[list[Path], list[BadInput]]:
+    """Return the images in the folder, and an error for each file that has only the name of one. Raises NoInput."""
+    if not folder.exists():
+        raise NoInput(f"there is no folder {folder}", hint="check the path")
+    found = find_inputs([folder], recursive=True)
+    sources = [source.path for source in found.sources if source.kind == "picture"]
+    failed = [error for path, error in found.failed if named_kind(path) != "video"]
+    if not sources and not failed:
         raise NoInput(f"no image in {folder}", hint="use a folder of high-resolution images")
-    return sources
+    return sources, failed
 
 
 def _named(folder: Path | None) -> dict[str, Path]:
     """Return the images by their paths in the folder, and by their names where these are in one place only."""
     if folder is None:
         return {}
-    paths = _pictures(folder)
+    paths, _ = _pictures(folder)
     counts = Counter(path.stem for path in paths)
     alone = {path.stem: path for path in paths if counts[path.stem] == 1}
     return alone | {_within(path, folder): path for path in paths}

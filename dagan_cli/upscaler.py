@@ -204,9 +204,10 @@ class Upscaler:
     upscaler.upscale_to(image, 2.5)   any factor, or an exact (width, height)
     upscaler.steps(frames)            the same, tile by tile
 
-    Tensors are (3, H, W) or (N, 3, H, W), float in [0, 1] or uint8; results are float and not clamped. Arrays are
-    (H, W, 3), or (H, W) or (H, W, C) with grey or alpha, uint8, uint16 or float in [0, 1]. Images of Pillow keep their
-    mode and `info`; palettes and bilevel become RGB, RGBA or L, and CMYK and LAB become sRGB.
+    Tensors are (3, H, W) or (N, 3, H, W), float in [0, 1] or uint8; results are float and not clamped: edges
+    overshoot, and `clamp(0, 1)` limits them. Arrays are (H, W, 3), or (H, W) or (H, W, C) with grey or alpha, uint8,
+    uint16 or float in [0, 1], as are their results. Images of Pillow keep their mode and `info`; palettes and bilevel
+    become RGB, RGBA or L, and CMYK and LAB become sRGB.
 
     >>> import numpy, torch
     >>> from PIL import Image
@@ -321,9 +322,11 @@ class Upscaler:
         def of_samples(samples: np.ndarray) -> np.ndarray:
             require_samples(samples)
             folder = self.engine.options.folder
-            return through(samples, enlarge, finish=self.restore_grain, mixes=self.name != "nearest", folder=folder)
+            big = through(samples, enlarge, finish=self.restore_grain, mixes=self.name != "nearest", folder=folder)
+            return big.clip(0, 1, out=big) if big.dtype.kind == "f" else big  # as integers are, and as may come in
 
         if isinstance(image, Tensor):
+            image = image.detach()  # nothing here is differentiated
             require_frames(image)
             return finished(image) if image.ndim == 4 else finished(image[None])[0]
         if isinstance(image, np.ndarray):

@@ -47,6 +47,18 @@ def test_floats_keep_their_type_and_bytes_become_floats(nearest, dtype):
     assert (nearest(torch.full((3, 2, 2), 51, dtype=torch.uint8)) == 0.2).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_tensor_that_is_being_trained_is_taken_by_its_values(bicubic):
+    frame = torch.rand(3, 5, 4, requires_grad=True)
+    for big in (bicubic(frame), bicubic.upscale_to(frame, 2.0)):
+        assert not big.requires_grad
+    assert (bicubic(frame) == frame).all()
+
+
+def test_no_images_give_no_images_of_the_right_size(bicubic):
+    assert bicubic.upscale_to(torch.zeros(0, 3, 5, 4), 2.0).shape == (0, 3, 10, 8)
+
+
 # --- arrays
 
 
@@ -59,6 +71,19 @@ def test_an_array_gives_an_array_of_its_type(nearest, dtype, channels):
     assert isinstance(big, np.ndarray)
     assert (big.dtype, big.shape) == (pixels.dtype, (10, 8, channels))
     np.testing.assert_allclose(big, doubled(pixels), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_a_result_is_in_0_to_1_and_can_be_enlarged_again(bicubic, dtype):
+    """An edge overshoots, where a tensor stays as the network made it."""
+    edge = np.zeros((6, 8, 3), dtype)
+    edge[:, 4:] = 1
+    big = bicubic.upscale_to(edge, 2.0)
+    assert (big.min(), big.max(), big.dtype) == (0, 1, edge.dtype)
+    assert bicubic.upscale_to(big, 2.0).shape == (24, 32, 3)
+    image = bicubic.upscale_to(Image.fromarray(edge[..., 0].astype("f4")), 2.0)
+    assert image.getextrema() == (0, 1)
+    assert bicubic.upscale_to(torch.from_numpy(edge).permute(2, 0, 1).contiguous(), 2.0).max() > 1
 
 
 def test_an_array_without_an_axis_of_channels_is_grey(nearest):

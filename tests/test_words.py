@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import unicodedata
 from functools import cache
@@ -12,7 +13,7 @@ from dagan_cli.words import printable, printable_lines
 
 BAD = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 DANGEROUS = (
-    "\x1b\x07\n\r\t\x7f\x9b\xad\u200b\u200d\u200e\u2028\u2029\u202a\u202e\u2066\u2069\ufeff\ue000\udc80\U000e0041"
+    "\x1b\x07\n\r\t\x7f\x9b\xad\u200b\u200d\u200e\u2028\u2029\u202a\u202e\u2066\u2069\ufeff\ue000\ud800\U000e0041"
 )
 
 
@@ -47,6 +48,11 @@ def test_an_escape_tells_which_character_it_was(character):
     shown = printable(f"a{character}b")
     assert shown.startswith("a\\")
     assert shown.encode().decode("unicode_escape") == f"a{character}b"
+
+
+def test_a_byte_that_is_not_utf_8_is_shown_as_that_byte():
+    """Python holds it as half of a pair of UTF-16, which no file name has."""
+    assert printable(os.fsdecode(b"caf\xe9\x80.png")) == r"caf\xe9\x80.png"
 
 
 def test_only_a_line_feed_breaks_a_line():

@@ -20,7 +20,7 @@ from dagan_cli.bench.result import Candidate, StageBench
 from dagan_cli.bench.stages import PictureStages, Run, VideoStages
 from dagan_cli.errors import BadInput
 from dagan_cli.media.find import Source
-from dagan_cli.media.images import is_picture
+from dagan_cli.media.named import kind_of
 from dagan_cli.upscale.batch import run
 from dagan_cli.upscale.events import Advance, Item
 from dagan_cli.upscale.request import Request
@@ -46,23 +46,25 @@ def bench(
 
     It uses `request.part.frames` frames, or as many as fit into memory. The network, and the whole run from file to
     file, are timed for every order of the model, and without a network. Nothing is left on the disk. `shown` is the
-    name of the input in commands, `note` receives progress messages. Raises the errors of upscaling.
+    name of the input in commands, `note` receives progress messages. Raises NoInput for anything but a file of an image
+    or a video, and the errors of upscaling.
     """
     load = os.getloadavg()[0] / _processors() if hasattr(os, "getloadavg") else 0.0
     path = Path(request.inputs[0])
+    found = kind_of(path)
     factor = request.goal.factor or 4.0
     with TemporaryDirectory(prefix="dagan-bench-") as name:
         folder = Path(name)
         note("loading and warming up the network")
         if request.model.is_open:  # the run would choose it by what the input is
             chosen = Work(request, Engines(request), lambda _: None, lambda: False, None).upscaler_for(
-                Source(path, "picture" if is_picture(path) else "video")
+                Source(path, found)
             )
             request = replace(request, model=replace(request.model, name=chosen.name))
         main = Engines(request)
-        kind = {"video": not is_picture(path)}
+        kind = {"video": found == "video"}
         engine = _apart(main.for_factor, factor, **kind)
-        if is_picture(path):
+        if found == "picture":
             stages = _apart(PictureStages, path, request, engine, folder)
         else:
             stages = _apart(VideoStages, path, request, engine, folder, seconds / rounds)

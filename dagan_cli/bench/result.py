@@ -45,7 +45,7 @@ class StageBench:
     rate: float  # all stages together, from file to file
     reused: float | None  # share of the tiles that were reused from the previous frame
     busy: float  # share of processor time used by all stages together
-    load: float  # load per processor by other programs before the measurement: 1 = fully used
+    load: float  # threads of other programs, running or waiting, per processor before the measurement
     candidates: tuple[Candidate, ...]  # those with a network first, from the slowest and best; then those without
 
     @property
@@ -154,11 +154,12 @@ def _verdict(found: StageBench) -> Iterator[str]:
     """Yield lines that name the bottleneck and a remedy."""
     yield f"{found.slowest} is the slowest stage; all stages together reach {found.overlap:.2f} of its speed"
     if found.overlap < GOAL:
-        others = "other programs use the rest" if found.load > _LOADED else "the stages wait for each other"
+        others = "other programs compete for it" if found.load > _LOADED else "the stages wait for each other"
         reason = "the stages share it" if found.busy >= _FULL else others
-        yield f"this is less than {GOAL}: {found.busy:.0%} of the processor is used, {reason}"
+        yield f"this is less than {GOAL}: dagan uses {found.busy:.0%} of the processor, {reason}"
     if found.load > _LOADED:
-        yield f"other programs load the processor by {found.load:.0%}: all could be faster than measured"
+        waiting = f"about {found.load:.1f} threads of other programs compete for each processor"
+        yield f"{waiting}: all could be faster than measured"
     yield f"{_number(found.megapixels_per_second)} output megapixels per second"
     if found.reused:
         yield f"{found.reused:.0%} of the tiles did not change since the previous frame and were reused"

@@ -71,7 +71,7 @@ def make_app(only: str | None = None, *, listed: bool = False) -> typer.Typer:
             made.command(name, help=command.__doc__, **how)(_nothing if listed else command)
     for name, (group, text) in GROUPS.items():
         if listed:
-            made.command(name, help=text)(_nothing)
+            made.command(name, help=text, cls=GroupedCommand)(_nothing)
         elif only in (None, name):
             made.add_typer(group, name=name, cls=GroupedCommands)
     return made
@@ -104,11 +104,20 @@ def run_command(arguments: list[str]) -> int:
         except BadOption as error:
             return fail(error)
     try:
+        os.getcwd()
+    except OSError:  # PyTorch's libraries would end the process
+        what = "the working directory is not there: it was removed or moved"
+        return fail(BadOption(what, hint="change to another folder, and run the command again"))
+    try:
         return _app_for(arguments)(arguments, prog_name="dagan", standalone_mode=False) or 0
     except UsageError as error:
         usage: Any = error
         named = usage.ctx.command_path if usage.ctx else _named(arguments)
-        return fail(as_bad_option(usage, f"{named} --help"))
+        file = next(
+            (word for word in arguments if word.startswith("-") and word != "-" and os.path.lexists(word)), None
+        )
+        hint = f"{named} --help" if file is None else f"write ./{file} if you mean the file of that name"
+        return fail(as_bad_option(usage, hint))
     except typer.Abort:
         return 130
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,7 +46,12 @@ def bench(
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option("--size", metavar="WxH", help="Size of the frame; default: 960x540.", rich_help_panel=SIZE),
+        typer.Option(
+            "--size",
+            metavar="SIZE",
+            help="Size of the frame: WxH, or 720p, 1080p, 1440p, 4k, 8k at 16:9; default: 960x540.",
+            rich_help_panel=SIZE,
+        ),
     ] = None,
     order: Order = None,
     tile: Tile = "auto",
@@ -70,9 +76,8 @@ def bench(
         from dagan_cli.upscale.request import Goal
         from dagan_cli.upscaler import ModelChoice
 
-        box = Goal.of(None, size or "960x540").box
-        if box is None:
-            raise BadOption(f"invalid --size {size!r}", hint="use WxH, such as 960x540")
+        goal = Goal.of(None, size or "960x540")
+        box = goal.box or (round(Fraction(16, 9) * (goal.height or 0)), goal.height or 0)
         if input is not None and (stages or size):
             raise BadOption("INPUT was given with --stages or --size", hint="leave them out: INPUT has its own frames")
         options = EngineOptions(device=device, precision=precision, tile=tile_side(tile))

@@ -29,7 +29,7 @@ from dagan_cli.commands.options import (
     tile_side,
 )
 from dagan_cli.commands.shown.tables import room, table, wrapped
-from dagan_cli.errors import BadOption
+from dagan_cli.errors import BadInput, BadOption
 
 if TYPE_CHECKING:
     from dagan_cli.evaluate import Score
@@ -89,8 +89,13 @@ def evaluate(
         metric = lpips_.Lpips.load(lpips) if lpips is not None else None
         scored = upscaler or results
         assert scored is not None
-        scores = []
-        for score in scores_of(dataset, scored, factor, metric, inputs):
+        scores, left_out = [], []
+
+        def leave_out(error: BadInput) -> None:
+            left_out.append(str(error))
+            say(f"left out: {error}")
+
+        for score in scores_of(dataset, scored, factor, metric, inputs, leave_out):
             scores.append(score)
             if sys.stderr.isatty():
                 say(f"{len(scores)}: {score.name}")
@@ -101,8 +106,9 @@ def evaluate(
             facts |= {name: path and str(path) for name, path in (("results", results), ("inputs", inputs))}
             facts["lpips_net"] = metric.net if metric else None
             rows = [score.to_json() for score in scores]
-            echo(in_json(facts | {"dataset": str(dataset), "protocol": PROTOCOL, "scores": rows}))
-            return
+            facts |= {"dataset": str(dataset), "protocol": PROTOCOL, "left_out": left_out}
+            echo(in_json(facts | {"scores": rows}))
+            raise typer.Exit(int(bool(left_out)))
         echo(_table(scores, lpips=metric is not None, timed=upscaler is not None))
         choices = "" if upscaler is None or upscaler.order is None else f", order {upscaler.order}"
         choices += "" if detail is None else f", detail {detail:g}"
@@ -110,15 +116,17 @@ def evaluate(
         choices += "" if inputs is None else f", from {inputs}"
         seen = f"; LPIPS v0.1 ({metric.net}) of whole RGB images" if metric else ""
         columns = "Colour: offset of the mean in 8-bit steps" + ("; µs: per input pixel" if upscaler else "")
-        count = len(scores) - 1
+        count = counted(len(scores) - 1, "image") + (f", {len(left_out)} left out" if left_out else "")
         scored_by = printable(f"{model or results} x{factor}{choices}")
-        echo("\n" + wrapped(f"{scored_by}, {counted(count, 'image')}. {PROTOCOL}{seen}. {columns}.", room()))
+        echo("\n" + wrapped(f"{scored_by}, {count}. {PROTOCOL}{seen}. {columns}.", room()))
+        raise typer.Exit(int(bool(left_out)))
 
 
 def _table(scores: list[Score], *, lpips: bool, timed: bool) -> str:
     header = ["image", "PSNR-Y", "SSIM-Y", "bicubic PSNR", "SSIM", "colour"]
     header += ["LPIPS", "bicubic"] if lpips else []
     header += ["µs"] if timed else []
+    full = {"SSIM": "bicubic SSIM", "bicubic": "bicubic LPIPS"}  # in a list, where no heading stands next to another
     rows = [
         [
             *(s.name, f"{s.psnr:.2f}", f"{s.ssim:.4f}", f"{s.bicubic_psnr:.2f}", f"{s.bicubic_ssim:.4f}"),
@@ -128,4 +136,4 @@ def _table(scores: list[Score], *, lpips: bool, timed: bool) -> str:
         ]
         for s in scores
     ]
-    return table(header, rows)
+    return table(header, rows, names=[full.get(name, name) for name in header])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +21,7 @@ from dagan_cli.commands.options import (
     model_names,
 )
 from dagan_cli.commands.progress import Reporter
-from dagan_cli.commands.shown.tables import table
+from dagan_cli.commands.shown.tables import columns, room, table
 from dagan_cli.errors import BadModel
 from dagan_cli.upscale.events import Fetch
 
@@ -171,6 +172,14 @@ def pull(
         echo_path(found)
 
 
+def _placed(rows: list[list[str]]) -> str:
+    """Format rows of result, model, sha256 and path. No path is cut: where one has no room, each gets its own line."""
+    whole = table(["", "model", "sha256", "file"], rows, left=4, width=sys.maxsize)
+    if max(map(columns, whole.splitlines())) <= (room() or sys.maxsize):
+        return whole
+    return "\n".join(f"{'  '.join(map(printable, row[:3]))}\n  {printable(row[3])}" for row in rows)
+
+
 @models_app.command(cls=GroupedCommand)
 def verify(
     models: Annotated[
@@ -184,7 +193,7 @@ def verify(
         from dagan_cli.upscaler import checked
         from weights.catalog import CATALOG, local_model, published
 
-        rows: list[dict[str, str | None]] = []
+        rows: list[dict[str, Any]] = []
         wrong: list[BadModel] = []
         for name in models or [model.name for model in CATALOG]:
             entry, found = published(name), local_model(name)
@@ -201,8 +210,11 @@ def verify(
         if as_json:
             echo(in_json(rows))
         else:
-            cells = [[row["result"], row["model"], (row["sha256"] or "-")[:16], row["path"] or "-"] for row in rows]
-            echo(table(["", "model", "sha256", "file"], cells, left=4))
+            echo(
+                _placed(
+                    [[row["result"], row["model"], (row["sha256"] or "-")[:16], row["path"] or "-"] for row in rows]
+                )
+            )
         if wrong:
             raise wrong[0]
 

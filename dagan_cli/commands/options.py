@@ -231,7 +231,14 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
-class GroupedCommand(TyperCommand):
+class ShownWhole:
+    """A command whose summary is wrapped in a list of commands; the command line's library would cut it."""
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        return super().get_short_help_str(sys.maxsize)  # type: ignore[misc]
+
+
+class GroupedCommand(ShownWhole, TyperCommand):
     """A command whose help lists the options in groups, by their `rich_help_panel`.
 
     The help stays plain text: rich would take longer to load than everything else.
@@ -241,7 +248,7 @@ class GroupedCommand(TyperCommand):
         _write_groups(self, ctx, formatter)
 
 
-class GroupedCommands(TyperGroup):
+class GroupedCommands(ShownWhole, TyperGroup):
     """A command with subcommands whose help lists the options in groups."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -259,7 +266,7 @@ def _write_groups(command: Any, ctx: Any, formatter: Any) -> None:
             groups.setdefault(getattr(parameter, "rich_help_panel", None) or usual, []).append(record)
     for heading in [name for name in groups if name != OTHER] + [OTHER] * (OTHER in groups):
         with formatter.section(heading):
-            formatter.write_dl(groups[heading], col_max=34)
+            formatter.write_dl(groups[heading], col_max=max(20, min(34, formatter.width - 44)))
 
 
 def as_bad_option(error: Any, hint: str) -> BadOption:

@@ -26,7 +26,7 @@ def verify(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Check that OUTPUT keeps the frames, timestamps, streams, tags and scale of INPUT."""
+    """Check that OUTPUT keeps all that INPUT holds. Compares frames, timestamps, streams, tags and scale."""
     with friendly_errors(debug):
         from dagan_cli.inspection.verify import verify as verify_
         from dagan_cli.upscale.request import Part

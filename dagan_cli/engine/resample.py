@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import floor
+from math import floor, inf
+from numbers import Integral, Real
 from typing import Literal, get_args
 
 import torch
@@ -41,15 +42,24 @@ class Resize(nn.Module):
 
 def scaled_size(width: int, height: int, target: Target) -> tuple[int, int]:
     """Return (width, height) after scaling to `target`, halves rounded up, at least 1x1. Raises BadOption."""
-    if isinstance(target, tuple):
-        size = target
-    elif 0 < target < float("inf"):
-        size = max(1, floor(width * target + 0.5)), max(1, floor(height * target + 0.5))
+    if isinstance(target, Real) and not isinstance(target, bool):
+        factor = float(target)
+        if not 0 < factor < inf:
+            raise BadOption(f"scale factor {target} is out of range", hint="use a factor above 0")
+        size = max(1, floor(width * factor + 0.5)), max(1, floor(height * factor + 0.5))
+    elif isinstance(target, tuple | list) and len(target) == 2 and all(map(_is_whole, target)):
+        size = int(target[0]), int(target[1])
     else:
-        raise BadOption(f"scale factor {target} is out of range", hint="use a factor above 0")
+        raise BadOption(
+            f"{target!r} is neither a scale factor nor a size", hint="use a factor, or (width, height) in whole pixels"
+        )
     if min(size) < 1:
         raise BadOption(f"output size {size[0]}x{size[1]} px is too small", hint="use a width and height of 1 or more")
     return size
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, Integral) and not isinstance(number, bool)
 
 
 def resample(x: Tensor, size: tuple[int, int], kernel: Kernel = "bicubic", out: Tensor | None = None) -> Tensor:

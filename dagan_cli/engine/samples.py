@@ -29,9 +29,12 @@ def through(
     `upscale` maps (1, 3, H, W), uint8 or float in [0, 1], to (1, 3, sH, sW) float. Alpha goes through the network as a
     separate grey image, unless it is constant. Colour under alpha 0 is first filled from its neighbours, but
     stays if `upscale` never mixes pixels (`mixes` is False). Float samples above 1 are scaled into [0, 1] on the way.
+    Pixels that are not finite, such as gaps of elevation data, keep their value and their place, and spread no further.
     `finish`, if given, maps the frame and its result to the final one, for colour only. A result too large for memory
     is in an unnamed file in `folder`. Raises CannotWrite if there is no room.
     """
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        return _around_gaps(pixels, lambda whole: through(whole, upscale, finish=finish, mixes=mixes, folder=folder))
     channels = pixels.shape[2]
     has_alpha = channels in (2, 4)
     colour = pixels[..., : channels - has_alpha]
@@ -52,6 +55,16 @@ def through(
             out[..., -1] = flat
         else:
             _write(out[..., -1:], upscale(_as_frames(alpha, peak)), peak)
+    return out
+
+
+def _around_gaps(pixels: np.ndarray, enlarge: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Enlarge an image whose pixels that are not finite are filled on the way, as of no weight, and put back."""
+    gaps = np.logical_not(np.isfinite(pixels)).max(axis=2)
+    out = enlarge(bleed(np.where(gaps[..., None], 0, pixels), np.logical_not(gaps)))
+    rows, across = (np.arange(new) * old // new for new, old in zip(out.shape, gaps.shape, strict=False))
+    y, x = np.nonzero(gaps[np.ix_(rows, across)])
+    out[y, x] = pixels[rows[y], across[x]]
     return out
 
 

@@ -50,8 +50,11 @@ def milliseconds(time: Fraction | float) -> str:
 def size_check(
     before: tuple[int | Fraction, int | Fraction], after: tuple[int, int], slack: float
 ) -> tuple[Check, float]:
-    """Check that both sides grew by one factor, each rounded by up to `slack` pixels; return the row and the factor."""
-    low = max((new - slack) / old for old, new in zip(before, after, strict=True))
+    """Check that both sides changed by one factor, each rounded by up to `slack` pixels, and to 1 at least.
+
+    Returns the row and the factor.
+    """
+    low = max((new - slack) / old if new > 1 else 0 for old, new in zip(before, after, strict=True))
     high = min((new + slack) / old for old, new in zip(before, after, strict=True))
     factors = [float(new / old) for old, new in zip(before, after, strict=True)]
     factor = next((f for f in (float(round(factors[0])), *factors) if low <= f <= high), float(low + high) / 2)

@@ -35,6 +35,7 @@ _OF_THE_FILE = {  # EXIF tags that change with the pixels, are stored elsewhere,
     *(0x011A, 0x011B, 0x0128, 0x0131),  # resolution, software
 }
 _SECOND = Fraction(1)
+_ROUNDING = 0.501  # pixels of a side, and what floating point adds
 _LARGEST_FACTOR = 64  # of `dagan upscale`
 
 
@@ -49,12 +50,13 @@ def verify_picture(source: Path, output: Path, tell: Callable[[int, int | None],
         form = BY_NAME.get(now.format)
         if form is None:
             raise BadInput(f"{output} is a {now.format} file, which dagan never writes", hint="name the upscaled image")
-        sizes, factor = size_check((was.width, was.height), (now.width, now.height), slack=1)
+        sizes, factor = size_check((was.width, was.height), (now.width, now.height), slack=_ROUNDING)
         rows = [sizes, *_samples(was, now, form), *_frames(before, after, form, tell)]
         rows += [*_blocks(was, now, form), *_exif(was, now, form)]
         pixels = (was.width, was.height), (now.width, now.height)
         rows += stored_checks(source, output, (was.format, now.format), pixels, was.depth)
-        rows += [Check("the input", "", "", "note", warning) for warning in was.warnings]
+        for name, info in (("the input", was), ("the output", now)):
+            rows += [Check(name, "", "", "note", warning) for warning in info.warnings]
     return rows, factor
 
 
@@ -138,6 +140,8 @@ def _glances(
     at = Fraction(0)
     for index, samples in enumerate(map(held, picture.frames)):
         white = _white(samples)
+        if samples.dtype.kind == "f" and not np.isfinite(samples).all():  # gaps are compared by their place
+            samples = np.where(np.isfinite(samples), samples, 0)
         colours = [samples[..., c] for c in range(3 if info.channels >= 3 else 1)]
         alpha = samples[..., -1] / np.float32(white) if info.has_alpha else None
         cells = coarse(colours, grid, (0.299, 0.587, 0.114) if len(colours) == 3 else (1.0,), 0, white, alpha)

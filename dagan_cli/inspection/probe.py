@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageCms
 
 from dagan_cli.analysis.measure import Analysis, analyse_image, analyse_video
-from dagan_cli.errors import BadInput, DaganError, NoInput
+from dagan_cli.errors import BadInput, DaganError
 from dagan_cli.inspection.facts import (
     ChapterFacts,
     ColourTag,
@@ -36,6 +36,7 @@ from dagan_cli.media.container import CONTAINERS, open_input
 from dagan_cli.media.find import Kind, Naming, Source, target_of
 from dagan_cli.media.images.decoder_warnings import heard
 from dagan_cli.media.images.info import Picture
+from dagan_cli.media.named import kind_of
 from dagan_cli.media.streams.copied import Way, way_of
 from dagan_cli.media.video.info import HdrLight, VideoInfo
 from dagan_cli.media.video.mux import default_suffix
@@ -67,14 +68,10 @@ def probe(
     """Return all facts of an image or video, and the output planned for the size `goal`.
 
     `count` decodes every frame, which gives their exact number and finds all damage; `tell` then receives the frames
-    decoded and about how many there are. Raises NoInput for a missing file or a folder, BadInput for an unreadable
-    file.
+    decoded and about how many there are. Raises NoInput for anything but a file of an image or a video, BadInput for a
+    damaged one.
     """
-    if path.is_dir():
-        raise NoInput(f"{path} is a folder", hint="name one file; `dagan upscale` takes whole folders")
-    if not path.exists():
-        raise NoInput(f"there is no file {path}", hint="dagan probe INPUT")
-    if images.is_picture(path):
+    if kind_of(path) == "picture":
         with images.open_picture(path) as image:
             return _image(path, image, goal, count, tell)
     with open_video(path) as video:

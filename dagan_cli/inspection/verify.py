@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dagan_cli.errors import BadInput, BadOption, Mismatch, NoInput
+from dagan_cli.errors import BadInput, BadOption, Mismatch
 from dagan_cli.inspection.checks import Check
 from dagan_cli.inspection.picture import verify_picture
 from dagan_cli.inspection.video import verify_video
-from dagan_cli.media.images import is_picture
+from dagan_cli.media.named import kind_of
 from dagan_cli.upscale.request import Part
 from dagan_cli.version import __version__
 
@@ -63,22 +63,17 @@ def verify(
     """Compare an output with its source.
 
     `part` is the part of a video that was upscaled. Without `sound` the output need not hold audio. `tell` receives the
-    number of frames done, and their total if known. Raises NoInput for a missing file or a folder, BadInput for an
-    unreadable file, BadOption for a part of an image.
+    number of frames done, and their total if known. Raises NoInput for anything but files of images or videos,
+    BadInput for a damaged one, BadOption for a part of an image.
     """
     part = part or Part()
-    for path in (source, output):
-        if path.is_dir():
-            raise NoInput(f"{path} is a folder", hint="name one file and its result: dagan verify in.mp4 in_x4.mp4")
-        if not path.exists():
-            raise NoInput(f"there is no file {path}", hint="dagan verify INPUT OUTPUT")
+    kinds = [kind_of(path) for path in (source, output)]
     if output.samefile(source):
         raise BadOption("input and output are the same file", hint="dagan verify INPUT OUTPUT")
-    pictures = [is_picture(path) for path in (source, output)]
-    if pictures[0] != pictures[1]:
-        kinds = ["an image" if picture else "a video" for picture in pictures]
-        raise BadInput(f"{source} is {kinds[0]}, {output} is {kinds[1]}", hint="name a file and its own result")
-    if not pictures[0]:
+    if kinds[0] != kinds[1]:
+        words = ["an image" if kind == "picture" else "a video" for kind in kinds]
+        raise BadInput(f"{source} is {words[0]}, {output} is {words[1]}", hint="name a file and its own result")
+    if kinds[0] == "video":
         rows, factor = verify_video(source, output, part, sound=sound, tell=tell)
     elif part.is_whole:
         rows, factor = verify_picture(source, output, tell)

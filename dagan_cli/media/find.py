@@ -397,7 +397,7 @@ class _Search:
             if path.name.startswith("."):
                 self._skip(path, "hidden")
             elif not self._wanted(below):
-                self._skip(path, "left out by --include or --exclude")
+                self._skip(path, "excluded by --include or --exclude")
             elif not (kind := _kind(path)):
                 self._other(path)
             elif family.made(path):
@@ -434,12 +434,12 @@ class _Search:
     def _enters(self, folder: Path) -> bool:
         if folder.name.startswith("."):
             self._skip(folder, "hidden")
-        elif not self._recursive:
-            self._skip(folder, "a subfolder (needs -r)")
         elif place_of(folder) == self._out:
             self._skip(folder, "the output folder")
         elif folder.is_symlink():
             self._skip(folder, "a link to a folder")
+        elif not self._recursive:
+            self._skip(folder, "a subfolder (needs -r)")
         else:
             return True
         return False

@@ -182,11 +182,13 @@ def test_in_a_made_up_video_nothing_stays_as_it_was(tmp_path, size):
 
 
 @pytest.mark.slow
-def test_without_an_input_network_and_engine_are_measured(cli, tiny_model):
-    done = cli("bench", "-n", tiny_model, "--size", "40x30", "--rounds", 1, "--order", 1, "--json")
+@pytest.mark.parametrize(("size", "sides"), [("40x30", (40, 30)), ("27p", (48, 27))])
+def test_without_an_input_network_and_engine_are_measured(cli, tiny_model, size, sides):
+    """A named size, which `upscale` takes too, is a frame of 16:9."""
+    done = cli("bench", "-n", tiny_model, "--size", size, "--rounds", 1, "--order", 1, "--json")
     assert done.code == 0, done.err
     result = json.loads(done.out)
-    assert (result["width"], result["height"], result["order"]) == (40, 30, 1)
+    assert (result["width"], result["height"], result["order"]) == (*sides, 1)
     assert "share_of_roof" in result
 
 
@@ -284,10 +286,13 @@ def test_the_report_names_the_bottleneck_the_commands_and_their_times():
     text = report(result(), table)
     assert "a.mp4, 4920 frames: 640x360 -> 1280x720, dagan-x2-psnr order 4, libx264 yuv420p" in text
     assert "network is the slowest stage; all stages together reach 0.80 of its speed" in text
-    assert "less than 0.9: 95% of the processor is used, the stages share it" in text
+    assert "less than 0.9: dagan uses 95% of the processor, the stages share it" in text
     assert "wait for each other" in report(result(busy=0.2), table)
     assert "other programs" not in text
-    assert "other programs load the processor by 400%" in report(result(load=4.0, busy=0.2), table)
+    assert "about 4.9 threads of other programs compete for each processor" in report(result(load=4.93), table)
+    assert "dagan uses 20% of the processor, other programs compete for it" in report(
+        result(load=4.93, busy=0.2, rate=1), table
+    )
     assert "25% of the tiles" in text
     for words in (
         ("--order 4", "41 min", "best"),
@@ -330,8 +335,8 @@ def test_times_are_told_in_words(seconds, words):
         (("in.mp4", "--size", "48x32"), "INPUT was given with"),
         (("-s", "2"), "needs an INPUT"),
         (("--codec", "ffv1"), "needs an INPUT"),
-        (("--stages", "--size", "1080p"), "invalid --size"),
-        (("missing.mp4",), "cannot be opened: no such file"),
+        (("--stages", "--size", "0x0"), "invalid --size"),
+        (("missing.mp4",), "there is no file missing.mp4"),
         (("in.mp4", "-n", "dagan-x9"), "unknown model"),
     ],
 )

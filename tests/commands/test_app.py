@@ -209,7 +209,7 @@ def test_eval_measures_by_the_protocol_beside_bicubic(cli, tmp_path):
 
 
 @pytest.mark.slow
-def test_eval_tells_how_alike_pictures_look_where_it_is_given_a_judge(cli, tmp_path):
+def test_eval_tells_how_alike_pictures_look_where_it_is_given_a_judge(cli, tmp_path, monkeypatch):
     import torch
     from safetensors.torch import save_file
 
@@ -236,6 +236,10 @@ def test_eval_tells_how_alike_pictures_look_where_it_is_given_a_judge(cli, tmp_p
     table = cli("eval", *flags).out
     assert f"{score['lpips']:.4f}" in table
     assert "LPIPS v0.1 (squeeze)" in table
+    monkeypatch.setenv("COLUMNS", "60")
+    narrow = " ".join(cli("eval", *flags).out.split())
+    assert f"bicubic SSIM: {score['bicubic_ssim']:.4f}" in narrow
+    assert f"bicubic LPIPS: {score['bicubic_lpips']:.4f}" in narrow
     assert json.loads(cli("eval", *flags[:5], "--json").out)["scores"][0]["lpips"] is None
 
 
@@ -286,3 +290,30 @@ def test_eval_judges_what_any_program_made_of_any_inputs(cli, tmp_path):
     assert "is 18x22, not 36x44" in ran.err
     (large / "a.png").rename(large / "b.png")
     assert "no image is named a" in cli("eval", hr, "--results", large, "-s", 2).err
+
+
+@pytest.mark.slow
+def test_eval_leaves_out_what_it_cannot_measure_and_says_so(cli, tmp_path):
+    """A mean over part of a folder is no score of the folder: the exit code says so too."""
+    picture(tmp_path / "good.png", (32, 32))
+    picture(tmp_path / "small.png", (8, 8))
+    (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:-40])
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("some words")
+    (tmp_path / "notes.txt").write_text("no image, and named so")
+    ran = cli("eval", tmp_path, "-n", "nearest", "-s", 2)
+    assert ran.code == 1
+    assert "1 image, 4 left out" in ran.out
+    told = [line for line in ran.err.splitlines() if line.startswith("left out: ")]
+    assert {name for line in told for name in ("cut", "empty", "small", "text") if f"{name}.png" in line} == {
+        *("cut", "empty", "small", "text")
+    }
+    assert len(json.loads(cli("eval", tmp_path, "-n", "nearest", "-s", 2, "--json").out)["left_out"]) == len(told) == 4
+    (tmp_path / "good.png").unlink()
+    assert cli("eval", tmp_path, "-n", "nearest", "-s", 2).code == 3
+
+
+def test_eval_of_a_folder_that_is_not_there_says_so(cli, tmp_path):
+    ran = cli("eval", tmp_path / "nope", "-n", "nearest", "-s", 2)
+    assert ran.code == 3
+    assert f"there is no folder {tmp_path / 'nope'}" in ran.err

@@ -112,7 +112,7 @@ def test_the_page_and_the_title_of_a_run_show_its_name(cli, tmp_path):
     assert shown(ran)
     text = (run / "report.html").read_text(encoding="utf-8")
     assert harmless(text)
-    assert f"<title>{SHOWN}\\udc80: training run</title>" in text
+    assert f"<title>{SHOWN}\\x80: training run</title>" in text
     assert f"# {SHOWN}\nbatch = 8" in text  # the lines of the config stay
 
 

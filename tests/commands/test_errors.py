@@ -398,3 +398,26 @@ def test_an_error_of_one_file_among_many_names_the_file(cli, tmp_path):
     assert ran.code == 1
     (error,) = [line for line in ran.err.splitlines() if line.startswith("error:")]
     assert "b.png" in error
+
+
+def test_a_working_directory_that_was_removed_is_an_error_of_our_own(cli, tmp_path, monkeypatch):
+    """oneMKL ends the process there. Help needs no folder."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    ran = cli("upscale", tmp_path / "a.png")
+    assert (ran.code, len(ran.err.splitlines())) == (2, 2)
+    assert "the working directory is not there" in ran.err
+    assert cli("--help").code == 0
+
+
+def test_a_file_whose_name_starts_with_a_dash_is_named_so_that_it_is_no_option(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "-dash.png")
+    for arguments in (["-dash.png"], ["upscale", "-dash.png", "-n", "nearest"]):
+        ran = cli(*arguments)
+        assert ran.code == 2
+        assert "try: write ./-dash.png if you mean the file of that name" in ran.err
+    assert cli("./-dash.png", "-n", "nearest", "-s", 2).code == 0
+    assert (tmp_path / "-dash_x2.png").exists()
+    assert "dagan upscale --help" in cli("upscale", "-zother.png").err

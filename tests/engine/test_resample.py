@@ -84,13 +84,24 @@ def test_a_baseline_stands_in_for_a_network(kernel, scale):
 
 @pytest.mark.parametrize(
     ("target", "size"),
-    [(1, (7, 5)), (2.5, (18, 13)), (0.5, (4, 3)), (0.01, (1, 1)), ((30, 20), (30, 20)), (1.0, (7, 5))],
+    [
+        (1, (7, 5)),
+        (2.5, (18, 13)),
+        (0.5, (4, 3)),
+        (0.01, (1, 1)),
+        ((30, 20), (30, 20)),
+        (1.0, (7, 5)),
+        (np.float32(2), (14, 10)),
+        ([np.int64(9), 8], (9, 8)),
+    ],
 )
 def test_the_final_size_follows_from_a_factor_or_is_given(target, size):
     assert scaled_size(7, 5, target) == size
 
 
-@pytest.mark.parametrize("target", [0, -1, float("nan"), float("inf"), (0, 5), (5, -1)])
+@pytest.mark.parametrize(
+    "target", [0, -1, float("nan"), float("inf"), (0, 5), (5, -1), (60,), (1, 2, 3), (60.5, 40), (True, 4), True, "4k"]
+)
 def test_a_target_that_makes_no_picture_is_refused(target):
     with pytest.raises(BadOption):
         scaled_size(7, 5, target)

@@ -94,3 +94,20 @@ def test_alpha_that_is_the_same_everywhere_stays_exactly_that_and_costs_nothing(
 
     assert (through(pixels, count)[..., 1] == alpha).all()
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_pixels_that_are_not_finite_keep_their_place_and_spread_no_further(channels):
+    pixels = noise(6, 7, channels, dtype="u2").astype(np.float32) / 65535
+    pixels[2, 3, 0], pixels[4, 6, -1], pixels[0, 0, 0] = np.nan, np.inf, -np.inf
+    gaps = ~np.isfinite(pixels).all(axis=2)
+    out = through(pixels, doubled)
+    assert (np.isfinite(out).all(axis=2) == ~gaps.repeat(2, axis=0).repeat(2, axis=1)).all()
+    assert np.isnan(out[4:6, 6:8, 0]).all()
+    assert out[0, 0, 0] == -np.inf
+    np.testing.assert_array_equal(through(pixels, same, mixes=False), pixels)
+
+
+def test_an_image_without_any_finite_pixel_stays_as_it_is():
+    pixels = np.full((2, 3, 1), np.nan, np.float32)
+    assert np.isnan(through(pixels, doubled)).all()

@@ -219,7 +219,7 @@ def test_an_animation_has_frames_with_times(probed, tmp_path):
     assert facts["counted"] == {"frames": 3}
 
 
-@pytest.mark.parametrize(("name", "code"), [("missing.mp4", 3), (".", 3), ("noise.mp4", 1), ("noise.png", 1)])
+@pytest.mark.parametrize(("name", "code"), [("missing.mp4", 3), (".", 3), ("noise.mp4", 3), ("noise.png", 1)])
 def test_what_cannot_be_looked_at_is_an_error_in_two_lines(cli, tmp_path, name, code):
     (tmp_path / "noise.mp4").write_bytes(b"noise" * 99)
     (tmp_path / "noise.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"noise" * 99)

@@ -269,6 +269,12 @@ def test_a_loop_of_links_ends(tree):
     assert len(found.sources) == 7
 
 
+def test_a_link_to_a_folder_is_none_that_r_would_enter(tree):
+    (tree / "link").symlink_to(tree / "sub", target_is_directory=True)
+    reasons = find_inputs(["."]).reasons()
+    assert (reasons["a link to a folder"], reasons["a subfolder (needs -r)"]) == (1, 1)
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
 def test_a_folder_that_cannot_be_listed_is_a_failure(tree):
     (tree / "sub").chmod(0)

@@ -51,12 +51,18 @@ def wrapped(text: str, width: int | None, indent: str = "") -> str:
     return "\n".join((indent if i else "") + line for i, line in enumerate(_lines(text, width, len(indent))))
 
 
-def table(header: Sequence[str] | None, rows: Sequence[Sequence[str]], left: int = 1, width: int | None = None) -> str:
+def table(
+    header: Sequence[str] | None,
+    rows: Sequence[Sequence[str]],
+    left: int = 1,
+    width: int | None = None,
+    names: Sequence[str] | None = None,
+) -> str:
     """Format rows as plain columns; the first `left` columns are left-aligned, the others right-aligned.
 
     The last cell of a row that is shorter than the others extends over the columns that it lacks. Within `width`
     columns, those of `room` if None, left-aligned columns become narrower; if they would be too narrow, each row
-    becomes a few lines that name its values.
+    becomes a few lines that name its values, by `names` where a heading is clear only next to others.
     """
     width = room() if width is None else width
     cells = [[printable(cell) for cell in row] for row in (*(() if header is None else (header,)), *rows)]
@@ -70,7 +76,7 @@ def table(header: Sequence[str] | None, rows: Sequence[Sequence[str]], left: int
         return "\n".join(_row(row, widths, left, width) for row in cells)
     narrower = _narrowed(widths, left, width)
     if narrower is None and header is not None:
-        return "\n".join(_as_list(cells[0], row, width) for row in cells[1:])
+        return "\n".join(_as_list(names or cells[0], row, width) for row in cells[1:])
     return "\n".join(_row(row, narrower or widths, left, width) for row in cells)
 
 

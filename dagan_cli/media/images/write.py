@@ -337,7 +337,8 @@ def _rounded(frame: np.ndarray, depth: int) -> np.ndarray:
         return frame.astype(np.float32) / scale
     if frame.dtype.kind == "f":
         most = np.float32(2**depth - 1)
-        return np.rint(np.clip(frame, 0, 1) * most).astype(f"u{depth // 8}")
+        whole = np.nan_to_num(np.clip(frame, 0, 1), nan=0)  # a gap is black: integers have none
+        return np.rint(whole * most).astype(f"u{depth // 8}")
     if frame.dtype == np.uint8 and depth == 16:
         return frame * np.uint16(257)
     if frame.dtype == np.uint16 and depth == 8:

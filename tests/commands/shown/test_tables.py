@@ -124,3 +124,21 @@ def test_what_commands_print_as_tables_fits(cli, tmp_path, monkeypatch, width):
         assert out.strip(), name
         assert [line for line in out.splitlines() if columns(line) > width] == [], name
     assert json.loads(cli(*run, "--dry-run", "-y", "--json").out)["items"][0]["input"].endswith(LONG)  # never cut
+
+
+def test_a_path_is_never_cut_and_has_its_own_line_where_there_is_no_room(cli, tiny_model, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    assert f"  {tiny_model}" in cli("models", "verify", tiny_model).out.splitlines()
+    monkeypatch.setenv("COLUMNS", "500")
+    _header, row = cli("models", "verify", tiny_model).out.splitlines()
+    assert row.endswith(f"  {tiny_model}")
+
+
+@pytest.mark.parametrize("width", [50, 60, 80])
+def test_help_cuts_no_sentence_and_no_placeholder(cli, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    for command in ((), ("models",), ("train",)):
+        text = cli(*command, "--help").out
+        assert not [line for line in text.split("Commands:")[1].splitlines() if line.endswith("...")]
+        assert max(map(len, text.splitlines())) <= width
+    assert "{stem}_x{scale}{part}" in cli("upscale", "--help").out

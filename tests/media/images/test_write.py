@@ -103,6 +103,14 @@ def test_floats_are_rounded_once_and_clipped():
         np.testing.assert_array_equal(opened(written([values], info, "png"))[1][0].ravel(), samples)
 
 
+@pytest.mark.filterwarnings("error")
+def test_gaps_are_black_and_infinities_clipped_where_integers_hold_them():
+    values = np.array([np.nan, np.inf, -np.inf, 0.5], "f4").reshape(1, 4, 1)
+    np.testing.assert_array_equal(
+        opened(written([values], info_of(values, depth=8), "png"))[1][0].ravel(), [0, 255, 0, 128]
+    )
+
+
 def test_integers_of_another_depth_are_scaled():
     shallow = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
     deep = opened(written([shallow], info_of(shallow, depth=16), "png"))[1][0]
