@@ -35,7 +35,9 @@ def test_detail_comes_first_and_denoise_goes_on_from_there():
         load_generator(*find_model(f"dagan-x2{end}")).generator for end in ("-psnr", "", "-real")
     )
     expected = blend(blend(fidelity, clean, 0.5), degraded, 0.25).state_dict()
-    found = load_network(ModelChoice("dagan-x2", detail=0.5, denoise=0.25)).network.state_dict()
+    network = load_network(ModelChoice("dagan-x2", detail=0.5, denoise=0.25)).network
+    assert isinstance(network, torch.nn.Module)
+    found = network.state_dict()
     assert all(torch.equal(found[name], weight) for name, weight in expected.items())
     assert "detail 0.5, denoise 0.25" in Upscaler.load("dagan-x2", detail=0.5, denoise=0.25).signature
 
