@@ -273,7 +273,7 @@ def upscale(
         if "" in names:  # of an unset variable in a script; as a path it would be the current folder
             raise BadOption("an INPUT is empty", hint="name a file or a folder; . is the current folder")
         if output == "":
-            raise BadOption("-o is empty", hint="name a file or a folder; . is the current folder")
+            raise BadOption("--output is empty", hint="name a file or a folder; . is the current folder")
         if overwrite and skip_existing:
             raise BadOption("both --overwrite and --skip-existing were given", hint="give one of them")
         if output == "-" and json:
