@@ -19,7 +19,7 @@ from dagan_cli.engine.precision import Choice
 from dagan_cli.engine.resample import Resize, Target
 from dagan_cli.engine.reuse import History
 from dagan_cli.engine.samples import require_frames, require_samples, through
-from dagan_cli.errors import BadInput, BadModel, BadOption
+from dagan_cli.errors import BadInput, BadOption
 from dagan_cli.model.blend import blend
 from dagan_cli.model.checkpoint import Model, load_generator, load_model
 from dagan_cli.model.config import Window
@@ -35,6 +35,7 @@ from weights.catalog import (
     pinned,
     published,
 )
+from weights.folder import SUFFIXES
 from weights.reference import PREFIX, parse_reference
 
 if TYPE_CHECKING:
@@ -102,11 +103,12 @@ class ModelChoice:
 
     @property
     def short_name(self) -> str:
-        """The name of the model as a part of a file name: without folders, revision and `.safetensors`."""
+        """The name of the model as a part of a file name: without folders, revision and suffix."""
         assert self.name is not None
         if self.name.startswith(PREFIX):
             return parse_reference(self.name).repository.replace("/", "_")
-        return Path(self.name).name.removesuffix(".safetensors")
+        name = Path(self.name).name
+        return next((name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix)), name)
 
     def for_factor(self, factor: float, *, video: bool = False) -> ModelChoice:
         """Return the same choice with a model for a final factor, if none was named. Raises BadModel."""
@@ -153,7 +155,7 @@ def _blended(name: str, choice: ModelChoice) -> Model[Generator]:
     if choice.detail is not None:
         fidelity = fidelity_model_of(name)
         if fidelity is None:
-            raise BadModel(
+            raise BadOption(
                 f"--detail does not apply to {name}: it has no fidelity model to blend with",
                 hint="leave it out; published perceptual models and two-phase runs of `dagan train` have one",
             )
@@ -161,7 +163,7 @@ def _blended(name: str, choice: ModelChoice) -> Model[Generator]:
     if choice.denoise is not None:
         degraded = degraded_model_of(name)
         if degraded is None:
-            raise BadModel(
+            raise BadOption(
                 f"--denoise does not apply to {name}: it has no model for degraded sources to blend with",
                 hint="leave it out; published perceptual models have one",
             )

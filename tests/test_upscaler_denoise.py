@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dagan_cli.errors import BadModel, BadOption
+from dagan_cli.errors import BadOption
 from dagan_cli.model.blend import blend
 from dagan_cli.model.checkpoint import load_generator
 from dagan_cli.upscaler import ModelChoice, Upscaler, load_network
@@ -44,7 +44,7 @@ def test_detail_comes_first_and_denoise_goes_on_from_there():
 
 def test_other_models_have_nothing_to_blend_with():
     for name in ("dagan-x2-psnr", "dagan-x2-real"):
-        with pytest.raises(BadModel, match="--denoise does not apply"):
+        with pytest.raises(BadOption, match="--denoise does not apply"):
             Upscaler.load(name, denoise=0.5)
     with pytest.raises(BadOption, match="--denoise does not apply to bicubic"):
         ModelChoice("bicubic", denoise=0.5)

@@ -56,8 +56,11 @@ class Analysis:
             return "no traces of compression" if self.content else ""
         if self.quality is None:
             return "compressed, of unknown quality"
-        source = "from the file" if self.quality_from == "file" else "from its pixels"
-        return f"JPEG quality about {self.quality} ({source})"
+        if self.quality_from != "file":
+            return f"JPEG quality about {self.quality} (from its pixels)"
+        if self.codec in ("JPEG", "mjpeg"):
+            return f"JPEG quality about {self.quality} (from the file)"
+        return f"as compressed as a JPEG of quality {self.quality}"
 
     def _noise(self) -> str:
         if self.noise is None:

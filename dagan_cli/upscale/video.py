@@ -49,7 +49,7 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
         result = outline(info, request.goal)
         size = result.size
         if piped:
-            upscaler = work.engines.for_factor(result.factor, video=True)
+            upscaler = work.engines.for_stream(path, result.factor)
         else:
             upscaler = work.engines.for_source(path, result.factor, lambda: analyse_video(path))
         noticed = len(upscaler.notices)

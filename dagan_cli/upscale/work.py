@@ -57,8 +57,16 @@ class Engines:
         if path not in self._chosen:
             analysis = analyse()
             self._chosen[path] = replace(self._request.model, name=model_for(analysis, factor))
-            self._tell(Chosen(path, analysis.describe(), self._chosen[path].words))
+            found = analysis.describe() or "too small or too plain to judge"
+            self._tell(Chosen(path, found, self._chosen[path].words))
         return self._chosen[path]
+
+    def for_stream(self, path: Path, factor: float) -> Upscaler:
+        """Return the upscaler for a video from stdin, which cannot be looked at before. Raises BadModel, BadOption."""
+        choice = self._request.model.for_factor(factor, video=True)
+        if self._request.model.is_open:
+            self._tell(Chosen(path, "a stream, which is not looked at", choice.words))
+        return self._use(choice)
 
     def like(self, choice: ModelChoice) -> Upscaler:
         """Return the upscaler of a model that was chosen for this source before. Raises BadModel, BadOption."""

@@ -35,7 +35,9 @@ def test_a_model_is_downloaded_and_used_and_the_report_names_its_commit(cli: Cli
         "scale": 2,
         "order": 1,  # the lowest, as the packaged models do
         "detail": None,
+        "denoise": None,
         "window": "global",
+        "grain": 0.0,
     }
     assert cli(source, "-n", tiny_model, "-s", 2, "-o", tmp_path / "file.png").code == 0
     assert (pixels(tmp_path / "in_x2.png") == pixels(tmp_path / "file.png")).all()
