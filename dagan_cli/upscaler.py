@@ -153,23 +153,21 @@ def _blended(name: str, choice: ModelChoice) -> Model[Generator]:
     loaded = load_generator(*find_model(name))
     generator = loaded.generator
     if choice.detail is not None:
-        fidelity = fidelity_model_of(name)
-        if fidelity is None:
-            raise BadOption(
-                f"--detail does not apply to {name}: it has no fidelity model to blend with",
-                hint="leave it out; published perceptual models and two-phase runs of `dagan train` have one",
-            )
-        generator = blend(load_generator(*find_model(fidelity)).generator, generator, choice.detail)
+        kind, hint = "fidelity model", "published perceptual models and two-phase runs of `dagan train` have one"
+        generator = blend(_partner(fidelity_model_of(name), name, "--detail", kind, hint), generator, choice.detail)
     if choice.denoise is not None:
-        degraded = degraded_model_of(name)
-        if degraded is None:
-            raise BadOption(
-                f"--denoise does not apply to {name}: it has no model for degraded sources to blend with",
-                hint="leave it out; published perceptual models have one",
-            )
-        end = load_generator(*find_model(degraded)).generator
+        kind, hint = "model for degraded sources", "published perceptual models have one"
+        end = _partner(degraded_model_of(name), name, "--denoise", kind, hint)
         generator = blend(generator, end, choice.denoise, option="--denoise")
     return replace(loaded, generator=generator)
+
+
+def _partner(found: str | None, name: str, option: str, kind: str, hint: str) -> Generator:
+    """Load the model that `name` is blended with. Raises BadOption if it has none."""
+    if found is None:
+        what = f"{option} does not apply to {name}: it has no {kind} to blend with"
+        raise BadOption(what, hint=f"leave it out; {hint}")
+    return load_generator(*find_model(found)).generator
 
 
 def _load_foreign(choice: ModelChoice, path: Path, name: str) -> Loaded:
