@@ -189,11 +189,12 @@ def _exists(target: Path, request: Request) -> bool:
 
 def _settle(source: Source, target: Path, work: Work) -> None:
     """Report an input whose output exists: skipped if it is the result of this run, else failed and left alone."""
+    model = ""
     try:
         if not work.request.skip_existing:
             require_replaceable(target)
             try:
-                require_same(source, target, work)
+                model = require_same(source, target, work)
             except Different:  # unless -y would not help either
                 require_possible(work.content_of(source.path), source.kind, target, work.request)
                 raise
@@ -206,7 +207,8 @@ def _settle(source: Source, target: Path, work: Work) -> None:
         _fail(source, target, error, work, 0.0)
         return
     forget_finished(target)
-    work.tell(Item(input=source.path, output=target, status="skipped", reason="it exists; -y overwrites it"))
+    reason = "it exists; -y overwrites it"
+    work.tell(Item(input=source.path, output=target, status="skipped", reason=reason, model=model))
 
 
 def _require_apart(request: Request, found: Found, targets: list[Path | BadOption]) -> None:

@@ -60,8 +60,10 @@ def made_from(
     return {name: _text(value) for name, value in fields.items() if value is not None and value is not False}
 
 
-def require_same(source: Source, target: Path, work: Work) -> None:
-    """Raise Different unless `target` was made from this source with the settings of the run. Raises BadInput.
+def require_same(source: Source, target: Path, work: Work) -> str:
+    """Return the model of a result, as options name it. Raises BadInput.
+
+    Raises Different unless `target` was made from this source with the settings of the run.
 
     It reads metadata and the source's identity. The source itself is read only if the model is open and the result does
     not say which one it is, or if a model for a size is.
@@ -74,6 +76,7 @@ def require_same(source: Source, target: Path, work: Work) -> None:
     now = made_from(work.content_of(source.path), target, source.kind, work.request, upscaler)
     if words := difference(before, now):
         raise Different(f"{target} exists, but was made {words}", hint=hint)
+    return upscaler.words
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:

@@ -106,7 +106,7 @@ def test_a_second_run_believes_the_choice_that_its_result_records(cli, tmp_path)
     degraded("noise").save(source)
     assert chosen(cli(*ask)) == ["dagan-x2-real"]
     again = cli(*ask)
-    assert again.code == 0
+    assert (again.code, chosen(again)) == (0, ["dagan-x2-real"])
     assert "-n MODEL" not in again.err  # it was not analysed again
     assert cli(*ask, "-n", "dagan-x2-real").code == 0  # the same pixels
     other = cli(*ask, "-n", "dagan-x2")
