@@ -56,14 +56,12 @@ def bench(
     with TemporaryDirectory(prefix="dagan-bench-") as name:
         folder = Path(name)
         note("loading and warming up the network")
-        if request.model.is_open:  # the run would choose it by what the input is
-            chosen = Work(request, Engines(request), lambda _: None, lambda: False, None).upscaler_for(
-                Source(path, found)
-            )
-            request = replace(request, model=replace(request.model, name=chosen.name))
         main = Engines(request)
-        kind = {"video": found == "video"}
-        engine = _apart(main.for_factor, factor, **kind)
+        if request.model.is_open:  # the run would choose it by what the input is
+            choose = Work(request, main, lambda _: None, lambda: False, None).choice_for
+            request = replace(request, model=choose(Source(path, found)))
+            main = Engines(request)
+        engine = _apart(main.for_factor, factor)
         if found == "picture":
             stages = _apart(PictureStages, path, request, engine, folder)
         else:
@@ -77,7 +75,7 @@ def bench(
                 engine.order,
             )
             engines = main if is_main else Engines(asked)
-            network = _apart(engines.for_factor, factor, **kind)
+            network = _apart(engines.for_factor, factor)
             paces[f"network, {_label(asked)}"] = alone = _Pace(stages.network(network), stages.batch(network))
             end_to_end = _EndToEnd(asked, engines, folder)
             apart = [paces[name] for name in (*before, *after)] + [alone]

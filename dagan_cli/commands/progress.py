@@ -48,6 +48,7 @@ class Reporter:
         self._warned: Counter[str] = Counter()
         self._fetching = ""
         self._kept: Kept | None = None
+        self._chosen_early: list[Chosen] = []  # before the number of inputs is known
 
     def __enter__(self) -> Reporter:
         if self._mode == "bar":
@@ -136,6 +137,9 @@ class Reporter:
         return not self._quiet and self._mode != "none"
 
     def _outlook(self, inputs: int) -> None:
+        for event in self._chosen_early:
+            self._chosen(event)
+        self._chosen_early.clear()
         if self._bar is not None and inputs > 1:
             self._all = self._bar.add_task(f"{inputs} inputs", total=1.0, facts=self._job_facts())
 
@@ -153,7 +157,9 @@ class Reporter:
         if self._mode == "json":
             found = {"found": event.found, "model": event.model}
             say(in_json({"event": "chosen", "input": event.input.name, **found}))
-        elif self._tells() and (self._verbose or (self._job.inputs or 1) <= _FEW):
+        elif self._job.inputs is None:
+            self._chosen_early.append(event)
+        elif self._tells() and (self._verbose or self._job.inputs <= _FEW):
             self._line(f"{event.input.name}: {event.found}: {event.model}; -n MODEL overrules it")
 
     def _wait(self, name: str, reason: str) -> None:

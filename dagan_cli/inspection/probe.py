@@ -33,11 +33,12 @@ from dagan_cli.inspection.inventory import StreamContents, contents
 from dagan_cli.inspection.kept import captions_of
 from dagan_cli.media import images
 from dagan_cli.media.container import CONTAINERS, open_input
-from dagan_cli.media.find import Kind, Naming, Source, target_of
+from dagan_cli.media.find import Kind, Source
 from dagan_cli.media.images.decoder_warnings import heard
 from dagan_cli.media.images.info import Picture
 from dagan_cli.media.named import kind_of
 from dagan_cli.media.streams.copied import Way, way_of
+from dagan_cli.media.targets import Naming, target_of
 from dagan_cli.media.video.info import HdrLight, VideoInfo
 from dagan_cli.media.video.mux import default_suffix
 from dagan_cli.media.video.recipe import Encoding

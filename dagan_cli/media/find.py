@@ -1,4 +1,4 @@
-"""Find the inputs and name the outputs: resolve files, folders and patterns to sources, and sources to targets."""
+"""Find the inputs: resolve files, folders and patterns to sources, without the results of earlier runs."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
-from dagan_cli.errors import BadInput, BadOption
+from dagan_cli.errors import BadInput
 from dagan_cli.files import open_regular, place_of
 from dagan_cli.media.made.identity import may_be
 from dagan_cli.media.made.record import SOURCE
 from dagan_cli.media.made.stored import read_record
 from dagan_cli.media.sniff import is_picture, looks_like_video, named_kind
-from dagan_cli.media.template import LONGEST_NAME, PART, Facts, Template
+from dagan_cli.media.template import PART, Template
 
 Kind = Literal["picture", "video"]
 
@@ -69,18 +69,6 @@ class Found:
     def reasons(self) -> dict[str, int]:
         """Count what is left out by reason, most frequent first."""
         return dict(Counter(skipped.reason for skipped in self.left_out).most_common())
-
-
-@dataclass(frozen=True, slots=True)
-class Naming:
-    """Output location and naming scheme; made by `plan_naming`."""
-
-    out: Path | None  # None: next to each source
-    out_is_file: bool
-    mark: str  # distinguishes a result from its source: "x4"
-    part: str = ""  # of a video, that is upscaled: "from-1.5_to-3"
-    template: Template | None = None  # in place of the mark and the part
-    facts: Mapping[Path, Facts] = field(default_factory=dict)  # by the path of the source, for the template
 
 
 class Listed(str):
@@ -135,156 +123,6 @@ def read_list(data: bytes, *, nul: bool = False) -> list[Path]:
     return [Path(os.fsdecode(line)) for line in lines if line]
 
 
-def plan_naming(
-    found: Found,
-    out: str | Path | None,
-    mark: str,
-    part: str = "",
-    *,
-    template: Template | None = None,
-    facts: Mapping[Path, Facts] | None = None,
-) -> Naming:
-    """Decide whether `out` is a file or a folder; the other arguments are those of `Naming`.
-
-    It is a file if there is one input file and `out` has a suffix and is not a folder; else it is a folder, created on
-    the first write. Raises BadOption if it must be a folder, and a file of that name exists or its suffix is that of an
-    image or a video.
-    """
-    beside = Naming(None, False, mark, part, template, facts or {})
-    if out is None:
-        return beside
-    is_folder = os.path.isdir(out) or str(out).endswith((os.sep, "/"))
-    if found.is_one_file and not is_folder and Path(out).suffix:
-        return replace(beside, out=Path(out), out_is_file=True)
-    if os.path.exists(out) and not is_folder:
-        raise BadOption(f"-o {out} is a file, but the results need a folder", hint="specify a folder with -o")
-    if named_kind(Path(out)) and not is_folder:
-        what = f"-o {out} names one file, but a folder or several inputs need a folder"
-        raise BadOption(what, hint=f"-o {Path(out).with_suffix('')}, or -o {out}{os.sep} for a folder of that name")
-    return replace(beside, out=Path(out))
-
-
-def target_of(source: Source, naming: Naming, suffix: str, *, with_kind: bool = False) -> Path:
-    """Return the path of the result of `source`: `{stem}_{mark}{suffix}`, or the output file if one was named.
-
-    A template replaces the mark and the part, which otherwise follows the mark of a video. `with_kind` adds the
-    source's own suffix to the name: `a.png` -> `a_png_x4.webp`.
-    """
-    if naming.out and naming.out_is_file:
-        return naming.out
-    folder = naming.out / source.below if naming.out else source.path.parent
-    own = f"_{source.path.suffix[1:]}" if with_kind and source.path.suffix else ""
-    part = f"_{naming.part}" if naming.part and source.kind == "video" else ""
-    stem = f"{source.path.stem}{own}"
-    if naming.template is not None:
-        return folder / f"{naming.template.fill(stem, part, naming.facts[source.path])}{suffix}"
-    return folder / f"{stem}_{naming.mark}{part}{suffix}"
-
-
-def plan_targets(
-    sources: Sequence[Source], naming: Naming, suffixes: Sequence[str], *, apart: Sequence[Path] = ()
-) -> list[Path | BadOption]:
-    """Return the target of each source, with the suffix of its result; targets are unique, and none is a source.
-
-    Sources that would share a target (`a.png` and `a.jpg` to WebP) all get their own suffix added to the name, so that
-    names do not depend on the order. Those that still would (`x/a.png` and `y/a.png`) keep their folders below the one
-    that they have in common, see `told_apart`. Neither is one of the files `apart`, which the run uses itself. In place
-    of an unusable target, the list holds the error to report.
-    """
-    targets = [target_of(source, naming, suffix) for source, suffix in zip(sources, suffixes, strict=True)]
-    shared = _repeated(targets)
-    targets = [
-        target_of(source, naming, suffix, with_kind=True) if _key(target) in shared else target
-        for source, suffix, target in zip(sources, suffixes, targets, strict=True)
-    ]
-    targets = _in_folders(sources, targets, naming, suffixes)
-    shared = _repeated(targets)
-    inputs = {place_of(source.path) for source in sources}
-    own = {place_of(path) for path in apart}
-    links = _links_below(naming.out, {target.parent for target in targets})
-    return [_obstacle(target, shared, inputs, own, links, naming) or target for target in targets]
-
-
-def told_apart(
-    sources: Sequence[Source], naming: Naming, targets: Sequence[Path | BadOption]
-) -> list[tuple[Path, Path]]:
-    """Return the paths of sources and targets in a folder that only tells them apart from others of that name."""
-    if not naming.out or naming.out_is_file:
-        return []
-    return [
-        (source.path, target)
-        for source, target in zip(sources, targets, strict=True)
-        if isinstance(target, Path) and target.parent != naming.out / source.below
-    ]
-
-
-def _in_folders(sources: Sequence[Source], targets: list[Path], naming: Naming, suffixes: Sequence[str]) -> list[Path]:
-    """Return the targets; those that are shared get the folders of their sources below the one they have in common."""
-    shared = _repeated(targets)
-    folders = {
-        index: os.path.abspath(source.path.parent)
-        for index, (source, target) in enumerate(zip(sources, targets, strict=True))
-        if _key(target) in shared
-    }
-    if not naming.out or naming.out_is_file or len({os.path.splitdrive(path)[0] for path in folders.values()}) != 1:
-        return targets
-    common = os.path.commonpath(folders.values())
-    moved = {at: replace(sources[at], below=Path(os.path.relpath(path, common))) for at, path in folders.items()}
-
-    def renamed(with_kind: frozenset[str]) -> list[Path]:
-        found = list(targets)
-        for at, source in moved.items():
-            found[at] = target_of(source, naming, suffixes[at])
-            if _key(found[at]) in with_kind:
-                found[at] = target_of(source, naming, suffixes[at], with_kind=True)
-        return found
-
-    return renamed(frozenset(_repeated(renamed(frozenset()))))
-
-
-def _obstacle(
-    target: Path,
-    shared: set[str],
-    inputs: set[tuple[object, ...]],
-    own: set[tuple[object, ...]],
-    links: dict[Path, Path],
-    naming: Naming,
-) -> BadOption | None:
-    template = naming.template
-    if _key(target) in shared:
-        hint = "name one output folder for each with -o"
-        if template is not None and template.pattern is None:
-            hint = f"add {{stem}} to --name {template.text!r}"
-        return BadOption(f"several inputs would be written to {target}", hint=hint)
-    if template is not None and target.name.startswith("."):
-        return BadOption(f"--name {template.text!r} makes a hidden file, {target}", hint="add {stem} to it")
-    if link := links.get(target.parent):
-        return BadOption(
-            f"{link} is a link, and leads out of the folder of the results", hint="name its folder with -o"
-        )
-    place = place_of(target)
-    if place in own:
-        return BadOption(f"{target} is a file that this run uses", hint="choose another file or folder with -o")
-    if place in inputs:
-        return BadOption(f"{target} would overwrite an input", hint="choose another file or folder with -o")
-    if len(os.fsencode(target.name)) > LONGEST_NAME:
-        return BadOption(f"the file name of {target} is too long", hint="choose a shorter one with -o or --name")
-    return None
-
-
-def _links_below(out: Path | None, folders: Iterable[Path]) -> dict[Path, Path]:
-    """Return, by folder, the link to a folder below `out` that leads to it: nobody named that one."""
-    found: dict[Path, Path] = {}
-    for folder in folders:
-        if out is not None and folder.is_relative_to(out):
-            for each in (folder, *folder.parents):
-                if each == out:
-                    break
-                if each.is_symlink():
-                    found[folder] = each
-    return found
-
-
 @dataclass(frozen=True, slots=True)
 class _Family:
     """Files that are inputs of one run, and whose results may be among them."""
@@ -298,12 +136,12 @@ class _Family:
         cls, paths: Iterable[Path], template: Template | None, out: Path | None = None, *, anywhere: bool = False
     ) -> _Family:
         """Return the family of these files; their results are next to them, directly in `out`, or `anywhere`."""
-        folders = [] if out is None else [_key(out)]
+        folders = [] if out is None else [place_key(out)]
         own = template.pattern if template else None
         names: set[tuple[str, str]] = set()
         files: dict[str, list[Path]] = {}
         for path in paths:
-            places = (_key(path.parent), *folders)
+            places = (place_key(path.parent), *folders)
             for name in {path.stem.lower(), path.name.lower()}:
                 names.update((place, name) for place in places)
                 if anywhere:
@@ -320,7 +158,7 @@ class _Family:
             if not found or (stem := found["stem"].lower()) == path.stem.lower():
                 continue
             bare, _, kind = stem.rpartition("_")
-            names, folder = (stem, f"{bare}.{kind}"), _key(path.parent)
+            names, folder = (stem, f"{bare}.{kind}"), place_key(path.parent)
             is_near = any((folder, name) in self.names for name in names)
             far = [] if is_near else [file for name in names for file in self.files.get(name, ())]
             record = read_record(path) if is_near or far else None
@@ -450,7 +288,7 @@ class _Search:
         return not self._include or any(_matches(below, pattern) for pattern in self._include)
 
     def _add(self, source: Source) -> None:
-        if (key := _key(source.path)) in self._seen:
+        if (key := place_key(source.path)) in self._seen:
             self._skip(source.path, "already named")
             return
         self._seen.add(key)
@@ -505,11 +343,7 @@ def _until_magic(parts: Sequence[str]) -> Iterator[str]:
         yield part
 
 
-def _repeated(targets: Iterable[Path]) -> set[str]:
-    return {key for key, count in Counter(_key(target) for target in targets).items() if count > 1}
-
-
-def _key(path: Path) -> str:
+def place_key(path: Path) -> str:
     """Return one string for all paths of a name in a folder, also through links to the folder."""
     folder, name = os.path.split(os.path.abspath(path))
     return os.path.normcase(os.path.join(os.path.realpath(folder), name))

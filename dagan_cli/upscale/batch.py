@@ -19,8 +19,9 @@ from dagan_cli.engine.memory import attempt
 from dagan_cli.errors import BadInput, BadModel, BadOption, CannotWrite, DaganError, NoInput, OutOfMemory
 from dagan_cli.files import Taken, owned, place_of, require_replaceable, require_writable
 from dagan_cli.media import images
-from dagan_cli.media.find import Found, Source, find_inputs, plan_naming, plan_targets, told_apart
+from dagan_cli.media.find import Found, Source, find_inputs
 from dagan_cli.media.sniff import HEAD, starts_like_video
+from dagan_cli.media.targets import plan_naming, plan_targets, told_apart
 from dagan_cli.media.template import Facts
 from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.mux import default_suffix

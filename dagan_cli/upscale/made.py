@@ -154,7 +154,7 @@ def _upscaler(source: Source, before: Mapping[str, str], work: Work) -> Upscaler
     """Return the upscaler that this run uses for the source of a result with this record."""
     request, engines, named = work.request, work.engines, before.get(_MODEL, "")
     if request.model.is_open and before.get(_RULE) == RULE and published(named):
-        return engines.like(replace(request.model, name=named))  # the same source gets the same choice
+        return engines.use(replace(request.model, name=named))  # the same source gets the same choice
     if not request.model.is_open and (request.goal.factor is not None or request.model.is_fixed):
         return engines.for_factor(request.goal.factor or 1.0)
-    return work.upscaler_for(source)
+    return engines.use(work.choice_for(source))

@@ -41,11 +41,11 @@ class Engines:
 
     def for_factor(self, factor: float, *, video: bool = False) -> Upscaler:
         """Return the upscaler for inputs to scale by `factor`, whatever they are. Raises BadModel, BadOption."""
-        return self._use(self._request.model.for_factor(factor, video=video))
+        return self.use(self._request.model.for_factor(factor, video=video))
 
     def for_source(self, path: Path, factor: float, analyse: Callable[[], Analysis]) -> Upscaler:
         """Return the upscaler for one input; see `choice_for`. Raises BadModel, BadOption."""
-        return self._use(self.choice_for(path, factor, analyse))
+        return self.use(self.choice_for(path, factor, analyse))
 
     def choice_for(self, path: Path, factor: float, analyse: Callable[[], Analysis]) -> ModelChoice:
         """Return the model for one input. If it is open, `analyse` is called once, and an event tells the choice.
@@ -66,18 +66,15 @@ class Engines:
         choice = self._request.model.for_factor(factor, video=True)
         if self._request.model.is_open:
             self._tell(Chosen(path, "a stream, which is not looked at", choice.words))
-        return self._use(choice)
-
-    def like(self, choice: ModelChoice) -> Upscaler:
-        """Return the upscaler of a model that was chosen for this source before. Raises BadModel, BadOption."""
-        return self._use(choice)
+        return self.use(choice)
 
     @property
     def used(self) -> list[Upscaler]:
         """All upscalers that were returned."""
         return list(self._used.values())
 
-    def _use(self, choice: ModelChoice) -> Upscaler:
+    def use(self, choice: ModelChoice) -> Upscaler:
+        """Return the upscaler of a model that does not depend on the input any more. Raises BadModel, BadOption."""
         return self._used.setdefault(choice, self._load(choice))
 
     def _load(self, choice: ModelChoice) -> Upscaler:
@@ -105,22 +102,22 @@ class Work:
             return None
         return path if self.piped is None else self.piped
 
-    def upscaler_for(self, source: Source) -> Upscaler:
-        """Open an input for its size, and for what it is if the model is open, and return its upscaler.
+    def choice_for(self, source: Source) -> ModelChoice:
+        """Open an input for its size, and for what it is if the model is open, and return the model it gets.
 
-        Raises BadInput, BadModel, BadOption.
+        Raises BadInput, BadModel.
         """
         request, content = self.request, self.content_of(source.path)
         if content is None:
-            return self.engines.for_factor(request.goal.factor or 1.0, video=True)
+            return request.model.for_factor(request.goal.factor or 1.0, video=True)
         if source.kind == "video":
             with open_video(source.path) as video:
                 factor = outline(video.info, request.goal).factor
-            return self.engines.for_source(source.path, factor, lambda: analyse_video(source.path))
+            return self.engines.choice_for(source.path, factor, lambda: analyse_video(source.path))
         with images.open_picture(content, limit_pixels=request.max_pixels) as picture:
             info = picture.info
             factor = request.goal.factor_for(info.width, info.height)
-            return self.engines.for_source(source.path, factor, lambda: analyse_image(content, picture.peek(), info))
+            return self.engines.choice_for(source.path, factor, lambda: analyse_image(content, picture.peek(), info))
 
     def watch(
         self,

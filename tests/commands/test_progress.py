@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dagan_cli.commands.progress import ProgressMode, Reporter
-from dagan_cli.upscale.events import Advance, Amount, Item, Outlook, Start
+from dagan_cli.upscale.events import Advance, Amount, Chosen, Item, Outlook, Start
 from tests.support.clock import Clock
 
 CLIP = Path("a_name_of_exactly_forty_characters_1.mp4")
@@ -83,3 +83,16 @@ def test_a_finished_input_still_says_where_it_is(clock, capsys):
         reporter.show(Start(0, 1, OTHER))
         reporter.show(Item(input=OTHER, output=OTHER, status="done", out_size=(4, 2), seconds=1.0))
     assert capsys.readouterr().err == "other.png (4x2, 1.0 s)\n"
+
+
+@pytest.mark.parametrize(("inputs", "verbose", "lines"), [(1, False, 1), (3, False, 3), (4, False, 0), (4, True, 4)])
+@pytest.mark.parametrize("early", [False, True])
+def test_the_choice_of_a_model_has_a_line_if_there_are_few(clock, capsys, inputs, verbose, lines, early):
+    """Also if it was made before the number of inputs was known, as names can state the model."""
+    events = [Chosen(Path(f"{number}.png"), "sharp", "dagan-x2") for number in range(inputs)]
+    outlook = Outlook(inputs, {})
+    with Reporter("auto", quiet=False, verbose=verbose, clock=clock) as reporter:
+        for event in [*events, outlook] if early else [outlook, *events]:
+            reporter.show(event)
+    shown = [line for line in capsys.readouterr().err.splitlines() if "-n MODEL" in line]
+    assert shown == [f"{number}.png: sharp: dagan-x2; -n MODEL overrules it" for number in range(lines)]

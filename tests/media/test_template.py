@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from dagan_cli.errors import BadOption
-from dagan_cli.media.find import EARLIER_RESULT, Found, Source, find_inputs, plan_naming, plan_targets
+from dagan_cli.media.find import EARLIER_RESULT, Found, Source, find_inputs
 from dagan_cli.media.made.beside import write_beside
+from dagan_cli.media.targets import plan_naming, plan_targets
 from dagan_cli.media.template import Facts, Template
 from tests.support.tiny import picture
 
