@@ -16,14 +16,17 @@ import torch
 from torch import Tensor
 
 from dagan_cli.engine import memory, meter, precision, tiles, tiling
-from dagan_cli.engine.options import EngineOptions, Network
+from dagan_cli.engine.options import EngineOptions, Network, Runtime
 from dagan_cli.engine.reach import Reach, measure_reach
 from dagan_cli.engine.resample import Kernel, Resize, Target, resample, scaled_size
 from dagan_cli.engine.reuse import History
+from dagan_cli.engine.runtimes.compiled import CannotRun, Compiled
+from dagan_cli.engine.runtimes.pytorch import PyTorch
 from dagan_cli.engine.tiles import Plan, Span, Tile
 from dagan_cli.errors import BadInput, BadModel, DaganError
 
 UNMEASURED = 256 * 256  # pixels; images up to this size run whole and unmeasured: measuring makes torch load for 2 s
+_ALONE = 256 * 256  # pixels; compiling for a single image up to this size takes longer than it gains
 _PATIENCE = 3  # after this many failed tiles in half precision, all are computed in fp32
 _MOST_TILES = 64  # maximum of an automatic batch
 
@@ -51,15 +54,23 @@ class Engine:
     def __init__(self, network: Network, options: EngineOptions | None = None) -> None:
         self.options = options or EngineOptions()
         supported = getattr(network, "dtypes", tuple(precision.DTYPES.values()))
-        self.choice = precision.choose(self.options.device, self.options.precision, supported)
+        compiles = getattr(network, "compiles", False)
+        wanted = self.options.device, self.options.precision, supported, self.options.runtime
+        self.choice = precision.choose(*wanted, compiles=compiles)
         if next(iter(network.parameters()), None) is None:  # no speed to gain, and a baseline must be exact
-            self.choice = replace(self.choice, dtype=torch.float32, why=f"{self.choice.why}; fp32: no weights")
+            why = f"{self.choice.why}; fp32: no weights"
+            self.choice = replace(self.choice, dtype=torch.float32, why=why, openvino=None)
         self.scale = network.scale
         self.notices: list[str] = []
         self._original = deepcopy(network)
         self._original.eval()
-        self._cast: dict[torch.dtype, Network] = {}
         self._dtype = self.choice.dtype
+        self._torch = PyTorch(self._original, self.choice.device)
+        self._compiled: Compiled | None = None
+        if (place := self.choice.openvino) is not None:
+            self._compiled = Compiled(self._original, place, self._dtype, self.notices)
+            if not compiles:
+                self._without_openvino("it is not made for that")
         self._multiple = math.lcm(getattr(network, "multiple", 1), getattr(network, "grid", 1))
         self._smallest = getattr(network, "smallest", 1)
         self._is_measured = getattr(network, "is_measured", False)
@@ -71,8 +82,6 @@ class Engine:
         self._planned: tuple[tuple[int, int], Plan] | None = None
         self._planned_batch: tuple[Plan, int] | None = None
         self._buffer = torch.empty(0)
-        mps = self.choice.device.type == "mps"
-        self._layout = torch.contiguous_format if mps else torch.channels_last
 
     def __call__(self, frames: Tensor, progress: Callable[[int, int], None] | None = None) -> Tensor:
         """(N, 3, H, W) float in [0, 1] or uint8 in [0, 255] -> (N, 3, scale*H, scale*W) float, nominally in [0, 1].
@@ -132,15 +141,19 @@ class Engine:
         plan = self.plan(height, width)
         return round(self._measured().bytes_per_pixel * plan.area * self._batch(plan))
 
-    def try_tiles(self, height: int, width: int, frames: int = 1) -> int:
-        """Compute as many tiles of noise at once as for `frames` images of this size; return how many these were."""
+    def try_tiles(self, height: int, width: int, frames: int = 1, *, many: bool = False) -> int:
+        """Compute as many tiles of noise at once as for `frames` images of this size; return how many these were.
+
+        `many`: as for one of many images of this size.
+        """
         while True:
             plan = self.plan(height, width)
             count = min(self._batch(plan), plan.count * frames)
             noise = torch.rand(1, 3, *plan.sides, generator=torch.Generator().manual_seed(0))
             y, x = plan.tiles[0]
             with torch.inference_mode():
-                done = memory.attempt(partial(self._compute, noise, [(0, y, x)] * count, plan))
+                runtime = self._runtime(height, width, many=many)
+                done = memory.attempt(partial(self._compute, noise, [(0, y, x)] * count, plan, runtime))
             if done is not None:
                 return count
             if count > 1:
@@ -150,10 +163,7 @@ class Engine:
 
     def network(self, dtype: torch.dtype) -> Network:
         """Return the copy on the device in the given precision, made on first use."""
-        if dtype not in self._cast:
-            copy = deepcopy(self._original)
-            self._cast[dtype] = copy.to(self.choice.device, dtype, memory_format=self._layout)
-        return self._cast[dtype]
+        return self._torch.network(dtype)
 
     def _through_network(self, frames: Tensor, history: History | None = None) -> Generator[Step, None, Tensor]:
         n, _, h, w = frames.shape
@@ -162,13 +172,15 @@ class Engine:
         plan = self.plan(h, w)
         todo = [(i, *tile) for i, tile in product(range(n), plan.tiles)]
         same_as, shares = history.recall(frames, plan) if history else ({}, {})
+        many = history is not None or n > 1
         while todo:
             batch, joined = _next_batch(todo, same_as, self._batch(plan))
             with torch.inference_mode():
+                runtime = self._runtime(h, w, many=many)
                 new = memory.attempt(
-                    lambda batch=batch, plan=plan: [
+                    lambda batch=batch, plan=plan, runtime=runtime: [
                         self._share(tile, pixels, finished).to(out.device)
-                        for tile, pixels in zip(batch, self._compute(frames, batch, plan), strict=True)
+                        for tile, pixels in zip(batch, self._compute(frames, batch, plan, runtime), strict=True)
                     ]
                 )
                 if new is not None:
@@ -194,31 +206,54 @@ class Engine:
             history.keep(frames[-1], plan, last)
         return out
 
-    def _compute(self, frames: Tensor, batch: list[Tile], plan: Plan) -> list[Tensor]:
+    def _runtime(self, height: int, width: int, *, many: bool) -> Runtime:
+        """Return what executes the network for images of this size.
+
+        It follows from the size alone, so that results do not depend on what was compiled before.
+        """
+        small = self.options.runtime == "auto" and self.choice.openvino == "CPU" and not many
+        if self._compiled is None or (small and height * width <= _ALONE):
+            return self._torch
+        return self._compiled
+
+    def _compute(self, frames: Tensor, batch: list[Tile], plan: Plan, runtime: Runtime) -> list[Tensor]:
         """Compute the batch's tiles, each (3, s*h', s*w') on the device and finite."""
         if not batch:
             return []
-        big = self._apply(self._read(frames, batch, plan, self._dtype))
+        try:
+            big = self._apply(self._read(frames, batch, plan, self._dtype, runtime), runtime)
+        except CannotRun as error:
+            self._without_openvino(str(error))
+            return self._compute(frames, batch, plan, self._torch)
         if isinstance(self._original, Resize):
             return list(big)
         pixels = list(big)
         for i, finite in enumerate(_are_finite(big)):
             if not finite and self._dtype != torch.float32:
-                again = self._apply(self._read(frames, [batch[i]], plan, torch.float32))
+                again = self._apply(self._read(frames, [batch[i]], plan, torch.float32, self._torch), self._torch)
                 pixels[i], (finite,) = again[0], _are_finite(again)
                 self._note_failure()
             if not finite:
                 raise _not_finite(frames[batch[i][0]])
         return pixels
 
-    def _read(self, frames: Tensor, batch: list[Tile], plan: Plan, dtype: torch.dtype) -> Tensor:
-        """Cut the batch's tiles (B, 3, h', w') from the frames.
+    def _without_openvino(self, why: str) -> None:
+        """Let PyTorch execute the network from now on, in fp32: it was chosen for other devices, or a slow CPU."""
+        self._compiled = None
+        self._dtype = torch.float32
+        self.choice = replace(self.choice, dtype=torch.float32, why=f"CPU, fp32: {why}", openvino=None)
+        self.notices.append(f"OpenVINO does not run the model: {why}; continuing with PyTorch on the CPU")
+
+    def _read(self, frames: Tensor, batch: list[Tile], plan: Plan, dtype: torch.dtype, runtime: Runtime) -> Tensor:
+        """Cut the batch's tiles (B, 3, h', w') from the frames, for a network that computes in `dtype`.
 
         Beyond the border, edge pixels are repeated, or pixels are mirrored for a network that expects it.
         """
-        shape = (len(batch), 3, *plan.sides)
-        if self._buffer.shape[1:] != shape[1:] or len(self._buffer) < len(batch) or self._buffer.dtype != dtype:
-            self._buffer = torch.empty(shape, dtype=dtype, device=self.choice.device, memory_format=self._layout)
+        dtype, layout = runtime.input_dtype(dtype), runtime.layout
+        shape, old = (len(batch), 3, *plan.sides), self._buffer
+        is_like = old.shape[1:] == shape[1:] and len(old) >= len(batch) and old.dtype == dtype
+        if not (is_like and old.is_contiguous(memory_format=layout)):
+            self._buffer = torch.empty(shape, dtype=dtype, device=self.choice.device, memory_format=layout)
         x = self._buffer[: len(batch)]
         for into, (i, v, u) in zip(x, batch, strict=True):
             tile = frames[i, :, v.start : v.stop, u.start : u.stop]
@@ -232,15 +267,14 @@ class Engine:
                 into[:, :, w:] = into[:, :, w - 1 : w]
         return x if frames.is_floating_point() else x.div_(255)
 
-    def _apply(self, x: Tensor) -> Tensor:
+    def _apply(self, x: Tensor, runtime: Runtime) -> Tensor:
         """(B, 3, h', w') -> (B, 3, s*h', s*w'), in the precision of x, or in fp32 for the ensemble's mean."""
-        network = self.network(x.dtype)
         if not self.options.ensemble:
-            return network(x)
+            return runtime.run(x)
         total: Tensor | None = None
         for turned, flips in product((False, True), ((), (2,), (3,), (2, 3))):
-            view = (x.transpose(2, 3) if turned else x).flip(flips).contiguous(memory_format=self._layout)
-            y = network(view).flip(flips)
+            view = (x.transpose(2, 3) if turned else x).flip(flips).contiguous(memory_format=runtime.layout)
+            y = runtime.run(view).flip(flips)
             y = (y.transpose(2, 3) if turned else y).float()
             total = y if total is None else total + y
         assert total is not None
