@@ -26,6 +26,11 @@ class Choice:
     openvino: str | None = None  # OpenVINO's name of the device if it executes the network; None: PyTorch does
 
     @property
+    def name(self) -> str:
+        """The device as --device names it."""
+        return str(self.device) if self.openvino in (None, "CPU") else f"{library.PREFIX}{self.openvino}"
+
+    @property
     def runtime(self) -> str:
         """What executes the network: "torch" or "openvino"."""
         return "torch" if self.openvino is None else "openvino"

@@ -14,10 +14,13 @@ from torch import Tensor
 from dagan_cli.engine import memory
 from dagan_cli.engine.cache import Cache, cache_folder
 from dagan_cli.engine.runtimes import library
+from dagan_cli.errors import DaganError
+from dagan_cli.model.generator import Generator
 from dagan_cli.version import __version__
 
 HINTS = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}  # as OpenVINO names number formats
 MOST_KEPT = 256 << 20  # bytes of compiled networks in the user's cache: about a hundred of the published ones
+_TOLERANCES = {torch.float32: 1e-3, torch.float16: 0.03, torch.bfloat16: 0.1}  # of values up to 1; faults are larger
 _MOST_SHAPES = 8  # compiled networks in memory: tiles of two passes, turned for the ensemble, and those of alpha
 
 
@@ -55,15 +58,17 @@ class Compiled:
 
     def run(self, x: Tensor) -> Tensor:
         """(B, 3, h, w) -> (B, 3, scale*h, scale*w), fp32 in host memory. Raises CannotRun."""
-        from openvino import Tensor as View
-
         n, _, h, w = x.shape
         result = torch.empty(n, 3, h * self._network.scale, w * self._network.scale)
         try:
             request = self._request((n, 3, h, w))
+            from openvino import Tensor as View
+
             request.set_input_tensor(View(x.numpy(), shared_memory=True))
             request.set_output_tensor(View(result.numpy(), shared_memory=True))
             request.infer()
+        except DaganError as error:  # OpenVINO cannot be loaded
+            raise CannotRun(str(error)) from error
         except RuntimeError as error:
             if memory.ran_out(error):
                 raise
@@ -94,6 +99,8 @@ class Compiled:
             except RuntimeError:  # of another build of OpenVINO under the same version
                 pass
         compiled = core.compile_model(self._model(shape), self._place, hints)
+        if self._place != "CPU" or not self._is_ours:
+            self._check(compiled, shape)
         if self._cache and (reason := self._cache.put(key, compiled.export_model().getvalue())):
             self._notices.append(f"compiled networks are not kept for later runs: {reason}")
             self._cache = None
@@ -101,10 +108,9 @@ class Compiled:
 
     def _model(self, shape: tuple[int, ...]) -> Any:
         """Return the network for this shape as OpenVINO's graph. Raises CannotRun, RuntimeError."""
-        from dagan_cli.engine.runtimes.graph import Unsupported, graph_of
-        from dagan_cli.model.generator import Generator
+        if self._is_ours:
+            from dagan_cli.engine.runtimes.graph import Unsupported, graph_of
 
-        if isinstance(self._network, Generator):
             try:
                 return graph_of(self._network, shape)
             except Unsupported as error:
@@ -113,15 +119,27 @@ class Compiled:
 
         from dagan_cli.engine.runtimes.traced import traced
 
-        sample = torch.rand(shape, generator=torch.Generator().manual_seed(0))
         try:
             with torch.inference_mode(False), torch.no_grad():
-                file = traced(self._network, sample)
+                file = traced(self._network, _sample(shape))
         except Exception as error:  # networks of other programs hold anything, and the exporter has many errors
             if memory.ran_out(error):
                 raise
             raise CannotRun(f"it cannot be exported ({_in_a_line(error)})") from error
         return library.core().read_model(file, View(torch.empty(0, dtype=torch.uint8).numpy()))
+
+    def _check(self, compiled: Any, shape: tuple[int, ...]) -> None:
+        """Raise CannotRun if the results are not PyTorch's: a trace may omit something, a driver may err."""
+        with torch.inference_mode():
+            wanted = self._network(_sample(shape))
+        found = torch.from_numpy(compiled(_sample(shape).numpy())[0])
+        far = float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1.0))
+        if not far <= _TOLERANCES[self._dtype]:
+            raise CannotRun(f"its results differ from PyTorch's by {far:.2g}")
+
+    @property
+    def _is_ours(self) -> bool:
+        return isinstance(self._network, Generator)
 
     def _key(self, shape: tuple[int, ...]) -> str:
         """Return the name under which the compiled network is kept: all that it depends on."""
@@ -141,6 +159,10 @@ class Compiled:
                 digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy())
             self._weights = digest.digest()
         return sha256(self._weights + repr(facts).encode()).hexdigest()
+
+
+def _sample(shape: tuple[int, ...]) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
 def _source() -> bytes:
