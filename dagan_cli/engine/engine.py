@@ -20,7 +20,7 @@ from dagan_cli.engine.options import EngineOptions, Network, Runtime
 from dagan_cli.engine.reach import Reach, measure_reach
 from dagan_cli.engine.resample import Kernel, Resize, Target, resample, scaled_size
 from dagan_cli.engine.reuse import History
-from dagan_cli.engine.runtimes.compiled import CannotRun, Compiled
+from dagan_cli.engine.runtimes.compiled import MOST_STREAMS, CannotRun, Compiled
 from dagan_cli.engine.runtimes.pytorch import PyTorch
 from dagan_cli.engine.tiles import Plan, Span, Tile
 from dagan_cli.errors import BadInput, BadModel, DaganError
@@ -313,13 +313,14 @@ class Engine:
             field, grid = memory.attempt(self._reach) or (field, grid)
             self.measuring += perf_counter() - started
         return tiling.Demand(
-            device=self.choice.device.type,
+            device={None: self.choice.device.type, "CPU": "openvino"}.get(self.choice.openvino, "gpu"),
             half=self._dtype != torch.float32,
             receptive_field=field,
             grid=grid,
             multiple=self._multiple,
             overlap=self.options.overlap,
             is_measured=self._is_measured,
+            streams=self._streams,
         )
 
     def _reach(self) -> Reach:
@@ -353,7 +354,7 @@ class Engine:
         return plan
 
     def _best_tiling(self, height: int, width: int) -> tiles.Tiling:
-        fit = self._fitting(height, width, tiling.SHARE)
+        fit = self._fitting(height, width, tiling.SHARE) / self._streams
         return tiling.choose_tiling(height, width, self._measured(), self._demand, fit)
 
     def _fitting(self, height: int, width: int, share: float) -> float:
@@ -380,8 +381,13 @@ class Engine:
         most = self.options.batch
         if most == "auto":
             # A CPU is fastest with what fits in its cache; a GPU is busy with the pixels of its largest tile.
-            most = 1 if self.choice.device.type == "cpu" else self._gpu_batch(plan)
+            most = self._streams if self.choice.device.type == "cpu" else self._gpu_batch(plan)
         return min(most, self._most_tiles)
+
+    @property
+    def _streams(self) -> int:
+        """Tiles that are computed at once on a CPU."""
+        return 1 if self._compiled is None else min(MOST_STREAMS, torch.get_num_threads())
 
     def _gpu_batch(self, plan: Plan) -> int:
         if self._planned_batch is None or self._planned_batch[0] is not plan:

@@ -21,6 +21,7 @@ from dagan_cli.version import __version__
 HINTS = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}  # as OpenVINO names number formats
 MOST_KEPT = 256 << 20  # bytes of compiled networks in the user's cache: about a hundred of the published ones
 _TOLERANCES = {torch.float32: 1e-3, torch.float16: 0.03, torch.bfloat16: 0.1}  # of values up to 1; faults are larger
+MOST_STREAMS = 4  # tiles computed at once on a CPU; each has its share of the threads
 _MOST_SHAPES = 8  # compiled networks in memory: tiles of two passes, turned for the ensemble, and those of alpha
 
 
@@ -49,7 +50,7 @@ class Compiled:
         self._dtype = dtype
         self._notices = notices
         self._cache: Cache | None = kept_networks()
-        self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()  # the most recently used last
+        self._requests: OrderedDict[tuple[int, ...], tuple[Any, list[Any]]] = OrderedDict()  # last used, last
         self._weights: bytes | None = None
 
     def input_dtype(self, dtype: torch.dtype) -> torch.dtype:
@@ -57,16 +58,23 @@ class Compiled:
         return torch.float32
 
     def run(self, x: Tensor) -> Tensor:
-        """(B, 3, h, w) -> (B, 3, scale*h, scale*w), fp32 in host memory. Raises CannotRun."""
+        """(B, 3, h, w) -> (B, 3, scale*h, scale*w), fp32 in host memory. Raises CannotRun.
+
+        Several tiles are computed side by side, each by threads of its own: where other programs are busy too, threads
+        that share a tile would wait for each other.
+        """
         n, _, h, w = x.shape
         result = torch.empty(n, 3, h * self._network.scale, w * self._network.scale)
         try:
-            request = self._request((n, 3, h, w))
+            requests = self._ready(n, h, w)
             from openvino import Tensor as View
 
-            request.set_input_tensor(View(x.numpy(), shared_memory=True))
-            request.set_output_tensor(View(result.numpy(), shared_memory=True))
-            request.infer()
+            for request, tile, into in zip(requests, x.split(1), result.split(1), strict=True):
+                request.set_input_tensor(View(tile.numpy(), shared_memory=True))
+                request.set_output_tensor(View(into.numpy(), shared_memory=True))
+                request.start_async()
+            for request in requests:
+                request.wait()
         except DaganError as error:  # OpenVINO cannot be loaded
             raise CannotRun(str(error)) from error
         except RuntimeError as error:
@@ -75,24 +83,28 @@ class Compiled:
             raise CannotRun(_in_a_line(error)) from error
         return result
 
-    def _request(self, shape: tuple[int, ...]) -> Any:
-        """Return what runs the network for this shape, compiled on first use."""
-        if shape not in self._requests:
+    def _ready(self, count: int, height: int, width: int) -> list[Any]:
+        """Return what runs the network for so many tiles of this size, compiled on first use."""
+        streams = min(count, MOST_STREAMS, torch.get_num_threads())
+        key = streams, height, width
+        if key not in self._requests:
             started = perf_counter()
             while len(self._requests) >= _MOST_SHAPES:
                 self._requests.popitem(last=False)
-            self._requests[shape] = self._compiled(shape).create_infer_request()
+            self._requests[key] = self._compiled((1, 3, height, width), streams), []
             self.compiling += perf_counter() - started
-        self._requests.move_to_end(shape)
-        return self._requests[shape]
+        self._requests.move_to_end(key)
+        compiled, requests = self._requests[key]
+        requests += [compiled.create_infer_request() for _ in range(count - len(requests))]
+        return requests[:count]
 
-    def _compiled(self, shape: tuple[int, ...]) -> Any:
+    def _compiled(self, shape: tuple[int, ...], streams: int) -> Any:
         core = library.core()
-        hints: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINTS[self._dtype]}
+        hints: dict[str, Any] = {"NUM_STREAMS": streams, "INFERENCE_PRECISION_HINT": HINTS[self._dtype]}
         if self._place == "CPU":
             # Threads that stay where they are would wait for other programs on their core.
             hints |= {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "ENABLE_CPU_PINNING": False}
-        key = self._key(shape)
+        key = self._key(shape, streams)
         if self._cache and (blob := self._cache.get(key)):
             try:
                 return core.import_model(blob, self._place, hints)
@@ -141,14 +153,14 @@ class Compiled:
     def _is_ours(self) -> bool:
         return isinstance(self._network, Generator)
 
-    def _key(self, shape: tuple[int, ...]) -> str:
+    def _key(self, shape: tuple[int, ...], streams: int) -> str:
         """Return the name under which the compiled network is kept: all that it depends on."""
         import openvino
 
         network = self._network
         facts = (
             *(__version__, openvino.__version__, library.full_name(self._place), self._place, HINTS[self._dtype]),
-            *(shape, type(network).__qualname__, getattr(network, "config", None)),
+            *(shape, streams, type(network).__qualname__, getattr(network, "config", None)),
             *(getattr(network, "architecture", None), getattr(network, "order", None)),
             getattr(network, "window", None),
         )
