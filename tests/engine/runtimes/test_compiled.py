@@ -264,3 +264,21 @@ def test_where_it_is_not_installed_the_command_says_how_to_get_it(tmp_path, tiny
     ran = run("--precision", "fp32", path=str(tmp_path / "broken"))
     assert ran.returncode == 0
     assert "OpenVINO does not run the model: OpenVINO cannot be loaded: a library is missing" in ran.stderr
+
+
+@pytest.mark.slow
+def test_it_needs_no_more_memory_than_the_engine_plans_with():
+    """In a process of its own, whose peak is that of the network."""
+    code = """
+import resource, torch
+from dagan_cli.upscaler import Upscaler
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+engine = Upscaler.load("dagan-x4", device="cpu", runtime="openvino", tile="off", batch=1).engine
+engine(torch.rand(1, 3, 32, 32))
+frame = torch.rand(1, 3, 480, 640)
+before, planned = peak(), engine.tile_bytes(480, 640)
+result = engine(frame)
+print((peak() - before - result.nbytes) / planned)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 0.3 < float(ran.stdout) < 1.1  # with the compiler
