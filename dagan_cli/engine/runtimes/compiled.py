@@ -67,11 +67,10 @@ class Compiled:
         result = torch.empty(n, 3, h * self._network.scale, w * self._network.scale)
         try:
             requests = self._ready(n, h, w)
-            from openvino import Tensor as View
-
+            view = library.load().Tensor
             for request, tile, into in zip(requests, x.split(1), result.split(1), strict=True):
-                request.set_input_tensor(View(tile.numpy(), shared_memory=True))
-                request.set_output_tensor(View(into.numpy(), shared_memory=True))
+                request.set_input_tensor(view(tile.numpy(), shared_memory=True))
+                request.set_output_tensor(view(into.numpy(), shared_memory=True))
                 request.start_async()
             for request in requests:
                 request.wait()
@@ -127,8 +126,6 @@ class Compiled:
                 return graph_of(self._network, shape)
             except Unsupported as error:
                 raise CannotRun(str(error)) from error
-        from openvino import Tensor as View
-
         from dagan_cli.engine.runtimes.traced import traced
 
         try:
@@ -138,7 +135,7 @@ class Compiled:
             if memory.ran_out(error):
                 raise
             raise CannotRun(f"it cannot be exported ({_in_a_line(error)})") from error
-        return library.core().read_model(file, View(torch.empty(0, dtype=torch.uint8).numpy()))
+        return library.core().read_model(file, library.load().Tensor(torch.empty(0, dtype=torch.uint8).numpy()))
 
     def _check(self, compiled: Any, shape: tuple[int, ...]) -> None:
         """Raise CannotRun if the results are not PyTorch's: a trace may omit something, a driver may err."""
@@ -155,11 +152,9 @@ class Compiled:
 
     def _key(self, shape: tuple[int, ...], streams: int) -> str:
         """Return the name under which the compiled network is kept: all that it depends on."""
-        import openvino
-
         network = self._network
         facts = (
-            *(__version__, openvino.__version__, library.full_name(self._place), self._place, HINTS[self._dtype]),
+            *(__version__, library.load().__version__, library.full_name(self._place), self._place, HINTS[self._dtype]),
             *(shape, streams, type(network).__qualname__, getattr(network, "config", None)),
             *(getattr(network, "architecture", None), getattr(network, "order", None)),
             getattr(network, "window", None),

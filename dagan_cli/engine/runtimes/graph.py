@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import openvino as ov
-import openvino.opset13 as ops
 from torch import Tensor, nn
 
+from dagan_cli.engine.runtimes import library
 from dagan_cli.model.attention import ChannelAttention, SpatialAttention
 from dagan_cli.model.generator import Dense, Generator, Residual
 from dagan_cli.model.rk import RungeKutta, step
 
+ov = library.load()
+ops: Any = ov.opset13
 Node = Any  # a node of OpenVINO, whose operators make new nodes
 
 
@@ -25,7 +26,7 @@ class Unsupported(Exception):
     """The network, or its setting, has no graph here."""
 
 
-def graph_of(network: Generator, shape: Sequence[int]) -> ov.Model:
+def graph_of(network: Generator, shape: Sequence[int]) -> Any:
     """Return the network at its current order and window for inputs (N, 3, h, w) of one `shape`, fp32.
 
     The sides must be multiples of the network's grid. Raises Unsupported for attention to the whole input in
@@ -46,7 +47,7 @@ def graph_of(network: Generator, shape: Sequence[int]) -> ov.Model:
         fused = part + _row(_values(network.fusion1.bias)) if fused is None else fused + part
     deep = _convolution(network.fusion2, fused) + shallow
     result: Any = ops.result(_enlarged(network, deep, x), name="output")
-    return ov.Model([result], [x], "dagan")  # type: ignore[reportCallIssue]
+    return ov.Model([result], [x], "dagan")
 
 
 def _step(block: RungeKutta, solver: str, y: Node) -> Node:

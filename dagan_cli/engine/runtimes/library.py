@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 from dagan_cli.errors import BadOption
@@ -18,12 +20,28 @@ def is_installed() -> bool:
 
 
 @cache
+def load() -> ModuleType:
+    """Return OpenVINO, which would report each import to a server if it found its telemetry.
+
+    Raises whatever a broken installation raises.
+    """
+    known = sys.modules.get("openvino_telemetry")
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # as if it were not installed
+    try:
+        import openvino
+        import openvino.opset13
+    finally:
+        del sys.modules["openvino_telemetry"]
+        if known is not None:
+            sys.modules["openvino_telemetry"] = known
+    return openvino
+
+
+@cache
 def core() -> Any:
     """Return the entry of OpenVINO. Raises BadOption if it is not installed or cannot be loaded."""
     try:
-        from openvino import Core
-
-        return Core()
+        return load().Core()
     except (ImportError, OSError, RuntimeError) as error:
         what = "OpenVINO is not installed" if not is_installed() else f"OpenVINO cannot be loaded: {error}"
         raise BadOption(what, hint=f"{INSTALL}, or use --runtime torch") from error

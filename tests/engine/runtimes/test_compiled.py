@@ -282,3 +282,15 @@ print((peak() - before - result.nbytes) / planned)
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 0.3 < float(ran.stdout) < 1.1  # with the compiler
+
+
+@pytest.mark.slow
+def test_openvino_reports_nothing_to_its_makers(tmp_path):
+    """Imported as usual, it writes an identity into the home folder and sends an event."""
+    code = "import sys; from dagan_cli.engine.runtimes import library; library.core(); "
+    code += "print(any('openvino_telemetry' in name for name in sys.modules))"
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "HOME")}
+    environment |= {"HOME": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
+    assert list(tmp_path.iterdir()) == []

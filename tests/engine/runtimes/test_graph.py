@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import openvino as ov
 import pytest
 import torch
 
+from dagan_cli.engine.runtimes import library
 from dagan_cli.engine.runtimes.graph import Unsupported, graph_of
 from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator
@@ -27,7 +27,7 @@ def network(**choices: Any) -> Generator:
 
 
 def difference(built: Generator, shape: tuple[int, ...] = (1, 3, 32, 24)) -> float:
-    compiled = ov.Core().compile_model(graph_of(built, shape), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = library.core().compile_model(graph_of(built, shape), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     x = torch.rand(shape)
     with torch.inference_mode():
         wanted = built(x).numpy()
