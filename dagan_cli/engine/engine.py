@@ -26,7 +26,7 @@ from dagan_cli.engine.tiles import Plan, Span, Tile
 from dagan_cli.errors import BadInput, BadModel, DaganError
 
 UNMEASURED = 256 * 256  # pixels; images up to this size run whole and unmeasured: measuring makes torch load for 2 s
-_ALONE = 256 * 256  # pixels; compiling for a single image up to this size takes longer than it gains
+_ALONE = 256 * 256  # pixels; compiling for a single image of up to this size takes longer than it gains
 _HELD = 3.0  # OpenVINO holds more at once than PyTorch: measured, 2.4 to 2.9 times as much
 _PATIENCE = 3  # after this many failed tiles in half precision, all are computed in fp32
 _MOST_TILES = 64  # maximum of an automatic batch
@@ -212,8 +212,9 @@ class Engine:
 
         It follows from the size alone, so that results do not depend on what was compiled before.
         """
-        small = self.options.runtime == "auto" and self.choice.openvino == "CPU" and not many
-        if self._compiled is None or (small and height * width <= _ALONE):
+        alone = self.options.runtime == "auto" and self.choice.openvino == "CPU" and not many
+        # Networks of other programs must be traced at this size first, and compared with PyTorch.
+        if self._compiled is None or (alone and (self._is_measured or height * width <= _ALONE)):
             return self._torch
         return self._compiled
 

@@ -199,6 +199,18 @@ def test_auto_takes_it_for_large_images_and_for_frames_and_not_for_a_small_image
     assert len(kept()) == 2
 
 
+@pytest.mark.slow
+def test_auto_takes_it_for_a_network_of_another_program_only_for_frames(tmp_path, monkeypatch):
+    monkeypatch.setattr("dagan_cli.engine.precision.cpu_has_fast_bf16", lambda: False)
+    path = tmp_path / "model.safetensors"
+    save_file({key: value.contiguous() for key, value in small("Compact").items()}, path)
+    upscaler = Upscaler.load(str(path), device="cpu")
+    upscaler.engine(torch.rand(1, 3, 300, 300))
+    assert kept() == []
+    upscaler.engine(torch.rand(2, 3, 40, 50))
+    assert len(kept()) == 1
+
+
 def test_auto_does_not_take_it_where_bf16_is_fast_or_it_is_not_installed(tiny_model, monkeypatch):
     monkeypatch.setattr("dagan_cli.engine.precision.cpu_has_fast_bf16", lambda: True)
     assert Upscaler.load(str(tiny_model), device="cpu").engine.choice.runtime == "torch"
