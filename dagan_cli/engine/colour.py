@@ -30,7 +30,7 @@ def to_rgb(planes: Sequence[Tensor], layout: PixelLayout) -> Tensor:
 
     Colours outside the RGB cube, which Y'CbCr can hold, keep their values below 0 or above 1. Alpha is ignored.
     """
-    (low, span), (middle, chroma_span) = _ranges(layout)
+    (low, span), (middle, chroma_span) = code_ranges(layout)
     if layout.chroma == "rgb":
         return torch.stack([_as_float(plane, low).mul_(1 / span) for plane in planes[:3]], dim=-3)
     y = _as_float(planes[0], low).mul_(1 / span)
@@ -50,7 +50,7 @@ def to_rgb(planes: Sequence[Tensor], layout: PixelLayout) -> Tensor:
 
 def from_rgb(rgb: Tensor, layout: PixelLayout) -> tuple[Tensor, ...]:
     """(..., 3, H, W) RGB, nominally [0, 1]  ->  colour planes of `layout`, rounded, clamped to its code values."""
-    (low, span), (middle, chroma_span) = _ranges(layout)
+    (low, span), (middle, chroma_span) = code_ranges(layout)
     r, g, b = rgb.float().unbind(-3)
     if layout.chroma == "rgb":
         return tuple(_quantise(channel * span, low, layout.depth) for channel in (r, g, b))
@@ -77,12 +77,30 @@ def from_alpha(alpha: Tensor, layout: PixelLayout) -> Tensor:
     return _quantise(alpha.float().squeeze(-3) * (2**layout.depth - 1), 0, layout.depth)
 
 
-def _ranges(layout: PixelLayout) -> tuple[tuple[float, float], tuple[float, float]]:
+def code_ranges(layout: PixelLayout) -> tuple[tuple[float, float], tuple[float, float]]:
     """Return the code values of (black, white - black) and (neutral chroma, its full swing)."""
     step, top = 2 ** (layout.depth - 8), 2**layout.depth - 1
     if layout.chroma == "rgb" or layout.full_range:
         return (0, top), (128 * step, top)
     return (16 * step, 219 * step), (128 * step, 224 * step)
+
+
+def upsampling_matrix(layout: PixelLayout, axis: int, length: int) -> Tensor:
+    """Return the (length, h) float64 matrix that upsamples h chroma samples along `axis`: -2 rows, -1 columns."""
+    halvings, cosited = next(each[1:] for each in _axes(layout) if each[0] == axis)
+    line = torch.eye(-(-length >> halvings), dtype=torch.float64)
+    for _ in range(halvings):
+        line = _double(line, 0, cosited)
+    return line[:length]
+
+
+def downsampling_matrix(layout: PixelLayout, axis: int, length: int) -> Tensor:
+    """Return the (h, length) float64 matrix that downsamples chroma along `axis`; it inverts `upsampling_matrix`."""
+    halvings, cosited = next(each[1:] for each in _axes(layout) if each[0] == axis)
+    line = torch.eye(length, dtype=torch.float64)
+    for _ in range(halvings):
+        line = _halve(line, 0, cosited)
+    return line
 
 
 def _as_float(plane: Tensor, zero: float) -> Tensor:
@@ -91,10 +109,19 @@ def _as_float(plane: Tensor, zero: float) -> Tensor:
     return values.sub_(zero) if zero else values
 
 
+def to_codes(values: Tensor, zero: float, depth: int) -> Tensor:
+    """Add `zero` to the values, in place  ->  numbers whose integer part is the nearest code that `depth` bits hold."""
+    return values.add_(zero + 0.5).clamp_(0, 2**depth - 0.5)
+
+
+def code_type(depth: int) -> torch.dtype:
+    """Return the type of the samples of a plane."""
+    return torch.uint8 if depth == 8 else torch.uint16
+
+
 def _quantise(values: Tensor, zero: float, depth: int) -> Tensor:
     """Add `zero` to the values, in place  ->  the nearest integers that `depth` bits hold."""
-    top = 2**depth - 1
-    return values.add_(zero + 0.5).clamp_(0, top + 0.5).to(torch.uint8 if depth == 8 else torch.uint16)
+    return to_codes(values, zero, depth).to(code_type(depth))
 
 
 def _upsample(chroma: Tensor, layout: PixelLayout, shape: torch.Size) -> Tensor:

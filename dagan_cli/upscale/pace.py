@@ -177,7 +177,7 @@ class Paces:
         """Return the seconds, by the clock and of the processors, of the first frames without the network."""
         request = replace(self._request, part=Part(frames=frames))
         with TemporaryDirectory(prefix="dagan-plan-") as folder:
-            work = Work(request, self._engines, lambda _: None, lambda: False, None)
+            work = Work(request, self._engines, lambda _: None, lambda: False, None, stands_in=self._has_network)
             started, cpu = perf_counter(), process_time()
             upscale_video(path, Path(folder) / f"part{target.suffix}", work)
             return perf_counter() - started, process_time() - cpu
