@@ -18,6 +18,11 @@ Target = float | tuple[int, int]
 """A final factor above 0, or an exact (width, height) in pixels."""
 
 
+def kernel_of(name: str) -> Kernel | None:
+    """Return the kernel of that name, or None."""
+    return next((kernel for kernel in get_args(Kernel) if kernel == name), None)
+
+
 class Resize(nn.Module):
     """Baseline in place of a network: enlarge by a whole factor, without weights."""
 

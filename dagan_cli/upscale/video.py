@@ -14,6 +14,7 @@ from torch import Tensor
 from dagan_cli.analysis.measure import analyse_video
 from dagan_cli.engine.grain import seed_of
 from dagan_cli.engine.planewise import PlaneResizer, plane_resizer
+from dagan_cli.engine.resample import Kernel, kernel_of
 from dagan_cli.engine.reuse import History
 from dagan_cli.media.made.record import to_text
 from dagan_cli.media.video.info import VideoInfo
@@ -181,9 +182,9 @@ class Enlarger:
         network = self._reuse and not upscaler.is_baseline
         self._colour, self._alpha = (History(), History()) if network else (None, None)
         self._result: list[np.ndarray] = []  # planes of the last frame
-        is_direct = upscaler.is_baseline and upscaler.choice.device.type == "cpu" and not upscaler.grain
-        self._is_direct = is_direct and not work.stands_in
-        self._resizers: dict[tuple[PixelLayout, tuple[int, ...]], PlaneResizer | None] = {}
+        is_direct = upscaler.choice.device.type == "cpu" and not work.stands_in
+        self._kernel: Kernel | None = kernel_of(upscaler.name) if is_direct and upscaler.is_baseline else None
+        self._resizers: dict[tuple[PixelLayout, tuple[int, int]], PlaneResizer | None] = {}
 
     @property
     def reused(self) -> float | None:
@@ -239,11 +240,11 @@ class Enlarger:
 
     def _resizer(self, frame: Frame) -> PlaneResizer | None:
         """Return what resamples such frames plane by plane; None if they go through RGB."""
-        if not self._is_direct:
+        if self._kernel is None or frame.planes[0].shape == self._size[::-1]:  # unscaled, it checks the whole way
             return None
         kind = frame.layout, frame.planes[0].shape
         if kind not in self._resizers:
-            self._resizers[kind] = plane_resizer(*kind, self._layout, self._size, self._upscaler.name)
+            self._resizers[kind] = plane_resizer(*kind, self._layout, self._size, self._kernel)
         return self._resizers[kind]
 
     def _enlarged(self, history: History | None, frames: Tensor) -> Tensor:

@@ -58,7 +58,8 @@ def downsampling(n: int, halvings: int, cosited: bool) -> np.ndarray:
             past = matrix[-1] if cosited or len(matrix) == 1 else 1.5 * matrix[-1] - 0.5 * matrix[-2]
             matrix = np.vstack([matrix, past])
         rows = np.arange(0, len(matrix), 2)
-        matrix = sum(tap / 8 * matrix[np.clip(rows + offset, 0, len(matrix) - 1)] for offset, tap in taps.items())
+        places = [np.clip(rows + offset, 0, len(matrix) - 1) for offset in taps]
+        matrix = np.sum([tap / 8 * matrix[place] for tap, place in zip(taps.values(), places, strict=True)], axis=0)
     return matrix
 
 
