@@ -10,11 +10,12 @@ wavelet). An unchanged frame therefore keeps its code values, including 4:2:0 an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from dagan_cli.planes import HALVINGS, Matrix, PixelLayout
+from dagan_cli.planes import HALVINGS, Matrix, PixelLayout, plane_shapes
 
 LUMA: dict[Matrix, tuple[float, float]] = {  # (Kr, Kb) of ITU-T H.273
     "bt709": (0.2126, 0.0722),
@@ -23,6 +24,9 @@ LUMA: dict[Matrix, tuple[float, float]] = {  # (Kr, Kb) of ITU-T H.273
     "smpte240m": (0.212, 0.087),
     "fcc": (0.30, 0.11),
 }
+
+_BAND = 1 << 20  # luma samples that a CPU converts at a time: larger tensors leave the cache, and are mapped anew
+_REACH = 8  # rows that chroma depends on beyond its own, at most; divisible by every subsampling
 
 
 def to_rgb(planes: Sequence[Tensor], layout: PixelLayout) -> Tensor:
@@ -49,7 +53,29 @@ def to_rgb(planes: Sequence[Tensor], layout: PixelLayout) -> Tensor:
 
 
 def from_rgb(rgb: Tensor, layout: PixelLayout) -> tuple[Tensor, ...]:
-    """(..., 3, H, W) RGB, nominally [0, 1]  ->  colour planes of `layout`, rounded, clamped to its code values."""
+    """(..., 3, H, W) RGB, nominally [0, 1]  ->  colour planes of `layout`, rounded, clamped to its code values.
+
+    On a CPU, bands of rows are converted one by one, so that they stay in the cache; the values are the same.
+    """
+    height, width = rgb.shape[-2:]
+    rows = max(_REACH, _BAND // width // _REACH * _REACH)
+    if rgb.device.type != "cpu" or height <= rows:
+        return _from_rgb(rgb, layout)
+    planes = [
+        torch.empty((*rgb.shape[:-3], *shape), dtype=code_type(layout.depth))
+        for shape in plane_shapes(replace(layout, alpha=False), width, height)
+    ]
+    downs = (0, *2 * (HALVINGS[layout.chroma][0],))
+    for top in range(0, height, rows):
+        lo, hi = max(0, top - _REACH), top + rows + _REACH
+        parts = _from_rgb(rgb[..., lo:hi, :], layout)
+        for plane, part, down in zip(planes, parts, downs, strict=False):
+            place = plane[..., top >> down : (top + rows) >> down, :]
+            place.copy_(part[..., (top - lo) >> down :, :][..., : place.shape[-2], :])
+    return tuple(planes)
+
+
+def _from_rgb(rgb: Tensor, layout: PixelLayout) -> tuple[Tensor, ...]:
     (low, span), (middle, chroma_span) = code_ranges(layout)
     r, g, b = rgb.float().unbind(-3)
     if layout.chroma == "rgb":
