@@ -2,8 +2,8 @@
 
 Planes -> RGB, resampling, and RGB -> planes are linear, and the two matrices cancel each other. What is left for a
 plane is one filter along its rows and one along its columns: chroma's upsampling, the resampling, and chroma's
-downsampling, multiplied in float64. That rounds less often than the way by RGB, for a small part of its cost:
-docs/colour.md.
+downsampling, multiplied in float64. That rounds less often than the way through RGB, for a small part of its cost:
+docs/decisions/planes.md.
 """
 
 from __future__ import annotations
