@@ -16,7 +16,8 @@ HERE = Path(__file__).parent
 # Where the owner publishes the models, each in its own repository. For one repository with all models, leave out the
 # braces, and give each model its own `file`.
 REPOSITORY = "dagan-sr/{name}"
-KINDS = {"perceptual": "", "fidelity": "-psnr", "real": "-real"}  # what follows `dagan-xN` in the names of a kind
+# What follows `dagan-xN` in the names of a kind.
+KINDS = {"perceptual": "", "fidelity": "-psnr", "real": "-real", "fast": "-fast"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,7 @@ class Published:
     @property
     def kind(self) -> str | None:
         """The kind of the model, one of KINDS, by its name; None for any other."""
-        own = self.name.removeprefix(f"dagan-x{self.scale}")
-        return next((kind for kind, suffix in KINDS.items() if suffix == own), None)
+        return _kind(self.name, self.scale)
 
     @property
     def path(self) -> Path:
@@ -57,6 +57,30 @@ class Published:
     def to_json(self) -> dict[str, Any]:
         facts = {name: getattr(self, name) for name in self.__slots__}
         return facts | {"repository": self.reference.repository, "embedded": self.path.is_file()}
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A name that is kept for a model whose weights are not published yet; a file of DAGAN_MODELS may have it."""
+
+    name: str
+    scale: int
+    summary: str
+
+    @property
+    def kind(self) -> str | None:
+        """The kind that the model will have, one of KINDS."""
+        return _kind(self.name, self.scale)
+
+    @property
+    def path(self) -> Path | None:
+        """The file of that name in the folders of DAGAN_MODELS."""
+        return in_folders(self.name)
+
+
+def _kind(name: str, scale: int) -> str | None:
+    own = name.removeprefix(f"dagan-x{scale}")
+    return next((kind for kind, suffix in KINDS.items() if suffix == own), None)
 
 
 CATALOG: tuple[Published, ...] = (
@@ -116,6 +140,11 @@ CATALOG: tuple[Published, ...] = (
     ),
 )
 
+PLANNED: tuple[Planned, ...] = (  # an entry of the same name in CATALOG makes one obsolete
+    Planned(name="dagan-x2-fast", scale=2, summary="fast: videos on a CPU, clean sources"),
+    Planned(name="dagan-x4-fast", scale=4, summary="fast: videos on a CPU, clean sources"),
+)
+
 Fetching = Callable[[str, int, int | None], None]  # file name, bytes received, total bytes if known
 
 
@@ -138,13 +167,15 @@ def find_model(name: str, fetching: Fetching | None = None) -> tuple[Path, str |
 
         return fetch(parse_reference(name), tell=fetching).path, None
     if name in KINDS:  # of a file, ./real is the path
-        names = ", ".join(model.name for model in CATALOG if model.kind == name)
+        names = ", ".join(model.name for model in (*CATALOG, *planned()) if model.kind == name)
         raise BadModel(f"{name} is a kind of model, one for each scale", hint=f"name one of them: {names}")
     path = Path(name)
     if not os.path.exists(path) and (found := in_folders(name)):
         return found, None
     if os.path.exists(path) or path.suffix:
         return path, None
+    if model := next((model for model in planned() if model.name == name), None):
+        raise _unpublished(model)
     from difflib import get_close_matches
 
     near = get_close_matches(name, [*(model.name for model in CATALOG), *models_in_folders()], n=1)
@@ -185,6 +216,23 @@ def published(name: str) -> Published | None:
     return next((model for model in CATALOG if model.name == name), None)
 
 
+def planned() -> list[Planned]:
+    """Return the names that are kept for models without published weights."""
+    return [model for model in PLANNED if not published(model.name)]
+
+
+def _unpublished(model: Planned) -> BadModel:
+    return BadModel(
+        f"this version has no weights for {model.name} yet",
+        hint=f"use -n {default_model(model.scale)}, which takes longer, or -n bicubic, which adds no detail",
+    )
+
+
+def fast_model(factor: float) -> str | None:
+    """Return the fast model for a final factor; None if there are no weights for one."""
+    return None if (model := _fitting(factor, "fast")) is None else model.name
+
+
 def fidelity_model_of(name: str) -> str | None:
     """Return the fidelity model that a perceptual model was trained from, or None.
 
@@ -208,19 +256,30 @@ def default_model(factor: float, *, video: bool = False, kind: str | None = None
 
     `kind` is one of KINDS, of which the model will be. Without it, perceptual models are preferred to fidelity models;
     for video, which is compressed, the model for degraded sources is preferred to both; images get it only if it is
-    named. Models in the package are preferred to those that would have to be downloaded. Raises BadModel if there is
-    none.
+    named, as all get the fast ones. Models in the package are preferred to those that would have to be downloaded.
+    Raises BadModel if there is none.
     """
+    if model := _fitting(factor, kind, video=video):
+        return model.name
+    awaited = [model for model in planned() if kind is not None and model.kind == kind]
+    if awaited:
+        raise _unpublished(min(awaited, key=lambda model: _rank(model, factor)))
+    raise BadModel("this package has no published models", hint="name a file with -n")
 
-    def rank(model: Published) -> tuple[bool, bool, int, bool, int]:
-        reaches = model.scale >= factor
-        scale = model.scale if reaches else -model.scale
-        return not model.path.is_file(), not reaches, scale, model.kind != "real", len(model.name)
 
+def _fitting(factor: float, kind: str | None, *, video: bool = False) -> Published | Planned | None:
+    """Return the model that `default_model` names, or None if there is none."""
     if kind is None:
-        suited = [model for model in CATALOG if video or model.kind != "real"]
+        kinds = {*KINDS, None} - ({"fast"} if video else {"fast", "real"})
     else:
-        suited = [model for model in CATALOG if model.kind == kind]
-    if not suited:
-        raise BadModel("this package has no published models", hint="name a file with -n")
-    return min(suited, key=rank).name
+        kinds = {kind}
+    models = [*CATALOG, *(model for model in planned() if model.path)]
+    return min((model for model in models if model.kind in kinds), key=lambda model: _rank(model, factor), default=None)
+
+
+def _rank(model: Published | Planned, factor: float) -> tuple[bool, bool, int, bool, int]:
+    """Return what is least for the model that suits a factor best."""
+    reaches = model.scale >= factor
+    scale = model.scale if reaches else -model.scale
+    is_here = model.path is not None and model.path.is_file()
+    return not is_here, not reaches, scale, model.kind != "real", len(model.name)

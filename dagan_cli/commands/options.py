@@ -89,8 +89,9 @@ Model = Annotated[
         "-n",
         "--model",
         metavar="MODEL",
-        help="The default, auto, is chosen by what each source is; perceptual, fidelity or real: the published one for "
-        "the scale; a name, file or hf://owner/repo; or nearest, bicubic, lanczos. `dagan models list` shows names.",
+        help="The default, auto, is chosen by what each source is; perceptual, fidelity, real or fast: the published "
+        "one for the scale; a name, file or hf://owner/repo; or nearest, bicubic, lanczos. `dagan models list` shows "
+        "names.",
         autocompletion=model_choices,
         callback=lambda name: None if name == AUTO else name,
         rich_help_panel=SIZE,

@@ -12,7 +12,7 @@ from dagan_cli.commands.console import counted, in_bytes, in_json, in_time, prin
 from dagan_cli.commands.shown.job import Job, Left
 from dagan_cli.commands.shown.summary import kind_of, summary
 from dagan_cli.commands.shown.tables import shortened
-from dagan_cli.upscale.events import Advance, Chosen, Event, Fetch, Item, Kept, Notice, Outlook, Start, Wait
+from dagan_cli.upscale.events import Advance, Chosen, Event, Expected, Fetch, Item, Kept, Notice, Outlook, Start, Wait
 
 ProgressMode = Literal["auto", "bar", "json", "none"]
 
@@ -82,6 +82,8 @@ class Reporter:
                 self._start(index, total, path.name)
             case Chosen():
                 self._chosen(event)
+            case Expected():
+                self._expected(event)
             case Wait(path, reason):
                 self._wait(path.name, reason)
             case Advance():
@@ -161,6 +163,20 @@ class Reporter:
             self._chosen_early.append(event)
         elif self._tells() and (self._verbose or self._job.inputs <= _FEW):
             self._line(f"{event.input.name}: {event.found}: {event.model}; -n MODEL overrules it")
+
+    def _expected(self, event: Expected) -> None:
+        if self._mode == "json":
+            times = {
+                "seconds": round(event.seconds),
+                "faster": event.faster,
+                "faster_seconds": round(event.faster_seconds),
+            }
+            say(in_json({"event": "expected", "input": event.input.name, "model": event.model, **times}))
+        elif self._tells():
+            other = f"{in_time(event.faster_seconds)} with -n {event.faster}"
+            self._line(
+                f"{event.input.name}: about {in_time(event.seconds)} with {event.model} on this CPU; about {other}"
+            )
 
     def _wait(self, name: str, reason: str) -> None:
         if self._mode == "json":

@@ -10,11 +10,12 @@ wavelet). An unchanged frame therefore keeps its code values, including 4:2:0 an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from dagan_cli.planes import HALVINGS, Matrix, PixelLayout
+from dagan_cli.planes import HALVINGS, Matrix, PixelLayout, plane_shapes
 
 LUMA: dict[Matrix, tuple[float, float]] = {  # (Kr, Kb) of ITU-T H.273
     "bt709": (0.2126, 0.0722),
@@ -24,13 +25,16 @@ LUMA: dict[Matrix, tuple[float, float]] = {  # (Kr, Kb) of ITU-T H.273
     "fcc": (0.30, 0.11),
 }
 
+_BAND = 1 << 20  # luma samples that a CPU converts at a time: larger tensors leave the cache, and are mapped anew
+_REACH = 8  # rows that chroma depends on beyond its own, at most; divisible by every subsampling
+
 
 def to_rgb(planes: Sequence[Tensor], layout: PixelLayout) -> Tensor:
     """Planes (..., h, w) of `layout`  ->  (..., 3, H, W) RGB float32, nominally [0, 1], not clamped.
 
     Colours outside the RGB cube, which Y'CbCr can hold, keep their values below 0 or above 1. Alpha is ignored.
     """
-    (low, span), (middle, chroma_span) = _ranges(layout)
+    (low, span), (middle, chroma_span) = code_ranges(layout)
     if layout.chroma == "rgb":
         return torch.stack([_as_float(plane, low).mul_(1 / span) for plane in planes[:3]], dim=-3)
     y = _as_float(planes[0], low).mul_(1 / span)
@@ -49,8 +53,30 @@ def to_rgb(planes: Sequence[Tensor], layout: PixelLayout) -> Tensor:
 
 
 def from_rgb(rgb: Tensor, layout: PixelLayout) -> tuple[Tensor, ...]:
-    """(..., 3, H, W) RGB, nominally [0, 1]  ->  colour planes of `layout`, rounded, clamped to its code values."""
-    (low, span), (middle, chroma_span) = _ranges(layout)
+    """(..., 3, H, W) RGB, nominally [0, 1]  ->  colour planes of `layout`, rounded, clamped to its code values.
+
+    On a CPU, bands of rows are converted one by one, so that they stay in the cache; the values are the same.
+    """
+    height, width = rgb.shape[-2:]
+    rows = max(_REACH, _BAND // width // _REACH * _REACH)
+    if rgb.device.type != "cpu" or height <= rows:
+        return _from_rgb(rgb, layout)
+    planes = [
+        torch.empty((*rgb.shape[:-3], *shape), dtype=code_type(layout.depth))
+        for shape in plane_shapes(replace(layout, alpha=False), width, height)
+    ]
+    downs = (0, *2 * (HALVINGS[layout.chroma][0],))
+    for top in range(0, height, rows):
+        lo, hi = max(0, top - _REACH), top + rows + _REACH
+        parts = _from_rgb(rgb[..., lo:hi, :], layout)
+        for plane, part, down in zip(planes, parts, downs, strict=False):
+            place = plane[..., top >> down : (top + rows) >> down, :]
+            place.copy_(part[..., (top - lo) >> down :, :][..., : place.shape[-2], :])
+    return tuple(planes)
+
+
+def _from_rgb(rgb: Tensor, layout: PixelLayout) -> tuple[Tensor, ...]:
+    (low, span), (middle, chroma_span) = code_ranges(layout)
     r, g, b = rgb.float().unbind(-3)
     if layout.chroma == "rgb":
         return tuple(_quantise(channel * span, low, layout.depth) for channel in (r, g, b))
@@ -77,12 +103,30 @@ def from_alpha(alpha: Tensor, layout: PixelLayout) -> Tensor:
     return _quantise(alpha.float().squeeze(-3) * (2**layout.depth - 1), 0, layout.depth)
 
 
-def _ranges(layout: PixelLayout) -> tuple[tuple[float, float], tuple[float, float]]:
+def code_ranges(layout: PixelLayout) -> tuple[tuple[float, float], tuple[float, float]]:
     """Return the code values of (black, white - black) and (neutral chroma, its full swing)."""
     step, top = 2 ** (layout.depth - 8), 2**layout.depth - 1
     if layout.chroma == "rgb" or layout.full_range:
         return (0, top), (128 * step, top)
     return (16 * step, 219 * step), (128 * step, 224 * step)
+
+
+def upsampling_matrix(layout: PixelLayout, axis: int, length: int) -> Tensor:
+    """Return the (length, h) float64 matrix that upsamples h chroma samples along `axis`: -2 rows, -1 columns."""
+    halvings, cosited = next(each[1:] for each in _axes(layout) if each[0] == axis)
+    line = torch.eye(-(-length >> halvings), dtype=torch.float64)
+    for _ in range(halvings):
+        line = _double(line, 0, cosited)
+    return line[:length]
+
+
+def downsampling_matrix(layout: PixelLayout, axis: int, length: int) -> Tensor:
+    """Return the (h, length) float64 matrix that downsamples chroma along `axis`; it inverts `upsampling_matrix`."""
+    halvings, cosited = next(each[1:] for each in _axes(layout) if each[0] == axis)
+    line = torch.eye(length, dtype=torch.float64)
+    for _ in range(halvings):
+        line = _halve(line, 0, cosited)
+    return line
 
 
 def _as_float(plane: Tensor, zero: float) -> Tensor:
@@ -91,10 +135,19 @@ def _as_float(plane: Tensor, zero: float) -> Tensor:
     return values.sub_(zero) if zero else values
 
 
+def to_codes(values: Tensor, zero: float, depth: int) -> Tensor:
+    """Add `zero` to the values, in place  ->  numbers whose integer part is the nearest code that `depth` bits hold."""
+    return values.add_(zero + 0.5).clamp_(0, 2**depth - 0.5)
+
+
+def code_type(depth: int) -> torch.dtype:
+    """Return the type of the samples of a plane."""
+    return torch.uint8 if depth == 8 else torch.uint16
+
+
 def _quantise(values: Tensor, zero: float, depth: int) -> Tensor:
     """Add `zero` to the values, in place  ->  the nearest integers that `depth` bits hold."""
-    top = 2**depth - 1
-    return values.add_(zero + 0.5).clamp_(0, top + 0.5).to(torch.uint8 if depth == 8 else torch.uint16)
+    return to_codes(values, zero, depth).to(code_type(depth))
 
 
 def _upsample(chroma: Tensor, layout: PixelLayout, shape: torch.Size) -> Tensor:

@@ -134,6 +134,8 @@ class Engine:
 
     def frames_at_once(self, height: int, width: int) -> int:
         """Return how many frames of this size to process together: one, or as many as fill a batch of tiles."""
+        if isinstance(self._original, Resize) and self.choice.device.type == "cpu":
+            return 1  # no tiles: measuring them would only cost seconds
         plan = self.plan(height, width)
         return max(1, self._batch(plan) // plan.count)
 

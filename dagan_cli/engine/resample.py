@@ -18,6 +18,11 @@ Target = float | tuple[int, int]
 """A final factor above 0, or an exact (width, height) in pixels."""
 
 
+def kernel_of(name: str) -> Kernel | None:
+    """Return the kernel of that name, or None."""
+    return next((kernel for kernel in get_args(Kernel) if kernel == name), None)
+
+
 class Resize(nn.Module):
     """Baseline in place of a network: enlarge by a whole factor, without weights."""
 
@@ -97,14 +102,30 @@ def resample(x: Tensor, size: tuple[int, int], kernel: Kernel = "bicubic", out: 
 _BAND = 128  # side of the blocks of the banded matrices: small enough to waste little on zeros, large enough to be fast
 
 
+def filter_matrix(kernel: Kernel, n_in: int, n_out: int) -> Tensor:
+    """Return the (n_out, n_in) float64 matrix that resizes an axis, as `resample` does."""
+    if kernel == "nearest":
+        return torch.eye(n_in, dtype=torch.float64)[_nearest(n_in, n_out, 0, n_out, torch.device("cpu"))]
+    if n_in == n_out:
+        return torch.eye(n_in, dtype=torch.float64)
+    taps, _ = _weights(kernel, n_in, n_out, 0, n_out)
+    return taps
+
+
 def _taps(kernel: Kernel, n_in: int, n_out: int, a: int, b: int, device: torch.device) -> tuple[Tensor, int]:
     """Rows [a, b) of the (n_out, n_in) matrix that resizes an axis, without outer zeros: (b - a, k), first column.
 
     Computed in float64, returned in fp32.
     """
-    curve, support = _KERNELS[kernel]
     if n_in == n_out:  # this axis keeps its size
         return torch.eye(b - a, device=device), a
+    taps, lo = _weights(kernel, n_in, n_out, a, b)
+    return taps.to(device, torch.float32), lo
+
+
+def _weights(kernel: Kernel, n_in: int, n_out: int, a: int, b: int) -> tuple[Tensor, int]:
+    """Return what `_taps` does, in float64, for an axis that changes its size."""
+    curve, support = _KERNELS[kernel]
     ratio = n_in / n_out
     stretch = max(1.0, ratio)
     centres = (torch.arange(a, b, dtype=torch.float64) + 0.5) * ratio - 0.5
@@ -112,7 +133,7 @@ def _taps(kernel: Kernel, n_in: int, n_out: int, a: int, b: int, device: torch.d
     hi = min(n_in, floor(float(centres[-1]) + support * stretch) + 2)
     distance = (torch.arange(lo, hi, dtype=torch.float64) - centres[:, None]) / stretch
     taps = curve(distance.abs())
-    return (taps / taps.sum(dim=1, keepdim=True)).to(device, torch.float32), lo
+    return taps / taps.sum(dim=1, keepdim=True), lo
 
 
 def _nearest(n_in: int, n_out: int, a: int, b: int, device: torch.device) -> Tensor:

@@ -43,6 +43,7 @@ from dagan_cli.upscale.events import (
     Tell,
     Wait,
 )
+from dagan_cli.upscale.expected import tell_expected
 from dagan_cli.upscale.forecast import Forecaster
 from dagan_cli.upscale.made import Different, require_same
 from dagan_cli.upscale.picture import upscale_picture
@@ -180,6 +181,7 @@ def _in_turn(source: Source, target: Path, work: Work, start: Start, waits: bool
             _settle(source, target, work)
         else:
             work.tell(start)
+            tell_expected(source, target, work, start.total)
             _one(source, target, work)
     return True
 

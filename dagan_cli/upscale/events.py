@@ -106,6 +106,17 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
+class Expected:
+    """The work on a video will be long, and how long with a faster model."""
+
+    input: Path
+    model: str  # as options name it
+    seconds: float
+    faster: str  # another model
+    faster_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Another process writes the result of an input; this one goes on when it is done."""
 
@@ -149,7 +160,7 @@ class Notice:
     details: tuple[str, ...]  # one for each file concerned
 
 
-Event = Outlook | Start | Chosen | Wait | Advance | Fetch | Kept | Notice | Item
+Event = Outlook | Start | Chosen | Expected | Wait | Advance | Fetch | Kept | Notice | Item
 Tell = Callable[[Event], None]
 
 STDOUT = Path("-")  # target that stands for stdout

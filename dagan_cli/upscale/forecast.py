@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ from dagan_cli.analysis.measure import analyse_image, analyse_video
 from dagan_cli.engine.tiles import Plan
 from dagan_cli.media import images
 from dagan_cli.media.find import Source
-from dagan_cli.media.video.info import count_frames
+from dagan_cli.media.video.info import VideoInfo, count_frames
 from dagan_cli.media.video.source import open_video
 from dagan_cli.planes import HALVINGS
 from dagan_cli.upscale.events import Forecast, Item
-from dagan_cli.upscale.pace import Paces
-from dagan_cli.upscale.plan import outline, plan_image, plan_video
+from dagan_cli.upscale.pace import PATIENCE, Paces
+from dagan_cli.upscale.plan import VideoPlan, outline, plan_image, plan_video
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.video import resumable
 from dagan_cli.upscale.work import Engines
@@ -29,12 +30,15 @@ _PICTURE = {".png": 0.6, ".tif": 0.6, ".tiff": 0.6, ".bmp": 1.0, ".webp": 0.1, "
 
 
 class Forecaster:
-    """Estimates costs: opens inputs, tries a few tiles and frames of each kind, and writes nothing next to them."""
+    """Estimates costs: opens inputs, tries a few tiles and frames of each kind, and writes nothing next to them.
 
-    def __init__(self, request: Request, engines: Engines) -> None:
+    `patience`: see `Paces`.
+    """
+
+    def __init__(self, request: Request, engines: Engines, patience: float = PATIENCE) -> None:
         self._request = request
         self._upscalers = engines
-        self._paces = Paces(request)
+        self._paces = Paces(request, patience)
 
     def look_at(self, source: Source, target: Path) -> Item:
         """Return the planned Item of `source`. Raises BadInput, BadOption and BadModel like upscaling it."""
@@ -79,16 +83,7 @@ class Forecaster:
         form = {"codec": recipe.codec, "pixel_format": recipe.pix_fmt}
         item = self._item(path, target, upscaler, (info.width, info.height), size, form)
         layout = recipe.layout
-        kind = info.codec, info.pix_fmt, recipe.codec, recipe.pix_fmt, target.suffix.lower()
-        seconds = 0.0
-        if left := max(0, frames - kept):
-            rest = self._paces.video(path, target, size, kind, frames)
-            new = 1 + (left - 1) * (1 - self._paces.reused(path, upscaler))
-            alpha = layout.alpha and info.layout.alpha
-            network = self._network(upscaler, info.height, info.width, size, new * (1 + alpha))
-            # The stages overlap: on a GPU the slowest one counts, on a CPU they share the processors.
-            shared = rest.processor * left if upscaler.choice.device.type == "cpu" else 0.0
-            seconds = rest.time.once + max(rest.time.each * left, network + shared)
+        (seconds,) = self.seconds_of_video(target, [upscaler], info, planned, frames, frames - kept)
         chroma = 0 if layout.chroma == "gray" else 2 / 2 ** sum(HALVINGS[layout.chroma])
         raw = size[0] * size[1] * (1 + chroma + layout.alpha) * (1 if layout.depth == 8 else 2) * frames
         written = raw * _LOSSLESS.get(recipe.codec, _LOSSY) + path.stat().st_size  # the input covers the other streams
@@ -101,6 +96,26 @@ class Forecaster:
             warnings=(*warnings, *planned.warnings),
             at_least=not known,
         )
+
+    def seconds_of_video(
+        self, target: Path, upscalers: Sequence[Upscaler], info: VideoInfo, planned: VideoPlan, frames: int, left: int
+    ) -> list[float]:
+        """Return the seconds with each model for the frames that are `left` of all `frames` of a video."""
+        if left <= 0:
+            return [0.0 for _ in upscalers]
+        recipe, size = planned.recipe, planned.size
+        kind = info.codec, info.pix_fmt, recipe.codec, recipe.pix_fmt, target.suffix.lower()
+        rest = self._paces.video(info.path, target, size, kind, frames)
+
+        def seconds(upscaler: Upscaler) -> float:
+            new = 1 + (left - 1) * (1 - self._paces.reused(info.path, upscaler))
+            alpha = recipe.layout.alpha and info.layout.alpha
+            network = self._network(upscaler, info.height, info.width, size, new * (1 + alpha))
+            # The stages overlap: on a GPU the slowest one counts, on a CPU they share the processors.
+            shared = rest.processor * left if upscaler.choice.device.type == "cpu" else 0.0
+            return rest.time.once + max(rest.time.each * left, network + shared)
+
+        return [seconds(upscaler) for upscaler in upscalers]
 
     def _network(self, upscaler: Upscaler, height: int, width: int, size: tuple[int, int], frames: float) -> float:
         """Return the seconds of the network for a number of frames; it runs twice for large factors."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -28,8 +29,7 @@ from dagan_cli.upscale.video import upscale_video
 from dagan_cli.upscale.work import Engines, Work
 from dagan_cli.upscaler import ModelChoice, Upscaler
 
-_TILES = 2.0  # seconds to spend on tiles of one size; the first one is slow, as the libraries prepare for its size
-_TRIAL = 2.0  # seconds to spend on frames of one video
+PATIENCE = 2.0  # seconds to spend on tiles of one size, whose first one is slow, and on frames of one video
 _BUDGET = 30.0  # seconds to spend on the rest of all inputs; later ones are assumed to be like the earlier ones
 _FRAMES = 48  # of a video that are tried, at most
 _GRAIN = 6 / 255
@@ -57,9 +57,12 @@ class Rest:
 
 
 class Paces:
-    """Measures each kind of work once, and remembers it for the inputs that follow."""
+    """Measures each kind of work once, and remembers it for the inputs that follow.
 
-    def __init__(self, request: Request) -> None:
+    `patience`: seconds to spend on tiles of one size, and on frames of one video; the first of each is always tried.
+    """
+
+    def __init__(self, request: Request, patience: float = PATIENCE) -> None:
         choice = request.model if request.model.is_baseline else ModelChoice("bicubic")
         self._request = replace(request, model=choice, dry_run=False, overwrite=True, resume=False, report=None)
         self._engines = Engines(self._request)
@@ -68,6 +71,7 @@ class Paces:
         self._measured: set[str] = set()  # models that were measured to choose tiles
         self._rests: dict[Hashable, list[tuple[float, Rest]]] = {}  # with the pixels of a result
         self._spent = 0.0
+        self._patience = patience
 
     def network(self, upscaler: Upscaler, height: int, width: int, frames: int) -> Pace:
         """Return the pace of a model, per tile of images of this size; `once` is what a run does first."""
@@ -78,7 +82,8 @@ class Paces:
         key = upscaler.name, sides
         if key not in self._tiles:
             together = engine.frames_at_once(height, width) if frames > 1 else 1
-            first, *others = _repeated(lambda: engine.try_tiles(height, width, together, many=frames > 1))
+            tried = partial(engine.try_tiles, height, width, together, many=frames > 1)
+            first, *others = _repeated(tried, self._patience)
             self._tiles[key] = median(others or [first])
             once += max(0.0, first - self._tiles[key])
         if height * width > UNMEASURED and upscaler.name not in self._measured:
@@ -131,7 +136,7 @@ class Paces:
         started = perf_counter()
         few = min(2, frames)
         first, first_cpu = self._trial(path, target, few)
-        count = min(frames, _FRAMES, max(few, int(_TRIAL * few / first)))
+        count = min(frames, _FRAMES, max(few, int(self._patience * few / first)))
         rest = Rest(Pace(first / few), first_cpu / few / torch.get_num_threads())
         if count > 2 * few:
             more, more_cpu = self._trial(path, target, count)
@@ -152,7 +157,7 @@ class Paces:
                 (rgb,) = to_rgb([frame], torch.device("cpu"), alpha=False)
                 history.recall(rgb, plan)
                 history.keep(rgb[-1], plan, {})
-                if perf_counter() - started > _TRIAL:
+                if perf_counter() - started > self._patience:
                     break
         later = history.tiles - plan.count
         return history.reused / later if later > 0 else 0.0
@@ -177,7 +182,7 @@ class Paces:
         """Return the seconds, by the clock and of the processors, of the first frames without the network."""
         request = replace(self._request, part=Part(frames=frames))
         with TemporaryDirectory(prefix="dagan-plan-") as folder:
-            work = Work(request, self._engines, lambda _: None, lambda: False, None)
+            work = Work(request, self._engines, lambda _: None, lambda: False, None, stands_in=self._has_network)
             started, cpu = perf_counter(), process_time()
             upscale_video(path, Path(folder) / f"part{target.suffix}", work)
             return perf_counter() - started, process_time() - cpu
@@ -196,11 +201,11 @@ class Paces:
         return rest
 
 
-def _repeated(run: Callable[[], int]) -> list[float]:
-    """Return the seconds per tile of a few runs; of a single one if that took long."""
+def _repeated(run: Callable[[], int], patience: float) -> list[float]:
+    """Return the seconds per tile of a few runs; of a single one if that took `patience` seconds."""
     times = []
     spent = 0.0
-    while not times or (spent < _TILES and len(times) < 8):
+    while not times or (spent < patience and len(times) < 8):
         started = perf_counter()
         count = run()
         spent += perf_counter() - started

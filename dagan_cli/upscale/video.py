@@ -13,6 +13,8 @@ from torch import Tensor
 
 from dagan_cli.analysis.measure import analyse_video
 from dagan_cli.engine.grain import seed_of
+from dagan_cli.engine.planewise import PlaneResizer, plane_resizer
+from dagan_cli.engine.resample import Kernel, kernel_of
 from dagan_cli.engine.reuse import History
 from dagan_cli.media.made.record import to_text
 from dagan_cli.media.video.info import VideoInfo
@@ -166,7 +168,10 @@ def _in_words(target: Path) -> Iterator[None]:
 
 
 class Enlarger:
-    """Upscales frames: planes -> RGB on the engine's device -> larger planes of the output's layout."""
+    """Upscales frames: planes -> RGB on the engine's device -> larger planes of the output's layout.
+
+    On a CPU, baselines do without RGB where they can.
+    """
 
     def __init__(self, upscaler: Upscaler, work: Work, size: tuple[int, int], layout: PixelLayout) -> None:
         self._upscaler = upscaler
@@ -177,6 +182,9 @@ class Enlarger:
         network = self._reuse and not upscaler.is_baseline
         self._colour, self._alpha = (History(), History()) if network else (None, None)
         self._result: list[np.ndarray] = []  # planes of the last frame
+        is_direct = upscaler.choice.device.type == "cpu" and not work.stands_in
+        self._kernel: Kernel | None = kernel_of(upscaler.name) if is_direct and upscaler.is_baseline else None
+        self._resizers: dict[tuple[PixelLayout, tuple[int, int]], PlaneResizer | None] = {}
 
     @property
     def reused(self) -> float | None:
@@ -217,6 +225,11 @@ class Enlarger:
     def _computed(self, frames: list[Frame]) -> Iterator[list[np.ndarray]]:
         if not frames:
             return
+        if resize := self._resizer(frames[0]):
+            for frame in frames:
+                self._work.stop_if_asked()
+                yield resize(frame.planes)
+            return
         has_alpha = self._layout.alpha and frames[0].layout.alpha
         rgb, *grey = to_rgb(frames, self._upscaler.choice.device, alpha=has_alpha)
         big = through(partial(self._enlarged, self._colour), rgb, self._size, limited=not self._upscaler.is_baseline)
@@ -224,6 +237,15 @@ class Enlarger:
             big = self._upscaler.restore_grain(rgb, big, [seed_of(frame.planes) for frame in frames])
         alpha = self._enlarged(self._alpha, grey[0]) if grey else None
         yield from to_planes(big, alpha, self._layout)
+
+    def _resizer(self, frame: Frame) -> PlaneResizer | None:
+        """Return what resamples such frames plane by plane; None if they go through RGB."""
+        if self._kernel is None or frame.planes[0].shape == self._size[::-1]:  # unscaled, it checks the whole way
+            return None
+        kind = frame.layout, frame.planes[0].shape
+        if kind not in self._resizers:
+            self._resizers[kind] = plane_resizer(*kind, self._layout, self._size, self._kernel)
+        return self._resizers[kind]
 
     def _enlarged(self, history: History | None, frames: Tensor) -> Tensor:
         return self._work.watch(self._upscaler, frames, self._size, history=history)

@@ -95,6 +95,7 @@ class Work:
     tell: Tell
     should_stop: Callable[[], bool]
     piped: bytes | Y4mSource | None  # the input if it came from stdin: an image, or a video
+    stands_in: bool = False  # a baseline runs in place of a network, and is to do all that is done around one
 
     def content_of(self, path: Path) -> Path | bytes | None:
         """Return where the content of an input is: in its file, or here if it came from stdin; None for a stream."""
@@ -119,6 +120,11 @@ class Work:
             factor = request.goal.factor_for(info.width, info.height)
             return self.engines.choice_for(source.path, factor, lambda: analyse_image(content, picture.peek(), info))
 
+    def stop_if_asked(self) -> None:
+        """Raise Stopped once `should_stop` returns True."""
+        if self.should_stop():
+            raise Stopped
+
     def watch(
         self,
         engine: Upscaler,
@@ -130,8 +136,7 @@ class Work:
         """Upscale frames to `size`. Raises Stopped between tiles once `should_stop` returns True."""
         steps = engine.steps(frames, size, history)
         while True:
-            if self.should_stop():
-                raise Stopped
+            self.stop_if_asked()
             try:
                 step = next(steps)
             except StopIteration as end:

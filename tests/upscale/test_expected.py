@@ -1,0 +1,130 @@
+"""Long work on a video with a model that dagan chose: a line says how long, and how long with a faster model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dagan_cli.upscale import expected, forecast
+from dagan_cli.upscale.pace import Pace, Rest
+from tests.support.tiny import clip, picture
+from weights.catalog import find_model
+
+pytestmark = pytest.mark.slow
+
+
+class Known:
+    """In place of the measured pace: 2 s a tile, and half a second a frame for the rest."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def video(self, *_: object) -> Rest:
+        return Rest(Pace(0.5), processor=0.5)
+
+    def network(self, *_: object) -> Pace:
+        return Pace(2.0)
+
+    def reused(self, *_: object) -> float:
+        return 0.0
+
+
+@pytest.fixture
+def known(monkeypatch) -> None:
+    monkeypatch.setattr(forecast, "Paces", Known)
+    monkeypatch.setattr(expected, "_LEAST", 0)
+    monkeypatch.setattr(expected, "_LONG", 20.0)
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    return clip(tmp_path / "in.mp4", "-c:v", "libx264", "-crf", "2")  # ten frames of one tile
+
+
+def lines(ran) -> list[str]:
+    return [line for line in ran.err.splitlines() if "about" in line]
+
+
+def test_the_line_has_the_times_of_a_dry_run_with_either_model(cli, source, known):
+    ran = cli(source, "-s", 2)
+    assert lines(ran) == ["in.mp4: about 25.0 s with dagan-x2 on this CPU; about 5.0 s with -n bicubic"]
+    assert ran.err.index("-n MODEL overrules it") < ran.err.index("in.mp4: about")
+    for model, seconds in (("dagan-x2", 25.0), ("bicubic", 5.0)):
+        planned = json.loads(cli(source, "-s", 2, "-n", model, "-y", "--dry-run", "--json").out)
+        assert planned["items"][0]["forecast"]["seconds"] == seconds
+
+
+def test_the_fast_model_is_named_once_there_is_one(cli, source, known, monkeypatch, tmp_path):
+    (tmp_path / "models").mkdir()
+    shutil.copyfile(find_model("dagan-x2-psnr")[0], tmp_path / "models" / "dagan-x2-fast.safetensors")
+    monkeypatch.setenv("DAGAN_MODELS", str(tmp_path / "models"))
+    (line,) = lines(cli(source, "-s", 2))
+    assert line.endswith("about 25.0 s with dagan-x2 on this CPU; about 25.0 s with -n dagan-x2-fast")
+
+
+def test_the_part_that_is_done_counts(cli, source, known):
+    assert lines(cli(source, "-s", 2, "--frames", 9)) == [
+        "in.mp4: about 22.5 s with dagan-x2 on this CPU; about 4.5 s with -n bicubic"
+    ]
+    assert lines(cli(source, "-s", 2, "--frames", 3)) == []  # not long
+
+
+def test_scripts_get_the_times_as_an_event_and_the_quiet_get_none(cli, source, known):
+    told = [json.loads(line) for line in cli(source, "-s", 2, "--progress", "json").err.splitlines()]
+    assert [event for event in told if event["event"] == "expected"] == [
+        {
+            "event": "expected",
+            "input": "in.mp4",
+            "model": "dagan-x2",
+            "seconds": 25,
+            "faster": "bicubic",
+            "faster_seconds": 5,
+        }
+    ]
+    assert lines(cli(source, "-s", 2, "-y", "--quiet")) == []
+
+
+def test_nothing_is_estimated_for_a_named_model_an_image_many_inputs_or_short_work(cli, source, tmp_path, monkeypatch):
+    asked: list[object] = []
+
+    def forecaster(*_: object) -> None:
+        asked.append(None)
+
+    monkeypatch.setattr(expected, "Forecaster", forecaster)
+    assert cli(source, "-s", 2, "--frames", 2).code == 0  # short: the limits are the real ones
+    monkeypatch.setattr(expected, "_LEAST", 0)
+    assert cli(source, "-s", 2, "-n", "dagan-x2-psnr", "-y", "--frames", 2).code == 0
+    assert cli(picture(tmp_path / "a.png"), "-s", 2).code == 0
+    others = [clip(tmp_path / f"{name}.mp4", seconds=0.1) for name in "bcd"]
+    assert cli(source, *others, "-s", 2, "-y", "--frames", 2).code == 0
+    assert asked == []
+    assert cli(source, "-s", 2, "-y", "--frames", 2).code == 0
+    assert asked == [None]
+
+
+def test_an_estimate_that_fails_leaves_the_work_alone(cli, source, known, monkeypatch):
+    def broken(*_: object) -> Rest:
+        raise OSError
+
+    monkeypatch.setattr(Known, "video", broken)
+    ran = cli(source, "-s", 2, "--frames", 2)
+    assert (ran.code, lines(ran)) == (0, [])
+
+
+def test_an_estimate_of_a_video_takes_about_a_second(cli, tmp_path, monkeypatch):
+    """It tries two frames, and as few tiles as fit in a fifth of a second."""
+    tried: list[int] = []
+    monkeypatch.setattr(expected, "_LEAST", 0)
+    monkeypatch.setattr(expected, "_LONG", 0.0)
+    real = forecast.Paces._trial
+
+    def counted(self, path, target, frames):
+        tried.append(frames)
+        return real(self, path, target, frames)[0] + 0.2, 0.2
+
+    monkeypatch.setattr(forecast.Paces, "_trial", counted)
+    ran = cli(clip(tmp_path / "in.mp4", "-c:v", "libx264"), "-s", 2, "--frames", 5)
+    assert len(lines(ran)) == 1
+    assert tried == [2]
