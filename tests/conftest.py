@@ -63,6 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     os.environ["DAGAN_CONFIG"] = os.devnull  # whoever runs the tests may have defaults of their own
+    os.environ["DAGAN_CACHE"] = os.devnull  # and a cache, which a test neither uses nor fills
     for name in [name for name in os.environ if name.startswith("DAGAN_UPSCALE_")]:
         del os.environ[name]
     os.environ.pop("COLUMNS", None)  # xdist sets it, and tables would be cut to fit

@@ -24,8 +24,9 @@ from torch import Tensor
 from dagan_cli.errors import BadModel, BadOption
 from dagan_cli.files import open_regular
 from dagan_cli.model.config import GeneratorConfig
-from dagan_cli.model.generator import Generator, evaluations
+from dagan_cli.model.generator import Generator
 from dagan_cli.model.header import Entry, Header
+from dagan_cli.model.rk import evaluations
 from dagan_cli.model.srresnet import SrResNet, SrResNetConfig
 
 Network = Generator | SrResNet

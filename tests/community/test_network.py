@@ -14,8 +14,8 @@ from torch import Tensor
 from dagan_cli.community.library import import_spandrel, is_installed
 from dagan_cli.community.network import Community, Sides, load_community, mirrored
 from dagan_cli.engine.engine import Engine
+from dagan_cli.engine.measuring.reach import TOLERANCE
 from dagan_cli.engine.options import EngineOptions
-from dagan_cli.engine.reach import TOLERANCE
 from dagan_cli.errors import BadModel, BadOption
 from dagan_cli.upscaler import ModelChoice, Upscaler
 from tests.support.community_networks import SMALL, small
