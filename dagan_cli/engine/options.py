@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from dagan_cli.engine.tiles import SMALLEST, Tiling
 from dagan_cli.errors import BadOption
+
+if TYPE_CHECKING:  # options are checked without PyTorch
+    from torch import Tensor
 
 
 class Network(Protocol):
