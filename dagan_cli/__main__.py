@@ -6,9 +6,17 @@ import os
 import sys
 
 from dagan_cli.commands.console import echo, escape_messages, fail
-from dagan_cli.commands.streams import NoStdout, finish, prepare
+from dagan_cli.commands.streams import NoStdout, end, finish, prepare
 
 COMMANDS = ("upscale", "eval", "verify", "probe", "models", "doctor", "train", "bench", "config", "recipes")
+
+
+def program() -> None:
+    """Run `main` as the whole of a process."""
+    try:
+        main()
+    except SystemExit as ended:
+        end(ended.code)
 
 
 def main() -> None:
@@ -51,4 +59,4 @@ def _looks_like_a_file(argument: str) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    program()

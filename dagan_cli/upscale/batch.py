@@ -5,6 +5,7 @@ The only place where media, engine, model and weights meet.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -101,9 +102,12 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
     work = Work(request, engines, account, should_stop, piped)
     try:
         jobs = _planned(found, work)
+        is_due = any(_is_due(job, request) for job in jobs)
+        if is_due:
+            _import_engine()
         is_named = request.model.is_fixed or request.goal.factor  # then a bad model is an error of the command
         # Where all results exist, no network is loaded: the header of its file tells if they are those of this run.
-        if found.sources and is_named and (not jobs or any(_is_due(job, request) for job in jobs)):
+        if found.sources and is_named and (is_due or not jobs):
             engines.require_usable(request.goal.factor or 4.0)
         _run_all(jobs, work)
     except BaseException as error:
@@ -186,6 +190,20 @@ def _in_turn(source: Source, target: Path, work: Work, start: Start, waits: bool
             work.tell(start)
             _one(source, target, work)
     return True
+
+
+def _import_engine() -> None:
+    """Import PyTorch and what needs it, without looking for garbage meanwhile, nor among all that again later."""
+    if "torch" in sys.modules:
+        return
+    gc.disable()
+    try:
+        import dagan_cli.upscale.picture
+        import dagan_cli.upscale.video
+        import dagan_cli.upscaler  # noqa: F401
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _is_due(job: _Job, request: Request) -> bool:
