@@ -110,9 +110,9 @@ def run_here(into: Path, arguments: list[str]) -> None:
     code: Any = 0
     try:
         clock.timed("import dagan", find_spec)("dagan_cli.__main__")
-        from dagan_cli.__main__ import main
+        import dagan_cli.__main__ as door
 
-        main()
+        getattr(door, "program", door.main)()
     except SystemExit as end:
         code = end.code
     clock.enter("exit")
