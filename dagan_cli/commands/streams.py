@@ -110,6 +110,7 @@ def end(code: Any) -> NoReturn:
         sys.exit(code)
     threading._shutdown()  # type: ignore[attr-defined]  # waits for threads
     atexit._run_exitfuncs()
+    finish()
     sys.stderr.flush()
     os._exit(code)
 

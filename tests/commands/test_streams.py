@@ -228,5 +228,6 @@ def test_a_process_ends_at_once_after_its_threads_and_what_was_to_be_done_at_the
         "threading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start()\n"
         "print('result'); finish(); end(7)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=buffered)
     assert (ended.returncode, ended.stdout.split("\n"), ended.stderr) == (7, ["result", "thread", "at exit", ""], "")
