@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -38,10 +39,13 @@ def _run(arguments: list[str]) -> int:
 
         echo(f"dagan {__version__}")
         return 0
+    arguments = with_verb(arguments) or ["--help"]
+    if arguments[0] == "upscale":
+        gc.disable()  # importing makes hardly any garbage; the command enables it before its work
     from dagan_cli.commands.app import run_command
 
     escape_messages()
-    return run_command(with_verb(arguments) or ["--help"])
+    return run_command(arguments)
 
 
 def with_verb(arguments: list[str]) -> list[str]:

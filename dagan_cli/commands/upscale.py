@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -370,6 +371,9 @@ def run_and_report(
     from dagan_cli.upscale.report import build_report, exit_code, write_report
     from dagan_cli.upscale.work import Engines
 
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
     items: list[Item] = []
     started = time.monotonic()
     with StopSignals().caught() as stop, Reporter(mode, quiet=quiet, verbose=verbose) as reporter:
