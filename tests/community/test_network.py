@@ -71,6 +71,29 @@ def test_a_large_image_is_one_tile_if_it_fits_and_is_cut_if_it_does_not(tmp_path
     assert tight.plan(600, 900).count > 1
 
 
+def test_what_it_needs_is_measured_once_and_remembered_under_its_file(tmp_path, monkeypatch):
+    from dagan_cli.engine import engine
+    from dagan_cli.engine.measuring import meter
+
+    measured: list[str] = []
+    cost, reach = meter.measure, engine.measure_reach
+    monkeypatch.setattr(meter, "measure", lambda *args: measured.append("cost") or cost(*args))
+    monkeypatch.setattr(engine, "measure_reach", lambda *args, **how: measured.append("reach") or reach(*args, **how))
+    monkeypatch.setenv("DAGAN_CACHE", str(tmp_path / "cache"))
+    path = saved(tmp_path, "Compact")
+    tight = EngineOptions(device="cpu", precision="fp32", memory=64 << 20)
+    plans = []
+    for _ in range(2):
+        made = Engine(load_community(path)[0], tight)
+        plans.append(made.plan(600, 900))
+    assert measured == ["cost", "reach"]
+    assert made.measuring < 0.5  # what a forecast counts
+    assert plans[0] == plans[1]
+    torch.save({name: 2 * value for name, value in small("Compact").items()}, path)
+    Engine(load_community(path)[0], tight).plan(600, 900)
+    assert measured == ["cost", "reach"] * 2
+
+
 @pytest.mark.parametrize("side", [1, 3, 15])
 @pytest.mark.parametrize("name", ["SwinIR", "SAFMN", "RealCUGAN", "ESRGAN, unshuffled"])
 def test_an_image_smaller_than_the_network_needs_is_extended_and_cut_again(name, side, tmp_path):

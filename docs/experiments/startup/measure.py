@@ -10,6 +10,7 @@ other programs on the machine hardly change; the last rows are seconds of the cl
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import subprocess
@@ -102,34 +103,33 @@ def _time_steps(clock: Clock, name: str, module: Any) -> None:
 
 
 def run_here(into: Path, arguments: list[str]) -> None:
-    """Run a command in this process, and write the seconds by label as JSON."""
+    """Run a command in this process, and write the seconds by label as JSON when it ends."""
     clock = Clock()
     clock.enter("everything else")
+
+    def write() -> None:
+        clock.enter("exit")
+        into.write_text(json.dumps({"spent": clock.spent, "total": time.process_time()}))
+
+    atexit.register(write)  # the program may end the process by itself
     watch(clock)
     sys.argv = ["dagan", *arguments]
-    code: Any = 0
-    try:
-        clock.timed("import dagan", find_spec)("dagan_cli.__main__")
-        import dagan_cli.__main__ as door
+    clock.timed("import dagan", find_spec)("dagan_cli.__main__")
+    import dagan_cli.__main__ as door
 
-        getattr(door, "program", door.main)()
-    except SystemExit as end:
-        code = end.code
-    clock.enter("exit")
-    into.write_text(json.dumps({"spent": clock.spent, "total": time.process_time(), "code": code}))
+    getattr(door, "program", door.main)()
 
 
 def once(checkout: Path, arguments: list[str]) -> tuple[dict[str, float], float, float]:
     """Run the command in a checkout; return the seconds by label, of the untimed command, and of its processors."""
     environment = os.environ | {"PYTHONPATH": str(checkout)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program is compiled once
     before = _spent_by_children()
     with tempfile.TemporaryDirectory() as folder:
         into = Path(folder) / "spent.json"
         command = [sys.executable, __file__, "--here", str(into), *arguments]
-        subprocess.run(command, cwd=checkout, env=environment, capture_output=True, check=False)
+        subprocess.run(command, cwd=checkout, env=environment, capture_output=True, check=True)
         seen = json.loads(into.read_text())
-    if seen["code"]:
-        sys.exit(f"the command ended with {seen['code']} in {checkout}")
     spent: dict[str, float] = seen["spent"]
     spent["exit"] = spent.get("exit", 0.0) + _spent_by_children() - before - seen["total"]
     before, started = _spent_by_children(), time.monotonic()
