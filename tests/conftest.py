@@ -7,6 +7,7 @@ import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import pytest
@@ -63,9 +64,11 @@ def pytest_configure(config: pytest.Config) -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     os.environ["DAGAN_CONFIG"] = os.devnull  # whoever runs the tests may have defaults of their own
-    os.environ["DAGAN_CACHE"] = os.devnull  # and a cache, which a test neither uses nor fills
     for name in [name for name in os.environ if name.startswith("DAGAN_UPSCALE_")]:
         del os.environ[name]
+    if not hasattr(config, "workerinput"):  # one cache for all workers, and never the user's
+        config.add_cleanup((cache := TemporaryDirectory(prefix="dagan-cache-")).cleanup)
+        os.environ["DAGAN_CACHE"] = cache.name
     os.environ.pop("COLUMNS", None)  # xdist sets it, and tables would be cut to fit
 
 
@@ -94,6 +97,13 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
     np.random.seed(seed)
     random.seed(seed)
+
+
+@pytest.fixture(autouse=True)
+def _in_pytorch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests compare results to the last bit, and compile nothing."""
+    if not request.node.get_closest_marker("openvino"):
+        monkeypatch.setattr("dagan_cli.engine.runtimes.library.is_installed", lambda: False)
 
 
 @pytest.fixture(autouse=True)

@@ -237,6 +237,15 @@ def test_only_one_module_knows_spandrel_and_only_while_it_works():
     assert reaches(imports(ROOT / "dagan_cli/community/library.py", later=False), ("spandrel",)) == []
 
 
+@pytest.mark.slow
+def test_only_one_module_loads_openvino_and_only_while_it_works():
+    """It silences what OpenVINO reports to its makers."""
+    files = (*modules("dagan_cli"), *modules("weights"), *modules("trainer"), *modules("tests"))
+    knowing = [str(file.relative_to(ROOT)) for file in files if reaches(imports(file), ("openvino",))]
+    assert knowing == ["dagan_cli/engine/runtimes/library.py"]
+    assert reaches(imports(ROOT / "dagan_cli/engine/runtimes/library.py", later=False), ("openvino",)) == []
+
+
 @pytest.mark.parametrize("module", ["dagan_cli", "dagan_cli.commands.app", "dagan_cli.__main__", "weights", "trainer"])
 def test_importing_it_loads_no_heavy_library(module):
     code = f"import sys, {module}; print(*sorted(set(sys.modules) & {set(HEAVY)}))"

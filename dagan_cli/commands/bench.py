@@ -20,6 +20,7 @@ from dagan_cli.commands.options import (
     Model,
     Order,
     Precision,
+    RuntimeName,
     Tile,
     fetched,
     friendly_errors,
@@ -56,6 +57,7 @@ def bench(
     order: Order = None,
     tile: Tile = "auto",
     device: Device = "auto",
+    runtime: RuntimeName = "auto",
     precision: Precision = "auto",
     codec: Codec = None,
     preset: EncoderPreset = None,
@@ -80,7 +82,7 @@ def bench(
         box = goal.box or (round(Fraction(16, 9) * (goal.height or 0)), goal.height or 0)
         if input is not None and (stages or size):
             raise BadOption("INPUT was given with --stages or --size", hint="leave them out: INPUT has its own frames")
-        options = EngineOptions(device=device, precision=precision, tile=tile_side(tile))
+        options = EngineOptions(device=device, runtime=runtime, precision=precision, tile=tile_side(tile))
         choice = ModelChoice(model and fetched(model), order=order)
         if input is None and not stages:
             given = {"--scale": scale, "--codec": codec, "--preset": preset, "--frames": frames}

@@ -12,7 +12,7 @@ from dagan_cli.commands.options import AsJson, Debug, friendly_errors
 from dagan_cli.commands.shown.tables import table
 
 PACKAGES = ("torch", "av", "pillow", "pi-heif", "pillow-jxl-plugin", "imageio", "imageio-ffmpeg", "tifffile")
-PACKAGES += ("numpy", "typer", "rich", "safetensors", "spandrel")
+PACKAGES += ("numpy", "typer", "rich", "safetensors", "openvino", "spandrel")
 ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks")
 ENCODERS += ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
 
@@ -37,18 +37,23 @@ def examine() -> dict[str, Any]:
     """Return the facts as plain values, for a table or JSON."""
     import torch
 
+    from dagan_cli.engine.cache import cache_folder
     from dagan_cli.engine.memory import free_host_memory
     from dagan_cli.engine.precision import choose
+    from dagan_cli.engine.runtimes import library
+    from dagan_cli.engine.runtimes.compiled import MOST_KEPT, kept_networks
     from dagan_cli.media.video.preflight import can_encode
     from dagan_cli.version import __version__
     from dagan_cli.waiting import described
     from weights.catalog import CATALOG
 
-    choice = choose()
+    choice = choose(compiles=True)
     devices = ["cpu"]
     devices += [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         devices.append("mps")
+    if library.is_installed():
+        devices += [f"{library.PREFIX}{name} {library.full_name(name)}" for name in library.devices()]
     return {
         "dagan": __version__,
         "python": sys.version.split()[0],
@@ -56,13 +61,15 @@ def examine() -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "devices": devices,
         "chosen": {
-            "device": str(choice.device),
+            "device": choice.name,
+            "runtime": choice.runtime,
             "precision": str(choice.dtype).removeprefix("torch."),
             "why": choice.why,
         },
         "threads": torch.get_num_threads(),
         "waiting": described(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
+        "cache": f"{cache_folder()}, compiled networks: {kept_networks().size() / 2**20:.0f} of {MOST_KEPT >> 20} MiB",
         "free_memory_gib": round(free_host_memory() / 2**30, 1),
         "encoders": [name for name in ENCODERS if can_encode(name)],
         "models": {model.name: _state(model.name, model.sha256) for model in CATALOG},

@@ -22,6 +22,7 @@ from dagan_cli.commands.options import (
     Model,
     Order,
     Precision,
+    RuntimeName,
     Tile,
     Window,
     fetched,
@@ -58,6 +59,7 @@ def evaluate(
     denoise: Denoise = None,
     tile: Tile = "auto",
     device: Device = "auto",
+    runtime: RuntimeName = "auto",
     precision: Precision = "auto",
     window: Window = None,
     ensemble: Ensemble = False,
@@ -84,7 +86,8 @@ def evaluate(
             assert choice.name is not None
             model = fetched(choice.name)
             choice = replace(choice, name=model)
-            upscaler = Upscaler.of(choice, device=device, precision=precision, tile=tile_side(tile), ensemble=ensemble)
+            chosen = {"device": device, "runtime": runtime, "precision": precision, "tile": tile_side(tile)}
+            upscaler = Upscaler.of(choice, **chosen, ensemble=ensemble)
         factor = scale or (4 if upscaler is None or upscaler.is_baseline else upscaler.scale)
         metric = lpips_.Lpips.load(lpips) if lpips is not None else None
         scored = upscaler or results

@@ -119,10 +119,14 @@ Device = Annotated[
     typer.Option(
         "--device",
         metavar="DEVICE",
-        help="Device to compute on: auto, cpu, cuda, cuda:1 or mps.",
-        autocompletion=_completed(("auto", "cpu", "cuda", "cuda:0", "cuda:1", "mps")),
+        help="Device to compute on: auto, cpu, cuda, cuda:1, mps or openvino:GPU.",
+        autocompletion=_completed(("auto", "cpu", "cuda", "cuda:0", "cuda:1", "mps", "openvino:GPU", "openvino:NPU")),
         rich_help_panel=SPEED,
     ),
+]
+RuntimeName = Annotated[
+    Literal["auto", "torch", "openvino"],
+    typer.Option("--runtime", help="What executes the network: PyTorch or OpenVINO.", rich_help_panel=SPEED),
 ]
 Precision = Annotated[
     Literal["auto", "fp16", "bf16", "fp32"],

@@ -34,6 +34,7 @@ from dagan_cli.commands.options import (
     Model,
     Order,
     Precision,
+    RuntimeName,
     Size,
     Square,
     Tile,
@@ -131,6 +132,7 @@ def upscale(
         int | None,
         typer.Option("-g", "--gpu", min=0, metavar="N", help="Same as --device cuda:N.", rich_help_panel=SPEED),
     ] = None,
+    runtime: RuntimeName = "auto",
     precision: Precision = "auto",
     fp32: Annotated[bool, switch("--fp32", help="Same as --precision fp32.", panel=SPEED)] = False,
     reuse: Annotated[
@@ -322,6 +324,7 @@ def upscale(
             ),
             engine=EngineOptions(
                 device=device if gpu is None else f"cuda:{gpu}",
+                runtime=runtime,
                 precision="fp32" if fp32 else precision,
                 tile=tile_side(tile),
                 overlap=overlap,

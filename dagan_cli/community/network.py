@@ -40,6 +40,7 @@ class Community(nn.Module):
     receptive_field = None  # unknown: the engine measures it
     is_measured = True
     mirrors = True  # the engine extends images as spandrel does
+    compiles = True  # OpenVINO can run it, if it can be exported
 
     def __init__(self, descriptor: Any, identity: str | None = None) -> None:
         """Wrap an ImageModelDescriptor of spandrel with 1, 3 or 4 channels, as many in as out.

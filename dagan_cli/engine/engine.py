@@ -18,14 +18,18 @@ from torch import Tensor
 from dagan_cli.engine import memory, precision, tiles, tiling
 from dagan_cli.engine.measuring.reach import Reach, measure_reach
 from dagan_cli.engine.measuring.remembered import remembered
-from dagan_cli.engine.options import EngineOptions, Network
+from dagan_cli.engine.options import EngineOptions, Network, Runtime
 from dagan_cli.engine.resample import Kernel, Resize, Target, resample, scaled_size
 from dagan_cli.engine.reuse import History
+from dagan_cli.engine.runtimes.compiled import MOST_STREAMS, CannotRun, Compiled
+from dagan_cli.engine.runtimes.pytorch import PyTorch
 from dagan_cli.engine.tiles import Plan, Span, Tile
 from dagan_cli.errors import BadInput, BadModel, DaganError
 from dagan_cli.model.footprint import Footprint
 
 UNMEASURED = 256 * 256  # pixels; images up to this size run whole, without measuring a network of another program
+_ALONE = 256 * 256  # pixels; compiling for a single image of up to this size takes longer than it gains
+_HELD = 3.7  # OpenVINO holds more at once than the features of the network: measured, 3.0 to 3.6 times as much
 _PATIENCE = 3  # after this many failed tiles in half precision, all are computed in fp32
 _MOST_TILES = 64  # maximum of an automatic batch
 
@@ -53,15 +57,23 @@ class Engine:
     def __init__(self, network: Network, options: EngineOptions | None = None) -> None:
         self.options = options or EngineOptions()
         supported = getattr(network, "dtypes", tuple(precision.DTYPES.values()))
-        self.choice = precision.choose(self.options.device, self.options.precision, supported)
+        compiles = getattr(network, "compiles", False)
+        wanted = self.options.device, self.options.precision, supported, self.options.runtime
+        self.choice = precision.choose(*wanted, compiles=compiles)
         if next(iter(network.parameters()), None) is None:  # no speed to gain, and a baseline must be exact
-            self.choice = replace(self.choice, dtype=torch.float32, why=f"{self.choice.why}; fp32: no weights")
+            why = f"{self.choice.why}; fp32: no weights"
+            self.choice = replace(self.choice, dtype=torch.float32, why=why, openvino=None)
         self.scale = network.scale
         self.notices: list[str] = []
         self._original = deepcopy(network)
         self._original.eval()
-        self._cast: dict[torch.dtype, Network] = {}
         self._dtype = self.choice.dtype
+        self._torch = PyTorch(self._original, self.choice.device)
+        self._compiled: Compiled | None = None
+        if (place := self.choice.openvino) is not None:
+            self._compiled = Compiled(self._original, place, self._dtype, self.notices)
+            if not compiles:
+                self._without_openvino("it is not made for that")
         self._multiple = math.lcm(getattr(network, "multiple", 1), getattr(network, "grid", 1))
         self._smallest = getattr(network, "smallest", 1)
         self._is_measured = getattr(network, "is_measured", False)
@@ -73,8 +85,6 @@ class Engine:
         self._planned: tuple[tuple[int, int], Plan] | None = None
         self._planned_batch: tuple[Plan, int] | None = None
         self._buffer = torch.empty(0)
-        mps = self.choice.device.type == "mps"
-        self._layout = torch.contiguous_format if mps else torch.channels_last
 
     def __call__(self, frames: Tensor, progress: Callable[[int, int], None] | None = None) -> Tensor:
         """(N, 3, H, W) float in [0, 1] or uint8 in [0, 255] -> (N, 3, scale*H, scale*W) float, nominally in [0, 1].
@@ -132,17 +142,21 @@ class Engine:
     def tile_bytes(self, height: int, width: int) -> int:
         """Estimate the bytes that the network needs at once on its device for images of this size."""
         plan = self.plan(height, width)
-        return round(self._measured().bytes_per_pixel * plan.area * self._batch(plan))
+        return round(self._bytes_per_pixel * plan.area * self._batch(plan))
 
-    def try_tiles(self, height: int, width: int, frames: int = 1) -> int:
-        """Compute as many tiles of noise at once as for `frames` images of this size; return how many these were."""
+    def try_tiles(self, height: int, width: int, frames: int = 1, *, many: bool = False) -> int:
+        """Compute as many tiles of noise at once as for `frames` images of this size; return how many these were.
+
+        `many`: as for one of many images of this size.
+        """
         while True:
             plan = self.plan(height, width)
             count = min(self._batch(plan), plan.count * frames)
             noise = torch.rand(1, 3, *plan.sides, generator=torch.Generator().manual_seed(0))
             y, x = plan.tiles[0]
             with torch.inference_mode():
-                done = memory.attempt(partial(self._compute, noise, [(0, y, x)] * count, plan))
+                runtime = self._runtime(height, width, many=many)
+                done = memory.attempt(partial(self._compute, noise, [(0, y, x)] * count, plan, runtime))
             if done is not None:
                 return count
             if count > 1:
@@ -152,10 +166,7 @@ class Engine:
 
     def network(self, dtype: torch.dtype) -> Network:
         """Return the copy on the device in the given precision, made on first use."""
-        if dtype not in self._cast:
-            copy = deepcopy(self._original)
-            self._cast[dtype] = copy.to(self.choice.device, dtype, memory_format=self._layout)
-        return self._cast[dtype]
+        return self._torch.network(dtype)
 
     def _through_network(self, frames: Tensor, history: History | None = None) -> Generator[Step, None, Tensor]:
         n, _, h, w = frames.shape
@@ -164,13 +175,15 @@ class Engine:
         plan = self.plan(h, w)
         todo = [(i, *tile) for i, tile in product(range(n), plan.tiles)]
         same_as, shares = history.recall(frames, plan) if history else ({}, {})
+        many = history is not None or n > 1
         while todo:
             batch, joined = _next_batch(todo, same_as, self._batch(plan))
             with torch.inference_mode():
+                runtime = self._runtime(h, w, many=many)
                 new = memory.attempt(
-                    lambda batch=batch, plan=plan: [
+                    lambda batch=batch, plan=plan, runtime=runtime: [
                         self._share(tile, pixels, finished).to(out.device)
-                        for tile, pixels in zip(batch, self._compute(frames, batch, plan), strict=True)
+                        for tile, pixels in zip(batch, self._compute(frames, batch, plan, runtime), strict=True)
                     ]
                 )
                 if new is not None:
@@ -196,31 +209,55 @@ class Engine:
             history.keep(frames[-1], plan, last)
         return out
 
-    def _compute(self, frames: Tensor, batch: list[Tile], plan: Plan) -> list[Tensor]:
+    def _runtime(self, height: int, width: int, *, many: bool) -> Runtime:
+        """Return what executes the network for images of this size.
+
+        It follows from the size alone, so that results do not depend on what was compiled before.
+        """
+        alone = self.options.runtime == "auto" and self.choice.openvino == "CPU" and not many
+        # Networks of other programs must be traced at this size first, and compared with PyTorch.
+        if self._compiled is None or (alone and (self._is_measured or height * width <= _ALONE)):
+            return self._torch
+        return self._compiled
+
+    def _compute(self, frames: Tensor, batch: list[Tile], plan: Plan, runtime: Runtime) -> list[Tensor]:
         """Compute the batch's tiles, each (3, s*h', s*w') on the device and finite."""
         if not batch:
             return []
-        big = self._apply(self._read(frames, batch, plan, self._dtype))
+        try:
+            big = self._apply(self._read(frames, batch, plan, self._dtype, runtime), runtime)
+        except CannotRun as error:
+            self._without_openvino(str(error))
+            return self._compute(frames, batch, plan, self._torch)
         if isinstance(self._original, Resize):
             return list(big)
         pixels = list(big)
         for i, finite in enumerate(_are_finite(big)):
             if not finite and self._dtype != torch.float32:
-                again = self._apply(self._read(frames, [batch[i]], plan, torch.float32))
+                again = self._apply(self._read(frames, [batch[i]], plan, torch.float32, self._torch), self._torch)
                 pixels[i], (finite,) = again[0], _are_finite(again)
                 self._note_failure()
             if not finite:
                 raise _not_finite(frames[batch[i][0]])
         return pixels
 
-    def _read(self, frames: Tensor, batch: list[Tile], plan: Plan, dtype: torch.dtype) -> Tensor:
-        """Cut the batch's tiles (B, 3, h', w') from the frames.
+    def _without_openvino(self, why: str) -> None:
+        """Let PyTorch execute the network from now on, in fp32: it was chosen for other devices, or a slow CPU."""
+        self._compiled = None
+        self._dtype = torch.float32
+        self.choice = replace(self.choice, dtype=torch.float32, why=f"CPU, fp32: {why}", openvino=None)
+        self.notices.append(f"OpenVINO does not run the model: {why}; continuing with PyTorch on the CPU")
+
+    def _read(self, frames: Tensor, batch: list[Tile], plan: Plan, dtype: torch.dtype, runtime: Runtime) -> Tensor:
+        """Cut the batch's tiles (B, 3, h', w') from the frames, for a network that computes in `dtype`.
 
         Beyond the border, edge pixels are repeated, or pixels are mirrored for a network that expects it.
         """
-        shape = (len(batch), 3, *plan.sides)
-        if self._buffer.shape[1:] != shape[1:] or len(self._buffer) < len(batch) or self._buffer.dtype != dtype:
-            self._buffer = torch.empty(shape, dtype=dtype, device=self.choice.device, memory_format=self._layout)
+        dtype, layout = runtime.input_dtype(dtype), runtime.layout
+        shape, old = (len(batch), 3, *plan.sides), self._buffer
+        is_like = old.shape[1:] == shape[1:] and len(old) >= len(batch) and old.dtype == dtype
+        if not (is_like and old.is_contiguous(memory_format=layout)):
+            self._buffer = torch.empty(shape, dtype=dtype, device=self.choice.device, memory_format=layout)
         x = self._buffer[: len(batch)]
         for into, (i, v, u) in zip(x, batch, strict=True):
             tile = frames[i, :, v.start : v.stop, u.start : u.stop]
@@ -234,15 +271,14 @@ class Engine:
                 into[:, :, w:] = into[:, :, w - 1 : w]
         return x if frames.is_floating_point() else x.div_(255)
 
-    def _apply(self, x: Tensor) -> Tensor:
+    def _apply(self, x: Tensor, runtime: Runtime) -> Tensor:
         """(B, 3, h', w') -> (B, 3, s*h', s*w'), in the precision of x, or in fp32 for the ensemble's mean."""
-        network = self.network(x.dtype)
         if not self.options.ensemble:
-            return network(x)
+            return runtime.run(x)
         total: Tensor | None = None
         for turned, flips in product((False, True), ((), (2,), (3,), (2, 3))):
-            view = (x.transpose(2, 3) if turned else x).flip(flips).contiguous(memory_format=self._layout)
-            y = network(view).flip(flips)
+            view = (x.transpose(2, 3) if turned else x).flip(flips).contiguous(memory_format=runtime.layout)
+            y = runtime.run(view).flip(flips)
             y = (y.transpose(2, 3) if turned else y).float()
             total = y if total is None else total + y
         assert total is not None
@@ -282,13 +318,14 @@ class Engine:
             field, grid = reach or (field, grid)
             self.measuring += perf_counter() - started
         return tiling.Demand(
-            device=self.choice.device.type,
+            device={None: self.choice.device.type, "CPU": "openvino"}.get(self.choice.openvino, "gpu"),
             half=self._dtype != torch.float32,
             receptive_field=field,
             grid=grid,
             multiple=self._multiple,
             overlap=self.options.overlap,
             is_measured=self._is_measured,
+            streams=self._streams,
         )
 
     def _reach(self) -> Reach:
@@ -322,7 +359,7 @@ class Engine:
         return plan
 
     def _best_tiling(self, height: int, width: int) -> tiles.Tiling:
-        fit = self._fitting(height, width, tiling.SHARE)
+        fit = self._fitting(height, width, tiling.SHARE) / self._streams
         return tiling.choose_tiling(height, width, self._measured(), self._demand, fit)
 
     def _fitting(self, height: int, width: int, share: float) -> float:
@@ -333,7 +370,11 @@ class Engine:
             if self.choice.device.type == "cpu":  # the result is not allocated yet
                 result = height * width * self.scale**2 * 12
                 free -= result if result <= self._result_memory() else 0
-        return min(self._most_pixels, share * max(0, free) / self._measured().bytes_per_pixel)
+        return min(self._most_pixels, share * max(0, free) / self._bytes_per_pixel)
+
+    @property
+    def _bytes_per_pixel(self) -> float:
+        return self._measured().bytes_per_pixel * (1.0 if self._compiled is None else _HELD)
 
     def _measured(self) -> Footprint:
         """Return what tiles cost: by the network's own formula, or as measured, once for each network."""
@@ -367,8 +408,13 @@ class Engine:
         most = self.options.batch
         if most == "auto":
             # A CPU is fastest with what fits in its cache; a GPU is busy with the pixels of its largest tile.
-            most = 1 if self.choice.device.type == "cpu" else self._gpu_batch(plan)
+            most = self._streams if self.choice.device.type == "cpu" else self._gpu_batch(plan)
         return min(most, self._most_tiles)
+
+    @property
+    def _streams(self) -> int:
+        """Tiles that are computed at once on a CPU."""
+        return 1 if self._compiled is None else min(MOST_STREAMS, torch.get_num_threads())
 
     def _gpu_batch(self, plan: Plan) -> int:
         if self._planned_batch is None or self._planned_batch[0] is not plan:

@@ -60,10 +60,8 @@ def attempt(step: Callable[[], T]) -> T | None:
     """Return `step()`, or None if memory ran out, after freeing what it had allocated."""
     try:
         return step()
-    except (MemoryError, torch.OutOfMemoryError):
-        pass
-    except RuntimeError as error:
-        if not any(words in str(error) for words in _OUT_OF_MEMORY):
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out(error):
             raise
     # Outside of `except`, where the error would still hold the stack frames that hold the tensors.
     gc.collect()
@@ -74,7 +72,15 @@ def attempt(step: Callable[[], T]) -> T | None:
     return None
 
 
+def ran_out(error: Exception) -> bool:
+    """True if the error means that memory ran out."""
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return known or (isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY))
+
+
 _OUT_OF_MEMORY = (
+    "bad allocation",  # OpenVINO
+    "std::bad_alloc",
     "not enough memory",
     "DefaultCPUAllocator",
     "out of memory",

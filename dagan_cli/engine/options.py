@@ -21,7 +21,7 @@ class Network(Protocol):
     by trying, and there are tiles only where memory requires them), `mirrors` (True: images are extended by reflection,
     not by repeating edge pixels), `smallest` (side of the smallest tile), `dtypes` (those that it can compute in)
     and `identity` (of its weights and code: what was measured is remembered under it). `footprint`, of dagan's own, is
-    a method that returns what a tile costs on a device in a type.
+    a method that returns what a tile costs on a device in a type. Those with `compiles` set can also be run by OpenVINO.
     """
 
     @property
@@ -37,11 +37,26 @@ class Network(Protocol):
     def to(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
+class Runtime(Protocol):
+    """What executes a network on tiles."""
+
+    layout: Any  # memory format of the tiles
+
+    def input_dtype(self, dtype: Any, /) -> Any:
+        """Return the type of the tiles to pass, for a network that computes in `dtype`."""
+        ...
+
+    def run(self, x: Tensor, /) -> Tensor:
+        """(B, 3, h, w) -> (B, 3, scale*h, scale*w), new, on the device of x."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
     """Options for running a network. Raises BadOption for invalid values."""
 
-    device: str = "auto"  # auto, cpu, cuda, cuda:N or mps
+    device: str = "auto"  # auto, cpu, cuda, cuda:N, mps, or openvino: and one of OpenVINO's devices
+    runtime: str = "auto"  # auto, torch or openvino: what executes the network
     precision: str = "auto"  # auto, fp16, bf16 or fp32
     tile: int | Literal["auto", "off"] = "auto"  # longest side of a tile, in input pixels
     overlap: int | None = None  # rim of a tile, in input pixels; None = what the network needs, or 16 to 32

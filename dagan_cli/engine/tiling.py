@@ -15,6 +15,7 @@ MOST_PIXELS = 2**21 - 1  # a x4 network of 64 channels stays below 2^31 elements
 _SIDES = (16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 512, 640, 768, 1024, 1280)
 _SMALLEST_GOOD = 64  # pixels; a smaller side is used only if no larger one fits
 _CPU_CACHE = 256 * 256  # pixels of an fp32 tile whose features stay in the cache
+_COMPILED = 2.5e11  # FLOPs of a tile of OpenVINO on a CPU, 3 to 4 s on one core: a stop waits for the end of a tile
 _CPU_CALL = 1000  # fixed cost of a call on a CPU, in pixels
 _GPU_CALL = 30_000  # fixed cost of a call on a GPU, in pixels
 
@@ -23,12 +24,13 @@ _GPU_CALL = 30_000  # fixed cost of a call on a GPU, in pixels
 class Demand:
     """Everything but the image size that determines the tiles."""
 
-    device: str  # "cpu", "cuda" or "mps"
+    device: str  # "cpu", "cuda" or "mps", or "openvino": OpenVINO on a CPU
     half: bool  # True if the network computes in 16 bits
     receptive_field: int | None  # of one output pixel to each side, in input pixels; None = the whole input
     grid: int  # tiles start at multiples of this
     multiple: int = 0  # sides of tiles are multiples of this; 0 = the grid
     overlap: int | None  # requested rim, in input pixels; None = what the network needs
+    streams: int = 1  # tiles that are computed at once, each by its share of the threads
     is_measured: bool = False  # True if the receptive field is how far changes are visible, which is less than exact
 
 
@@ -41,7 +43,7 @@ def smaller(failed: Plan, demand: Demand) -> Tiling:
     """Return the next tiling to try, with half the side. Raises OutOfMemory if the failed tile was the smallest."""
     if not can_be_smaller(failed, demand):
         height, width = failed.sides
-        elsewhere = "" if demand.device == "cpu" else "use --device cpu, "
+        elsewhere = "" if demand.device in ("cpu", "openvino") else "use --device cpu, "
         raise OutOfMemory(
             f"out of memory, even with a tile of {width}x{height} px",
             hint=f"close other programs, {elsewhere}or use a smaller model",
@@ -63,7 +65,7 @@ def choose_tiling(height: int, width: int, footprint: Footprint, demand: Demand,
         cut = plan(height, width, tiling)
         if cut.area > fit and best is not None:
             break
-        cost = cut.count * _cost(cut.area, footprint, demand)
+        cost = _rounds(cut.count, demand) * _cost(cut.area, footprint, demand)
         # Attention over a whole tile is cheapest in tiny tiles, but was trained on larger ones.
         if cost < best_cost or max(cut.sides) <= _SMALLEST_GOOD:
             best, best_cost = tiling, cost
@@ -96,6 +98,11 @@ def _with_rims(sides: list[int], demand: Demand) -> Iterator[Tiling]:
             yield with_rim(side, demand)
 
 
+def _rounds(count: int, demand: Demand) -> float:
+    """Return the number of tiles whose time all tiles take. A single one is computed by all threads, less well."""
+    return 1 / 0.9 if count == 1 < demand.streams else round_up(count, demand.streams)
+
+
 def _half(plan: Plan, demand: Demand) -> int:
     return max(plan.sides) // 2 // demand.grid * demand.grid
 
@@ -103,6 +110,8 @@ def _half(plan: Plan, demand: Demand) -> int:
 def _cost(pixels: int, footprint: Footprint, demand: Demand) -> float:
     """Time of one tile, in units of the time per pixel of a good tile."""
     work = pixels * footprint.growth(pixels)
+    if demand.device == "openvino":  # measured: its time per pixel hardly depends on the tile
+        return (work + _CPU_CALL) / (1.0 if work * footprint.flops_per_pixel <= _COMPILED else 0.9)
     if demand.device != "cpu":
         return work + _GPU_CALL
     # Measured: without the cache, fp32 falls to 0.6 of the roofline and 16 bits, with half the traffic, to 0.83.

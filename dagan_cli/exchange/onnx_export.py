@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
-import warnings
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 import torch
 
+from dagan_cli.engine.runtimes.traced import traced
 from dagan_cli.errors import BadModel, DaganError
 from dagan_cli.model.checkpoint import Network
 from dagan_cli.version import __version__
 
-OPSET = 17
 TOLERANCE = 1e-4  # for values in [0, 1]; measured differences are below 2e-6
 _TRACED = (2, 3, 17, 19)  # no whole windows: with these the trace would omit the padding
 _CHECKED = ((1, 3, 33, 50), (2, 3, 16, 31))
@@ -72,22 +70,10 @@ def export_onnx(network: Network, facts: dict[str, str]) -> tuple[bytes, float]:
 
 
 def _traced(network: Network) -> bytes:
-    """Export by tracing: the torch.export exporter also needs onnxscript, and 20 times as long, for the same file."""
-    file = io.BytesIO()
+    """Return the file for any number, height and width of images."""
     axes = {0: "batch", 2: "height", 3: "width"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about branches, which are the same for all padded sizes
-        torch.onnx.export(
-            network,
-            (torch.rand(_TRACED, generator=torch.Generator().manual_seed(0)),),
-            file,  # type: ignore[arg-type]
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=["input"],
-            output_names=["output"],
-            dynamic_axes={"input": axes, "output": axes},
-        )
-    return file.getvalue()
+    sample = torch.rand(_TRACED, generator=torch.Generator().manual_seed(0))
+    return traced(network, sample, {"input": axes, "output": axes})  # its branches are the same for all padded sizes
 
 
 @torch.inference_mode()

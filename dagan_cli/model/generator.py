@@ -70,6 +70,8 @@ class Generator(nn.Module):
     windows and the result cropped.
     """
 
+    compiles = True  # OpenVINO can run it
+
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config

@@ -78,7 +78,7 @@ class Paces:
         key = upscaler.name, sides
         if key not in self._tiles:
             together = engine.frames_at_once(height, width) if frames > 1 else 1
-            first, *others = _repeated(lambda: engine.try_tiles(height, width, together))
+            first, *others = _repeated(lambda: engine.try_tiles(height, width, together, many=frames > 1))
             self._tiles[key] = median(others or [first])
             once += max(0.0, first - self._tiles[key])
         if height * width > UNMEASURED and upscaler.name not in self._measured:

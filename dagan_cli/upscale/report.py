@@ -49,7 +49,8 @@ def build_report(items: list[Item], used: list[Upscaler], seconds: float) -> dic
         "dagan": __version__,
         "model": models[0] if models else None,
         "models": models,
-        "device": str(used[0].choice.device) if used else None,
+        "device": used[0].choice.name if used else None,
+        "runtime": used[0].choice.runtime if used else None,
         "precision": str(used[0].choice.dtype).removeprefix("torch.") if used else None,
         "items": [item.to_json() for item in items],
         "totals": counts

@@ -198,12 +198,13 @@ def screen_recording(path: Path) -> Path:
 @pytest.mark.slow
 def test_a_screen_recording_costs_what_moves_in_it(cli, tmp_path, tiny_model, monkeypatch):
     from dagan_cli.engine.engine import Engine
+    from dagan_cli.engine.options import Runtime
 
     source, computed, apply = screen_recording(tmp_path / "in.mp4"), [0], Engine._apply
 
-    def counted(self: Engine, x: torch.Tensor) -> torch.Tensor:
+    def counted(self: Engine, x: torch.Tensor, runtime: Runtime) -> torch.Tensor:
         computed[0] += len(x)
-        return apply(self, x)
+        return apply(self, x, runtime)
 
     monkeypatch.setattr(Engine, "_apply", counted)
     tiles, shares, results = [], [], []

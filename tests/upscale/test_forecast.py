@@ -12,6 +12,7 @@ import pytest
 from torch import Tensor
 
 from dagan_cli.engine.engine import Engine
+from dagan_cli.engine.options import Runtime
 from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.source import open_video
 from tests.support.clock import Clock
@@ -92,9 +93,9 @@ def slow_network(monkeypatch):
     """Time passes in the network alone: a twentieth of a second for each tile, whatever else the machine does."""
     clock, apply = Clock(), Engine._apply
 
-    def applied(engine: Engine, x: Tensor) -> Tensor:
+    def applied(engine: Engine, x: Tensor, runtime: Runtime) -> Tensor:
         clock.now += 0.05 * len(x)
-        return apply(engine, x)
+        return apply(engine, x, runtime)
 
     def read() -> float:
         clock.now += 1e-7  # a clock never shows one time twice
