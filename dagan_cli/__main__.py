@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
 from dagan_cli.commands.console import echo, escape_messages, fail
-from dagan_cli.commands.streams import NoStdout, finish, prepare
+from dagan_cli.commands.streams import NoStdout, end, finish, prepare
 
 COMMANDS = ("upscale", "eval", "verify", "probe", "models", "doctor", "train", "bench", "config", "recipes")
+
+
+def program() -> None:
+    """Run `main` as the whole of a process."""
+    try:
+        main()
+    except SystemExit as ended:
+        end(ended.code)
 
 
 def main() -> None:
@@ -30,10 +39,13 @@ def _run(arguments: list[str]) -> int:
 
         echo(f"dagan {__version__}")
         return 0
+    arguments = with_verb(arguments) or ["--help"]
+    if arguments[0] == "upscale":
+        gc.disable()  # importing makes hardly any garbage; the command enables it before its work
     from dagan_cli.commands.app import run_command
 
     escape_messages()
-    return run_command(with_verb(arguments) or ["--help"])
+    return run_command(arguments)
 
 
 def with_verb(arguments: list[str]) -> list[str]:
@@ -51,4 +63,4 @@ def _looks_like_a_file(argument: str) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    program()

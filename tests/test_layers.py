@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.tiny import picture
+
 ROOT = Path(__file__).parent.parent
 USE_CASES = ("dagan_cli.upscale", "dagan_cli.inspection", "dagan_cli.bench", "dagan_cli.exchange", "dagan_cli.evaluate")
 FLOORS = (
@@ -69,6 +71,7 @@ GROUND = {  # modules of the ground floor, and the only modules of ours that the
     "dagan_cli/prefetch.py": {"dagan_cli.errors"},
 }
 OURS = ("dagan_cli", "weights", "trainer")
+NEVER_LOADED = ("sympy", "torch._dynamo", "torch._inductor", "torch.onnx", "spandrel", "rich", "huggingface_hub")
 HEAVY = ("torch", "av", "PIL", "numpy", "safetensors", "rich", "huggingface_hub")
 
 
@@ -263,3 +266,37 @@ def test_help_loads_neither_torch_nor_what_typer_parses_with(arguments):
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert shown.startswith("Usage: dagan")
     assert shown.splitlines()[-1] == "[]"
+
+
+def loaded_by(names: tuple[str, ...], *arguments: object) -> tuple[int, set[str]]:
+    """Run a command in a process of its own; return its exit code, and which of these modules it imported."""
+    code = "import sys; from dagan_cli.__main__ import main; sys.argv[0] = 'dagan'\ntry:\n    main()\n"
+    code += "except SystemExit as end:\n    sys.__stderr__.write(f'\\n{end.code} ' + ' '.join(sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT)
+    ended, *modules = ran.stderr.splitlines()[-1].split()
+    return int(ended), {*names} & {*modules}
+
+
+@pytest.mark.slow
+def test_commands_that_run_no_network_load_no_torch(tmp_path):
+    source = picture(tmp_path / "in.png", (40, 30))
+    made = ("upscale", source, "-s", 2, "-o", tmp_path / "out.png")
+    subprocess.run([sys.executable, "-m", "dagan_cli", *map(str, made)], check=True, cwd=ROOT)
+    for arguments in (
+        made,  # it exists
+        (*made[:3], 3, *made[4:], "--skip-existing"),
+        ("probe", source),
+        ("verify", source, tmp_path / "out.png"),
+        ("config", "path"),
+        ("recipes", "list"),
+        ("models", "list"),
+    ):
+        assert loaded_by(("torch",), *arguments) == (0, set()), arguments
+    assert loaded_by(("torch",), *made[:3], 3, *made[4:]) == (1, set())  # it exists, and was made with another scale
+
+
+@pytest.mark.slow
+def test_upscaling_with_our_own_models_loads_only_what_computes(tmp_path):
+    source = picture(tmp_path / "in.png", (270, 260))  # larger than what runs without looking at the memory
+    made = ("upscale", source, "-s", 2, "-o", tmp_path / "out.png", "--device", "cpu")
+    assert loaded_by(("torch", *NEVER_LOADED), *made) == (0, {"torch"})

@@ -17,7 +17,8 @@ from torch import nn
 
 from dagan_cli.errors import BadModel, BadOption
 from dagan_cli.files import open_regular
-from dagan_cli.model.checkpoint import LARGEST, load_generator, save_model
+from dagan_cli.model.checkpoint import load_generator, save_model
+from dagan_cli.model.file import LARGEST
 from dagan_cli.model.generator import Generator
 from dagan_cli.model.header import Header
 from trainer.baselines import Baseline, baseline

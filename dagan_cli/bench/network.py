@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dagan_cli.engine import memory
 from dagan_cli.engine.engine import Engine
-from dagan_cli.engine.meter import metered
+from dagan_cli.engine.measuring.meter import metered
 from dagan_cli.engine.options import EngineOptions, Network
 from dagan_cli.errors import OutOfMemory
 

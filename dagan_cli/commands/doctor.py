@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import sys
 from hashlib import file_digest
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from dagan_cli.commands.console import echo, in_json
@@ -78,6 +77,8 @@ def examine() -> dict[str, Any]:
 
 
 def _version(name: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(name)
     except PackageNotFoundError:

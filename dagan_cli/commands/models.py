@@ -105,8 +105,8 @@ def info(model: Named, as_json: AsJson = False, debug: Debug = False) -> None:
     with friendly_errors(debug):
         name = fetched(model)
 
-        from dagan_cli.community.weights_file import is_foreign
         from dagan_cli.model.checkpoint import load_model
+        from dagan_cli.model.file import is_foreign
         from weights.catalog import find_model
 
         found, expected = find_model(name)

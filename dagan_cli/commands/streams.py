@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import sys
+import threading
 from contextlib import suppress
 from io import TextIOWrapper
-from typing import Any
+from typing import Any, NoReturn
 
 from dagan_cli.errors import CannotWrite
 
@@ -97,6 +99,20 @@ def finish() -> None:
         sys.stdout.flush()
     except NoStdout:
         _drop(sys.stdout)
+
+
+def end(code: Any) -> NoReturn:
+    """End the process with this exit code, after what Python does at the end of every program.
+
+    Except one thing: taking all modules apart, which takes a third of a second once PyTorch is loaded.
+    """
+    if "torch" not in sys.modules:
+        sys.exit(code)
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads
+    atexit._run_exitfuncs()
+    finish()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _drop(stream: Any) -> None:

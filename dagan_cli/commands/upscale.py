@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -309,9 +310,9 @@ def upscale(
         )
         encoding.require_known()
 
-        from dagan_cli.engine.options import EngineOptions  # torch is loaded here, once the rest is checked
+        from dagan_cli.engine.options import EngineOptions
         from dagan_cli.media.images import LIMIT_PIXELS
-        from dagan_cli.upscaler import ModelChoice
+        from weights.choice import ModelChoice
 
         request = Request(
             inputs=tuple(names),
@@ -373,6 +374,9 @@ def run_and_report(
     from dagan_cli.upscale.report import build_report, exit_code, write_report
     from dagan_cli.upscale.work import Engines
 
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
     items: list[Item] = []
     started = time.monotonic()
     with StopSignals().caught() as stop, Reporter(mode, quiet=quiet, verbose=verbose) as reporter:
@@ -388,15 +392,15 @@ def run_and_report(
         engines = Engines(request, tell)
 
         def account() -> None:
-            document = build_report(items, engines.used, time.monotonic() - started)
+            seconds = time.monotonic() - started
             try:
                 if as_json:
-                    echo(in_json(document))
+                    echo(in_json(build_report(items, engines.used, seconds)))
                 elif request.dry_run and any(item.status != "untried" for item in items):
                     echo(plan_table(items))
             finally:  # also if stdout is full
                 if report is not None:
-                    write_report(report, document)
+                    write_report(report, build_report(items, engines.used, seconds))
 
         try:
             run(request, engines, tell, stop)
@@ -412,7 +416,7 @@ def run_and_report(
             with suppress(DaganError):  # the first error is the one to report
                 account()
             raise
-        for used in engines.used:
+        for used in engines.used if verbose else ():
             reporter.note(f"{used.name}: {used.choice.why}")
         reporter.close()
     account()

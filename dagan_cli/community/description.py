@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dagan_cli.community.network import load_community
-from dagan_cli.community.weights_file import is_foreign
 from dagan_cli.errors import BadModel
-from dagan_cli.model.checkpoint import read_header
+from dagan_cli.model.file import is_foreign, read_header
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,10 +42,14 @@ class Community(nn.Module):
     mirrors = True  # the engine extends images as spandrel does
     compiles = True  # OpenVINO can run it, if it can be exported
 
-    def __init__(self, descriptor: Any) -> None:
-        """Wrap an ImageModelDescriptor of spandrel with 1, 3 or 4 channels, as many in as out."""
+    def __init__(self, descriptor: Any, identity: str | None = None) -> None:
+        """Wrap an ImageModelDescriptor of spandrel with 1, 3 or 4 channels, as many in as out.
+
+        identity: the name of its weights and of the code that runs them; what is measured is remembered under it.
+        """
         super().__init__()
         needs = descriptor.size_requirements
+        self.identity = identity
         self.model: nn.Module = descriptor.model.eval().requires_grad_(False)
         self.scale: int = descriptor.scale
         self.architecture: str = descriptor.architecture.name
@@ -132,4 +136,4 @@ def load_community(path: Path) -> tuple[Community, str]:
             f"{path} ({found.architecture.name}) takes {ways[0]} channels and returns {ways[1]}",
             hint="use a model for RGB or grey images",
         )
-    return Community(found), digest
+    return Community(found, f"{digest}, spandrel {spandrel.__version__}"), digest

@@ -12,28 +12,11 @@ from torch import Tensor
 
 from dagan_cli.errors import BadModel
 from dagan_cli.files import open_regular
-from dagan_cli.model.checkpoint import PICKLES
 from dagan_cli.model.header import Header
 from dagan_cli.model.pickles import mapping_in, state_dict
 
 LARGEST = 2**32  # bytes; the largest network that spandrel reads, AuraSR, has 2.5 GB
 OTHER = "use another file; those of `dagan train` and of the paper's RDN and SRGAN need `dagan models convert` once"
-
-
-def is_foreign(path: Path) -> bool:
-    """True for a file of another program: a pickle, or a safetensors file without an entry of ours in its header.
-
-    False for a file that cannot be read or is damaged; loading it as a dagan model has the reason.
-    """
-    suffix = path.suffix.lower()
-    if suffix != ".safetensors":
-        return suffix in PICKLES and path.is_file()
-    try:
-        with open_regular(path) as file:
-            header = Header.read(file)
-    except (OSError, ValueError):
-        return False
-    return bool(header.entries) and not {"dagan", "dagan-baseline"} & header.metadata.keys()
 
 
 def read_tensors(path: Path, unwrapped: Any) -> tuple[dict[str, Tensor], str]:

@@ -15,19 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dagan_cli.engine import memory, meter, precision, tiles, tiling
+from dagan_cli.engine import memory, precision, tiles, tiling
+from dagan_cli.engine.measuring.reach import Reach, measure_reach
+from dagan_cli.engine.measuring.remembered import remembered
 from dagan_cli.engine.options import EngineOptions, Network, Runtime
-from dagan_cli.engine.reach import Reach, measure_reach
 from dagan_cli.engine.resample import Kernel, Resize, Target, resample, scaled_size
 from dagan_cli.engine.reuse import History
 from dagan_cli.engine.runtimes.compiled import MOST_STREAMS, CannotRun, Compiled
 from dagan_cli.engine.runtimes.pytorch import PyTorch
 from dagan_cli.engine.tiles import Plan, Span, Tile
 from dagan_cli.errors import BadInput, BadModel, DaganError
+from dagan_cli.model.footprint import Footprint
 
-UNMEASURED = 256 * 256  # pixels; images up to this size run whole and unmeasured: measuring makes torch load for 2 s
+UNMEASURED = 256 * 256  # pixels; images up to this size run whole, without measuring a network of another program
 _ALONE = 256 * 256  # pixels; compiling for a single image of up to this size takes longer than it gains
-_HELD = 3.0  # OpenVINO holds more at once than PyTorch: measured, 2.4 to 2.9 times as much
+_HELD = 3.7  # OpenVINO holds more at once than the features of the network: measured, 3.0 to 3.6 times as much
 _PATIENCE = 3  # after this many failed tiles in half precision, all are computed in fp32
 _MOST_TILES = 64  # maximum of an automatic batch
 
@@ -75,9 +77,9 @@ class Engine:
         self._multiple = math.lcm(getattr(network, "multiple", 1), getattr(network, "grid", 1))
         self._smallest = getattr(network, "smallest", 1)
         self._is_measured = getattr(network, "is_measured", False)
-        self.measuring = 0.0  # seconds that measuring the network took; 0 until it was needed
+        self.measuring = 0.0  # seconds that measuring the network took; 0 if it was not needed, or is remembered
         self._failed = 0  # tiles that were not finite in half precision
-        self._footprint: meter.Footprint | None = None
+        self._footprint: Footprint | None = None
         self._most_pixels = float("inf")  # limit of a tile, lowered when memory runs out
         self._most_tiles = _MOST_TILES  # limit of a batch, lowered when memory runs out
         self._planned: tuple[tuple[int, int], Plan] | None = None
@@ -314,7 +316,8 @@ class Engine:
         field, grid = self._original.receptive_field, self._multiple
         if self._is_measured:
             started = perf_counter()
-            field, grid = memory.attempt(self._reach) or (field, grid)
+            reach = remembered(Reach, self._identity(torch.float32), lambda: memory.attempt(self._reach))
+            field, grid = reach or (field, grid)
             self.measuring += perf_counter() - started
         return tiling.Demand(
             device={None: self.choice.device.type, "CPU": "openvino"}.get(self.choice.openvino, "gpu"),
@@ -375,14 +378,32 @@ class Engine:
     def _bytes_per_pixel(self) -> float:
         return self._measured().bytes_per_pixel * (1.0 if self._compiled is None else _HELD)
 
-    def _measured(self) -> meter.Footprint:
+    def _measured(self) -> Footprint:
+        """Return what tiles cost: by the network's own formula, or as measured, once for each network."""
         if self._footprint is None:
-            started = perf_counter()
-            network = memory.attempt(lambda: self.network(self._dtype))
-            smallest = tiles.round_up(max(tiles.SMALLEST, self._smallest), self._multiple)
-            self._footprint = meter.measure(network, self.choice.device, self._dtype, smallest)
-            self.measuring += perf_counter() - started
-        return self._footprint
+            formula = getattr(self._original, "footprint", None)
+            if formula is not None and self.choice.device.type != "mps":  # where channels are not last
+                self._footprint = formula(self.choice.device, self._dtype)
+            else:
+                started = perf_counter()
+                self._footprint = remembered(Footprint, self._identity(self._dtype), self._metered)
+                self.measuring += perf_counter() - started
+        return self._footprint or Footprint(math.inf)
+
+    def _metered(self) -> Footprint:
+        from dagan_cli.engine.measuring import meter  # three seconds
+
+        network = memory.attempt(lambda: self.network(self._dtype))
+        smallest = tiles.round_up(max(tiles.SMALLEST, self._smallest), self._multiple)
+        return meter.measure(network, self.choice.device, self._dtype, smallest)
+
+    def _identity(self, dtype: torch.dtype) -> dict[str, object] | None:
+        """Return what a measurement of the network depends on; None if the network has no name."""
+        name = getattr(self._original, "identity", None)
+        device = self.choice.device
+        card = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        needs = {"device": card, "dtype": dtype, "multiple": self._multiple, "smallest": self._smallest}
+        return None if name is None else {"network": name, **needs}
 
     def _batch(self, plan: Plan) -> int:
         """Return the number of tiles computed at once."""

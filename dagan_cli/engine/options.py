@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from dagan_cli.engine.tiles import SMALLEST, Tiling
 from dagan_cli.errors import BadOption
+
+if TYPE_CHECKING:  # options are checked without PyTorch
+    from torch import Tensor
 
 
 class Network(Protocol):
@@ -18,8 +19,9 @@ class Network(Protocol):
     It may also have `multiple` (sides must be multiples of it) and `grid` (tiles must start at multiples of it); both
     default to 1. Networks of other programs also have `is_measured` (True: the receptive field and the grid are found
     by trying, and there are tiles only where memory requires them), `mirrors` (True: images are extended by reflection,
-    not by repeating edge pixels), `smallest` (side of the smallest tile) and `dtypes` (those that it can compute in).
-    Those with `compiles` set can also be run by OpenVINO.
+    not by repeating edge pixels), `smallest` (side of the smallest tile), `dtypes` (those that it can compute in)
+    and `identity` (of its weights and code: what was measured is remembered under it). `footprint`, of dagan's own, is
+    a method that returns what a tile costs on a device in a type. Those with `compiles` set can also be run by OpenVINO.
     """
 
     @property

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from dagan_cli.engine.meter import Footprint
 from dagan_cli.engine.tiles import SMALLEST, Plan, Tiling, plan, round_up
 from dagan_cli.errors import BadOption, OutOfMemory
+from dagan_cli.model.footprint import Footprint
 
 SHARE = 0.6  # share of the free memory to use: kernels need workspace, and other programs may need some
 MOST_PIXELS = 2**21 - 1  # a x4 network of 64 channels stays below 2^31 elements, which GPU kernels index fastest

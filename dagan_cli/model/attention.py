@@ -150,13 +150,17 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     if len(q) > _LARGEST_BATCH:
         parts = zip(*(x.split(_LARGEST_BATCH) for x in (q, k, v)), strict=True)
         return torch.cat([attend(*part, scale=scale) for part in parts])
-    if q.device.type == "cpu" and k.shape[1] <= _EXPLICIT_KEYS[q.dtype == torch.bfloat16]:
+    if k.shape[1] <= explicit_keys(q.device, q.dtype):
         return torch.softmax(scale * (q @ k.transpose(1, 2)), dim=-1) @ v
     return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=scale)[:, 0]
 
 
 _LARGEST_BATCH = 65_535  # limit of CUDA's fused kernels (pytorch issue 142228)
-_EXPLICIT_KEYS = {True: 576, False: 128}  # for bf16 and for others: most keys for which the explicit form was faster
+
+
+def explicit_keys(device: torch.device, dtype: torch.dtype) -> int:
+    """Return the most keys for which `attend` holds all weights, because that was faster."""
+    return 0 if device.type != "cpu" else 576 if dtype == torch.bfloat16 else 128
 
 
 def sliding_mean(x: Tensor, side: int) -> Tensor:

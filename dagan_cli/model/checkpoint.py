@@ -9,32 +9,26 @@ executes code, and a file whose header does not fit is refused before its tensor
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from dagan_cli.errors import BadModel, BadOption
-from dagan_cli.files import open_regular
 from dagan_cli.model.config import GeneratorConfig
-from dagan_cli.model.generator import Generator, evaluations
-from dagan_cli.model.header import Entry, Header
+from dagan_cli.model.file import FORMAT, damaged, header_of, opened, require_sha256
+from dagan_cli.model.generator import Generator
+from dagan_cli.model.header import Entry
+from dagan_cli.model.rk import evaluations
 from dagan_cli.model.srresnet import SrResNet, SrResNetConfig
 
 Network = Generator | SrResNet
 Config = GeneratorConfig | SrResNetConfig
-
-FORMAT = 1
-LARGEST = 2**30  # bytes; generators of the paper's family are far smaller, hostile files may not be
-PICKLES = {".pth": "PyTorch pickle", ".pt": "PyTorch pickle", ".ckpt": "PyTorch pickle", ".bin": "PyTorch pickle"}
-
 
 N = TypeVar("N", bound=Network, covariant=True)
 
@@ -64,8 +58,8 @@ def load_model(path: Path, expected: str | None = None) -> Model[Network]:
 
     Raises BadModel, with a hint, for a missing, truncated, damaged, foreign or invalid file.
     """
-    with _opened(path) as file:
-        header, facts = _header(path, file)
+    with opened(path) as file:
+        header, facts = header_of(path, file)
         kind = SrResNetConfig if facts["config"].get("architecture") == "srresnet" else GeneratorConfig
         try:
             config = kind.from_dict(facts["config"])
@@ -76,16 +70,15 @@ def load_model(path: Path, expected: str | None = None) -> Model[Network]:
             digest = sha256()
             tensors = header.tensors(file, digest)
         except ValueError as error:
-            raise _damaged(path, str(error)) from error
+            raise damaged(path, str(error)) from error
     found = digest.hexdigest()
-    if expected is not None and found != expected:
-        raise _damaged(path, f"its sha256 is {found[:12]}..., not {expected[:12]}...")
+    require_sha256(path, found, expected)
     if facts.get("digest") != _digest(tensors, {name: facts.get(name) for name in ("config", "provenance")}):
-        raise _damaged(path, "its contents do not match its own checksum")
+        raise damaged(path, "its contents do not match its own checksum")
     try:
         _fill(network, tensors)
     except ValueError as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
     return Model(network, found, facts.get("provenance") or {})
 
 
@@ -152,63 +145,9 @@ def _fewest(config: Config) -> tuple[int, int]:
     return config.blocks * functions * tensors, 9 * (c * c + config.blocks * functions * block)
 
 
-def read_header(path: Path) -> dict[str, Any]:
-    """Read configuration and provenance of a model's file, and nothing else of it. Raises BadModel."""
-    with _opened(path) as file:
-        return _header(path, file)[1]
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a regular file of reasonable size; its errors become BadModel."""
-    hint = "use a model from `dagan models list`, or the path of a .safetensors file"
-    try:
-        if path.suffix.lower() in PICKLES and path.is_file():
-            raise BadModel(
-                f"{path} is a {PICKLES[path.suffix.lower()]}, which can run code when loaded",
-                hint=f"convert it once, if you trust it: dagan models convert {path}",
-            )
-        with open_regular(path) as file:
-            if os.fstat(file.fileno()).st_size > LARGEST:
-                raise BadModel(f"{path} is larger than any dagan model", hint=hint)
-            yield file
-    except OSError as error:
-        raise BadModel(f"cannot read the model {path}: {(error.strerror or str(error)).lower()}", hint=hint) from error
-
-
-def _header(path: Path, file: BinaryIO) -> tuple[Header, dict[str, Any]]:
-    """Return the file's header, and its `dagan` entry with a config, and a provenance if it has one."""
-    try:
-        header = Header.read(file)
-        facts = header.json("dagan")
-    except ValueError as error:
-        raise _damaged(path, str(error)) from error
-    if "dagan-baseline" in header.metadata:
-        raise BadModel(
-            f"{path} is a baseline of the trainer, not a dagan model",
-            hint="baselines are for comparison only; use a model from `dagan models list`",
-        )
-    if not isinstance(facts, dict) or not isinstance(facts.get("config"), dict):
-        raise BadModel(
-            f"{path} is a safetensors file, but not a dagan model",
-            hint="its header has no generator config; use a model from `dagan models list`",
-        )
-    if facts.get("format") != FORMAT:
-        raise BadModel(f"{path} has format {repr(facts.get('format'))[:20]}, not {FORMAT}", hint="update dagan")
-    if not isinstance(facts.get("provenance"), dict | None):
-        raise _damaged(path, "its provenance is not a mapping")
-    return header, facts
-
-
 def _digest(tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
     digest = sha256(json.dumps(facts, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _damaged(path: Path, what: str) -> BadModel:
-    return BadModel(
-        f"{path} is damaged: {what}", hint="download it again; `dagan models list` shows the published models"
-    )

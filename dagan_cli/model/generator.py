@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dagan_cli.errors import BadOption
-from dagan_cli.model.attention import ChannelAttention, SpatialAttention
+from dagan_cli.model import footprint
+from dagan_cli.model.attention import ChannelAttention, SpatialAttention, explicit_keys
 from dagan_cli.model.config import ORDER_SOLVERS, GeneratorConfig, Window
-from dagan_cli.model.rk import EVALUATIONS, RungeKutta
+from dagan_cli.model.rk import RungeKutta, evaluations
 
 
 class Dense(nn.Module):
@@ -189,6 +190,11 @@ class Generator(nn.Module):
         upsampler = 1 if config.upsampler == "direct" else 2 if config.scale in (2, 3) else 3
         return 2 + evaluations(config, self.solver) * (convolutions + attention) + 1 + upsampler
 
+    def footprint(self, device: torch.device, dtype: torch.dtype) -> footprint.Footprint:
+        """Return what a tile costs there in this type, with channels last."""
+        keys = explicit_keys(device, dtype)
+        return footprint.of_generator(self.config, self.solver, self.window, dtype.itemsize, keys)
+
     def _solver_of(self, order: int) -> str:
         if order not in self.config.orders:
             trained = ", ".join(map(str, self.config.orders)) or "none; leave out --order"
@@ -199,8 +205,3 @@ class Generator(nn.Module):
         h, w = x.shape[-2:]
         right, below = -w % self.grid, -h % self.grid
         return F.pad(x, (0, right, 0, below), mode="replicate") if right or below else x
-
-
-def evaluations(config: GeneratorConfig, solver: str) -> int:
-    """Return how often a block evaluates f in one step."""
-    return config.stages if solver == "tied-euler" else EVALUATIONS[solver]

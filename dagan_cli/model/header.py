@@ -11,10 +11,11 @@ import json
 import os
 from dataclasses import dataclass
 from math import prod
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # a header alone is read without PyTorch
+    import torch
+    from torch import Tensor
 
 LONGEST = 2**20  # bytes of a header; those of the published models have 30,000
 MOST = 4096  # tensors in a file
@@ -22,17 +23,17 @@ DEEPEST = 32  # levels of the JSON in an entry of the metadata
 _CONTAINERS = 2**16  # lists and mappings in a header; empty ones would take 20 times the memory of their text
 _DIMENSIONS = 8  # of a tensor
 _METADATA = "__metadata__"
-_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
+_DTYPES = {  # PyTorch's names, and the bytes of a value
+    "F64": ("float64", 8),
+    "F32": ("float32", 4),
+    "F16": ("float16", 2),
+    "BF16": ("bfloat16", 2),
+    "I64": ("int64", 8),
+    "I32": ("int32", 4),
+    "I16": ("int16", 2),
+    "I8": ("int8", 1),
+    "U8": ("uint8", 1),
+    "BOOL": ("bool", 1),
 }
 
 
@@ -46,10 +47,16 @@ class Hash(Protocol):
 class Entry:
     """What the header declares of a tensor."""
 
-    dtype: torch.dtype
+    name: str  # of its dtype, as PyTorch calls it
     shape: tuple[int, ...]
     begin: int  # of its bytes, counted from the end of the header
     end: int
+
+    @property
+    def dtype(self) -> torch.dtype:
+        import torch
+
+        return getattr(torch, self.name)
 
     @property
     def values(self) -> int:
@@ -97,6 +104,8 @@ class Header:
 
     def tensors(self, file: BinaryIO, digest: Hash | None = None) -> dict[str, Tensor]:
         """Read all tensors; `digest` is fed the whole file. Raises ValueError if it became shorter, OSError."""
+        import torch
+
         if digest is not None:
             digest.update(self.source)
         file.seek(len(self.source))
@@ -131,16 +140,17 @@ def is_shallow(value: object, levels: int) -> bool:
 def _entry(name: str, value: object) -> Entry:
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
         raise _wrong(name, "is not declared by dtype, shape and data_offsets")
-    dtype = _DTYPES.get(value["dtype"]) if isinstance(value["dtype"], str) else None
-    if dtype is None:
+    known = _DTYPES.get(value["dtype"]) if isinstance(value["dtype"], str) else None
+    if known is None:
         raise _wrong(name, "has an unknown dtype")
     shape, place = value["shape"], value["data_offsets"]
     if not _whole_numbers(shape) or len(shape) > _DIMENSIONS:
         raise _wrong(name, f"has no shape of at most {_DIMENSIONS} whole numbers")
     if not _whole_numbers(place) or len(place) != 2:
         raise _wrong(name, "has no place in the file")
+    dtype, itemsize = known
     entry = Entry(dtype, tuple(shape), *place)
-    if entry.end - entry.begin != entry.values * dtype.itemsize:
+    if entry.end - entry.begin != entry.values * itemsize:
         raise _wrong(name, "has another size than its shape needs")
     return entry
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from dagan_cli.model.config import GeneratorConfig
+
 Derivative = Callable[[int, Tensor], Tensor]
 
 CLASSICAL: dict[str, tuple[float, ...]] = {
@@ -23,6 +25,11 @@ CLASSICAL: dict[str, tuple[float, ...]] = {
     "tied-euler": (),
 }
 EVALUATIONS = {"euler": 1, "heun": 2, "midpoint": 2, "rk3": 3, "rk4": 4}
+
+
+def evaluations(config: GeneratorConfig, solver: str) -> int:
+    """Return how often a block evaluates f in one step."""
+    return config.stages if solver == "tied-euler" else EVALUATIONS[solver]
 
 
 def step(solver: str, f: Derivative, y: Tensor, constants: Tensor, stages: int = 2) -> Tensor:

@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass, fields
 from math import log2
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from dagan_cli.errors import BadOption
 from dagan_cli.model.config import Window
+from dagan_cli.model.footprint import Footprint, of_srresnet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +105,11 @@ class SrResNet(nn.Module):
 
     def use_window(self, window: Window) -> None:
         """Do nothing: the network does not pool, so both windows are the same."""
+
+    def footprint(self, device: torch.device, dtype: torch.dtype) -> Footprint:
+        """Return what a tile costs in this type."""
+        config = self.config
+        return of_srresnet(config.scale, config.channels, config.blocks, dtype.itemsize)
 
     @property
     def receptive_field(self) -> int:

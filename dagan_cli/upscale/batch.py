@@ -5,6 +5,7 @@ The only place where media, engine, model and weights meet.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -13,9 +14,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dagan_cli.analysis.measure import Analysis, analyse_image, analyse_video
-from dagan_cli.engine.memory import attempt
 from dagan_cli.errors import BadInput, BadModel, BadOption, CannotWrite, DaganError, NoInput, OutOfMemory
 from dagan_cli.files import Taken, owned, place_of, require_replaceable, require_writable
 from dagan_cli.media import images
@@ -43,14 +44,13 @@ from dagan_cli.upscale.events import (
     Tell,
     Wait,
 )
-from dagan_cli.upscale.expected import tell_expected
-from dagan_cli.upscale.forecast import Forecaster
 from dagan_cli.upscale.made import Different, require_same
-from dagan_cli.upscale.picture import upscale_picture
 from dagan_cli.upscale.plan import outline, require_possible
 from dagan_cli.upscale.request import Request
-from dagan_cli.upscale.video import upscale_video
 from dagan_cli.upscale.work import Engines, Work
+
+if TYPE_CHECKING:  # it imports torch, which is loaded once there is work
+    from dagan_cli.upscale.forecast import Forecaster
 
 STREAM = "-"  # stdin as the input, stdout as the output
 _OTHER = {"picture": "a video", "video": "an image"}
@@ -101,9 +101,15 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
 
     work = Work(request, engines, account, should_stop, piped)
     try:
-        if found.sources and (request.model.is_fixed or request.goal.factor):  # a bad model is an error of the command
+        jobs = _planned(found, work)
+        is_due = any(_is_due(job, request) for job in jobs)
+        if is_due:
+            _import_engine()
+        is_named = request.model.is_fixed or request.goal.factor  # then a bad model is an error of the command
+        # Where all results exist, no network is loaded: the header of its file tells if they are those of this run.
+        if found.sources and is_named and (is_due or not jobs):
             engines.require_usable(request.goal.factor or 4.0)
-        _run_all(_planned(found, work), work)
+        _run_all(jobs, work)
     except BaseException as error:
         reason = "the run was stopped before it was done" if isinstance(error, Stopped) else "the run ended before it"
         for path in tuple(untried):
@@ -129,7 +135,7 @@ def _planned(found: Found, work: Work) -> list[_Job]:
     targets = _targets(found, suffixes, facts, work)
     _require_apart(work.request, found, targets)
     jobs = [_Job(source, target) for (source, _), target in zip(suffixes, targets, strict=True)]
-    due = [job.source.path for job in jobs if isinstance(job.target, Path) and not _exists(job.target, work.request)]
+    due = [job.source.path for job in jobs if _is_due(job, work.request)]
     inputs = len(found.sources) + len(found.failed) + len(found.earlier)
     work.tell(Outlook(inputs, {path: amounts[path] for path in due}))
     return jobs
@@ -137,7 +143,7 @@ def _planned(found: Found, work: Work) -> list[_Job]:
 
 def _run_all(jobs: list[_Job], work: Work) -> None:
     """Upscale all inputs; those whose results another process is writing come last, when it may be done."""
-    forecaster = Forecaster(work.request, work.engines)
+    forecaster: Forecaster | None = None
     left, started = jobs, 0
     for waits in (False, True):
         taken = []
@@ -149,6 +155,7 @@ def _run_all(jobs: list[_Job], work: Work) -> None:
             elif _exists(job.target, work.request):
                 _settle(job.source, job.target, work)
             elif work.request.dry_run:
+                forecaster = forecaster or _forecaster(work)
                 _forecast(job.source, job.target, forecaster, work.tell)
             elif not _in_turn(job.source, job.target, work, Start(started, len(jobs), job.source.path), waits):
                 taken.append(job)
@@ -181,9 +188,27 @@ def _in_turn(source: Source, target: Path, work: Work, start: Start, waits: bool
             _settle(source, target, work)
         else:
             work.tell(start)
-            tell_expected(source, target, work, start.total)
+            _tell_expected(source, target, work, start.total)
             _one(source, target, work)
     return True
+
+
+def _import_engine() -> None:
+    """Import PyTorch and what needs it, without looking for garbage meanwhile, nor among all that again later."""
+    if "torch" in sys.modules:
+        return
+    gc.disable()
+    try:
+        import dagan_cli.upscale.picture
+        import dagan_cli.upscale.video
+        import dagan_cli.upscaler  # noqa: F401
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _is_due(job: _Job, request: Request) -> bool:
+    return isinstance(job.target, Path) and not _exists(job.target, request)
 
 
 def _exists(target: Path, request: Request) -> bool:
@@ -286,6 +311,18 @@ def _targets(
     return [STDOUT for _ in jobs]
 
 
+def _tell_expected(source: Source, target: Path, work: Work, inputs: int) -> None:
+    from dagan_cli.upscale.expected import tell_expected
+
+    tell_expected(source, target, work, inputs)
+
+
+def _forecaster(work: Work) -> Forecaster:
+    from dagan_cli.upscale.forecast import Forecaster
+
+    return Forecaster(work.request, work.engines)
+
+
 def _forecast(source: Source, target: Path, forecaster: Forecaster, tell: Tell) -> None:
     try:
         require_replaceable(target)
@@ -299,6 +336,10 @@ def _forecast(source: Source, target: Path, forecaster: Forecaster, tell: Tell) 
 
 def _one(source: Source, target: Path, work: Work) -> None:
     """Upscale one input; an error becomes a failed Item."""
+    from dagan_cli.engine.memory import attempt
+    from dagan_cli.upscale.picture import upscale_picture
+    from dagan_cli.upscale.video import upscale_video
+
     started = time.monotonic()
     upscale = upscale_picture if source.kind == "picture" else upscale_video
     try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dagan_cli.errors import BadInput, DaganError
 from dagan_cli.media.find import Kind, Source
@@ -20,10 +21,14 @@ from dagan_cli.media.made.record import SOURCE
 from dagan_cli.media.made.stored import read_record
 from dagan_cli.upscale.auto import RULE
 from dagan_cli.upscale.events import STDOUT
+from dagan_cli.upscale.identity import Identity
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.work import Work
-from dagan_cli.upscaler import Upscaler
 from weights.catalog import published
+from weights.choice import ModelChoice
+
+if TYPE_CHECKING:  # it imports torch
+    from dagan_cli.upscaler import Upscaler
 
 _STREAM = "stream"  # identity of a video from stdin, which is read only once
 _MODEL, _WEIGHTS = "--model", "weights"  # its name, and the digest of its file
@@ -36,7 +41,7 @@ class Different(DaganError):
 
 
 def made_from(
-    source: Path | bytes | None, target: Path, kind: Kind, request: Request, upscaler: Upscaler
+    source: Path | bytes | None, target: Path, kind: Kind, request: Request, model: Identity | Upscaler
 ) -> dict[str, str]:
     """Return the fields of the record of a result: the identity of the source, and the options that decide the pixels.
 
@@ -44,17 +49,17 @@ def made_from(
     """
     fields: dict[str, object] = {
         SOURCE: _identity(source),
-        _MODEL: upscaler.name,
-        _WEIGHTS: upscaler.sha256 and upscaler.sha256[:16],
+        _MODEL: model.name,
+        _WEIGHTS: model.sha256 and model.sha256[:16],
         _RULE: RULE if request.model.is_open else None,
         "--scale": request.goal.factor,
         "--size": request.goal.name if request.goal.factor is None else None,
-        "--order": upscaler.order,
-        "--detail": upscaler.detail,
-        "--denoise": upscaler.denoise,
-        "--grain": upscaler.grain or None,
-        "--window": upscaler.window,
-        "--ensemble": upscaler.engine.options.ensemble,
+        "--order": model.order,
+        "--detail": model.detail,
+        "--denoise": model.denoise,
+        "--grain": model.grain or None,
+        "--window": model.window,
+        "--ensemble": request.engine.ensemble,
         **(_of_picture(target, request) if kind == "picture" else _of_video(request)),
     }
     return {name: _text(value) for name, value in fields.items() if value is not None and value is not False}
@@ -72,11 +77,11 @@ def require_same(source: Source, target: Path, work: Work) -> str:
     before = read_record(target)
     if before is None:
         raise Different(f"{target} exists, and does not say that dagan made it", hint=hint)
-    upscaler = _upscaler(source, before, work)
-    now = made_from(work.content_of(source.path), target, source.kind, work.request, upscaler)
+    model = work.engines.identity(_choice(source, before, work))
+    now = made_from(work.content_of(source.path), target, source.kind, work.request, model)
     if words := difference(before, now):
         raise Different(f"{target} exists, but was made {words}", hint=hint)
-    return upscaler.words
+    return model.words
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
@@ -150,11 +155,11 @@ def _as_written(record: Mapping[str, str], options: list[str]) -> str:
     return " ".join(f"{name} {record[name]}".rstrip() for name in options if name in record)
 
 
-def _upscaler(source: Source, before: Mapping[str, str], work: Work) -> Upscaler:
-    """Return the upscaler that this run uses for the source of a result with this record."""
-    request, engines, named = work.request, work.engines, before.get(_MODEL, "")
+def _choice(source: Source, before: Mapping[str, str], work: Work) -> ModelChoice:
+    """Return the model that this run uses for the source of a result with this record."""
+    request, named = work.request, before.get(_MODEL, "")
     if request.model.is_open and before.get(_RULE) == RULE and published(named):
-        return engines.use(replace(request.model, name=named))  # the same source gets the same choice
+        return replace(request.model, name=named)  # the same source gets the same choice
     if not request.model.is_open and (request.goal.factor is not None or request.model.is_fixed):
-        return engines.for_factor(request.goal.factor or 1.0)
-    return engines.use(work.choice_for(source))
+        return request.model.for_factor(request.goal.factor or 1.0)
+    return work.choice_for(source)

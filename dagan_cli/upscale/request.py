@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from dagan_cli.errors import BadOption
 
-if TYPE_CHECKING:  # these modules import torch and av, which would delay --help
+if TYPE_CHECKING:  # these modules import av, which would delay --help
     from dagan_cli.engine.options import EngineOptions
     from dagan_cli.media.template import Template
     from dagan_cli.media.video.recipe import Encoding
     from dagan_cli.media.video.source import Deinterlace
-    from dagan_cli.upscaler import ModelChoice
+    from weights.choice import ModelChoice
 
 _NAMED_SIZES = {"720p": 720, "1080p": 1080, "1440p": 1440, "4k": 2160, "8k": 4320}
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from dagan_cli.analysis.measure import Analysis, analyse_image, analyse_video
-from dagan_cli.engine.reuse import History
 from dagan_cli.media import images
 from dagan_cli.media.find import Source
 from dagan_cli.media.video.source import open_video
 from dagan_cli.media.y4m.reader import Y4mSource
 from dagan_cli.upscale.auto import model_for
 from dagan_cli.upscale.events import Advance, Chosen, Fetch, Stopped, Tell
+from dagan_cli.upscale.identity import Identity, identify
 from dagan_cli.upscale.plan import outline
 from dagan_cli.upscale.request import Request
-from dagan_cli.upscaler import ModelChoice, Upscaler
+from weights.choice import ModelChoice
+
+if TYPE_CHECKING:  # these import torch, which is loaded once there is work
+    from torch import Tensor
+
+    from dagan_cli.engine.reuse import History
+    from dagan_cli.upscaler import Upscaler
 
 
 class Engines:
@@ -32,7 +36,8 @@ class Engines:
         self._request = request
         self._tell = tell  # receives the progress of downloads
         self._loaded: dict[ModelChoice, Upscaler] = {}
-        self._used: dict[ModelChoice, Upscaler] = {}
+        self._identified: dict[ModelChoice, Identity] = {}
+        self._used: dict[ModelChoice, Upscaler | None] = {}  # None: identified, and not loaded yet
         self._chosen: dict[Path, ModelChoice] = {}  # for the inputs whose model was open
 
     def require_usable(self, factor: float) -> None:
@@ -70,15 +75,29 @@ class Engines:
 
     @property
     def used(self) -> list[Upscaler]:
-        """All upscalers that were returned."""
-        return list(self._used.values())
+        """All upscalers that were returned or identified; those that were only identified are loaded now."""
+        return [self.use(choice) for choice in self._used]
+
+    def identity(self, choice: ModelChoice) -> Identity | Upscaler:
+        """Return what identifies a model in records; it is loaded if that takes it. Raises BadModel, BadOption."""
+        self._used.setdefault(choice, None)
+        if choice in self._loaded:
+            return self._loaded[choice]
+        if choice not in self._identified:
+            if (found := identify(choice, self._fetching)) is None:
+                return self._load(choice)
+            self._identified[choice] = found
+        return self._identified[choice]
 
     def use(self, choice: ModelChoice) -> Upscaler:
         """Return the upscaler of a model that does not depend on the input any more. Raises BadModel, BadOption."""
-        return self._used.setdefault(choice, self._load(choice))
+        self._used[choice] = upscaler = self._load(choice)
+        return upscaler
 
     def _load(self, choice: ModelChoice) -> Upscaler:
         if choice not in self._loaded:
+            from dagan_cli.upscaler import Upscaler
+
             self._loaded[choice] = Upscaler.of(choice, self._request.engine, fetching=self._fetching)
         return self._loaded[choice]
 

@@ -7,6 +7,7 @@ import os
 import pty
 import select
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -214,3 +215,19 @@ def test_a_pipe_that_another_program_made_non_blocking_gets_everything(kind, tmp
             assert pipe.read() == whole
     assert process.returncode == 0
     assert len(whole) > 1 << 16
+
+
+def test_a_process_ends_at_once_after_its_threads_and_what_was_to_be_done_at_the_end():
+    code = (
+        "import atexit, sys, threading, time; sys.modules['torch'] = sys\n"
+        "from dagan_cli.commands.streams import end, finish, prepare\n"
+        "prepare()\n"
+        "class Late:\n    def __del__(self):\n        print('taken apart', flush=True)\n"
+        "late = Late()\n"
+        "atexit.register(print, 'at exit')\n"
+        "threading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start()\n"
+        "print('result'); finish(); end(7)\n"
+    )
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=buffered)
+    assert (ended.returncode, ended.stdout.split("\n"), ended.stderr) == (7, ["result", "thread", "at exit", ""], "")

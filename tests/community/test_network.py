@@ -14,8 +14,8 @@ from torch import Tensor
 from dagan_cli.community.library import import_spandrel, is_installed
 from dagan_cli.community.network import Community, Sides, load_community, mirrored
 from dagan_cli.engine.engine import Engine
+from dagan_cli.engine.measuring.reach import TOLERANCE
 from dagan_cli.engine.options import EngineOptions
-from dagan_cli.engine.reach import TOLERANCE
 from dagan_cli.errors import BadModel, BadOption
 from dagan_cli.upscaler import ModelChoice, Upscaler
 from tests.support.community_networks import SMALL, small
@@ -69,6 +69,26 @@ def test_a_large_image_is_one_tile_if_it_fits_and_is_cut_if_it_does_not(tmp_path
     roomy, tight = (Engine(network, EngineOptions(device="cpu", memory=size)) for size in (8 << 30, 64 << 20))
     assert roomy.plan(600, 900).count == 1
     assert tight.plan(600, 900).count > 1
+
+
+def test_what_it_needs_is_measured_once_and_remembered_under_its_file(tmp_path, monkeypatch):
+    from dagan_cli.engine import engine
+    from dagan_cli.engine.measuring import meter
+
+    measured: list[str] = []
+    cost, reach = meter.measure, engine.measure_reach
+    monkeypatch.setattr(meter, "measure", lambda *args: measured.append("cost") or cost(*args))
+    monkeypatch.setattr(engine, "measure_reach", lambda *args, **how: measured.append("reach") or reach(*args, **how))
+    monkeypatch.setenv("DAGAN_CACHE", str(tmp_path / "cache"))
+    path = saved(tmp_path, "Compact")
+    tight = EngineOptions(device="cpu", precision="fp32", memory=64 << 20)
+    first, second = (Engine(load_community(path)[0], tight) for _ in range(2))
+    assert first.plan(600, 900) == second.plan(600, 900)
+    assert measured == ["cost", "reach"]
+    assert second.measuring < first.measuring  # what a forecast counts
+    torch.save({name: 2 * value for name, value in small("Compact").items()}, path)
+    Engine(load_community(path)[0], tight).plan(600, 900)
+    assert measured == ["cost", "reach"] * 2
 
 
 @pytest.mark.parametrize("side", [1, 3, 15])

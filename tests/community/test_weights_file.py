@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import save_file
 
 from dagan_cli.community.library import is_installed
-from dagan_cli.community.weights_file import is_foreign, read_tensors
+from dagan_cli.community.weights_file import read_tensors
 from dagan_cli.errors import BadModel
+from dagan_cli.model.file import is_foreign
 from tests.support.community_networks import small
 from tests.support.hub_case import refused
 from tests.support.tiny import picture

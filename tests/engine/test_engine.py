@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dagan_cli.engine import meter, tiling
+from dagan_cli.engine import tiling
 from dagan_cli.engine.engine import Engine
+from dagan_cli.engine.measuring import meter
 from dagan_cli.engine.options import EngineOptions
 from dagan_cli.engine.resample import Resize, resample
 from dagan_cli.errors import BadInput, BadModel, BadOption, OutOfMemory

@@ -3,12 +3,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dagan_cli.engine import memory, meter, tiles, tiling
+from dagan_cli.engine import memory, tiles, tiling
+from dagan_cli.engine.measuring import meter
 from dagan_cli.engine.memory import free_host_memory
-from dagan_cli.engine.meter import Footprint
 from dagan_cli.engine.tiles import plan
 from dagan_cli.engine.tiling import Demand, choose_tiling, with_rim
 from dagan_cli.errors import BadOption, CannotWrite, OutOfMemory
+from dagan_cli.model.footprint import Footprint
 from tests.support.fakes import Convolutions, Limited
 
 GIB = 1 << 30

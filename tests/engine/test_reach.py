@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dagan_cli.engine.engine import Engine
+from dagan_cli.engine.measuring.reach import TOLERANCE, Reach, measure_reach
 from dagan_cli.engine.options import EngineOptions
-from dagan_cli.engine.reach import TOLERANCE, Reach, measure_reach
 from tests.support.fakes import Blur, Mean
 
 CPU = torch.device("cpu")

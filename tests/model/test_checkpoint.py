@@ -18,8 +18,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from dagan_cli.errors import BadModel
-from dagan_cli.model.checkpoint import load_model, read_header, save_model
+from dagan_cli.model.checkpoint import load_model, save_model
 from dagan_cli.model.config import GeneratorConfig
+from dagan_cli.model.file import read_header
 from dagan_cli.model.generator import Generator
 
 CONFIG = GeneratorConfig(scale=2, blocks=1, channels=8, growth=4, layers=1, reduction=4)

@@ -17,7 +17,8 @@ from safetensors.torch import load, save
 
 from dagan_cli.errors import BadModel
 from dagan_cli.metrics.lpips import Lpips
-from dagan_cli.model.checkpoint import load_model, read_header
+from dagan_cli.model.checkpoint import load_model
+from dagan_cli.model.file import read_header
 from dagan_cli.model.header import LONGEST, MOST, Header
 from tests.support.irregular import KINDS, at_once, irregular
 from trainer.networks import load_network

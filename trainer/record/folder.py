@@ -15,7 +15,7 @@ from typing import Any
 
 from dagan_cli.errors import BadModel, NoInput
 from dagan_cli.files import open_regular
-from dagan_cli.model.checkpoint import read_header
+from dagan_cli.model.file import read_header
 
 MODEL = "model.safetensors"  # the averaged weights at the last save
 BEST = "best.safetensors"  # the averaged weights with the best validation score of the phase

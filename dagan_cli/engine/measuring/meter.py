@@ -1,10 +1,12 @@
-"""Measure a network: bytes and arithmetic per pixel, from two small tiles."""
+"""Measure a network: bytes and arithmetic per pixel, from two small tiles.
+
+Importing this module takes three seconds, as PyTorch then loads sympy. So it is imported only where it measures.
+"""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,22 +17,7 @@ from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 from dagan_cli.engine.memory import attempt
 from dagan_cli.engine.tiles import SMALLEST, round_up
-
-
-@dataclass(frozen=True, slots=True)
-class Footprint:
-    """Cost of a tile of n pixels: n * bytes_per_pixel, and n * (flops_per_pixel + n * flops_per_pair).
-
-    The last term is attention over the whole tile.
-    """
-
-    bytes_per_pixel: float
-    flops_per_pixel: float = 1.0
-    flops_per_pair: float = 0.0
-
-    def growth(self, pixels: int) -> float:
-        """Ratio of the arithmetic per pixel of such a tile to that of a small one."""
-        return 1 + pixels * self.flops_per_pair / self.flops_per_pixel
+from dagan_cli.model.footprint import Footprint
 
 
 def measure(

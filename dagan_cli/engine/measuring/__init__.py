@@ -1,0 +1,1 @@
+"""What running a network costs and needs, where it cannot be known from its configuration."""
