@@ -21,7 +21,7 @@ class Network(Protocol):
     by trying, and there are tiles only where memory requires them), `mirrors` (True: images are extended by reflection,
     not by repeating edge pixels), `smallest` (side of the smallest tile), `dtypes` (those that it can compute in)
     and `identity` (of its weights and code: what was measured is remembered under it). `footprint`, of dagan's own, is
-    a method that returns what a tile costs on a device in a type. Those with `compiles` set can also be run by OpenVINO.
+    a method that returns what a tile costs on a device in a type. With `compiles` set, OpenVINO can run it too.
     """
 
     @property
