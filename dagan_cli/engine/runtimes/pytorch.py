@@ -11,7 +11,10 @@ from dagan_cli.engine.options import Network
 
 
 class PyTorch:
-    """Runs a network as it is, on any device of PyTorch and in any of its precisions."""
+    """Runs a network as it is, on any device of PyTorch and in any of its precisions.
+
+    On a CPU in fp32 it is the network that was passed, not a copy.
+    """
 
     name = "torch"
 
@@ -28,7 +31,10 @@ class PyTorch:
     def network(self, dtype: torch.dtype) -> Network:
         """Return the copy on the device in the given precision, made on first use."""
         if dtype not in self._cast:
-            copy = deepcopy(self._original)
+            is_in_place = (
+                dtype == torch.float32 and self._device.type == "cpu"
+            )  # the order in memory is all that changes
+            copy = self._original if is_in_place else deepcopy(self._original)
             self._cast[dtype] = copy.to(self._device, dtype, memory_format=self.layout)
         return self._cast[dtype]
 
