@@ -50,7 +50,7 @@ from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.work import Engines, Work
 
 if TYPE_CHECKING:  # it imports torch, which is loaded once there is work
-    from dagan_cli.upscale.forecast import Forecaster
+    from dagan_cli.upscale.estimate.forecast import Forecaster
 
 STREAM = "-"  # stdin as the input, stdout as the output
 _OTHER = {"picture": "a video", "video": "an image"}
@@ -312,13 +312,13 @@ def _targets(
 
 
 def _tell_expected(source: Source, target: Path, work: Work, inputs: int) -> None:
-    from dagan_cli.upscale.expected import tell_expected
+    from dagan_cli.upscale.estimate.expected import tell_expected
 
     tell_expected(source, target, work, inputs)
 
 
 def _forecaster(work: Work) -> Forecaster:
-    from dagan_cli.upscale.forecast import Forecaster
+    from dagan_cli.upscale.estimate.forecast import Forecaster
 
     return Forecaster(work.request, work.engines)
 

@@ -15,8 +15,8 @@ from dagan_cli.media.find import Source
 from dagan_cli.media.video.info import VideoInfo, count_frames
 from dagan_cli.media.video.source import open_video
 from dagan_cli.planes import HALVINGS
+from dagan_cli.upscale.estimate.pace import PATIENCE, Paces
 from dagan_cli.upscale.events import Forecast, Item
-from dagan_cli.upscale.pace import PATIENCE, Paces
 from dagan_cli.upscale.plan import VideoPlan, outline, plan_image, plan_video
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.video import resumable

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dagan_cli.upscale import expected, forecast
-from dagan_cli.upscale.pace import Pace, Rest
+from dagan_cli.upscale.estimate import expected, forecast
+from dagan_cli.upscale.estimate.pace import Pace, Rest
 from tests.support.tiny import clip, picture
 from weights.catalog import find_model
 

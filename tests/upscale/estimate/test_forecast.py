@@ -102,8 +102,8 @@ def slow_network(monkeypatch):
         return clock()
 
     monkeypatch.setattr(Engine, "_apply", applied)
-    monkeypatch.setattr("dagan_cli.upscale.pace.perf_counter", read)
-    monkeypatch.setattr("dagan_cli.upscale.pace.process_time", read)
+    monkeypatch.setattr("dagan_cli.upscale.estimate.pace.perf_counter", read)
+    monkeypatch.setattr("dagan_cli.upscale.estimate.pace.process_time", read)
     monkeypatch.setattr("dagan_cli.upscale.batch.time", SimpleNamespace(monotonic=read, sleep=time.sleep))
 
 
@@ -155,7 +155,7 @@ def test_frames_are_counted_where_no_header_tells_their_number(cli, tmp_path):
 
 def test_a_count_that_takes_too_long_is_called_a_minimum(cli, tmp_path, monkeypatch):
     source = clip(tmp_path / "in.h264", "-c:v", "libx264", "-an", seconds=4)
-    monkeypatch.setattr("dagan_cli.upscale.forecast._COUNTING", -1.0)
+    monkeypatch.setattr("dagan_cli.upscale.estimate.forecast._COUNTING", -1.0)
     ran = cli(source, "-n", "nearest", "-s", 2, "--dry-run")
     assert re.search(r"in_x2\.mkv +>= 64 .* >= [\d.]+ s", ran.out)
     assert "unknown" in ran.err

@@ -8,8 +8,8 @@ from pathlib import Path
 from dagan_cli.analysis.measure import analyse_video
 from dagan_cli.media.find import Source
 from dagan_cli.media.video.source import open_video
+from dagan_cli.upscale.estimate.forecast import Forecaster
 from dagan_cli.upscale.events import Expected
-from dagan_cli.upscale.forecast import Forecaster
 from dagan_cli.upscale.plan import outline, plan_video
 from dagan_cli.upscale.video import resumable
 from dagan_cli.upscale.work import Engines, Work
