@@ -8,9 +8,7 @@ import pytest
 from PIL import Image
 
 from dagan_cli.errors import BadInput
-from dagan_cli.media.images import (
-    png,
-)
+from dagan_cli.media.images import png_pixels
 from tests.support.images import SHAPES, ffmpeg_decode, info_of, noise, opened, photo, pillow, saved, written
 
 
@@ -34,8 +32,8 @@ def test_a_16_bit_png_holds_every_bit_for_ffmpeg(kind, pix_fmt):
 
 @pytest.mark.slow
 def test_a_16_bit_png_taller_than_a_band_is_whole():
-    array = noise(700, 1100, 3, dtype="u2")  # more bytes than are filtered at a time
-    assert array.nbytes > png._BAND
+    array = noise(700, 1100, 3, dtype="u2")  # more bytes than are compressed at a time
+    assert array.nbytes > png_pixels._BAND
     np.testing.assert_array_equal(opened(written([array], info_of(array), "png"))[1][0], array)
 
 
