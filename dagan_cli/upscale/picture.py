@@ -14,7 +14,6 @@ from torch import Tensor
 
 from dagan_cli.analysis.measure import analyse_image
 from dagan_cli.engine.memory import free_host_memory
-from dagan_cli.engine.samples import through
 from dagan_cli.errors import OutOfMemory
 from dagan_cli.files import cannot_write
 from dagan_cli.media import images
@@ -51,13 +50,7 @@ def upscale_picture(path: Path, target: Path, work: Work) -> Item:
 
         def results() -> Iterator[np.ndarray]:
             for index, pixels in enumerate(picture.frames):
-                yield through(
-                    pixels,
-                    enlarged,
-                    finish=upscaler.restore_grain,
-                    mixes=upscaler.name != "nearest",
-                    folder=request.engine.folder,
-                )
+                yield upscaler.enlarged(pixels, size, enlarged, request.engine.folder)
                 if info.frames > 1:
                     work.tell(Advance(index + 1, info.frames, "frames"))
 
