@@ -5,18 +5,17 @@ The only place where media, engine, model and weights meet.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dagan_cli.analysis.measure import Analysis, analyse_image, analyse_video
 from dagan_cli.engine.memory import attempt
-from dagan_cli.errors import BadInput, BadModel, BadOption, CannotWrite, DaganError, NoInput, OutOfMemory
+from dagan_cli.errors import BadInput, BadModel, BadOption, CannotWrite, NoInput, OutOfMemory
 from dagan_cli.files import Taken, owned, place_of, require_replaceable, require_writable
 from dagan_cli.media import images
 from dagan_cli.media.find import Found, Source, find_inputs
@@ -42,10 +41,12 @@ from dagan_cli.upscale.events import (
     Stopped,
     Tell,
     Wait,
+    failed,
 )
+from dagan_cli.upscale.flow import Flow
 from dagan_cli.upscale.forecast import Forecaster
 from dagan_cli.upscale.made import Different, require_same
-from dagan_cli.upscale.picture import upscale_picture
+from dagan_cli.upscale.picture import Made, Opened, compute, out_of_memory
 from dagan_cli.upscale.plan import outline, require_possible
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.video import upscale_video
@@ -54,8 +55,6 @@ from dagan_cli.upscale.work import Engines, Work
 STREAM = "-"  # stdin as the input, stdout as the output
 _OTHER = {"picture": "a video", "video": "an image"}
 _POLL = 0.2  # seconds between looks at an output that another process owns
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
     if kinds and (flags := request.without_effect(kinds)):
         tell(Notice(f"{', '.join(flags)}: without effect, as no input is {_OTHER[kinds.pop()]}", ()))
     for path, error in found.failed:
-        tell(_failure(path, error))
+        tell(failed(path, error))
     for path in found.earlier:
         tell(Item(input=path, output=path, status="skipped", reason="dagan made it from another input"))
     untried = {source.path: None for source in found.sources}  # in order; each leaves when its Item is told
@@ -124,7 +123,7 @@ def _planned(found: Found, work: Work) -> list[_Job]:
                 facts[source.path] = stated
             suffixes.append((source, suffix))
         except Exception as error:
-            work.tell(_failure(source.path, error))
+            work.tell(failed(source.path, error))
     targets = _targets(found, suffixes, facts, work)
     _require_apart(work.request, found, targets)
     jobs = [_Job(source, target) for (source, _), target in zip(suffixes, targets, strict=True)]
@@ -138,26 +137,45 @@ def _run_all(jobs: list[_Job], work: Work) -> None:
     """Upscale all inputs; those whose results another process is writing come last, when it may be done."""
     forecaster = Forecaster(work.request, work.engines)
     left, started = jobs, 0
-    for waits in (False, True):
-        taken = []
-        for job in left:
-            if work.should_stop():
-                raise Stopped
-            if isinstance(job.target, BadOption):
-                work.tell(_failure(job.source.path, job.target))
-            elif _exists(job.target, work.request):
-                _settle(job.source, job.target, work)
-            elif work.request.dry_run:
-                _forecast(job.source, job.target, forecaster, work.tell)
-            elif not _in_turn(job.source, job.target, work, Start(started, len(jobs), job.source.path), waits):
-                taken.append(job)
-                continue
-            started += 1
-        left = taken
+    with Flow(work, _ahead(jobs, work.request)) as flow:
+        work = flow.work
+        try:
+            for waits in (False, True):
+                taken = []
+                for job in left:
+                    if work.should_stop():
+                        raise Stopped
+                    if isinstance(job.target, BadOption):
+                        work.tell(failed(job.source.path, job.target))
+                    elif _exists(job.target, work.request):
+                        _settle(job.source, job.target, work)
+                    elif work.request.dry_run:
+                        _forecast(job.source, job.target, forecaster, work.tell)
+                    elif not _in_turn(job.source, job.target, flow, Start(started, len(jobs), job.source.path), waits):
+                        taken.append(job)
+                        continue
+                    flow.forget(job.source.path)
+                    started += 1
+                left = taken
+        except Stopped:
+            flow.drain()
+            if flow.error is None:
+                raise
+        flow.drain()
+        if flow.error is not None:
+            raise Abandoned from flow.error
 
 
-def _in_turn(source: Source, target: Path, work: Work, start: Start, waits: bool) -> bool:
+def _ahead(jobs: list[_Job], request: Request) -> Iterator[tuple[Path, Path] | None]:
+    """Yield the images to upscale, with their targets; None for a video, which images do not overtake."""
+    for job in jobs if not request.dry_run else ():
+        if isinstance(job.target, Path) and not _exists(job.target, request):
+            yield (job.source.path, job.target) if job.source.kind == "picture" else None
+
+
+def _in_turn(source: Source, target: Path, flow: Flow, start: Start, waits: bool) -> bool:
     """Upscale one input while no other process writes its result; return False if one does, unless this `waits`."""
+    work = flow.work
     with ExitStack() as stack:
         told = False
         while target != STDOUT:
@@ -166,6 +184,7 @@ def _in_turn(source: Source, target: Path, work: Work, start: Start, waits: bool
                 break
             except Taken as taken:
                 if not waits:
+                    flow.forget(source.path)
                     return False
                 if not told:
                     work.tell(Wait(source.path, str(taken)))
@@ -180,7 +199,7 @@ def _in_turn(source: Source, target: Path, work: Work, start: Start, waits: bool
             _settle(source, target, work)
         else:
             work.tell(start)
-            _one(source, target, work)
+            _one(source, target, flow, stack)
     return True
 
 
@@ -202,7 +221,7 @@ def _settle(source: Source, target: Path, work: Work) -> None:
     except BadModel:
         raise
     except Different as error:
-        work.tell(replace(_failure(source.path, error), output=target, is_in_the_way=True))
+        work.tell(replace(failed(source.path, error), output=target, is_in_the_way=True))
         return
     except Exception as error:
         _fail(source, target, error, work, 0.0)
@@ -292,17 +311,20 @@ def _forecast(source: Source, target: Path, forecaster: Forecaster, tell: Tell) 
     except BadModel:
         raise
     except Exception as error:
-        tell(_failure(source.path, error))
+        tell(failed(source.path, error))
 
 
-def _one(source: Source, target: Path, work: Work) -> None:
-    """Upscale one input; an error becomes a failed Item."""
-    started = time.monotonic()
-    upscale = upscale_picture if source.kind == "picture" else upscale_video
+def _one(source: Source, target: Path, flow: Flow, stack: ExitStack) -> None:
+    """Upscale one input; an error becomes a failed Item. What holds `target` is in `stack`."""
+    started, work = time.monotonic(), flow.work
     try:
-        item = attempt(lambda: upscale(source.path, target, work))
-        if item is None:
-            raise OutOfMemory(f"out of memory at {source.path}", hint="use a smaller --scale or --size")
+        if source.kind == "picture":
+            item = _picture(source.path, target, flow, stack)
+        else:
+            flow.drain()
+            item = attempt(lambda: upscale_video(source.path, target, work))
+            if item is None:
+                raise out_of_memory(source.path)
     except BadModel:
         raise
     except Stopped as stopped:
@@ -312,7 +334,43 @@ def _one(source: Source, target: Path, work: Work) -> None:
     except Exception as error:
         _fail(source, target, error, work, time.monotonic() - started)
         return
-    work.tell(replace(item, seconds=time.monotonic() - started))
+    if item is not None:
+        work.tell(replace(item, seconds=time.monotonic() - started))
+
+
+def _picture(path: Path, target: Path, flow: Flow, stack: ExitStack) -> Item | None:
+    """Upscale an image. A still is computed, and then handed over with `stack` to be written and told: return None."""
+    opened, made, seconds = _computed(path, target, flow, stack)
+    if made.is_computed:
+        flow.write(made, replace(made.item(), seconds=opened.seconds + seconds), stack.pop_all())
+        return None
+    flow.drain()
+    if flow.work.should_stop():
+        raise Stopped
+    if attempt(lambda: made.write() or True) is None:
+        raise out_of_memory(path)
+    return made.item()
+
+
+def _computed(path: Path, target: Path, flow: Flow, stack: ExitStack) -> tuple[Opened, Made, float]:
+    """Return an image, its result and the seconds of computing it; what they hold is added to `stack`.
+
+    Where memory is short, it is tried again once no other image is being written.
+    """
+    while True:
+        with ExitStack() as held:
+            opened = flow.opened(path, target, held)
+            started = time.monotonic()
+            try:
+                made = attempt(lambda opened=opened: compute(opened, target, flow.work))
+                if made is None:
+                    raise out_of_memory(path)
+            except OutOfMemory:
+                if not flow.drain():
+                    raise
+                continue
+            stack.push(held.pop_all())
+            return opened, made, time.monotonic() - started
 
 
 def _interrupted(kept: Kept, target: Path, seconds: float) -> Item:
@@ -324,7 +382,7 @@ def _interrupted(kept: Kept, target: Path, seconds: float) -> Item:
 
 def _fail(source: Source, target: Path, error: Exception, work: Work, seconds: float) -> None:
     """Report a failed input. Raises Abandoned if the later ones would fail as well."""
-    work.tell(replace(_failure(source.path, error), output=target, seconds=seconds))
+    work.tell(replace(failed(source.path, error), output=target, seconds=seconds))
     if isinstance(error, CannotWrite) and error.ends_the_batch:
         raise Abandoned from error
 
@@ -366,11 +424,3 @@ def _facts(
         return None
     choice = work.engines.choice_for(path, factor, analyse).short_name if template.names_model else ""
     return Facts(scale=factor, model=choice, width=size[0], height=size[1])
-
-
-def _failure(path: Path, error: Exception) -> Item:
-    """Return the Item of a failed input; a bug is logged with its traceback, and other inputs continue."""
-    if not isinstance(error, DaganError):
-        _log.error("bug in dagan, at %r", str(path), exc_info=error)
-        error = BadInput(f"{path} triggered a bug in dagan: {error!r}", hint="please report it, with the file")
-    return Item(input=path, output=None, status="failed", reason=str(error), hint=error.hint, exit_code=error.exit_code)

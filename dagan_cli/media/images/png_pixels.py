@@ -46,7 +46,7 @@ def _deflated(frame: np.ndarray, rows: int, top: int) -> tuple[bytes, int, int]:
     filtered = paeth(lines, above, pixel=frame.shape[2] * frame.itemsize)
     data, level, strategy = _choice(filtered, lines)
     is_last = top + rows >= len(frame)
-    return _packed(data, level, strategy, is_last=is_last), zlib.adler32(data), data.size
+    return _packed(data, level, strategy, is_last=is_last), zlib.adler32(data.data), data.size
 
 
 def _choice(filtered: np.ndarray, lines: np.ndarray) -> tuple[np.ndarray, int, int]:
@@ -65,7 +65,7 @@ def _choice(filtered: np.ndarray, lines: np.ndarray) -> tuple[np.ndarray, int, i
 
 def _packed(data: np.ndarray, level: int, strategy: int, *, is_last: bool = True) -> bytes:
     packer = zlib.compressobj(level, zlib.DEFLATED, -15, 9, strategy)
-    return packer.compress(data) + packer.flush(zlib.Z_FINISH if is_last else zlib.Z_SYNC_FLUSH)
+    return packer.compress(data.data) + packer.flush(zlib.Z_FINISH if is_last else zlib.Z_SYNC_FLUSH)
 
 
 def _joined(check: int, following: int, size: int) -> int:
