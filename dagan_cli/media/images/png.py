@@ -91,6 +91,13 @@ def code_points(stream: BinaryIO) -> CodePoints | None:
     return None
 
 
+def has_metadata_at_its_end(stream: BinaryIO) -> bool:
+    """True if EXIF data or texts follow the pixels."""
+    kinds = [kind for kind, _ in read_chunks(stream)]
+    after = kinds[kinds.index(b"IDAT") :] if b"IDAT" in kinds else []
+    return b"eXIf" in after or not TEXTS.isdisjoint(after)
+
+
 def deep_channels(stream: BinaryIO) -> int:
     """Return the number of channels from `decode_16_bit`; 0 if this PNG has 8 bits per sample or fewer."""
     header, transparent = b"", False

@@ -8,8 +8,19 @@ import pytest
 from PIL import Image
 
 from dagan_cli.errors import BadInput
-from dagan_cli.media.images import png_pixels
-from tests.support.images import SHAPES, ffmpeg_decode, info_of, noise, opened, photo, pillow, saved, written
+from dagan_cli.media.images import open_picture, png_pixels
+from tests.support.images import (
+    SHAPES,
+    exif_block,
+    ffmpeg_decode,
+    info_of,
+    noise,
+    opened,
+    photo,
+    pillow,
+    saved,
+    written,
+)
 
 
 @pytest.mark.parametrize("kind", SHAPES)
@@ -97,3 +108,22 @@ def test_a_header_with_a_wrong_checksum_is_refused():
     data[at + 4 + int.from_bytes(data[at - 4 : at], "big")] ^= 1
     with pytest.raises(BadInput):
         opened(bytes(data))
+
+
+def test_exif_data_behind_the_pixels_turns_the_image():
+    array = noise(5, 6, 3)
+    data = written([array], info_of(array), "png")
+    block = exif_block(orientation=6)
+    chunk = struct.pack(">I", len(block)) + b"eXIf" + block + struct.pack(">I", zlib.crc32(b"eXIf" + block))
+    _, (frame,) = opened(data[:-12] + chunk + data[-12:])
+    np.testing.assert_array_equal(frame, np.rot90(array, -1))
+
+
+def test_opening_a_png_decodes_nothing(monkeypatch):
+    def load(_: object) -> None:
+        raise AssertionError
+
+    array = noise(5, 6, 3)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+    with open_picture(written([array], info_of(array), "png")) as picture:
+        assert (picture.info.width, picture.info.height) == (6, 5)
