@@ -122,4 +122,4 @@ def test_of_a_large_frame_a_few_bands_are_in_memory(monkeypatch):
     next(pieces)
     next(pieces)
     assert len(made) <= 7
-    pieces.close()
+    pieces.close()  # type: ignore[attr-defined]  # it is a generator
