@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from collections.abc import Generator as Steps
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -18,7 +19,7 @@ from dagan_cli.engine.options import EngineOptions, Network
 from dagan_cli.engine.precision import Choice
 from dagan_cli.engine.resample import Resize, Target, scaled_size
 from dagan_cli.engine.reuse import History
-from dagan_cli.engine.samples import nearest, require_frames, require_samples, through
+from dagan_cli.engine.samples import begun, nearest, require_frames, require_samples
 from dagan_cli.errors import BadInput, BadOption
 from dagan_cli.model.blend import blend
 from dagan_cli.model.checkpoint import Model, load_generator, load_model
@@ -312,14 +313,14 @@ class Upscaler:
 
     def enlarged(
         self, samples: np.ndarray, size: tuple[int, int], enlarge: Callable[[Tensor], Tensor], folder: Path | None
-    ) -> np.ndarray:
+    ) -> Callable[[], np.ndarray]:
         """Upscale samples of an image to `size` (width, height), with grain; `enlarge` runs the engine to that size.
 
-        Shapes, types, `folder` and errors are those of `engine.samples.through`.
+        What is returned makes the samples of the result, in any thread; see `engine.samples.begun`.
         """
         if self.name == "nearest":
-            return nearest(samples, size, folder)
-        return through(samples, enlarge, finish=self.restore_grain, folder=folder)
+            return partial(nearest, samples, size, folder)
+        return begun(samples, enlarge, finish=self.restore_grain, folder=folder)
 
     def _same_kind(self, image: Pixels, target: Target | None, progress: Progress | None) -> Pixels:
         def enlarge(frames: Tensor) -> Tensor:
@@ -334,7 +335,7 @@ class Upscaler:
             require_samples(samples)
             height, width, _ = samples.shape
             size = scaled_size(width, height, self.scale if target is None else target)
-            big = self.enlarged(samples, size, enlarge, self.engine.options.folder)
+            big = self.enlarged(samples, size, enlarge, self.engine.options.folder)()
             return big.clip(0, 1, out=big) if big.dtype.kind == "f" else big  # as integers are, and as may come in
 
         if isinstance(image, Tensor):

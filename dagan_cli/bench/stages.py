@@ -183,7 +183,7 @@ class PictureStages:
                 pass
 
     def _through(self, upscaler: Upscaler, pixels: np.ndarray) -> np.ndarray:
-        return upscaler.enlarged(pixels, self.out_size, lambda x: upscaler.engine.upscale_to(x, self.out_size), None)
+        return upscaler.enlarged(pixels, self.out_size, lambda x: upscaler.engine.upscale_to(x, self.out_size), None)()
 
 
 def make_clip(folder: Path, size: tuple[int, int], frames: int = 240) -> Path:

@@ -25,7 +25,7 @@ from dagan_cli.upscale.events import Event, Item, Tell, failed
 from dagan_cli.upscale.picture import Made, Opened, bytes_of, open_ahead, out_of_memory
 from dagan_cli.upscale.work import Work
 
-_MOST_BYTES = 1 << 29  # of the samples of all images in flight, before and after upscaling
+_MOST_BYTES = 1 << 30  # of all images in flight, before and after upscaling
 _SHARE = 8  # and at most this part of the free memory
 
 

@@ -113,7 +113,7 @@ class Paces:
             return kept[x.shape]
 
         def write() -> None:
-            large = baseline.enlarged(part, small, enlarged, None)
+            large = baseline.enlarged(part, small, enlarged, None)()
             self._write(picture, target, large)
 
         written = _timed(write)

@@ -42,7 +42,7 @@ class Opened:
 
 @dataclass(slots=True)
 class Made:
-    """A result, and how it is written; the frames of an animation are computed only then."""
+    """A result, and how it is converted to samples and written; the frames of an animation are computed only then."""
 
     path: Path
     target: Path
@@ -79,12 +79,13 @@ class Made:
 
 
 def bytes_of(info: images.PictureInfo, target: Path, request: Request) -> int:
-    """Return the bytes that the samples of a frame and of its result take, with what the encoder needs."""
+    """Return the bytes that a frame and its result take: samples, floats of a network, and what the encoder needs."""
     width, height = request.goal.size_for(info.width, info.height)
     sample = info.channels * info.depth // 8
     form = format_for(target, request)
     encoder = images.ENCODER_BYTES.get(form.name, 0) if form else 0
-    return info.width * info.height * sample + width * height * (sample + encoder)
+    floats = 0 if request.model.name == "nearest" else 3 * 4 * (1 + info.has_alpha)
+    return info.width * info.height * sample + width * height * (sample + floats + encoder)
 
 
 def open_ahead(path: Path, work: Work, room: Callable[[images.PictureInfo], Callable[[], None]]) -> Opened:
@@ -139,12 +140,18 @@ def compute(opened: Opened, target: Path, work: Work) -> Made:
 
     def results() -> Iterator[np.ndarray]:
         for index, pixels in enumerate(picture.frames):
-            yield upscaler.enlarged(pixels, size, enlarged, request.engine.folder)
-            if info.frames > 1:
-                work.tell(Advance(index + 1, info.frames, "frames"))
+            yield upscaler.enlarged(pixels, size, enlarged, request.engine.folder)()
+            work.tell(Advance(index + 1, info.frames, "frames"))
 
-    frames = results() if info.frames > 1 else list(results())
+    if info.frames > 1:
+        frames = results()
+    else:
+        frames = _converted(upscaler.enlarged(next(picture.frames), size, enlarged, request.engine.folder))
     return Made(path, target, info, output, frames, upscaler, request.overwrite, noticed)
+
+
+def _converted(convert: Callable[[], np.ndarray]) -> Iterator[np.ndarray]:
+    yield convert()
 
 
 def out_of_memory(path: Path) -> OutOfMemory:
