@@ -71,6 +71,7 @@ _LOCK_HEADING = b"dagan lock: "
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)  # of file systems that have none
 _POLL = 0.1  # seconds
 _held: dict[tuple[object, ...], int] = {}  # outputs owned by each thread, and how often
+_acting = threading.local()  # `owner`: the thread whose outputs this one owns too
 
 
 class Taken(CannotWrite):
@@ -306,7 +307,8 @@ def owned(target: Path, *, patience: float = 0.0) -> Iterator[None]:
         target.parent.mkdir(parents=True, exist_ok=True)
         with Folder.opened(target.parent) as folder:
             here = folder.facts(".")
-            key = (os.getpid(), threading.get_ident(), here.st_dev, here.st_ino, target.name)
+            thread = getattr(_acting, "owner", threading.get_ident())
+            key = (os.getpid(), thread, here.st_dev, here.st_ino, target.name)
             if key in _held:
                 _held[key] += 1
                 try:
@@ -324,6 +326,16 @@ def owned(target: Path, *, patience: float = 0.0) -> Iterator[None]:
                 with suppress(OSError):  # the folder does not exist any more
                     folder.remove(name)
                 os.close(lock)
+
+
+@contextmanager
+def acting_for(thread: int) -> Iterator[None]:
+    """Own in this thread what the other `thread` owns and has handed over; it must not write it at the same time."""
+    _acting.owner = thread
+    try:
+        yield
+    finally:
+        del _acting.owner
 
 
 def tidy(target: Path) -> None:

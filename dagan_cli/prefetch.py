@@ -1,14 +1,51 @@
-"""Run an iterator in its own thread, a few items ahead of its consumer."""
+"""Run work in threads, a few items ahead of its consumer."""
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
+
+
+def processors() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def in_order(work: Callable[[S], T], items: Sequence[S], threads: int | None = None) -> Iterator[Iterator[T]]:
+    """Yield an iterator over the results of `work` on each item, in order, computed by `threads` (None: processors).
+
+    At most two results per thread wait to be taken, and one more is computed by each. An error is raised in the place
+    of the result. However the block is left, nothing runs afterwards.
+    """
+    threads = min(threads or processors(), len(items))
+    if threads <= 1:
+        yield map(work, items)
+        return
+    pool = ThreadPoolExecutor(threads, "dagan-work")
+
+    def results() -> Iterator[T]:
+        running: deque[Future[T]] = deque()
+        for item in items:
+            running.append(pool.submit(work, item))
+            if len(running) == 3 * threads:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+
+    try:
+        yield results()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

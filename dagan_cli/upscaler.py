@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from collections.abc import Generator as Steps
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -15,9 +16,9 @@ from dagan_cli.engine.engine import Engine, Step
 from dagan_cli.engine.grain import restore_grain, seed_of
 from dagan_cli.engine.options import EngineOptions, Network
 from dagan_cli.engine.precision import Choice
-from dagan_cli.engine.resample import Resize, Target
+from dagan_cli.engine.resample import Resize, Target, scaled_size
 from dagan_cli.engine.reuse import History
-from dagan_cli.engine.samples import require_frames, require_samples, through
+from dagan_cli.engine.samples import begun, nearest, require_frames, require_samples
 from dagan_cli.errors import BadInput, BadOption
 from dagan_cli.model.blend import blend
 from dagan_cli.model.checkpoint import Model, load_generator, load_model
@@ -226,6 +227,17 @@ class Upscaler:
         seeds = seeds or [seed_of([frame.float().numpy(force=True)]) for frame in frames]
         return restore_grain(frames, big, self.grain, seeds)
 
+    def enlarged(
+        self, samples: np.ndarray, size: tuple[int, int], enlarge: Callable[[Tensor], Tensor], folder: Path | None
+    ) -> Callable[[], np.ndarray]:
+        """Upscale samples of an image to `size` (width, height), with grain; `enlarge` runs the engine to that size.
+
+        What is returned makes the samples of the result, in any thread; see `engine.samples.begun`.
+        """
+        if self.name == "nearest":
+            return partial(nearest, samples, size, folder)
+        return begun(samples, enlarge, finish=self.restore_grain, folder=folder)
+
     def _same_kind(self, image: Pixels, target: Target | None, progress: Progress | None) -> Pixels:
         def enlarge(frames: Tensor) -> Tensor:
             if target is None:
@@ -237,8 +249,9 @@ class Upscaler:
 
         def of_samples(samples: np.ndarray) -> np.ndarray:
             require_samples(samples)
-            folder = self.engine.options.folder
-            big = through(samples, enlarge, finish=self.restore_grain, mixes=self.name != "nearest", folder=folder)
+            height, width, _ = samples.shape
+            size = scaled_size(width, height, self.scale if target is None else target)
+            big = self.enlarged(samples, size, enlarge, self.engine.options.folder)()
             return big.clip(0, 1, out=big) if big.dtype.kind == "f" else big  # as integers are, and as may come in
 
         if isinstance(image, Tensor):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dagan_cli.prefetch import prefetch
+from dagan_cli.prefetch import in_order, prefetch
 
 
 @pytest.fixture(autouse=True)
@@ -112,3 +112,30 @@ def test_leaving_without_taking_anything_is_prompt():
 def test_stages_can_follow_one_another():
     with prefetch(iter(range(50))) as numbers, prefetch(number * 2 for number in numbers) as doubles:
         assert list(doubles) == [2 * number for number in range(50)]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 7, None])
+def test_results_of_threads_come_in_the_order_of_their_items(threads):
+    def work(number: int) -> int:
+        time.sleep(0.002 * (number % 3))
+        return number * number
+
+    with in_order(work, range(40), threads) as results:
+        assert list(results) == [number * number for number in range(40)]
+
+
+def test_results_that_nobody_takes_are_few_and_an_abandoned_block_leaves_nothing_running():
+    started: list[int] = []
+    with in_order(started.append, range(1000), threads=2) as results:
+        next(results)
+        time.sleep(0.02)
+        assert len(started) <= 6
+    assert len(started) <= 6
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_error_of_a_thread_is_raised_in_its_place(threads):
+    with in_order(lambda number: 1 // (number - 5), range(20), threads) as results:
+        assert len([next(results) for _ in range(5)]) == 5
+        with pytest.raises(ZeroDivisionError):
+            next(results)

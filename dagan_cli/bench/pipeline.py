@@ -21,6 +21,7 @@ from dagan_cli.bench.stages import PictureStages, Run, VideoStages
 from dagan_cli.errors import BadInput
 from dagan_cli.media.find import Source
 from dagan_cli.media.named import kind_of
+from dagan_cli.prefetch import processors
 from dagan_cli.upscale.batch import run
 from dagan_cli.upscale.events import Advance, Item
 from dagan_cli.upscale.request import Request
@@ -49,7 +50,7 @@ def bench(
     name of the input in commands, `note` receives progress messages. Raises NoInput for anything but a file of an image
     or a video, and the errors of upscaling.
     """
-    load = os.getloadavg()[0] / _processors() if hasattr(os, "getloadavg") else 0.0
+    load = os.getloadavg()[0] / processors() if hasattr(os, "getloadavg") else 0.0
     path = Path(request.inputs[0])
     found = kind_of(path)
     factor = request.goal.factor or 4.0
@@ -205,7 +206,7 @@ class _EndToEnd:
             tell,
         )
         ended = perf_counter()
-        self.busy = (process_time() - used) / (ended - started) / _processors()
+        self.busy = (process_time() - used) / (ended - started) / processors()
         (item,) = items
         if item.status == "failed":
             raise BadInput(item.reason, hint=item.hint)
@@ -217,11 +218,6 @@ class _EndToEnd:
         full = [at for at in done if at[0] >= _PUT_OFF] if len(done) >= 3 * _PUT_OFF else []
         (first, start), (last, end) = (full[0], full[-1]) if full else (done[0], (item.frames, ended))
         return last - first, end - start
-
-
-def _processors() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _upscale(request: Request, engines: Engines, tell: Callable[[object], None]) -> None:

@@ -14,7 +14,6 @@ from typing import Literal, TypeVar
 import numpy as np
 from torch import Tensor
 
-from dagan_cli.engine import samples
 from dagan_cli.media import images
 from dagan_cli.media.video.mux import default_suffix
 from dagan_cli.media.video.recipe import Encoding, plan
@@ -184,9 +183,7 @@ class PictureStages:
                 pass
 
     def _through(self, upscaler: Upscaler, pixels: np.ndarray) -> np.ndarray:
-        return samples.through(
-            pixels, lambda x: upscaler.engine.upscale_to(x, self.out_size), mixes=upscaler.name != "nearest"
-        )
+        return upscaler.enlarged(pixels, self.out_size, lambda x: upscaler.engine.upscale_to(x, self.out_size), None)()
 
 
 def make_clip(folder: Path, size: tuple[int, int], frames: int = 240) -> Path:

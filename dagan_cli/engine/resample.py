@@ -83,9 +83,9 @@ def resample(x: Tensor, size: tuple[int, int], kernel: Kernel = "bicubic", out: 
         return out.copy_(x)
     bands = [(top, min(top + _BAND, height)) for top in range(0, height, _BAND)]
     if kernel == "nearest":
-        columns = _nearest(w, width, 0, width, x.device)
+        columns = nearest_index(w, width, 0, width, x.device)
         for top, bottom in bands:
-            rows = _nearest(h, height, top, bottom, x.device)
+            rows = nearest_index(h, height, top, bottom, x.device)
             out[..., top:bottom, :] = x.index_select(-2, rows).index_select(-1, columns)
         return out
     blocks = [
@@ -105,7 +105,7 @@ _BAND = 128  # side of the blocks of the banded matrices: small enough to waste 
 def filter_matrix(kernel: Kernel, n_in: int, n_out: int) -> Tensor:
     """Return the (n_out, n_in) float64 matrix that resizes an axis, as `resample` does."""
     if kernel == "nearest":
-        return torch.eye(n_in, dtype=torch.float64)[_nearest(n_in, n_out, 0, n_out, torch.device("cpu"))]
+        return torch.eye(n_in, dtype=torch.float64)[nearest_index(n_in, n_out, 0, n_out)]
     if n_in == n_out:
         return torch.eye(n_in, dtype=torch.float64)
     taps, _ = _weights(kernel, n_in, n_out, 0, n_out)
@@ -136,8 +136,8 @@ def _weights(kernel: Kernel, n_in: int, n_out: int, a: int, b: int) -> tuple[Ten
     return taps / taps.sum(dim=1, keepdim=True), lo
 
 
-def _nearest(n_in: int, n_out: int, a: int, b: int, device: torch.device) -> Tensor:
-    """Index of the input pixel that contains the centre of each output pixel, in exact integer arithmetic."""
+def nearest_index(n_in: int, n_out: int, a: int, b: int, device: torch.device | None = None) -> Tensor:
+    """Return for outputs [a, b) of an axis the inputs that contain their centres, in exact integer arithmetic."""
     i = torch.arange(a, b, device=device)
     return torch.div((2 * i + 1) * n_in, 2 * n_out, rounding_mode="floor")
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dagan_cli.engine.memory import roomy_array
+from dagan_cli.engine.resample import nearest_index
 from dagan_cli.errors import BadInput
 
 _ROWS = 256  # converted at a time, so that a large result is not held twice as floats
@@ -21,40 +22,71 @@ def through(
     upscale: Callable[[Tensor], Tensor],
     *,
     finish: Callable[[Tensor, Tensor], Tensor] | None = None,
-    mixes: bool = True,
     folder: Path | None = None,
 ) -> np.ndarray:
+    """Run `begun` and what it returns: upscale samples of an image to samples of the same type."""
+    return begun(pixels, upscale, finish=finish, folder=folder)()
+
+
+def begun(
+    pixels: np.ndarray,
+    upscale: Callable[[Tensor], Tensor],
+    *,
+    finish: Callable[[Tensor, Tensor], Tensor] | None = None,
+    folder: Path | None = None,
+) -> Callable[[], np.ndarray]:
     """Upscale (H, W, C) uint8, uint16 or float32, C = 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA -> (sH, sW, C), same type.
 
     `upscale` maps (1, 3, H, W), uint8 or float in [0, 1], to (1, 3, sH, sW) float. Alpha goes through the network as a
-    separate grey image, unless it is constant. Colour under alpha 0 is first filled from its neighbours, but
-    stays if `upscale` never mixes pixels (`mixes` is False). Float samples above 1 are scaled into [0, 1] on the way.
+    separate grey image, unless it is constant. Colour under alpha 0 is first filled from its neighbours. Float samples
+    above 1 are scaled into [0, 1] on the way.
     Pixels that are not finite, such as gaps of elevation data, keep their value and their place, and spread no further.
     `finish`, if given, maps the frame and its result to the final one, for colour only. A result too large for memory
     is in an unnamed file in `folder`. Raises CannotWrite if there is no room.
+
+    The network runs now. The conversion to samples, without torch, is what calling the result does, in any thread.
     """
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        return _around_gaps(pixels, lambda whole: through(whole, upscale, finish=finish, mixes=mixes, folder=folder))
+        result = _around_gaps(pixels, lambda whole: through(whole, upscale, finish=finish, folder=folder))
+        return lambda: result
     channels = pixels.shape[2]
     has_alpha = channels in (2, 4)
     colour = pixels[..., : channels - has_alpha]
     alpha = pixels[..., -1:] if has_alpha else None
-    if alpha is not None and mixes:
+    if alpha is not None:
         colour = bleed(colour, alpha)
     peak = _peak(pixels)
     frames = _as_frames(colour, peak)
     big = upscale(frames)
     if finish is not None:
         big = finish(frames, big)
-    out = roomy_array((*big.shape[-2:], channels), pixels.dtype, folder)
-    _write(out[..., : channels - has_alpha], big, peak)
-    del big
-    if alpha is not None:
-        flat = alpha.flat[0]
-        if (alpha == flat).all():
-            out[..., -1] = flat
-        else:
-            _write(out[..., -1:], upscale(_as_frames(alpha, peak)), peak)
+    flat = alpha is None or (alpha == alpha.flat[0]).all()
+    big_alpha = None if alpha is None or flat else upscale(_as_frames(alpha, peak))
+
+    def converted() -> np.ndarray:
+        out = roomy_array((*big.shape[-2:], channels), pixels.dtype, folder)
+        _write(out[..., : channels - has_alpha], big, peak)
+        if big_alpha is not None:
+            _write(out[..., -1:], big_alpha, peak)
+        elif alpha is not None:
+            out[..., -1] = alpha.flat[0]
+        return out
+
+    return converted
+
+
+def nearest(pixels: np.ndarray, size: tuple[int, int], folder: Path | None = None) -> np.ndarray:
+    """Enlarge or shrink (H, W, C) of any type to `size` (width, height) by `resample.nearest_index`: values stay exact.
+
+    A result too large for memory is in an unnamed file in `folder`. Raises CannotWrite if there is no room.
+    """
+    (width, height), (h, w, channels) = size, pixels.shape
+    out = roomy_array((height, width, channels), pixels.dtype, folder)
+    columns = nearest_index(w, width, 0, width).numpy()
+    for top in range(0, height, _ROWS):
+        rows = nearest_index(h, height, top, min(top + _ROWS, height)).numpy()
+        wide = pixels[rows[0] : rows[-1] + 1].take(columns, axis=1)
+        wide.take(rows - rows[0], axis=0, out=out[top : top + _ROWS], mode="clip")  # others would copy `out` first
     return out
 
 
@@ -130,14 +162,16 @@ def _as_frames(pixels: np.ndarray, peak: float) -> Tensor:
 
 def _write(out: np.ndarray, big: Tensor, peak: float) -> None:
     """Write (1, 3, H, W) to (H, W, 1 or 3): scaled; integers are clamped and rounded half to even."""
+    planes = big[0].numpy()
     for top in range(0, len(out), _ROWS):
-        band = big[0, :, top : top + _ROWS]
+        band = planes[:, top : top + _ROWS]
         if out.shape[2] == 1:  # the mean of three equal float32 values is exact only in float64
-            band = band.mean(0, keepdim=True, dtype=torch.float64)
-        band = band.permute(1, 2, 0).to(torch.float32 if out.shape[2] == 3 else torch.float64) * peak
+            band = band.mean(0, keepdims=True, dtype=np.float64)
+        band = band * peak
         if np.issubdtype(out.dtype, np.integer):
-            band = band.clamp_(0, peak).round_()
-        out[top : top + _ROWS] = band.numpy()
+            np.rint(np.clip(band, 0, peak, out=band), out=band)
+        for channel, plane in enumerate(band.astype(out.dtype)):
+            out[top : top + _ROWS, :, channel] = plane
 
 
 def bleed(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:

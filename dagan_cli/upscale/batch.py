@@ -6,19 +6,14 @@ The only place where media, engine, model and weights meet.
 from __future__ import annotations
 
 import gc
-import logging
-import os
 import sys
-import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagan_cli.analysis.measure import Analysis, analyse_image, analyse_video
-from dagan_cli.errors import BadInput, BadModel, BadOption, CannotWrite, DaganError, NoInput, OutOfMemory
-from dagan_cli.files import Taken, owned, place_of, require_replaceable, require_writable
+from dagan_cli.errors import BadInput, BadOption, NoInput
+from dagan_cli.files import place_of
 from dagan_cli.media import images
 from dagan_cli.media.find import Found, Source, find_inputs
 from dagan_cli.media.sniff import HEAD, starts_like_video
@@ -26,45 +21,31 @@ from dagan_cli.media.targets import plan_naming, plan_targets, told_apart
 from dagan_cli.media.template import Facts
 from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.mux import default_suffix
-from dagan_cli.media.video.segments import forget_finished
 from dagan_cli.media.video.source import open_video
 from dagan_cli.media.y4m.reader import ADVICE, Y4mSource, is_y4m
 from dagan_cli.upscale.events import (
     STDOUT,
-    Abandoned,
     Amount,
     BadReport,
     Event,
     Item,
-    Kept,
     Notice,
     Outlook,
-    Start,
     Stopped,
     Tell,
-    Wait,
+    failed,
 )
-from dagan_cli.upscale.made import Different, require_same
-from dagan_cli.upscale.plan import outline, require_possible
+from dagan_cli.upscale.job import Job, is_due, settle
+from dagan_cli.upscale.plan import outline
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.work import Engines, Work
 
 if TYPE_CHECKING:  # it imports torch, which is loaded once there is work
-    from dagan_cli.upscale.estimate.forecast import Forecaster
+    pass
 
 STREAM = "-"  # stdin as the input, stdout as the output
 _OTHER = {"picture": "a video", "video": "an image"}
 _POLL = 0.2  # seconds between looks at an output that another process owns
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """An input, and the path of its result or why it has none."""
-
-    source: Source
-    target: Path | BadOption
 
 
 def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[], bool] = lambda: False) -> None:
@@ -89,7 +70,7 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
     if kinds and (flags := request.without_effect(kinds)):
         tell(Notice(f"{', '.join(flags)}: without effect, as no input is {_OTHER[kinds.pop()]}", ()))
     for path, error in found.failed:
-        tell(_failure(path, error))
+        tell(failed(path, error))
     for path in found.earlier:
         tell(Item(input=path, output=path, status="skipped", reason="dagan made it from another input"))
     untried = {source.path: None for source in found.sources}  # in order; each leaves when its Item is told
@@ -102,14 +83,19 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
     work = Work(request, engines, account, should_stop, piped)
     try:
         jobs = _planned(found, work)
-        is_due = any(_is_due(job, request) for job in jobs)
-        if is_due:
+        has_work = any(is_due(job, request) for job in jobs)
+        if has_work:
             _import_engine()
         is_named = request.model.is_fixed or request.goal.factor  # then a bad model is an error of the command
         # Where all results exist, no network is loaded: the header of its file tells if they are those of this run.
-        if found.sources and is_named and (is_due or not jobs):
+        if found.sources and is_named and (has_work or not jobs):
             engines.require_usable(request.goal.factor or 4.0)
-        _run_all(jobs, work)
+        if has_work:
+            from dagan_cli.upscale.running.turns import run_all
+
+            run_all(jobs, work)
+        else:
+            _settle_all(jobs, work)
     except BaseException as error:
         reason = "the run was stopped before it was done" if isinstance(error, Stopped) else "the run ended before it"
         for path in tuple(untried):
@@ -117,7 +103,7 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
         raise
 
 
-def _planned(found: Found, work: Work) -> list[_Job]:
+def _planned(found: Found, work: Work) -> list[Job]:
     """Return the inputs with the paths of their results. An input whose result cannot be named becomes an Item."""
     suffixes: list[tuple[Source, str]] = []
     amounts: dict[Path, Amount] = {}
@@ -131,66 +117,25 @@ def _planned(found: Found, work: Work) -> list[_Job]:
                 facts[source.path] = stated
             suffixes.append((source, suffix))
         except Exception as error:
-            work.tell(_failure(source.path, error))
+            work.tell(failed(source.path, error))
     targets = _targets(found, suffixes, facts, work)
     _require_apart(work.request, found, targets)
-    jobs = [_Job(source, target) for (source, _), target in zip(suffixes, targets, strict=True)]
-    due = [job.source.path for job in jobs if _is_due(job, work.request)]
+    jobs = [Job(source, target) for (source, _), target in zip(suffixes, targets, strict=True)]
+    due = [job.source.path for job in jobs if is_due(job, work.request)]
     inputs = len(found.sources) + len(found.failed) + len(found.earlier)
     work.tell(Outlook(inputs, {path: amounts[path] for path in due}))
     return jobs
 
 
-def _run_all(jobs: list[_Job], work: Work) -> None:
-    """Upscale all inputs; those whose results another process is writing come last, when it may be done."""
-    forecaster: Forecaster | None = None
-    left, started = jobs, 0
-    for waits in (False, True):
-        taken = []
-        for job in left:
-            if work.should_stop():
-                raise Stopped
-            if isinstance(job.target, BadOption):
-                work.tell(_failure(job.source.path, job.target))
-            elif _exists(job.target, work.request):
-                _settle(job.source, job.target, work)
-            elif work.request.dry_run:
-                forecaster = forecaster or _forecaster(work)
-                _forecast(job.source, job.target, forecaster, work.tell)
-            elif not _in_turn(job.source, job.target, work, Start(started, len(jobs), job.source.path), waits):
-                taken.append(job)
-                continue
-            started += 1
-        left = taken
-
-
-def _in_turn(source: Source, target: Path, work: Work, start: Start, waits: bool) -> bool:
-    """Upscale one input while no other process writes its result; return False if one does, unless this `waits`."""
-    with ExitStack() as stack:
-        told = False
-        while target != STDOUT:
-            try:
-                stack.enter_context(owned(target))
-                break
-            except Taken as taken:
-                if not waits:
-                    return False
-                if not told:
-                    work.tell(Wait(source.path, str(taken)))
-                    told = True
-                if work.should_stop():
-                    raise Stopped from None
-                time.sleep(_POLL)
-            except CannotWrite as error:
-                _fail(source, target, error, work, 0.0)
-                return True
-        if _exists(target, work.request):  # the other process has finished it
-            _settle(source, target, work)
+def _settle_all(jobs: list[Job], work: Work) -> None:
+    """Report inputs none of which is to be upscaled."""
+    for job in jobs:
+        if work.should_stop():
+            raise Stopped
+        if isinstance(job.target, BadOption):
+            work.tell(failed(job.source.path, job.target))
         else:
-            work.tell(start)
-            _tell_expected(source, target, work, start.total)
-            _one(source, target, work)
-    return True
+            settle(job.source, job.target, work)
 
 
 def _import_engine() -> None:
@@ -199,44 +144,10 @@ def _import_engine() -> None:
         return
     gc.disable()
     try:
-        import dagan_cli.upscale.picture
-        import dagan_cli.upscale.video
-        import dagan_cli.upscaler  # noqa: F401
+        import dagan_cli.upscale.running.turns  # noqa: F401
     finally:
         gc.freeze()
         gc.enable()
-
-
-def _is_due(job: _Job, request: Request) -> bool:
-    return isinstance(job.target, Path) and not _exists(job.target, request)
-
-
-def _exists(target: Path, request: Request) -> bool:
-    return target != STDOUT and os.path.lexists(target) and not request.overwrite
-
-
-def _settle(source: Source, target: Path, work: Work) -> None:
-    """Report an input whose output exists: skipped if it is the result of this run, else failed and left alone."""
-    model = ""
-    try:
-        if not work.request.skip_existing:
-            require_replaceable(target)
-            try:
-                model = require_same(source, target, work)
-            except Different:  # unless -y would not help either
-                require_possible(work.content_of(source.path), source.kind, target, work.request)
-                raise
-    except BadModel:
-        raise
-    except Different as error:
-        work.tell(replace(_failure(source.path, error), output=target, is_in_the_way=True))
-        return
-    except Exception as error:
-        _fail(source, target, error, work, 0.0)
-        return
-    forget_finished(target)
-    reason = "it exists; -y overwrites it"
-    work.tell(Item(input=source.path, output=target, status="skipped", reason=reason, model=model))
 
 
 def _require_apart(request: Request, found: Found, targets: list[Path | BadOption]) -> None:
@@ -311,67 +222,6 @@ def _targets(
     return [STDOUT for _ in jobs]
 
 
-def _tell_expected(source: Source, target: Path, work: Work, inputs: int) -> None:
-    from dagan_cli.upscale.estimate.expected import tell_expected
-
-    tell_expected(source, target, work, inputs)
-
-
-def _forecaster(work: Work) -> Forecaster:
-    from dagan_cli.upscale.estimate.forecast import Forecaster
-
-    return Forecaster(work.request, work.engines)
-
-
-def _forecast(source: Source, target: Path, forecaster: Forecaster, tell: Tell) -> None:
-    try:
-        require_replaceable(target)
-        require_writable(target)
-        tell(forecaster.look_at(source, target))
-    except BadModel:
-        raise
-    except Exception as error:
-        tell(_failure(source.path, error))
-
-
-def _one(source: Source, target: Path, work: Work) -> None:
-    """Upscale one input; an error becomes a failed Item."""
-    from dagan_cli.engine.memory import attempt
-    from dagan_cli.upscale.picture import upscale_picture
-    from dagan_cli.upscale.video import upscale_video
-
-    started = time.monotonic()
-    upscale = upscale_picture if source.kind == "picture" else upscale_video
-    try:
-        item = attempt(lambda: upscale(source.path, target, work))
-        if item is None:
-            raise OutOfMemory(f"out of memory at {source.path}", hint="use a smaller --scale or --size")
-    except BadModel:
-        raise
-    except Stopped as stopped:
-        if stopped.kept:
-            work.tell(_interrupted(stopped.kept, target, time.monotonic() - started))
-        raise
-    except Exception as error:
-        _fail(source, target, error, work, time.monotonic() - started)
-        return
-    work.tell(replace(item, seconds=time.monotonic() - started))
-
-
-def _interrupted(kept: Kept, target: Path, seconds: float) -> Item:
-    """Return the Item of a video that was stopped, and that the next run continues."""
-    of = f" of {kept.total}" if kept.total and kept.total > kept.frames else ""
-    reason = f"stopped after {kept.frames}{of} frames, which are kept: the same command continues"
-    return Item(input=kept.input, output=target, status="stopped", reason=reason, seconds=seconds, frames=kept.frames)
-
-
-def _fail(source: Source, target: Path, error: Exception, work: Work, seconds: float) -> None:
-    """Report a failed input. Raises Abandoned if the later ones would fail as well."""
-    work.tell(replace(_failure(source.path, error), output=target, seconds=seconds))
-    if isinstance(error, CannotWrite) and error.ends_the_batch:
-        raise Abandoned from error
-
-
 def _header(source: Source, work: Work) -> tuple[str, Amount, Facts | None]:
     """Return what an input decides before the work: the suffix of its output, the work, and the facts for its name.
 
@@ -409,11 +259,3 @@ def _facts(
         return None
     choice = work.engines.choice_for(path, factor, analyse).short_name if template.names_model else ""
     return Facts(scale=factor, model=choice, width=size[0], height=size[1])
-
-
-def _failure(path: Path, error: Exception) -> Item:
-    """Return the Item of a failed input; a bug is logged with its traceback, and other inputs continue."""
-    if not isinstance(error, DaganError):
-        _log.error("bug in dagan, at %r", str(path), exc_info=error)
-        error = BadInput(f"{path} triggered a bug in dagan: {error!r}", hint="please report it, with the file")
-    return Item(input=path, output=None, status="failed", reason=str(error), hint=error.hint, exit_code=error.exit_code)

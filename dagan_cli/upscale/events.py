@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dagan_cli.errors import BadOption
+from dagan_cli.errors import BadInput, BadOption, DaganError
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,14 @@ class Item:
             "reused": None if self.reused is None else round(self.reused, 4),
             "resumed": self.resumed,
         } | ({"forecast": asdict(self.forecast)} if self.forecast else {})
+
+
+def failed(path: Path, error: Exception) -> Item:
+    """Return the Item of a failed input; a bug is logged with its traceback, and other inputs continue."""
+    if not isinstance(error, DaganError):
+        _log.error("bug in dagan, at %r", str(path), exc_info=error)
+        error = BadInput(f"{path} triggered a bug in dagan: {error!r}", hint="please report it, with the file")
+    return Item(input=path, output=None, status="failed", reason=str(error), hint=error.hint, exit_code=error.exit_code)
 
 
 def _printable(path: Path) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from dagan_cli.errors import BadInput, DaganError
 from dagan_cli.media.find import Kind, Source
-from dagan_cli.media.images.formats import format_of_suffix
+from dagan_cli.media.images.formats import PictureFormat, format_of_suffix
 from dagan_cli.media.made.identity import identity_of
 from dagan_cli.media.made.record import SOURCE
 from dagan_cli.media.made.stored import read_record
@@ -121,8 +121,13 @@ def _identity(source: Path | bytes | None) -> str:
         raise BadInput(f"cannot read {source}: {reason}", hint="check the path and its permissions") from error
 
 
+def format_for(target: Path, request: Request) -> PictureFormat | None:
+    """Return the format of an image that is written to `target`; None for an unknown suffix."""
+    return format_of_suffix(f".{request.format or 'png'}" if target == STDOUT else target.suffix)
+
+
 def _of_picture(target: Path, request: Request) -> dict[str, object]:
-    form = format_of_suffix(f".{request.format or 'png'}" if target == STDOUT else target.suffix)
+    form = format_for(target, request)
     name = form.name if form else ""
     lossless = request.lossless and name == "WEBP"  # the other formats have no choice
     return {"--lossless": lossless, "--quality": request.quality if name in _LOSSY and not lossless else None}

@@ -34,7 +34,7 @@ class Engines:
 
     def __init__(self, request: Request, tell: Tell = lambda _: None) -> None:
         self._request = request
-        self._tell = tell  # receives the progress of downloads
+        self.tell = tell  # receives the progress of downloads, and the choices of models
         self._loaded: dict[ModelChoice, Upscaler] = {}
         self._identified: dict[ModelChoice, Identity] = {}
         self._used: dict[ModelChoice, Upscaler | None] = {}  # None: identified, and not loaded yet
@@ -63,14 +63,14 @@ class Engines:
             analysis = analyse()
             self._chosen[path] = replace(self._request.model, name=model_for(analysis, factor))
             found = analysis.describe() or "too small or too plain to judge"
-            self._tell(Chosen(path, found, self._chosen[path].words))
+            self.tell(Chosen(path, found, self._chosen[path].words))
         return self._chosen[path]
 
     def for_stream(self, path: Path, factor: float) -> Upscaler:
         """Return the upscaler for a video from stdin, which cannot be looked at before. Raises BadModel, BadOption."""
         choice = self._request.model.for_factor(factor, video=True)
         if self._request.model.is_open:
-            self._tell(Chosen(path, "a stream, which is not looked at", choice.words))
+            self.tell(Chosen(path, "a stream, which is not looked at", choice.words))
         return self.use(choice)
 
     @property
@@ -102,7 +102,7 @@ class Engines:
         return self._loaded[choice]
 
     def _fetching(self, name: str, done: int, total: int | None) -> None:
-        self._tell(Fetch(name, done, total))
+        self.tell(Fetch(name, done, total))
 
 
 @dataclass(frozen=True, slots=True)

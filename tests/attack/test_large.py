@@ -124,8 +124,7 @@ def test_an_encoder_that_needs_more_memory_than_there_is_is_not_started(cli: Cli
 
 def test_a_png_written_by_bands_holds_the_same_pixels(tmp_path, monkeypatch):
     pixels = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)
-    monkeypatch.setattr("dagan_cli.media.images.png._AT_ONCE", 0)
-    monkeypatch.setattr("dagan_cli.media.images.png._BAND", 5000)
+    monkeypatch.setattr("dagan_cli.media.images.png_pixels._BAND", 5000)
     for channels in (1, 2, 3, 4):
         samples = np.concatenate([pixels, pixels], axis=2)[..., :channels]
         info = images.PictureInfo(format="PNG", width=200, height=300, channels=channels, depth=8)

@@ -229,7 +229,7 @@ def test_a_result_too_large_for_memory_exits_with_5(cli, tmp_path, monkeypatch):
     def full(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("dagan_cli.upscale.picture.through", full)
+    monkeypatch.setattr("dagan_cli.upscaler.nearest", full)
     ran, _ = reported(cli, tmp_path, picture(tmp_path / "in.png"), "-n", "nearest")
     assert ran.code == 5
     assert two_lines(ran), ran.err

@@ -187,13 +187,18 @@ def test_a_stop_between_two_inputs_keeps_what_is_done(cli, tmp_path, monkeypatch
     monkeypatch.setattr(StopSignals, "__init__", lambda self: (before(self), stops.append(self))[0])
 
     def stop_after_one(_: Reporter, item: Item) -> None:
-        if item.status == "done":
+        if item.status == "done" and not stops[0]():
             stops[0]._receive(signal.SIGTERM, None)
 
     monkeypatch.setattr(Reporter, "_item", stop_after_one)
-    sources = picture(tmp_path / "a.png"), picture(tmp_path / "b.png")
+    sources = [picture(tmp_path / f"{number:02}.png") for number in range(20)]  # more than are in flight at once
     ran = cli(*sources, "-n", "nearest", "-s", 2, "--json")
     assert ran.code == 143
-    assert [Path(item["input"]).name for item in json.loads(ran.out)["items"] if item["status"] == "done"] == ["a.png"]
-    assert pixels(tmp_path / "a_x2.png").shape == (16, 24, 3)
-    assert not (tmp_path / "b_x2.png").exists()
+    statuses = [item["status"] for item in json.loads(ran.out)["items"]]
+    done = statuses.count("done")
+    assert statuses == ["done"] * done + ["untried"] * (20 - done)
+    assert 1 <= done < 20
+    made = sorted(tmp_path.glob("*_x2.png"))
+    assert [path.name for path in made] == [f"{number:02}_x2.png" for number in range(done)]
+    assert {pixels(path).shape for path in made} == {(16, 24, 3)}
+    assert left_over(tmp_path) == []

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dagan_cli.engine.samples import through
+from dagan_cli.engine.samples import nearest, through
 from tests.support.tiny import noise
 
 
@@ -25,10 +25,22 @@ def doubled(frames: Tensor) -> Tensor:
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("dtype", ["u1", "u2"])
 def test_what_an_identity_gives_back_is_what_it_was_given(dtype, channels):
-    pixels = noise(300, 7, channels, dtype=dtype)  # higher than one band of rows
-    out = through(pixels, same, mixes=False)
+    pixels = np.maximum(noise(300, 7, channels, dtype=dtype), 1)  # higher than one band of rows; no hidden colour
+    out = through(pixels, same)
     assert out.dtype == pixels.dtype
     assert (out == pixels).all()
+
+
+@pytest.mark.parametrize("size", [(7, 300), (28, 1200), (10, 421), (3, 11)])
+@pytest.mark.parametrize(("channels", "dtype"), [(3, "u1"), (4, "u1"), (1, "u2"), (2, "f4")])
+def test_nearest_takes_the_pixel_that_holds_the_centre_of_each_and_changes_none(size, channels, dtype):
+    pixels = noise(300, 7, channels).astype(dtype)
+    if dtype == "f4":
+        pixels[0, 0], pixels[5, 5] = np.nan, 1e9
+    y, x = ([(2 * i + 1) * old // (2 * new) for i in range(new)] for old, new in zip((300, 7), size[::-1], strict=True))
+    out = nearest(pixels, size)
+    assert out.dtype == pixels.dtype
+    np.testing.assert_array_equal(out, pixels[np.ix_(y, x)])
 
 
 def test_every_16_bit_value_survives():
@@ -78,7 +90,7 @@ def test_colour_under_transparency_does_not_leak_into_the_edge():
 def test_where_no_pixels_are_mixed_hidden_colour_stays():
     pixels = noise(6, 6, 4)
     pixels[::2, :, 3] = 0
-    assert (through(pixels, same, mixes=False) == pixels).all()
+    assert (nearest(pixels, (6, 6)) == pixels).all()
     assert (through(pixels, same) != pixels).any()
 
 
@@ -105,7 +117,7 @@ def test_pixels_that_are_not_finite_keep_their_place_and_spread_no_further(chann
     assert (np.isfinite(out).all(axis=2) == ~gaps.repeat(2, axis=0).repeat(2, axis=1)).all()
     assert np.isnan(out[4:6, 6:8, 0]).all()
     assert out[0, 0, 0] == -np.inf
-    np.testing.assert_array_equal(through(pixels, same, mixes=False), pixels)
+    np.testing.assert_array_equal(nearest(pixels, (7, 6)), pixels)
 
 
 def test_an_image_without_any_finite_pixel_stays_as_it_is():

@@ -80,7 +80,7 @@ def ffmpeg_decode(data: bytes, pix_fmt: str, shape: tuple[int, ...], *options: s
         "-",
     ]
     raw = subprocess.run(command, input=data, capture_output=True, check=True).stdout
-    return np.frombuffer(raw, "<u2").reshape(shape)
+    return np.frombuffer(raw, "<u2" if pix_fmt.endswith("le") else "u1").reshape(shape)
 
 
 def ffmpeg_tiff(array: np.ndarray, algorithm: str) -> bytes:

@@ -14,9 +14,9 @@ from itertools import chain
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
 
 from dagan_cli.media.images.blocks.code_points import CodePoints
+from dagan_cli.media.images.png_pixels import compressed
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LIGHT_TAGS = frozenset({b"mDCV", b"cLLI"})  # mastering display and content light of HDR images
@@ -26,8 +26,7 @@ _XMP = b"XML:com.adobe.xmp"
 _READ_AS_METADATA = (_XMP, b"Raw profile type exif", b"Raw profile type APP1", b"Raw profile type xmp")
 _OF_AN_ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 _COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> PNG colour type
-_BAND = 1 << 22  # bytes filtered at a time
-_AT_ONCE = 1 << 29  # bytes; larger frames are compressed by bands, as Pillow would hold them three times
+_PIECE = 1 << 22  # bytes of a chunk read at a time
 
 
 def read_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
@@ -57,7 +56,7 @@ def without_damaged_chunks(stream: BinaryIO) -> tuple[BinaryIO, list[str]]:
             break
         if kind[:1].islower() and kind not in _OF_AN_ANIMATION:
             check, left = zlib.crc32(kind), size
-            while left and (piece := stream.read(min(left, _BAND))):
+            while left and (piece := stream.read(min(left, _PIECE))):
                 check, left = zlib.crc32(piece, check), left - len(piece)
             stored = stream.read(4)
             if left == 0 and len(stored) == 4 and stored != struct.pack(">I", check):
@@ -90,6 +89,13 @@ def code_points(stream: BinaryIO) -> CodePoints | None:
         if kind == b"IDAT":
             break
     return None
+
+
+def has_metadata_at_its_end(stream: BinaryIO) -> bool:
+    """True if EXIF data or texts follow the pixels."""
+    kinds = [kind for kind, _ in read_chunks(stream)]
+    after = kinds[kinds.index(b"IDAT") :] if b"IDAT" in kinds else []
+    return b"eXIf" in after or not TEXTS.isdisjoint(after)
 
 
 def deep_channels(stream: BinaryIO) -> int:
@@ -174,7 +180,7 @@ def write_png(
                 file, b"fcTL", struct.pack(">IIIIIHHBB", number, width, height, 0, 0, *_delay(durations[index]), 0, 0)
             )
             number += 1
-        for data in _compressed(frame):
+        for data in compressed(frame):
             if index == 0:
                 _write_chunk(file, b"IDAT", data)
             else:
@@ -196,46 +202,3 @@ def _delay(milliseconds: float) -> tuple[int, int]:
     """Return numerator and denominator of the delay in seconds, each of 16 bits."""
     delay = Fraction(milliseconds / 1000).limit_denominator(1000)
     return (delay.numerator, delay.denominator) if delay.numerator < 65536 else (min(round(delay), 65535), 1)
-
-
-def _compressed(frame: np.ndarray) -> Iterator[bytes]:
-    """Yield the filtered, deflated samples of one frame, in pieces."""
-    if frame.dtype == np.uint8 and frame.nbytes <= _AT_ONCE:
-        buffer = io.BytesIO()
-        Image.fromarray(frame.squeeze(2) if frame.shape[2] == 1 else frame).save(buffer, "PNG")
-        yield from _pixel_data(buffer.getbuffer())
-        return
-    height, width, channels = frame.shape
-    pixel = channels * frame.itemsize  # bytes
-    step = max(1, _BAND // (width * pixel))
-    packer = zlib.compressobj()
-    above = np.zeros(width * pixel, np.uint8)
-    for top in range(0, height, step):
-        band = np.ascontiguousarray(frame[top : top + step], f">u{frame.itemsize}")
-        rows = band.view(np.uint8).reshape(-1, width * pixel)
-        if data := packer.compress(_paeth(rows, above, pixel).tobytes()):
-            yield data
-        above = rows[-1]
-    yield packer.flush()
-
-
-def _paeth(rows: np.ndarray, above: np.ndarray, pixel: int) -> np.ndarray:
-    """Filter (N, B) bytes to (N, 1 + B): the filter number of each row, 4, then the residuals of the Paeth filter."""
-    up = np.vstack([above, rows[:-1]])
-    left, corner = np.zeros_like(rows), np.zeros_like(rows)
-    left[:, pixel:], corner[:, pixel:] = rows[:, :-pixel], up[:, :-pixel]
-    a, b, c = (part.astype(np.int16) for part in (left, up, corner))
-    to_a, to_b, to_c = np.abs(b - c), np.abs(a - c), np.abs(a + b - 2 * c)
-    guess = np.where((to_a <= to_b) & (to_a <= to_c), left, np.where(to_b <= to_c, up, corner))
-    filtered = np.full((len(rows), 1 + rows.shape[1]), 4, np.uint8)
-    np.subtract(rows, guess, out=filtered[:, 1:])
-    return filtered
-
-
-def _pixel_data(png: memoryview) -> Iterator[bytes]:
-    at = len(SIGNATURE)
-    while at < len(png):
-        size, kind = struct.unpack_from(">I4s", png, at)
-        if kind == b"IDAT":
-            yield bytes(png[at + 8 : at + 8 + size])
-        at += 12 + size

@@ -297,6 +297,8 @@ def _read_through_pillow(file: _File, tags: tiff.Tags | None = None, pages: Sequ
     file.check_size(*image.size)
     with file.decoding():
         count = 1 if file.format == "TIFF" else getattr(image, "n_frames", 1)  # Pillow would open every page
+        if file.format == "PNG" and png.has_metadata_at_its_end(file.stream):
+            image.load()  # Pillow reads it then
         orientation = 1 if file.format == "TIFF" else _orientation(image)  # Pillow rotates a TIFF itself
         mode = mode_for(image)
         lossless = _is_lossless(file)
@@ -412,7 +414,7 @@ def _frame(image: Image.Image, index: int, mode: str) -> np.ndarray:
 
 
 def _orientation(image: Image.Image) -> int:
-    value = image.getexif().get(0x0112, 1)
+    value = Image.Image.getexif(image).get(0x0112, 1)  # that of a PNG would decode it
     return value if value in range(1, 9) else 1
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -123,10 +123,21 @@ def plan_output(
     return PictureOutput(info=result, quality=quality, warnings=tuple(warnings), beside=beside)
 
 
-def write_picture(target: Path, output: PictureOutput, frames: Iterable[np.ndarray], *, replace: bool = True) -> None:
-    """Write the frames to `target`, which appears complete or not at all; see `encode_picture`, `whole_or_absent`."""
+def write_picture(
+    target: Path,
+    output: PictureOutput,
+    frames: Iterable[np.ndarray],
+    *,
+    replace: bool = True,
+    turn: Callable[[], None] = lambda: None,
+) -> None:
+    """Write the frames to `target`, which appears complete or not at all; see `encode_picture`, `whole_or_absent`.
+
+    `turn` is called once they are encoded, before the file gets its name; if it raises, there will be no file.
+    """
     with whole_or_absent(target, replace=replace) as file:
         encode_picture(file, output, frames)
+        turn()
         if output.beside:  # before the file has its name: a file without its record would count as somebody else's
             write_beside(target, file, output.beside)
     if not output.beside:

@@ -19,7 +19,6 @@ import torch
 
 from dagan_cli.engine.engine import UNMEASURED
 from dagan_cli.engine.reuse import History
-from dagan_cli.engine.samples import through
 from dagan_cli.media import images
 from dagan_cli.media.images import Picture
 from dagan_cli.media.video.source import open_video
@@ -119,7 +118,7 @@ class Paces:
             return kept[x.shape]
 
         def write() -> None:
-            large = through(part, enlarged, mixes=baseline.name != "nearest")
+            large = baseline.enlarged(part, small, enlarged, None)()
             self._write(picture, target, large)
 
         written = _timed(write)

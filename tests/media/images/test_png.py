@@ -8,10 +8,19 @@ import pytest
 from PIL import Image
 
 from dagan_cli.errors import BadInput
-from dagan_cli.media.images import (
-    png,
+from dagan_cli.media.images import open_picture, png_pixels
+from tests.support.images import (
+    SHAPES,
+    exif_block,
+    ffmpeg_decode,
+    info_of,
+    noise,
+    opened,
+    photo,
+    pillow,
+    saved,
+    written,
 )
-from tests.support.images import SHAPES, ffmpeg_decode, info_of, noise, opened, photo, pillow, saved, written
 
 
 @pytest.mark.parametrize("kind", SHAPES)
@@ -34,8 +43,8 @@ def test_a_16_bit_png_holds_every_bit_for_ffmpeg(kind, pix_fmt):
 
 @pytest.mark.slow
 def test_a_16_bit_png_taller_than_a_band_is_whole():
-    array = noise(700, 1100, 3, dtype="u2")  # more bytes than are filtered at a time
-    assert array.nbytes > png._BAND
+    array = noise(700, 1100, 3, dtype="u2")  # more bytes than are compressed at a time
+    assert array.nbytes > png_pixels._BAND
     np.testing.assert_array_equal(opened(written([array], info_of(array), "png"))[1][0], array)
 
 
@@ -99,3 +108,22 @@ def test_a_header_with_a_wrong_checksum_is_refused():
     data[at + 4 + int.from_bytes(data[at - 4 : at], "big")] ^= 1
     with pytest.raises(BadInput):
         opened(bytes(data))
+
+
+def test_exif_data_behind_the_pixels_turns_the_image():
+    array = noise(5, 6, 3)
+    data = written([array], info_of(array), "png")
+    block = exif_block(orientation=6)
+    chunk = struct.pack(">I", len(block)) + b"eXIf" + block + struct.pack(">I", zlib.crc32(b"eXIf" + block))
+    _, (frame,) = opened(data[:-12] + chunk + data[-12:])
+    np.testing.assert_array_equal(frame, np.rot90(array, -1))
+
+
+def test_opening_a_png_decodes_nothing(monkeypatch):
+    def load(_: object) -> None:
+        raise AssertionError
+
+    array = noise(5, 6, 3)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+    with open_picture(written([array], info_of(array), "png")) as picture:
+        assert (picture.info.width, picture.info.height) == (6, 5)

@@ -104,7 +104,8 @@ def slow_network(monkeypatch):
     monkeypatch.setattr(Engine, "_apply", applied)
     monkeypatch.setattr("dagan_cli.upscale.estimate.pace.perf_counter", read)
     monkeypatch.setattr("dagan_cli.upscale.estimate.pace.process_time", read)
-    monkeypatch.setattr("dagan_cli.upscale.batch.time", SimpleNamespace(monotonic=read, sleep=time.sleep))
+    for module in ("running.turns", "running.flow", "picture"):
+        monkeypatch.setattr(f"dagan_cli.upscale.{module}.time", SimpleNamespace(monotonic=read, sleep=time.sleep))
 
 
 def test_the_time_of_a_forecast_grows_with_the_frames(cli, tmp_path, tiny_model, slow_network):
