@@ -295,7 +295,7 @@ def test_a_video_killed_at_random_moments_is_the_one_that_was_never_killed(cli, 
     uneven = f"{MOVING},settb=1/1000,setpts='40*N+13*mod(N,3)+200*gte(N,6)'"
     source = clip(tmp_path / f"in{suffix}", seconds=5, source=MOVING if suffix == ".mp4" else uneven)
     # The killed processes would choose OpenVINO where it is installed, and the runs in this one do not.
-        options = ("-n", tiny_model, "-s", 2, "--runtime", "torch", *CODECS[suffix])
+    options = ("-n", tiny_model, "-s", 2, "--runtime", "torch", *CODECS[suffix])
     whole, target = tmp_path / f"whole{suffix}", tmp_path / f"out{suffix}"
     began = time.monotonic()
     assert cli(source, *options, "-o", whole).code == 0
