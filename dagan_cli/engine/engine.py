@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator
 from copy import deepcopy
 from dataclasses import replace
-from functools import cached_property, partial
-from itertools import pairwise, product
-from time import perf_counter
+from functools import partial
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dagan_cli.engine import memory, precision, tiles, tiling
-from dagan_cli.engine.measuring.reach import Reach, measure_reach
-from dagan_cli.engine.measuring.remembered import remembered
+from dagan_cli.engine import memory, precision, tiles
 from dagan_cli.engine.options import EngineOptions, Network, Runtime
+from dagan_cli.engine.planner import Planner, result_memory
 from dagan_cli.engine.resample import Kernel, Resize, Target, resample, scaled_size
 from dagan_cli.engine.reuse import History
-from dagan_cli.engine.runtimes.compiled import MOST_STREAMS, CannotRun, Compiled
+from dagan_cli.engine.runtimes.compiled import CannotRun, Compiled
 from dagan_cli.engine.runtimes.pytorch import PyTorch
 from dagan_cli.engine.tiles import Plan, Span, Tile
 from dagan_cli.errors import BadInput, BadModel, DaganError
-from dagan_cli.model.footprint import Footprint
 
-UNMEASURED = 256 * 256  # pixels; images up to this size run whole, without measuring a network of another program
 _ALONE = 256 * 256  # pixels; compiling for a single image of up to this size takes longer than it gains
-_HELD = 3.7  # OpenVINO holds more at once than the features of the network: measured, 3.0 to 3.6 times as much
 _PATIENCE = 3  # after this many failed tiles in half precision, all are computed in fp32
-_MOST_TILES = 64  # maximum of an automatic batch
 
 
 class Step(NamedTuple):
@@ -67,23 +60,15 @@ class Engine:
         self.notices: list[str] = []
         self._original = deepcopy(network)
         self._original.eval()
-        self._dtype = self.choice.dtype
         self._torch = PyTorch(self._original, self.choice.device)
+        self._is_measured = getattr(network, "is_measured", False)
+        self._planner = Planner(self._original, self.options, self.choice, self._torch.network, self.notices)
         self._compiled: Compiled | None = None
         if (place := self.choice.openvino) is not None:
-            self._compiled = Compiled(self._original, place, self._dtype, self.notices)
+            self._compiled = Compiled(self._original, place, self._planner.dtype, self.notices)
             if not compiles:
                 self._without_openvino("it is not made for that")
-        self._multiple = math.lcm(getattr(network, "multiple", 1), getattr(network, "grid", 1))
-        self._smallest = getattr(network, "smallest", 1)
-        self._is_measured = getattr(network, "is_measured", False)
-        self.measuring = 0.0  # seconds that measuring the network took; 0 if it was not needed, or is remembered
         self._failed = 0  # tiles that were not finite in half precision
-        self._footprint: Footprint | None = None
-        self._most_pixels = float("inf")  # limit of a tile, lowered when memory runs out
-        self._most_tiles = _MOST_TILES  # limit of a batch, lowered when memory runs out
-        self._planned: tuple[tuple[int, int], Plan] | None = None
-        self._planned_batch: tuple[Plan, int] | None = None
         self._buffer = torch.empty(0)
 
     def __call__(self, frames: Tensor, progress: Callable[[int, int], None] | None = None) -> Tensor:
@@ -127,24 +112,26 @@ class Engine:
             result = yield from self._through_network(result)
         return result if result.shape[-2:] == (height, width) else self._resampled(result, (width, height))
 
+    @property
+    def measuring(self) -> float:
+        """Seconds that measuring the network took; 0 if it was not needed, or is remembered."""
+        return self._planner.measuring
+
     def plan(self, height: int, width: int) -> Plan:
         """Return the tiles for images of this size."""
-        if self._planned is None or self._planned[0] != (height, width):
-            self._planned = (height, width), self._choose(height, width)
-            self._note_cuts(self._planned[1])
-        return self._planned[1]
+        return self._planner.plan(height, width)
 
     def frames_at_once(self, height: int, width: int) -> int:
         """Return how many frames of this size to process together: one, or as many as fill a batch of tiles."""
         if isinstance(self._original, Resize) and self.choice.device.type == "cpu":
             return 1  # no tiles: measuring them would only cost seconds
         plan = self.plan(height, width)
-        return max(1, self._batch(plan) // plan.count)
+        return max(1, self._planner.batch(plan) // plan.count)
 
     def tile_bytes(self, height: int, width: int) -> int:
         """Estimate the bytes that the network needs at once on its device for images of this size."""
         plan = self.plan(height, width)
-        return round(self._bytes_per_pixel * plan.area * self._batch(plan))
+        return round(self._planner.bytes_per_pixel * plan.area * self._planner.batch(plan))
 
     def try_tiles(self, height: int, width: int, frames: int = 1, *, many: bool = False) -> int:
         """Compute as many tiles of noise at once as for `frames` images of this size; return how many these were.
@@ -153,7 +140,7 @@ class Engine:
         """
         while True:
             plan = self.plan(height, width)
-            count = min(self._batch(plan), plan.count * frames)
+            count = min(self._planner.batch(plan), plan.count * frames)
             noise = torch.rand(1, 3, *plan.sides, generator=torch.Generator().manual_seed(0))
             y, x = plan.tiles[0]
             with torch.inference_mode():
@@ -162,9 +149,9 @@ class Engine:
             if done is not None:
                 return count
             if count > 1:
-                self._most_tiles = count // 2
+                self._planner.most_tiles = count // 2
             else:
-                self._shrink(plan, height, width)
+                self._shrunk(plan, height, width)
 
     def network(self, dtype: torch.dtype) -> Network:
         """Return the copy on the device in the given precision, made on first use."""
@@ -179,7 +166,7 @@ class Engine:
         same_as, shares = history.recall(frames, plan) if history else ({}, {})
         many = history is not None or n > 1
         while todo:
-            batch, joined = _next_batch(todo, same_as, self._batch(plan))
+            batch, joined = _next_batch(todo, same_as, self._planner.batch(plan))
             with torch.inference_mode():
                 runtime = self._runtime(h, w, many=many)
                 new = memory.attempt(
@@ -200,9 +187,9 @@ class Engine:
                 done = sum(map(len, finished))
                 yield Step(done, done + len(todo))
             elif len(batch) > 1:
-                self._most_tiles = len(batch) // 2
+                self._planner.most_tiles = len(batch) // 2
             else:
-                plan = self._shrink(plan, h, w)
+                plan = self._shrunk(plan, h, w)
                 finished.append([])
                 same_as, shares, history = {}, {}, _forgotten(history)
                 todo = [(i, *tile) for i, tile in product(range(n), plan.tiles) if self._is_left(i, *tile, finished)]
@@ -227,7 +214,7 @@ class Engine:
         if not batch:
             return []
         try:
-            big = self._apply(self._read(frames, batch, plan, self._dtype, runtime), runtime)
+            big = self._apply(self._read(frames, batch, plan, self._planner.dtype, runtime), runtime)
         except CannotRun as error:
             self._without_openvino(str(error))
             return self._compute(frames, batch, plan, self._torch)
@@ -235,7 +222,7 @@ class Engine:
             return list(big)
         pixels = list(big)
         for i, finite in enumerate(_are_finite(big)):
-            if not finite and self._dtype != torch.float32:
+            if not finite and self._planner.dtype != torch.float32:
                 again = self._apply(self._read(frames, [batch[i]], plan, torch.float32, self._torch), self._torch)
                 pixels[i], (finite,) = again[0], _are_finite(again)
                 self._note_failure()
@@ -245,8 +232,8 @@ class Engine:
 
     def _without_openvino(self, why: str) -> None:
         """Let PyTorch execute the network from now on, in fp32: it was chosen for other devices, or a slow CPU."""
-        self._compiled = None
-        self._dtype = torch.float32
+        self._compiled, self._planner.is_compiled = None, False
+        self._planner.dtype = torch.float32
         self.choice = replace(self.choice, dtype=torch.float32, why=f"CPU, fp32: {why}", openvino=None)
         self.notices.append(f"OpenVINO does not run the model: {why}; continuing with PyTorch on the CPU")
 
@@ -307,151 +294,22 @@ class Engine:
         else:
             place += share
 
+    def _shrunk(self, failed: Plan, height: int, width: int) -> Plan:
+        """Switch to smaller tiles for this image and all later ones. Raises OutOfMemory at the smallest."""
+        self._buffer = torch.empty(0)
+        return self._planner.shrink(failed, height, width)
+
     def _is_left(self, i: int, y: Span, x: Span, finished: list[list[Tile]]) -> bool:
         return bool(tiles.left_over(y, x, _of_frame(i, finished[:-1]), 1).max() > 1e-6)
 
-    @cached_property
-    def _demand(self) -> tiling.Demand:
-        """The network's needs. A receptive field that must be measured is measured only if there will be tiles."""
-        field, grid = self._original.receptive_field, self._multiple
-        if self._is_measured:
-            started = perf_counter()
-            reach = remembered(Reach, self._identity(torch.float32), lambda: memory.attempt(self._reach))
-            field, grid = reach or (field, grid)
-            self.measuring += perf_counter() - started
-        return tiling.Demand(
-            device={None: self.choice.device.type, "CPU": "openvino"}.get(self.choice.openvino, "gpu"),
-            half=self._dtype != torch.float32,
-            receptive_field=field,
-            grid=grid,
-            multiple=self._multiple,
-            overlap=self.options.overlap,
-            is_measured=self._is_measured,
-            streams=self._streams,
-        )
-
-    def _reach(self) -> Reach:
-        network, needs = self.network(torch.float32), {"multiple": self._multiple, "smallest": self._smallest}
-        return measure_reach(network, self.scale, self.choice.device, **needs)
-
-    def _choose(self, height: int, width: int) -> Plan:
-        asked = self.options.tile
-        small = height * width <= UNMEASURED < self._most_pixels
-        if small and (not isinstance(asked, int) or asked >= max(height, width)):
-            return tiles.plan(height, width, tiling.uncut(height, width, self._multiple))
-        if asked == "auto" and self._is_measured:
-            whole = tiles.plan(height, width, tiling.uncut(height, width, self._multiple))
-            if whole.area <= min(self._fitting(height, width, tiling.SHARE), tiling.MOST_PIXELS):
-                return whole
-        demand = self._demand
-        if asked == "auto":
-            return tiles.plan(height, width, self._best_tiling(height, width))
-        if asked == "off" or asked >= max(height, width):
-            chosen = tiling.uncut(height, width, self._multiple)
-        else:
-            chosen = tiling.with_rim(tiles.round_up(asked, demand.grid), demand)
-        plan = tiles.plan(height, width, chosen)
-        # When host memory runs out, the system may kill the program without an error: do not try what cannot fit.
-        while (
-            plan.area > min(UNMEASURED, self._most_pixels)
-            and tiling.can_be_smaller(plan, demand)
-            and plan.area > self._fitting(height, width, 1.0)
-        ):
-            plan = tiles.plan(height, width, tiling.smaller(plan, demand))
-        return plan
-
-    def _best_tiling(self, height: int, width: int) -> tiles.Tiling:
-        fit = self._fitting(height, width, tiling.SHARE) / self._streams
-        return tiling.choose_tiling(height, width, self._measured(), self._demand, fit)
-
-    def _fitting(self, height: int, width: int, share: float) -> float:
-        """Return the pixels of the largest tile that fits in this share of the memory."""
-        free = self.options.memory
-        if free is None:
-            free = memory.free_memory(self.choice.device)
-            if self.choice.device.type == "cpu":  # the result is not allocated yet
-                result = height * width * self.scale**2 * 12
-                free -= result if result <= self._result_memory() else 0
-        return min(self._most_pixels, share * max(0, free) / self._bytes_per_pixel)
-
-    @property
-    def _bytes_per_pixel(self) -> float:
-        return self._measured().bytes_per_pixel * (1.0 if self._compiled is None else _HELD)
-
-    def _measured(self) -> Footprint:
-        """Return what tiles cost: by the network's own formula, or as measured, once for each network."""
-        if self._footprint is None:
-            formula = getattr(self._original, "footprint", None)
-            if formula is not None and self.choice.device.type != "mps":  # where channels are not last
-                self._footprint = formula(self.choice.device, self._dtype)
-            else:
-                started = perf_counter()
-                self._footprint = remembered(Footprint, self._identity(self._dtype), self._metered)
-                self.measuring += perf_counter() - started
-        return self._footprint or Footprint(math.inf)
-
-    def _metered(self) -> Footprint:
-        from dagan_cli.engine.measuring import meter  # three seconds
-
-        network = memory.attempt(lambda: self.network(self._dtype))
-        smallest = tiles.round_up(max(tiles.SMALLEST, self._smallest), self._multiple)
-        return meter.measure(network, self.choice.device, self._dtype, smallest)
-
-    def _identity(self, dtype: torch.dtype) -> dict[str, object] | None:
-        """Return what a measurement of the network depends on; None if the network has no name."""
-        name = getattr(self._original, "identity", None)
-        device = self.choice.device
-        card = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-        needs = {"device": card, "dtype": dtype, "multiple": self._multiple, "smallest": self._smallest}
-        return None if name is None else {"network": name, **needs}
-
-    def _batch(self, plan: Plan) -> int:
-        """Return the number of tiles computed at once."""
-        most = self.options.batch
-        if most == "auto":
-            # A CPU is fastest with what fits in its cache; a GPU is busy with the pixels of its largest tile.
-            most = self._streams if self.choice.device.type == "cpu" else self._gpu_batch(plan)
-        return min(most, self._most_tiles)
-
-    @property
-    def _streams(self) -> int:
-        """Tiles that are computed at once on a CPU."""
-        return 1 if self._compiled is None else min(MOST_STREAMS, torch.get_num_threads())
-
-    def _gpu_batch(self, plan: Plan) -> int:
-        if self._planned_batch is None or self._planned_batch[0] is not plan:
-            fit = min(self._fitting(*plan.sides, tiling.SHARE), tiling.MOST_PIXELS)
-            self._planned_batch = plan, max(1, min(_MOST_TILES, int(fit) // plan.area))
-        return self._planned_batch[1]
-
-    def _shrink(self, failed: Plan, height: int, width: int) -> Plan:
-        """Switch to smaller tiles for this image and all later ones. Raises OutOfMemory at the smallest."""
-        plan = tiles.plan(height, width, tiling.smaller(failed, self._demand))
-        self._most_pixels = plan.area
-        self._planned = (height, width), plan
-        self._buffer = torch.empty(0)
-        self._note_cuts(plan)
-        self.notices.append(f"out of memory: continuing with tiles of {plan.sides[1]}x{plan.sides[0]} px")
-        return plan
-
-    def _note_cuts(self, plan: Plan) -> None:
-        """Note that tiles are visible in the result, of a network that sees further than their rim."""
-        if not self._is_measured or plan.count == 1:
-            return
-        field = self._demand.receptive_field
-        rims = [(left.stop - right.start) // 2 for axis in (plan.ys, plan.xs) for left, right in pairwise(axis)]
-        if field is None or min(rims) < field:
-            size = f"{plan.sides[1]}x{plan.sides[0]}"
-            self.notices.append(f"the model sees more than tiles of {size} px: the result depends on their size")
-
     def _note_failure(self) -> None:
-        name = str(self._dtype).removeprefix("torch.")
+        name = str(self._planner.dtype).removeprefix("torch.")
         self._failed += 1
         if self._failed == 1:
             self.notices.append(f"a tile was not finite in {name}: recomputed in float32")
         if self._failed == _PATIENCE:
             self.notices.append(f"{_PATIENCE} tiles were not finite in {name}: continuing in float32")
-            self._dtype = torch.float32
+            self._planner.dtype = torch.float32
 
     def _resampled(self, x: Tensor, size: tuple[int, int], kernel: Kernel = "bicubic") -> Tensor:
         with torch.inference_mode():
@@ -464,13 +322,9 @@ class Engine:
             out = memory.attempt(lambda: torch.zeros(shape, dtype=dtype, device=frames.device))
             if out is not None:
                 return out
-        if n * 3 * height * width * dtype.itemsize <= self._result_memory():
+        if n * 3 * height * width * dtype.itemsize <= result_memory(self.options):
             return torch.zeros(shape, dtype=dtype)
         return memory.mapped_zeros(shape, dtype, self.options.folder)
-
-    def _result_memory(self) -> int:
-        most = self.options.result_memory
-        return memory.free_host_memory() // 2 if most is None else most
 
 
 def _next_batch(todo: list[Tile], same_as: dict[Tile, Tile], most: int) -> tuple[list[Tile], list[Tile]]:

@@ -60,7 +60,7 @@ def test_tiles_agree_with_the_whole_where_the_network_does_not_see_all_of_it(nam
     assert tiled.plan(70, 200).count > 1
     assert whole.plan(70, 200).count == 1
     difference = (tiled(image) - whole(image)).abs().max()
-    assert (tiled._demand.receptive_field is None) == (name == GLOBAL)
+    assert (tiled._planner._demand.receptive_field is None) == (name == GLOBAL)
     assert difference < (0.1 if name == GLOBAL else 2 * TOLERANCE)
 
 
@@ -72,13 +72,13 @@ def test_a_large_image_is_one_tile_if_it_fits_and_is_cut_if_it_does_not(tmp_path
 
 
 def test_what_it_needs_is_measured_once_and_remembered_under_its_file(tmp_path, monkeypatch):
-    from dagan_cli.engine import engine
+    from dagan_cli.engine import planner
     from dagan_cli.engine.measuring import meter
 
     measured: list[str] = []
-    cost, reach = meter.measure, engine.measure_reach
+    cost, reach = meter.measure, planner.measure_reach
     monkeypatch.setattr(meter, "measure", lambda *args: measured.append("cost") or cost(*args))
-    monkeypatch.setattr(engine, "measure_reach", lambda *args, **how: measured.append("reach") or reach(*args, **how))
+    monkeypatch.setattr(planner, "measure_reach", lambda *args, **how: measured.append("reach") or reach(*args, **how))
     monkeypatch.setenv("DAGAN_CACHE", str(tmp_path / "cache"))
     path = saved(tmp_path, "Compact")
     tight = EngineOptions(device="cpu", precision="fp32", memory=64 << 20)

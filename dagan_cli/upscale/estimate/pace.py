@@ -17,7 +17,7 @@ from time import perf_counter, process_time
 import numpy as np
 import torch
 
-from dagan_cli.engine.engine import UNMEASURED
+from dagan_cli.engine.planner import UNMEASURED
 from dagan_cli.engine.reuse import History
 from dagan_cli.media import images
 from dagan_cli.media.images import Picture
