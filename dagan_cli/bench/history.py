@@ -28,10 +28,10 @@ class Last:
         return f"last time ({self.day}, dagan {self.dagan}): now {rate / self.rate:.2f} times as fast"
 
 
-def compare(rate: float, *, keep: bool = True, **what: Any) -> Last | None:
+def compare(rate: float, what: dict[str, Any], *, keep: bool = True) -> Last | None:
     """Return the last result of measuring the same on this machine, and keep the new one in its place.
 
-    `what` is all that the rate depends on, without `keep` nothing is stored. A damaged or missing file, and a folder
+    `what` is all that the rate depends on. Without `keep` nothing is stored. A damaged or missing file, and a folder
     that cannot be written, count as no result.
     """
     facts = {"machine": platform.node(), "processor": platform.machine(), **what}

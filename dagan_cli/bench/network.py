@@ -49,7 +49,9 @@ def bench(
     subjects, left_out = _subjects(network, options, frame)
     meter = subjects[-1].metered(frame)
     roofs = {one.dtype: _roofs(one) for one in subjects if one.has_roof}
-    runs = {(*name, dtype): run for dtype, both in roofs.items() for name, (run, _) in both.items()}
+    runs: dict[tuple, Callable[[], object]] = {
+        (*name, dtype): run for dtype, both in roofs.items() for name, (run, _) in both.items()
+    }
     for one in subjects:
         runs |= {
             ("bare", one.runtime): one.bare,
@@ -89,15 +91,17 @@ def bench(
     last = [
         compare(
             1 / one.tiled_seconds,
+            {
+                "model": sha256 or model,
+                "order": order,
+                "window": getattr(network, "window", None),
+                "size": f"{width}x{height}",
+                "tile": options.tile,
+                "device": one.device,
+                "runtime": one.runtime,
+                "threads": torch.get_num_threads(),
+            },
             keep=not busy.is_busy,
-            model=sha256 or model,
-            order=order,
-            window=getattr(network, "window", None),
-            size=f"{width}x{height}",
-            tile=options.tile,
-            device=one.device,
-            runtime=one.runtime,
-            threads=torch.get_num_threads(),
         )
         for one in engines
     ]
