@@ -15,8 +15,16 @@ from dagan_cli.upscaler import ModelChoice, Upscaler
 from weights.catalog import CATALOG, published
 
 THREADS = "OMP_NUM_THREADS"
-# Settings of a network that change its results, but not its time.
-_FREE = ("default_order", "identity_start", "learned_constants", "learned_temperature", "patch", "temperature")
+# Settings of a network that are not its shape: they change its results, or its time as options do.
+_FREE = (
+    "default_order",
+    "default_window",
+    "identity_start",
+    "learned_constants",
+    "learned_temperature",
+    "patch",
+    "temperature",
+)
 
 
 @dataclass(frozen=True, slots=True)

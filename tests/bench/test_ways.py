@@ -19,7 +19,7 @@ from dagan_cli.bench.pipeline import _Pace, _quickest, _threads
 from dagan_cli.bench.ways import Way, other_qualities, same_quality, usual_runtime
 from dagan_cli.engine.options import EngineOptions
 from dagan_cli.media.video.recipe import Encoding
-from dagan_cli.model.checkpoint import save_model
+from dagan_cli.model.checkpoint import load_model, save_model
 from dagan_cli.model.generator import Generator
 from dagan_cli.upscale.request import Goal, Request
 from dagan_cli.upscaler import ModelChoice, Upscaler
@@ -151,17 +151,17 @@ def test_a_file_of_the_user_s_own_is_not_compared_with_published_models(catalogu
     assert [name for name, *_ in levels("mine.safetensors")] == ["mine.safetensors"] * 3 + ["bicubic"]
 
 
-def test_the_models_in_the_package_that_share_a_shape_are_one_candidate():
+def test_no_two_of_the_models_that_are_tried_have_one_shape():
     for model in weights.catalog.CATALOG:
         upscaler = Upscaler.load(model.name, options=EngineOptions(device="cpu"))
-        names = {way.request.model.name for way in other_qualities(Way(asked(model.name), "torch", "torch"), upscaler)}
-        shapes = {json.dumps(module._shape(config), sort_keys=True) for config in configs(model.scale)}
-        assert len(names - {"bicubic"}) == len(shapes)
-
-
-def configs(scale: int) -> list[dict]:
-    files = [model.path for model in weights.catalog.CATALOG if model.scale == scale and model.path.is_file()]
-    return [module.read_header(path)["config"] for path in files]
+        tried = {way.request.model.name for way in other_qualities(Way(asked(model.name), "torch", "torch"), upscaler)}
+        files = {name: weights.catalog.find_model(str(name))[0] for name in tried - {"bicubic"}}
+        sizes = {
+            sum(value.numel() for value in load_model(path).generator.state_dict().values()): name
+            for name, path in files.items()
+        }
+        assert len(sizes) == len(files)
+        assert model.name in files
 
 
 # --- together
