@@ -203,10 +203,10 @@ def _subject(network: Network, options: EngineOptions, frame: Tensor) -> _Subjec
 
 def _roofs(one: _Subject) -> dict[tuple[str, int], tuple[Callable[[], Tensor], int]]:
     """Return the convolutions that a network of this device and precision is compared with, and their FLOPs."""
-    return {("roof", channels): _convolution(channels, one.whole.choice.device, one.dtype) for channels in (64, 32)}
+    return {("roof", channels): convolution(channels, one.whole.choice.device, one.dtype) for channels in (64, 32)}
 
 
-def _convolution(channels: int, device: torch.device, dtype: torch.dtype) -> tuple[Callable[[], Tensor], int]:
+def convolution(channels: int, device: torch.device, dtype: torch.dtype) -> tuple[Callable[[], Tensor], int]:
     """Return a 3x3 convolution that keeps the device busy and, on a CPU, fits its cache; and its FLOPs."""
     side = 128 if device.type == "cpu" else 1024
     x = torch.ones(1, channels, side, side, device=device, dtype=dtype).to(memory_format=torch.channels_last)

@@ -16,15 +16,10 @@ from weights.catalog import CATALOG, published
 
 THREADS = "OMP_NUM_THREADS"
 # Settings of a network that are not its shape: they change its results, or its time as options do.
-_FREE = (
-    "default_order",
-    "default_window",
-    "identity_start",
-    "learned_constants",
-    "learned_temperature",
-    "patch",
-    "temperature",
-)
+_FREE = {
+    *("default_order", "default_window", "patch"),
+    *("identity_start", "learned_constants", "learned_temperature", "temperature"),
+}
 
 
 @dataclass(frozen=True, slots=True)
