@@ -44,7 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     if asked.child:
         return _measure(asked.child, asked.device, is_small=asked.small)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which ends the section's process first
     limits = {name: limit for name, (_, limit) in SECTIONS.items() if name in asked.only}
     return run(asked.folder, limits, asked.device, is_small=asked.small)
 
@@ -73,9 +72,9 @@ def run(
             section = _section(name, "cpu" if device == "auto" and why else device, left, is_small=is_small)
         found["sections"][name] = section
         found["seconds"] = round(perf_counter() - began, 1)
-        say("\n".join(_lines(name, section)))
         if not keeps:
             _write(folder, found)
+        say("\n".join(_lines(name, section)))
     where = "is left as it is: nothing new was measured" if keeps else "and gpu.txt are written"
     say(f"{found['seconds']:.0f} s; {folder / 'gpu.json'} {where}")
     return int(any(section["status"] == "failed" for section in found["sections"].values()))
@@ -187,4 +186,5 @@ def _shown(value: Any) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which ends the section's process first
     sys.exit(main())

@@ -179,7 +179,7 @@ def test_a_run_that_is_killed_keeps_what_it_has_measured(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         gpu.run(tmp_path, {"frames": 9, "folder": 9, "tests": 9}, "cpu", say=killed)
-    assert list(json.loads((tmp_path / "gpu.json").read_text())["sections"]) == ["frames"]
+    assert list(json.loads((tmp_path / "gpu.json").read_text())["sections"]) == ["frames", "folder"]
 
 
 @pytest.mark.usefixtures("_stand_in")
