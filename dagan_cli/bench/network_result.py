@@ -200,5 +200,6 @@ def _verdict(found: NetworkBench) -> list[str]:
 
 
 def in_time(seconds: float) -> str:
-    """Format a measured time: 4.12 ms, 0.253 s, 12.4 s."""
-    return f"{1000 * seconds:.3g} ms" if seconds < 0.1 else f"{seconds:.3g} s"
+    """Format a measured time: 4.12 ms, 253 ms, 12.4 s."""
+    value, unit = (1000 * seconds, "ms") if seconds < 1 else (seconds, "s")
+    return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"

@@ -69,9 +69,10 @@ def bench(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Measure the speed of this machine. With INPUT, measures each stage and predicts the total time of upscaling it.
+    """Measure the speed of this machine. With INPUT, measures each stage and names the fastest and the best command.
 
-    Without INPUT, measures the network and the engine on one frame.
+    Without INPUT, measures the network and the engine on one frame, in each runtime unless --runtime names one. Next to
+    programs that use more than a quarter of the cores, nothing is concluded.
     """
     with friendly_errors(debug):
         from dagan_cli.engine.options import EngineOptions
