@@ -60,11 +60,11 @@ class Watch:
         self._start()
 
     def result(self) -> Busy:
-        """Return the use before, or since then, whichever is larger."""
+        """Return the use before, or since then, whichever is larger; of low priority, that since then."""
         if self._read() is None:
             return self._before
         during = self._since()
-        return during if during.others > self._before.others else self._before
+        return Busy(self._cores, max(during.others, self._before.others), during.low)
 
     def _start(self) -> None:
         self._began = time.perf_counter(), self._read() or (0.0, 0.0), _own()

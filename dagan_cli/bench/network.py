@@ -23,8 +23,8 @@ from dagan_cli.engine.runtimes.compiled import CannotRun, Compiled
 from dagan_cli.engine.tiles import round_up
 from dagan_cli.errors import BadOption, OutOfMemory
 
-_SHORT = 0.3  # seconds; shorter runs are repeated, because a single one would mostly measure a cold cache
-_REPEATS = 10
+_PASS = 3.0  # seconds of a round, if one pass over all runs is shorter
+_PASSES = 5
 
 
 def bench(
@@ -218,18 +218,23 @@ def _best_seconds(runs: dict[tuple, Callable[[], object]], rounds: int, device: 
     """Return the shortest time of each run, measured in interleaved rounds, so that load affects all runs."""
     best = dict.fromkeys(runs, float("inf"))
     with torch.inference_mode():
-        for turn in range(rounds + 1):
-            for name, run in runs.items():
-                began = perf_counter()
-                for _ in range(_REPEATS):
-                    start = perf_counter()
-                    run()
-                    wait_for(device)
-                    if turn:  # the first turn warms up
-                        best[name] = min(best[name], perf_counter() - start)
-                    if perf_counter() - began > _SHORT:
-                        break
+        _pass(runs, {}, device)  # warms up
+        began = perf_counter()
+        _pass(runs, best, device)
+        passes = max(1, min(_PASSES, int(_PASS / (perf_counter() - began)))) * rounds
+        for _ in range(passes - 1):
+            _pass(runs, best, device)
     return best
+
+
+def _pass(runs: dict[tuple, Callable[[], object]], best: dict[tuple, float], device: torch.device) -> None:
+    for name, run in runs.items():
+        # A convolution is repeated, because a single one would mostly measure the clock and a cold cache.
+        for _ in range(10 if name[0] == "roof" else 1):
+            start = perf_counter()
+            run()
+            wait_for(device)
+            best[name] = min(best.get(name, float("inf")), perf_counter() - start)
 
 
 def wait_for(device: torch.device) -> None:

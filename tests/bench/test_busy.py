@@ -80,8 +80,10 @@ def test_programs_that_ended_before_it_are_seen(machine):
 
 
 def test_programs_of_low_priority_are_named_and_not_counted(machine):
+    watch = Watch(machine.stat)
     machine.each_second = {"nice": 1.5}
-    found = Watch(machine.stat).result()
+    machine.pass_time(10)
+    found = watch.result()
     assert not found.is_busy
     assert found.lines == ["programs of low priority use 1.5 cores, and make way"]
 
@@ -114,7 +116,9 @@ def test_a_real_program_is_seen_and_its_low_priority_too():
         with subprocess.Popen([*start, *loop]) as process:
             try:
                 time.sleep(0.2)  # it starts
-                with_it.append(Watch(seconds=0.5).result())
+                watch = Watch(seconds=0.3)
+                time.sleep(0.3)
+                with_it.append(watch.result())
             finally:
                 process.kill()
     normal, low = with_it
