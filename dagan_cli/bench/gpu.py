@@ -11,11 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -26,6 +28,16 @@ from dagan_cli.version import __version__
 
 LIMIT = 470  # seconds for all sections: eight minutes, less what starting and writing take
 FOLDER = Path("docs/gpu")
+SECTIONS = {  # with the seconds that each may take; `sections.py` has all but the first
+    "machine": 40,
+    "correctness": 60,
+    "ceiling": 40,
+    "frames": 120,
+    "folder": 50,
+    "overlap": 80,
+    "tests": 80,
+}
+_NEEDED = ("av", "numpy", "PIL", "pytest", "safetensors", "torch", "typer")
 _MARK = "measured: "  # begins the lines of a section's values; libraries may print others
 
 Result = dict[str, Any]
@@ -33,8 +45,6 @@ Result = dict[str, Any]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; return the exit code: 0, or 1 if a section failed."""
-    from dagan_cli.bench.sections import SECTIONS
-
     parser = argparse.ArgumentParser(prog="python -m dagan_cli.bench.gpu", description="Measure a GPU.")
     parser.add_argument("folder", type=Path, nargs="?", default=FOLDER, help="for gpu.json and gpu.txt")
     parser.add_argument("--device", default="auto", help="auto (a CUDA device, or nothing is measured), cuda, cpu")
@@ -44,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     if asked.child:
         return _measure(asked.child, asked.device, is_small=asked.small)
-    limits = {name: limit for name, (_, limit) in SECTIONS.items() if name in asked.only}
+    limits = {name: limit for name, limit in SECTIONS.items() if name in asked.only}
     return run(asked.folder, limits, asked.device, is_small=asked.small)
 
 
@@ -93,9 +103,28 @@ def _why_not(device: str) -> str | None:
     """Return why nothing can be measured, or None."""
     if device != "auto":
         return None
+    if find_spec("torch") is None:
+        return "torch is not installed"
     import torch
 
     return None if torch.cuda.is_available() else "there is no CUDA device"
+
+
+def machine(device: str) -> Iterator[tuple[str, Any]]:
+    """Report what the rest is measured on, and what is missing."""
+    yield "python", platform.python_version()
+    yield "cores", os.cpu_count()
+    yield "missing", [name for name in _NEEDED if find_spec(name) is None]
+    import torch
+
+    yield "torch", torch.__version__
+    yield "cuda", torch.cuda.is_available()
+    if torch.cuda.is_available() and device != "cpu":
+        facts = torch.cuda.get_device_properties(torch.device("cuda" if device == "auto" else device))
+        yield "gpu", facts.name
+        yield "memory_bytes", facts.total_memory
+        yield "capability", f"{facts.major}.{facts.minor}"
+        yield "cuda_version", torch.version.cuda
 
 
 def _section(name: str, device: str, limit: float, *, is_small: bool) -> Result:
@@ -145,16 +174,12 @@ def _parsed(out: str) -> Iterator[tuple[str, Any]]:
 
 def _measure(name: str, device: str, *, is_small: bool) -> int:
     """Measure one section in this process; print each value as soon as it is there."""
-    import torch
-
-    from dagan_cli.bench.sections import SECTIONS, Scope, small
 
     def tell(what: str, value: Any) -> None:
         print(f"\n{_MARK}{json.dumps([what, value])}", flush=True)
 
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     try:
-        for what, value in SECTIONS[name][0](small(place) if is_small else Scope(device=place)):
+        for what, value in machine(device) if name == "machine" else _values(name, device, is_small=is_small):
             tell(what, value)
     except ModuleNotFoundError as error:
         tell("skipped", f"{error.name} is not installed")
@@ -162,6 +187,15 @@ def _measure(name: str, device: str, *, is_small: bool) -> int:
         tell("failed", str(error))
         return 1
     return 0
+
+
+def _values(name: str, device: str, *, is_small: bool) -> Iterator[tuple[str, Any]]:
+    import torch
+
+    from dagan_cli.bench.sections import SECTIONS, Scope, small
+
+    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    yield from SECTIONS[name](small(place) if is_small else Scope(device=place))
 
 
 def _write(folder: Path, found: Result) -> None:

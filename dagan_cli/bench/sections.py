@@ -5,8 +5,6 @@ Every section runs on any device of PyTorch and at any size, so that the same co
 
 from __future__ import annotations
 
-import os
-import platform
 import re
 import subprocess
 import sys
@@ -35,7 +33,6 @@ from weights.catalog import CATALOG
 Values = Iterator[tuple[str, Any]]  # a name, and a number, a text, or several of them by name
 ROOT = Path(__file__).parents[2]
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
-_NEEDED = ("av", "numpy", "PIL", "pytest", "safetensors", "typer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,21 +76,6 @@ def small(device: torch.device) -> Scope:
         clip=(48, 32),
         frames=12,
     )
-
-
-def machine(scope: Scope) -> Values:
-    """Report what the rest was measured on, and what is missing."""
-    yield "python", platform.python_version()
-    yield "torch", torch.__version__
-    yield "cores", os.cpu_count()
-    yield "missing", [name for name in _NEEDED if find_spec(name) is None]
-    yield "cuda", torch.cuda.is_available()
-    if scope.device.type == "cuda":
-        facts = torch.cuda.get_device_properties(scope.device)
-        yield "gpu", facts.name
-        yield "memory_bytes", facts.total_memory
-        yield "capability", f"{facts.major}.{facts.minor}"
-        yield "cuda_version", torch.version.cuda
 
 
 def correctness(scope: Scope) -> Values:
@@ -261,14 +243,8 @@ def counted(lines: Iterable[str]) -> Values:
     yield "last line", last
 
 
-SECTIONS: dict[str, tuple[Callable[[Scope], Values], int]] = {  # with the seconds that each may take
-    "machine": (machine, 40),
-    "correctness": (correctness, 60),
-    "ceiling": (ceiling, 40),
-    "frames": (frames, 120),
-    "folder": (folder, 50),
-    "overlap": (overlap, 80),
-    "tests": (tests, 80),
+SECTIONS: dict[str, Callable[[Scope], Values]] = {
+    each.__name__: each for each in (correctness, ceiling, frames, folder, overlap, tests)
 }
 
 

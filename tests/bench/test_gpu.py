@@ -15,7 +15,7 @@ import torch
 
 from dagan_cli.bench import gpu, sections
 from dagan_cli.bench.busy import Busy
-from dagan_cli.bench.sections import SECTIONS, Scope, counted, small
+from dagan_cli.bench.sections import SECTIONS, counted, small
 
 CPU = small(torch.device("cpu"))
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="tells what happens without a CUDA device")
@@ -112,7 +112,7 @@ def test_the_tests_results_are_counted_as_they_come(tmp_path):
 
 
 def test_the_machine_is_described():
-    found = dict(sections.machine(Scope(device=torch.device("cpu"))))
+    found = dict(gpu.machine("cpu"))
     assert found["torch"] == torch.__version__
     assert found["missing"] == []
 
@@ -190,12 +190,12 @@ def test_no_section_starts_after_the_time_for_all(tmp_path):
 
 
 def test_all_sections_together_take_at_most_eight_minutes():
-    assert sum(limit for _, limit in SECTIONS.values()) <= gpu.LIMIT < 480
+    assert sum(gpu.SECTIONS.values()) <= gpu.LIMIT < 480
 
 
 @without_cuda
 def test_without_a_cuda_device_all_is_skipped_and_earlier_results_stay(tmp_path):
-    limits = {name: 9 for name in SECTIONS if name != "machine"}
+    limits = dict.fromkeys(SECTIONS, 9)
     said: list[str] = []
     assert gpu.run(tmp_path, limits, say=said.append) == 0
     found = json.loads((tmp_path / "gpu.json").read_text())
@@ -222,6 +222,14 @@ def test_what_a_user_can_cause_is_a_line_and_no_traceback(tmp_path, monkeypatch,
         yield "a", 1
         import nothing_of_this_name  # type: ignore[reportMissingImports] # noqa: F401
 
-    monkeypatch.setitem(SECTIONS, "ceiling", (lacking, 9))
+    monkeypatch.setitem(SECTIONS, "ceiling", lacking)
     assert gpu.main(["--child", "ceiling", "--device", "cpu"]) == 0
     assert '["skipped", "nothing_of_this_name is not installed"]' in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "dagan_cli.bench.sections", None)
+    assert gpu.main(["--child", "ceiling", "--device", "cpu"]) == 0
+    assert "is not installed" in capsys.readouterr().out
+    assert gpu.main(["--child", "machine"]) == 0
+
+
+def test_each_section_has_a_limit():
+    assert list(gpu.SECTIONS) == ["machine", *SECTIONS]
