@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
@@ -141,7 +142,7 @@ def _section(name: str, device: str, limit: float, *, is_small: bool) -> Result:
     except subprocess.TimeoutExpired:
         status, reason = "stopped", f"it took longer than {limit:.0f} s"
         _kill(child)
-        out, err = child.communicate()
+        out, err = _rest(child)
     except BaseException:
         _kill(child)
         raise
@@ -157,9 +158,19 @@ def _section(name: str, device: str, limit: float, *, is_small: bool) -> Result:
 def _kill(child: subprocess.Popen) -> None:
     """End the section's process and those that it has started."""
     if hasattr(os, "killpg"):
-        os.killpg(child.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
     else:
         child.kill()
+
+
+def _rest(child: subprocess.Popen) -> tuple[str, str]:
+    """Return what a killed process has printed; compilers that it has started in sessions of their own may not end."""
+    try:
+        return child.communicate(timeout=5)
+    except subprocess.TimeoutExpired as error:
+        out = error.stdout or ""
+        return (out.decode(errors="replace") if isinstance(out, bytes) else out), ""
 
 
 def _parsed(out: str) -> Iterator[tuple[str, Any]]:

@@ -182,6 +182,20 @@ def test_a_run_that_is_killed_keeps_what_it_has_measured(tmp_path):
     assert list(json.loads((tmp_path / "gpu.json").read_text())["sections"]) == ["frames", "folder"]
 
 
+def test_what_was_measured_is_kept_also_if_a_compiler_of_another_session_lives_on(monkeypatch):
+    """It holds the pipe open, which would be waited for."""
+    code = "import subprocess, time; print('measured: [1, 2]', flush=True); "
+    code += "subprocess.Popen(['sleep', '3'], start_new_session=True); time.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.communicate(timeout=0.7)
+    monkeypatch.setattr(child, "communicate", lambda timeout: subprocess.Popen.communicate(child, timeout=0.3))
+    gpu._kill(child)
+    assert "measured: [1, 2]" in gpu._rest(child)[0]
+    gpu._kill(child)  # it has ended: no error
+    child.wait()
+
+
 @pytest.mark.usefixtures("_stand_in")
 def test_no_section_starts_after_the_time_for_all(tmp_path):
     gpu.run(tmp_path, {"frames": 9}, "cpu", total=0.5, say=lambda _: None)
