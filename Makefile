@@ -41,9 +41,9 @@ bench: $(VENV)/.installed ## speed of the network, the engine and every stage of
 	$(BIN)/dagan bench
 	$(BIN)/dagan bench --stages -s 2
 
-gpu: $(VENV)/.installed-dev ## the tests that need a CUDA device, and its speed
-	$(BIN)/python -m pytest -m gpu
-	$(BIN)/dagan bench --device cuda
+OUT ?= docs/gpu
+gpu: $(VENV)/.installed-dev ## tests, correctness and speed on a CUDA device, in eight minutes, into docs/gpu
+	$(BIN)/python -m dagan_cli.bench.gpu $(OUT)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

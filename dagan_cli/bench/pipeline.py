@@ -7,17 +7,22 @@ counts.
 from __future__ import annotations
 
 import os
-import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 from typing import ParamSpec, TypeVar
 
+import torch
+
+from dagan_cli.bench.busy import Watch
+from dagan_cli.bench.history import compare
 from dagan_cli.bench.result import Candidate, StageBench
 from dagan_cli.bench.stages import PictureStages, Run, VideoStages
+from dagan_cli.bench.ways import Way, other_qualities, same_quality, usual_runtime
 from dagan_cli.errors import BadInput
 from dagan_cli.media.find import Source
 from dagan_cli.media.named import kind_of
@@ -26,11 +31,12 @@ from dagan_cli.upscale.batch import run
 from dagan_cli.upscale.events import Advance, Item
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.work import Engines, Work
-from dagan_cli.upscaler import ModelChoice
+from dagan_cli.upscaler import Upscaler
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_CLEARLY = 1.05  # times as fast: enough for another setting than the usual one
 _PUT_OFF = 50  # frames: lookahead of encoders, before they do most of their work
 _LONG = 5 * _PUT_OFF  # frames: enough to skip the start, where encoders only read, and the end, where they run alone
 
@@ -46,11 +52,12 @@ def bench(
     """Time the stages of upscaling `request.inputs[0]` by a factor, each for about `seconds`, on its first frames.
 
     It uses `request.part.frames` frames, or as many as fit into memory. The network, and the whole run from file to
-    file, are timed for every order of the model, and without a network. Nothing is left on the disk. `shown` is the
+    file, are timed for every order of the model, for published models of other shapes, and without a network, in the
+    runtime and with the threads with which the network alone is fastest. Nothing is left on the disk. `shown` is the
     name of the input in commands, `note` receives progress messages. Raises NoInput for anything but a file of an image
     or a video, and the errors of upscaling.
     """
-    load = os.getloadavg()[0] / processors() if hasattr(os, "getloadavg") else 0.0
+    watch = Watch()
     path = Path(request.inputs[0])
     found = kind_of(path)
     factor = request.goal.factor or 4.0
@@ -67,26 +74,40 @@ def bench(
             stages = _apart(PictureStages, path, request, engine, folder)
         else:
             stages = _apart(VideoStages, path, request, engine, folder, seconds / rounds)
-        before, after = stages.before(engine), _apart(stages.after, engine)
-        paces = {name: _Pace(run, stages.batch(engine)) for name, run in (before | after).items()}
-        ways = []
-        for asked in _ways(request, engine.orders):
-            is_main = asked.model.name == request.model.name and asked.model.order in (
-                request.model.order,
-                engine.order,
-            )
-            engines = main if is_main else Engines(asked)
-            network = _apart(engines.for_factor, factor)
-            paces[f"network, {_label(asked)}"] = alone = _Pace(stages.network(network), stages.batch(network))
-            end_to_end = _EndToEnd(asked, engines, folder)
-            apart = [paces[name] for name in (*before, *after)] + [alone]
-            together = _Pace(end_to_end, 2 * stages.batch(network), of=tuple(apart))
-            paces[f"together, {_label(asked)}"] = together
-            ways.append((asked, is_main, alone, together, end_to_end))
+        request = replace(request, model=replace(request.model.for_factor(factor), order=engine.order))
+        usual = usual_runtime(request, engine, stages.in_size, many=found == "video")
+        subjects = [_Subject.of(way, stages, folder) for way in same_quality(request, engine, usual)]
+        first = subjects[0]
+        quickest = _quickest(subjects, seconds / 2, rounds, request.part.frames, note)
+        finalists = [one for one in subjects if one is first or one is quickest]
+        for way in other_qualities(quickest.way, engine):
+            if way.request.model == request.model:
+                for one in subjects:
+                    one.quality = way.quality
+            else:
+                finalists.append(_Subject.of(way, stages, folder))
+        before, after = stages.before(first.upscaler), _apart(stages.after, first.upscaler)
+        paces = {name: _Pace(run, first.batch) for name, run in (before | after).items()}
+        parts = tuple(paces.values())
+        for one in finalists:
+            paces[f"network, {one.words}"] = one.alone
+            paces[f"together, {one.words}"] = one.together = _Pace(one.whole, 2 * one.batch, of=(*parts, one.alone))
         _measure(paces, seconds, rounds, request.part.frames, note)
 
-    _, _, alone, together, end_to_end = next(way for way in ways if way[1])
-    rates = {name: pace.rate for name, pace in paces.items()}
+    busy = watch.result()
+    assert first.together is not None
+    measured = {
+        "input": shown or str(path.resolve()),
+        "model": engine.sha256 or engine.name,
+        "order": engine.order,
+        "sizes": (stages.in_size, stages.out_size),
+        "output": stages.output,
+        "device": first.upscaler.choice.why,
+        "runtime": first.way.runtime,
+        "threads": torch.get_num_threads(),
+    }
+    last = compare(first.together.rate, measured, keep=not busy.is_busy)
+    subjects = sorted({id(one): one for one in (*subjects, *finalists)}.values(), key=lambda one: one.quality)
     return StageBench(
         input=shown or str(path),
         kind=stages.kind,
@@ -95,28 +116,104 @@ def bench(
         out_size=stages.out_size,
         model=engine.name,
         order=engine.order,
-        device=engine.choice.why,
+        device=first.upscaler.choice.why,
         output=stages.output,
         stages={
-            **{name: rates[name] for name in before},
-            "network": alone.rate,
-            **{name: rates[name] for name in after},
+            **{name: paces[name].rate for name in before},
+            "network": first.alone.rate,
+            **{name: paces[name].rate for name in after},
         },
-        rate=together.rate,
-        reused=end_to_end.reused,
-        busy=end_to_end.busy,
-        load=load,
-        candidates=tuple(
-            Candidate(
-                command=_command(asked, shown or str(path)),
-                note="no network" if asked.model.is_baseline else "",
-                alone=alone.rate,
-                rate=together.rate,
-                seconds=stages.frames / together.rate if stages.frames else None,
-            )
-            for asked, _, alone, together, _ in ways
-        ),
+        rate=first.together.rate,
+        reused=first.whole.reused,
+        used=first.whole.used,
+        busy=busy,
+        last=None if busy.is_busy else last,
+        candidates=tuple(one.candidate(shown or str(path), stages.frames) for one in subjects if one.is_as_named),
     )
+
+
+@dataclass(slots=True)
+class _Subject:
+    """A way to upscale the input, ready to be timed."""
+
+    way: Way
+    upscaler: Upscaler
+    batch: int  # frames that the network takes at once
+    alone: _Pace
+    whole: _EndToEnd
+    quality: int
+    together: _Pace | None = None  # timed from file to file, unless it cannot win
+
+    @classmethod
+    def of(cls, way: Way, stages: VideoStages | PictureStages, folder: Path) -> _Subject:
+        engines = Engines(way.request)
+
+        def load() -> tuple[Upscaler, int]:
+            with _threads(way.threads):
+                upscaler = engines.use(way.request.model)
+                return upscaler, stages.batch(upscaler)
+
+        upscaler, batch = _apart(load)
+        alone = _Pace(_with_threads(stages.network(upscaler), way.threads), batch)
+        return cls(way, upscaler, batch, alone, _EndToEnd(way.request, engines, folder, way.threads), way.quality)
+
+    @property
+    def words(self) -> str:
+        """Describe the way: model, order, runtime and threads."""
+        choice = self.way.request.model
+        if choice.is_baseline:
+            return self.upscaler.name
+        order = "" if choice.order is None else f" order {choice.order}"
+        threads = self.way.threads or torch.get_num_threads()
+        on_cpu = f", {threads} thread{'s' * (threads > 1)}" if self.upscaler.choice.name == "cpu" else ""
+        return f"{self.upscaler.name}{order}, {self.way.runtime}{on_cpu}"
+
+    @property
+    def is_as_named(self) -> bool:
+        """True unless another runtime had to execute the network than the one to be timed."""
+        is_usual = self.way.runtime == self.way.usual
+        return is_usual or self.way.request.model.is_baseline or self.upscaler.choice.runtime == self.way.runtime
+
+    def candidate(self, shown: str, frames: int | None) -> Candidate:
+        rate = None if self.together is None else self.together.rate
+        return Candidate(
+            command=self.way.command(shown),
+            words=self.words,
+            note="no network" if self.way.request.model.is_baseline else "",
+            quality=self.quality,
+            alone=self.alone.rate,
+            rate=rate,
+            seconds=frames / rate if frames and rate else None,
+        )
+
+
+def _quickest(
+    subjects: list[_Subject], seconds: float, rounds: int, most: int | None, note: Callable[[str], None]
+) -> _Subject:
+    """Return the one whose network is fastest alone; the first, unless another is clearly faster."""
+    if len(subjects) > 1:
+        _measure({f"network, {one.words}": one.alone for one in subjects}, seconds, rounds, most, note)
+    best = max((one for one in subjects if one.is_as_named), key=lambda one: one.alone.rate)
+    return best if best.alone.rate > _CLEARLY * subjects[0].alone.rate else subjects[0]
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Let PyTorch use so many threads, also in threads that start here; None: as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _with_threads(run: Run, count: int | None) -> Run:
+    def limited(frames: int) -> tuple[int, float]:
+        with _threads(count):
+            return run(frames)
+
+    return limited
 
 
 @dataclass(slots=True)
@@ -177,15 +274,17 @@ class _EndToEnd:
     request: Request
     engines: Engines
     folder: Path
+    threads: int | None = None
     reused: float | None = None  # share of reused tiles in the last run
-    busy: float = 0.0  # share of the processor time that the last run used
+    used: float = 0.0  # share of the processor time that the last run used
 
     def __call__(self, frames: int) -> tuple[int, float]:
         total, seconds = 0, 0.0
-        while total < frames:  # a short input is repeated
-            done, taken = self._once(frames - total)
-            total += done
-            seconds += taken
+        with _threads(self.threads):
+            while total < frames:  # a short input is repeated
+                done, taken = self._once(frames - total)
+                total += done
+                seconds += taken
         return total, seconds
 
     def _once(self, frames: int) -> tuple[int, float]:
@@ -206,7 +305,7 @@ class _EndToEnd:
             tell,
         )
         ended = perf_counter()
-        self.busy = (process_time() - used) / (ended - started) / processors()
+        self.used = (process_time() - used) / (ended - started) / processors()
         (item,) = items
         if item.status == "failed":
             raise BadInput(item.reason, hint=item.hint)
@@ -223,35 +322,3 @@ class _EndToEnd:
 def _upscale(request: Request, engines: Engines, tell: Callable[[object], None]) -> None:
     """Run the real pipeline."""
     run(request, engines, tell)
-
-
-def _ways(request: Request, orders: tuple[int, ...]) -> list[Request]:
-    """Return the request with each order of the model, the best first, and without a network."""
-    if request.model.is_baseline:
-        return [request]
-    with_network = [
-        replace(request, model=replace(request.model, order=order)) for order in sorted(orders, reverse=True)
-    ] or [request]
-    return [*with_network, replace(request, model=ModelChoice("bicubic"))]
-
-
-def _label(request: Request) -> str:
-    choice = request.model
-    return f"order {choice.order}" if choice.order else choice.name or "the model"
-
-
-def _command(request: Request, shown: str) -> str:
-    """Return the command line, with all options that affect speed or quality."""
-    engine, encoding = request.engine, request.encoding
-    options = {
-        "-s": f"{request.goal.factor:g}",
-        "-n": request.model.name,
-        "--order": request.model.order,
-        "--device": engine.device if engine.device != "auto" else None,
-        "--precision": engine.precision if engine.precision != "auto" else None,
-        "--tile": engine.tile if engine.tile != "auto" else None,
-        "--codec": encoding.codec,
-        "--preset": encoding.preset,
-    }
-    words = [word for key, value in options.items() if value is not None for word in (key, str(value))]
-    return shlex.join(["dagan", "upscale", shown, *words])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+from dagan_cli.bench.busy import Busy
+from dagan_cli.bench.history import Last
 
 GOAL = 0.9  # speed of all stages together / speed of the slowest stage alone
 _FULL = 0.85  # share of processor time above which the processor is fully used
-_LOADED = 0.5  # load by other programs above which the measurement is unreliable
 
 _ADVICE = {  # for a slowest stage other than the network
     "decode": "decoding limits the speed: an input that is easier to decode, such as H.264, would be faster",
@@ -22,9 +24,11 @@ class Candidate:
     """One way to upscale the input, measured."""
 
     command: str
+    words: str  # model, order, runtime and threads
     note: str  # difference from the other candidates
+    quality: int  # 0 = the best; equal for one model and order
     alone: float  # frames per second of its network or resampling alone
-    rate: float  # frames per second from file to file
+    rate: float | None  # frames per second from file to file; None: slower alone than another of the same quality
     seconds: float | None  # time for the whole input at this rate; None if its length is unknown
 
 
@@ -44,9 +48,10 @@ class StageBench:
     stages: dict[str, float]  # rate of each stage alone, in processing order
     rate: float  # all stages together, from file to file
     reused: float | None  # share of the tiles that were reused from the previous frame
-    busy: float  # share of processor time used by all stages together
-    load: float  # threads of other programs, running or waiting, per processor before the measurement
-    candidates: tuple[Candidate, ...]  # those with a network first, from the slowest and best; then those without
+    used: float  # share of processor time used by all stages together
+    busy: Busy  # use of the processor by other programs
+    last: Last | None  # result of measuring the same before; None on a busy machine
+    candidates: tuple[Candidate, ...]  # those with a network first, from the best quality; then those without
 
     @property
     def slowest(self) -> str:
@@ -70,14 +75,28 @@ class StageBench:
         return self.rate * self.out_size[0] * self.out_size[1] / 1e6
 
     @property
-    def best(self) -> Candidate:
-        """Candidate with the highest quality."""
-        return self.candidates[0]
+    def best(self) -> Candidate | None:
+        """Candidate with the highest quality, the fastest of several; None on a busy machine."""
+        if self.busy.is_busy:
+            return None
+        return max((c for c in self.candidates if c.rate and c.quality == self._highest), key=lambda c: c.rate or 0)
 
     @property
-    def fastest(self) -> Candidate:
-        """Fastest candidate with a network, if the best one has a network."""
-        return max((c for c in self.candidates if c.note != "no network" or c is self.best), key=lambda c: c.rate)
+    def fastest(self) -> Candidate | None:
+        """Fastest candidate with a network, if the best one has a network; None on a busy machine."""
+        if self.busy.is_busy:
+            return None
+        usable = [c for c in self.candidates if c.note != "no network" or c.quality == self._highest]
+        return max(usable, key=lambda c: c.rate or 0)
+
+    @property
+    def _highest(self) -> int:
+        return min(c.quality for c in self.candidates)
+
+    @property
+    def speed_up(self) -> float | None:
+        """Rate of all stages together / the rate of the last time."""
+        return None if self.last is None else self.rate / self.last.rate
 
     def to_dict(self) -> dict[str, Any]:
         """Return all values and ratios as a JSON object."""
@@ -97,14 +116,23 @@ class StageBench:
             "overlap": self.overlap,
             "megapixels_per_second": self.megapixels_per_second,
             "reused": self.reused,
-            "busy": self.busy,
-            "load": self.load,
+            "busy": self.used,
+            "load": self.busy.others / self.busy.cores,
+            **self.busy.to_dict(),
             "commands": [
-                {"command": c.command, "note": c.note, "alone_fps": c.alone, "fps": c.rate, "seconds": c.seconds}
+                {
+                    "command": c.command,
+                    "words": c.words,
+                    "note": c.note,
+                    "alone_fps": c.alone,
+                    "fps": c.rate,
+                    "seconds": c.seconds,
+                }
                 for c in self.candidates
             ],
-            "best": self.best.command,
-            "fastest": self.fastest.command,
+            "best": self.best.command if self.best else None,
+            "fastest": self.fastest.command if self.fastest else None,
+            "last": None if self.last is None else asdict(self.last) | {"times_as_fast": self.speed_up},
         }
 
 
@@ -124,7 +152,7 @@ def report(
         [
             c.command,
             _number(c.alone),
-            _number(c.rate),
+            "" if c.rate is None else _number(c.rate),
             "" if c.seconds is None else in_words(c.seconds),
             _remark(found, c),
         ]
@@ -139,6 +167,8 @@ def report(
         *map(wrap, _verdict(found)),
         "",
         table(["command", "network alone", "frames/s", whole, ""], commands),
+        "",
+        *map(wrap, _conclusion(found)),
     )
     return "\n".join(parts)
 
@@ -154,17 +184,28 @@ def _verdict(found: StageBench) -> Iterator[str]:
     """Yield lines that name the bottleneck and a remedy."""
     yield f"{found.slowest} is the slowest stage; all stages together reach {found.overlap:.2f} of its speed"
     if found.overlap < GOAL:
-        others = "other programs compete for it" if found.load > _LOADED else "the stages wait for each other"
-        reason = "the stages share it" if found.busy >= _FULL else others
-        yield f"this is less than {GOAL}: dagan uses {found.busy:.0%} of the processor, {reason}"
-    if found.load > _LOADED:
-        waiting = f"about {found.load:.1f} threads of other programs compete for each processor"
-        yield f"{waiting}: all could be faster than measured"
+        others = "other programs compete for it" if found.busy.is_busy else "the stages wait for each other"
+        reason = "the stages share it" if found.used >= _FULL else others
+        yield f"this is less than {GOAL}: dagan uses {found.used:.0%} of the processor, {reason}"
     yield f"{_number(found.megapixels_per_second)} output megapixels per second"
     if found.reused:
         yield f"{found.reused:.0%} of the tiles did not change since the previous frame and were reused"
-    if found.slowest in _ADVICE:
+    if found.slowest in _ADVICE and not found.busy.is_busy:
         yield _ADVICE[found.slowest]
+
+
+def _conclusion(found: StageBench) -> Iterator[str]:
+    """Yield the fastest and the best way with their commands, and a comparison with the last time; or why not."""
+    best, fastest = found.best, found.fastest
+    if best is not None and fastest is not None:
+        named = [("fastest", fastest), ("best quality", best)]
+        for what, one in named if best is not fastest else [("fastest and best quality", best)]:
+            time = "" if one.seconds is None else f", {in_words(one.seconds)} for all of it"
+            yield f"{what}: {one.words}{time}"
+            yield f"  {one.command}"
+    if found.last is not None:
+        yield found.last.compared(found.rate)
+    yield from found.busy.lines
 
 
 def in_words(seconds: float) -> str:

@@ -128,6 +128,10 @@ class Engine:
         plan = self.plan(height, width)
         return max(1, self._planner.batch(plan) // plan.count)
 
+    def runtime_for(self, height: int, width: int, *, many: bool = False) -> str:
+        """Return what executes the network for an image of this size, or for many of them: torch or openvino."""
+        return self._runtime(height, width, many=many).name
+
     def tile_bytes(self, height: int, width: int) -> int:
         """Estimate the bytes that the network needs at once on its device for images of this size."""
         plan = self.plan(height, width)

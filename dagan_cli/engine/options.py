@@ -40,6 +40,7 @@ class Network(Protocol):
 class Runtime(Protocol):
     """What executes a network on tiles."""
 
+    name: str  # torch or openvino
     layout: Any  # memory format of the tiles
 
     def input_dtype(self, dtype: Any, /) -> Any:

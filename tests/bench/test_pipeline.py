@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shlex
 import tempfile
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dagan_cli.bench.busy import Busy
+from dagan_cli.bench.history import Last
 from dagan_cli.bench.pipeline import _measure, _Pace
 from dagan_cli.bench.result import Candidate, StageBench, in_words, report
 from dagan_cli.bench.stages import VideoStages, make_clip
@@ -25,6 +28,17 @@ from tests.support.tiny import clip, ffmpeg, frames_of, picture
 
 QUICK = ("--seconds", 0.1, "--rounds", 1)
 VIDEO = ["decode", "planes to RGB", "network", "RGB to planes", "encode"]
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch, tmp_path_factory) -> dict[str, Busy]:
+    """A quiet one, whatever else runs here; a test may set another use by other programs."""
+    state = {"busy": Busy(2)}
+    watch = type("Watch", (), {"result": lambda _: state["busy"]})
+    monkeypatch.setattr("dagan_cli.bench.pipeline.Watch", watch)
+    monkeypatch.setattr("dagan_cli.bench.network.Watch", watch)
+    monkeypatch.setenv("DAGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
+    return state
 
 
 @pytest.fixture(autouse=True)
@@ -245,13 +259,24 @@ def test_what_takes_longer_than_its_time_is_run_once():
 # --- what is said
 
 
+def way(options: str, quality: int, alone: float, rate: float | None, note: str = "") -> Candidate:
+    return Candidate(
+        command=f"dagan upscale a.mp4 -s 2 {options}",
+        words=f"words of {options}",
+        note=note,
+        quality=quality,
+        alone=alone,
+        rate=rate,
+        seconds=4920 / rate if rate else None,
+    )
+
+
 def result(**changed) -> StageBench:
     ways = (
-        Candidate(command="dagan upscale a.mp4 -s 2 --order 4", note="", alone=2.5, rate=2.0, seconds=2460.0),
-        Candidate(command="dagan upscale a.mp4 -s 2 --order 1", note="", alone=9.0, rate=7.0, seconds=702.86),
-        Candidate(
-            command="dagan upscale a.mp4 -s 2 -n bicubic", note="no network", alone=90.0, rate=41.0, seconds=120.0
-        ),
+        way("--order 4", 0, 2.5, 2.0),
+        way("--order 4 --runtime torch", 0, 1.5, None),
+        way("--order 1", 1, 9.0, 7.0),
+        way("-n bicubic", 2, 90.0, 41.0, note="no network"),
     )
     facts = {
         "input": "a.mp4",
@@ -266,8 +291,9 @@ def result(**changed) -> StageBench:
         "stages": {"decode": 500.0, "network": 2.5, "encode": 50.0},
         "rate": 2.0,
         "reused": 0.25,
-        "busy": 0.95,
-        "load": 0.1,
+        "used": 0.95,
+        "busy": Busy(2),
+        "last": None,
         "candidates": ways,
     }
     return StageBench(**(facts | changed))
@@ -279,7 +305,7 @@ def test_the_ratios_follow_from_the_rates():
     assert bench.overlap == pytest.approx(0.8)
     assert bench.megapixels_per_second == pytest.approx(2 * 1280 * 720 / 1e6)
     assert bench.shares["network"] == pytest.approx(0.4 / (0.002 + 0.4 + 0.02))
-    assert (bench.best, bench.fastest) == bench.candidates[:2]
+    assert (bench.best, bench.fastest) == (bench.candidates[0], bench.candidates[2])
 
 
 def test_the_report_names_the_bottleneck_the_commands_and_their_times():
@@ -287,20 +313,22 @@ def test_the_report_names_the_bottleneck_the_commands_and_their_times():
     assert "a.mp4, 4920 frames: 640x360 -> 1280x720, dagan-x2-psnr order 4, libx264 yuv420p" in text
     assert "network is the slowest stage; all stages together reach 0.80 of its speed" in text
     assert "less than 0.9: dagan uses 95% of the processor, the stages share it" in text
-    assert "wait for each other" in report(result(busy=0.2), table)
+    assert "wait for each other" in report(result(used=0.2), table)
     assert "other programs" not in text
-    assert "about 4.9 threads of other programs compete for each processor" in report(result(load=4.93), table)
-    assert "dagan uses 20% of the processor, other programs compete for it" in report(
-        result(load=4.93, busy=0.2, rate=1), table
-    )
     assert "25% of the tiles" in text
     for words in (
         ("--order 4", "41 min", "best"),
         ("--order 1", "12 min", "fastest"),
         ("bicubic", "2 min", "no network"),
     ):
-        (line,) = [line for line in text.splitlines() if words[0] in line]
-        assert all(word in line for word in words)
+        (line,) = [line for line in text.splitlines() if words[0] in line and words[1] in line and "a.mp4" in line]
+        assert words[2] in line
+    assert text.endswith(
+        "fastest: words of --order 1, 12 min for all of it\n"
+        "  dagan upscale a.mp4 -s 2 --order 1\n"
+        "best quality: words of --order 4, 41 min for all of it\n"
+        "  dagan upscale a.mp4 -s 2 --order 4"
+    )
     assert "limits the speed" not in text
     assert "less than" not in report(result(rate=2.4), table)
 
@@ -312,8 +340,33 @@ def test_another_bottleneck_than_the_network_comes_with_advice(stage):
 
 
 def test_where_the_length_is_not_known_no_time_is_told():
-    ways = (Candidate(command="dagan upscale a.webm", note="", alone=2.5, rate=2.0, seconds=None),)
-    assert "2" in report(result(candidates=ways, frames=None), table)
+    ways = (replace(way("", 0, 2.5, 2.0), seconds=None),)
+    text = report(result(candidates=ways, frames=None), table)
+    assert "for all of it" not in text
+    assert "fastest and best quality: words of" in text
+
+
+def test_of_equal_quality_the_fastest_is_the_best():
+    ways = (way("--order 4", 0, 2.5, 2.0), way("--order 4 --runtime openvino", 0, 4.0, 3.0), way("--order 1", 1, 1, 1))
+    bench = result(candidates=ways)
+    assert bench.best is bench.fastest is ways[1]
+
+
+def test_on_a_busy_machine_nothing_is_concluded():
+    bench = result(busy=Busy(2, others=1.8), used=0.2)
+    text = report(bench, table)
+    assert text.endswith("the machine is busy: 1.8 of 2 cores are in use by other programs; numbers would mislead")
+    assert "dagan uses 20% of the processor, other programs compete for it" in text
+    assert "41" in text
+    assert not any(word in text for word in ("fastest", "best"))
+    values = bench.to_dict()
+    assert (values["best"], values["fastest"], values["busy_cores"], values["fps"]) == (None, None, 1.8, 2.0)
+
+
+def test_it_is_compared_with_the_last_time():
+    bench = result(last=Last("2026-11-28", "0.9.0", 1.6))
+    assert report(bench, table).endswith("last time (2026-11-28, dagan 0.9.0): now 1.25 times as fast")
+    assert bench.to_dict()["last"] == {"day": "2026-11-28", "dagan": "0.9.0", "rate": 1.6, "times_as_fast": 1.25}
 
 
 @pytest.mark.parametrize(

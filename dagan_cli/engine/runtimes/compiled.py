@@ -37,19 +37,20 @@ def kept_networks() -> Cache:
 class Compiled:
     """Runs a network through OpenVINO on one of its devices, for tiles in host memory.
 
-    `compiling` counts the seconds until the networks were ready; `notices` gets a line if they cannot be kept.
+    `compiling` counts the seconds until the networks were ready; `notices` gets a line if they cannot be kept. Without
+    `keep` they are compiled even if an earlier run has kept them.
     """
 
     name = "openvino"
     layout = torch.contiguous_format
 
-    def __init__(self, network: Any, place: str, dtype: torch.dtype, notices: list[str]) -> None:
+    def __init__(self, network: Any, place: str, dtype: torch.dtype, notices: list[str], *, keep: bool = True) -> None:
         self.compiling = 0.0
         self._network = network
         self._place = place
         self._dtype = dtype
         self._notices = notices
-        self._cache: Cache | None = kept_networks()
+        self._cache: Cache | None = kept_networks() if keep else None
         self._requests: OrderedDict[tuple[int, ...], tuple[Any, list[Any]]] = OrderedDict()  # last used, last
         self._weights: bytes | None = None
 
