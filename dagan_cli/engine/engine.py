@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dagan_cli.engine import memory, precision, tiles
 from dagan_cli.engine.options import EngineOptions, Network, Runtime
-from dagan_cli.engine.planner import Planner, result_memory
+from dagan_cli.engine.planner import Planner, is_held
 from dagan_cli.engine.resample import Kernel, Resize, Target, resample, scaled_size
 from dagan_cli.engine.reuse import History
 from dagan_cli.engine.runtimes.compiled import CannotRun, Compiled
@@ -326,7 +326,7 @@ class Engine:
             out = memory.attempt(lambda: torch.zeros(shape, dtype=dtype, device=frames.device))
             if out is not None:
                 return out
-        if n * 3 * height * width * dtype.itemsize <= result_memory(self.options):
+        if is_held(n * 3 * height * width * dtype.itemsize, self.options):
             return torch.zeros(shape, dtype=dtype)
         return memory.mapped_zeros(shape, dtype, self.options.folder)
 

@@ -24,9 +24,11 @@ MOST_TILES = 64  # maximum of an automatic batch
 _HELD = 3.7  # OpenVINO holds more at once than the features of the network: measured, 3.0 to 3.6 times as much
 
 
-def result_memory(options: EngineOptions) -> int:
-    """Return the bytes above which a result is a mapped file."""
-    return memory.free_host_memory() // 2 if options.result_memory is None else options.result_memory
+def is_held(size: int, options: EngineOptions) -> bool:
+    """True if a result of so many bytes is held in memory, False if it is a mapped file."""
+    if options.result_memory is not None:
+        return size <= options.result_memory
+    return size <= memory.SURE or size <= memory.free_host_memory() // 2
 
 
 class Planner:
@@ -126,7 +128,7 @@ class Planner:
             free = memory.free_memory(self._device)
             if self._device.type == "cpu":  # the result is not allocated yet
                 result = height * width * self._network.scale**2 * 12
-                free -= result if result <= result_memory(self._options) else 0
+                free -= result if is_held(result, self._options) else 0
         return min(self._most_pixels, share * max(0, free) / self.bytes_per_pixel)
 
     @property
