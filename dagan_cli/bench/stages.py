@@ -138,7 +138,7 @@ class VideoStages:
 
 
 class PictureStages:
-    """Decode, network, write: the stages of `upscale_picture`, run one at a time."""
+    """Decode, network, write: the stages of an image, run one at a time."""
 
     kind: Literal["picture", "video"] = "picture"
 
