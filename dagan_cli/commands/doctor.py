@@ -5,11 +5,14 @@ from __future__ import annotations
 import platform
 import sys
 from hashlib import file_digest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dagan_cli.commands.console import echo, in_json
 from dagan_cli.commands.options import AsJson, Debug, friendly_errors
 from dagan_cli.commands.shown.tables import table
+
+if TYPE_CHECKING:
+    from dagan_cli.engine.cache import Cache
 
 PACKAGES = ("torch", "av", "pillow", "pi-heif", "pillow-jxl-plugin", "imageio", "imageio-ffmpeg", "tifffile")
 PACKAGES += ("numpy", "typer", "rich", "safetensors", "openvino", "spandrel")
@@ -41,7 +44,7 @@ def examine() -> dict[str, Any]:
     from dagan_cli.engine.memory import free_host_memory
     from dagan_cli.engine.precision import choose
     from dagan_cli.engine.runtimes import library
-    from dagan_cli.engine.runtimes.compiled import MOST_KEPT, kept_networks
+    from dagan_cli.engine.runtimes.compiled import kept_networks
     from dagan_cli.media.video.preflight import can_encode
     from dagan_cli.version import __version__
     from dagan_cli.waiting import described
@@ -69,11 +72,23 @@ def examine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "waiting": described(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
-        "cache": f"{cache_folder()}, compiled networks: {kept_networks().size() / 2**20:.0f} of {MOST_KEPT >> 20} MiB",
+        "cache": f"{cache_folder()}, {_kept(kept_networks())}",
         "free_memory_gib": round(free_host_memory() / 2**30, 1),
         "encoders": [name for name in ENCODERS if can_encode(name)],
         "models": {model.name: _state(model.name, model.sha256) for model in CATALOG},
     }
+
+
+def _kept(cache: Cache) -> str:
+    """Return how full the cache of compiled networks is, or that nothing can be kept."""
+    from dagan_cli.errors import CannotWrite
+    from dagan_cli.files import require_writable
+
+    try:
+        require_writable(cache.folder / "network")
+    except (CannotWrite, OSError):
+        return "which cannot be written: networks are compiled in each run"
+    return f"compiled networks: {cache.size() / 2**20:.0f} of {cache.most >> 20} MiB"
 
 
 def _version(name: str) -> str | None:

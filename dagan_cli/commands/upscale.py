@@ -323,7 +323,7 @@ def upscale(
                 model, order=order, detail=detail, denoise=share(model, denoise), window=window, grain=grain
             ),
             engine=EngineOptions(
-                device=device if gpu is None else f"cuda:{gpu}",
+                device=_device(device, gpu),
                 runtime=runtime,
                 precision="fp32" if fp32 else precision,
                 tile=tile_side(tile),
@@ -421,3 +421,12 @@ def run_and_report(
         reporter.close()
     account()
     return code
+
+
+def _device(device: str, gpu: int | None) -> str:
+    """Return the device that --device or -g names. Raises BadOption for both."""
+    if gpu is None:
+        return device
+    if device != "auto":
+        raise BadOption(f"-g {gpu} and --device {device} name different devices", hint="leave out one of them")
+    return f"cuda:{gpu}"

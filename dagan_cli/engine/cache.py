@@ -18,7 +18,7 @@ from dagan_cli.files import Folder, read_regular, whole_or_absent
 
 FOLDER = "DAGAN_CACHE"
 _MARK = b"dagan cache 1\n"
-_HEAD = len(_MARK) + 32  # bytes before the content: the mark and the content's sha256
+_HEAD = len(_MARK) + 32  # bytes before the content: the mark, and the sha256 of name and content
 
 
 def cache_folder() -> Path:
@@ -36,7 +36,8 @@ def cache_folder() -> Path:
 class Cache:
     """Named pieces of data in a folder, the least recently used removed first.
 
-    Names are file names. The content is checked by its sha256 when it is read.
+    Names are file names. A sha256 of the name and the content is checked when it is read, so that a file under the name
+    of another counts as damaged.
     """
 
     folder: Path
@@ -51,7 +52,7 @@ class Cache:
         except OSError:
             return None
         head, content = data[:_HEAD], data[_HEAD:]
-        if head != _MARK + sha256(content).digest():
+        if head != _head(name, content):
             with suppress(OSError), Folder.opened(self.folder) as folder:
                 folder.remove(path.name)
             return None
@@ -63,13 +64,14 @@ class Cache:
         """Keep the content under the name. Returns why it was not kept, or None."""
         if _HEAD + len(content) > self.most:
             return f"it is larger than {self.most / 2**20:.0f} MiB"
+        path = self.folder / f"{name}{self.suffix}"
         try:
-            with whole_or_absent(self.folder / f"{name}{self.suffix}") as file:
-                file.write(_MARK + sha256(content).digest())
+            with whole_or_absent(path) as file:
+                file.write(_head(name, content))
                 file.write(content)
             self._trim()
         except CannotWrite as error:
-            return str(error)
+            return str(error).replace(str(path), str(self.folder))
         except OSError as error:
             return f"cannot write {self.folder}: {(error.strerror or str(error)).lower()}"
         return None
@@ -101,3 +103,9 @@ class Cache:
                     facts = folder.facts(name)
                     found.append((facts.st_mtime, facts.st_size, name))
         return found
+
+
+def _head(name: str, content: bytes) -> bytes:
+    digest = sha256(name.encode() + b"\0")
+    digest.update(content)
+    return _MARK + digest.digest()

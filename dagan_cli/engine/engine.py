@@ -18,6 +18,7 @@ from dagan_cli.engine.options import EngineOptions, Network, Runtime
 from dagan_cli.engine.planner import Planner, is_held
 from dagan_cli.engine.resample import Kernel, Resize, Target, resample, scaled_size
 from dagan_cli.engine.reuse import History
+from dagan_cli.engine.runtimes import library
 from dagan_cli.engine.runtimes.compiled import CannotRun, Compiled
 from dagan_cli.engine.runtimes.pytorch import PyTorch
 from dagan_cli.engine.tiles import Plan, Span, Tile
@@ -54,8 +55,9 @@ class Engine:
         wanted = self.options.device, self.options.precision, supported, self.options.runtime
         self.choice = precision.choose(*wanted, compiles=compiles)
         if next(iter(network.parameters()), None) is None:  # no speed to gain, and a baseline must be exact
-            why = f"{self.choice.why}; fp32: no weights"
-            self.choice = replace(self.choice, dtype=torch.float32, why=why, openvino=None)
+            place = self.options.device if self.choice.openvino is None else "cpu"
+            self.choice = precision.choose(place, "fp32")
+            self.choice = replace(self.choice, why=self.choice.why.replace("as requested", "no weights"))
         self.scale = network.scale
         self.notices: list[str] = []
         self._original = deepcopy(network)
@@ -68,6 +70,7 @@ class Engine:
             self._compiled = Compiled(self._original, place, self._planner.dtype, self.notices)
             if not compiles:
                 self._without_openvino("it is not made for that")
+        self.runtimes: set[str] = set()  # what has executed the network
         self._failed = 0  # tiles that were not finite in half precision
         self._buffer = torch.empty(0)
 
@@ -207,7 +210,8 @@ class Engine:
 
         It follows from the size alone, so that results do not depend on what was compiled before.
         """
-        alone = self.options.runtime == "auto" and self.choice.openvino == "CPU" and not many
+        is_free = self.options.runtime == "auto" and not library.is_named(self.options.device)
+        alone = is_free and self.choice.openvino == "CPU" and not many
         # Networks of other programs must be traced at this size first, and compared with PyTorch.
         if self._compiled is None or (alone and (self._is_measured or height * width <= _ALONE)):
             return self._torch
@@ -217,6 +221,7 @@ class Engine:
         """Compute the batch's tiles, each (3, s*h', s*w') on the device and finite."""
         if not batch:
             return []
+        self.runtimes.add(runtime.name)
         try:
             big = self._apply(self._read(frames, batch, plan, self._planner.dtype, runtime), runtime)
         except CannotRun as error:

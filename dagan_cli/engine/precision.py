@@ -58,10 +58,10 @@ def choose(
     if precision != "auto" and DTYPES[precision] not in supported:
         names = " or ".join(name for name, dtype in DTYPES.items() if dtype in supported)
         raise BadOption(f"the model does not support --precision {precision}", hint=f"use {names}, or leave it out")
-    if device.startswith(library.PREFIX):
+    if library.is_named(device):
         if runtime == "torch":
             raise BadOption(f"--runtime torch does not go with --device {device}", hint="leave out one of them")
-        return _with_openvino(library.find_device(device.removeprefix(library.PREFIX)), precision, supported)
+        return _with_openvino(library.find_device(device[len(library.PREFIX) :]), precision, supported)
     if runtime == "openvino":
         if device not in ("auto", "cpu"):
             hint = f"use --device cpu, or one of OpenVINO's: {', '.join(library.PREFIX + x for x in library.devices())}"
@@ -70,7 +70,8 @@ def choose(
     chosen = _with_pytorch(device, precision, supported)
     is_slow = chosen.device.type == "cpu" and chosen.dtype == torch.float32
     if runtime == "auto" and is_slow and compiles and library.is_installed():
-        return replace(chosen, why=f"{chosen.why}; OpenVINO", openvino="CPU")
+        why = f"{chosen.why}; OpenVINO, but for small images"
+        return replace(chosen, why=why, openvino="CPU")
     return chosen
 
 

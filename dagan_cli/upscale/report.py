@@ -50,7 +50,7 @@ def build_report(items: list[Item], used: list[Upscaler], seconds: float) -> dic
         "model": models[0] if models else None,
         "models": models,
         "device": used[0].choice.name if used else None,
-        "runtime": used[0].choice.runtime if used else None,
+        "runtime": ", ".join(sorted(set().union(*(one.engine.runtimes for one in used)))) or None,
         "precision": str(used[0].choice.dtype).removeprefix("torch.") if used else None,
         "items": [item.to_json() for item in items],
         "totals": counts

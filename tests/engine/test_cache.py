@@ -37,6 +37,14 @@ def test_a_damaged_file_counts_as_missing_and_goes(tmp_path, spoil):
     assert not path.exists()
 
 
+def test_a_file_under_the_name_of_another_counts_as_damaged(tmp_path):
+    kept = cache(tmp_path)
+    kept.put("a", b"content")
+    (kept.folder / "a.blob").rename(kept.folder / "b.blob")
+    assert kept.get("b") is None
+    assert not (kept.folder / "b.blob").exists()
+
+
 def test_the_least_recently_used_make_room(tmp_path):
     kept = cache(tmp_path, 900)
     for number, name in enumerate("abc"):

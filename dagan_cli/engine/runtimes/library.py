@@ -47,6 +47,11 @@ def core() -> Any:
         raise BadOption(what, hint=f"{INSTALL}, or use --runtime torch") from error
 
 
+def is_named(device: str) -> bool:
+    """True if --device names one of OpenVINO's devices, or should."""
+    return f"{device.lower()}:".startswith(PREFIX)
+
+
 def devices() -> list[str]:
     """Return the names of the devices that OpenVINO can use: CPU, GPU, GPU.1, NPU and the like."""
     return list(core().available_devices)
@@ -55,10 +60,12 @@ def devices() -> list[str]:
 def find_device(name: str) -> str:
     """Return the device that was asked for, as OpenVINO names it. Raises BadOption, with those that there are."""
     wanted, found = name.upper(), devices()
+    there = ", ".join(PREFIX + each for each in found) or "none"
+    if not wanted:
+        raise BadOption("--device openvino names no device", hint=f"OpenVINO has on this machine: {there}")
     # With one GPU it is named GPU; with several, GPU means the first.
     if wanted in found or f"{wanted}.0" in found:
         return wanted
-    there = ", ".join(PREFIX + each for each in found) or "none"
     raise BadOption(f"OpenVINO has no device {name!r} on this machine", hint=f"it has: {there}")
 
 

@@ -135,7 +135,7 @@ class Paces:
         started = perf_counter()
         few = min(2, frames)
         first, first_cpu = self._trial(path, target, few)
-        count = min(frames, _FRAMES, max(few, int(self._patience * few / first)))
+        count = min(frames, _FRAMES, max(4 * few, int(self._patience * few / first)))  # the start is no frame's time
         rest = Rest(Pace(first / few), first_cpu / few / torch.get_num_threads())
         if count > 2 * few:
             more, more_cpu = self._trial(path, target, count)
@@ -201,10 +201,10 @@ class Paces:
 
 
 def _repeated(run: Callable[[], int], patience: float) -> list[float]:
-    """Return the seconds per tile of a few runs; of a single one if that took `patience` seconds."""
+    """Return the seconds per tile of a few runs, the first of which is slower; of that alone if it took very long."""
     times = []
     spent = 0.0
-    while not times or (spent < patience and len(times) < 8):
+    while not times or (spent < patience and len(times) < 8) or (len(times) == 1 and spent < 10 * patience):
         started = perf_counter()
         count = run()
         spent += perf_counter() - started

@@ -190,7 +190,7 @@ def test_a_cache_that_cannot_be_written_costs_a_notice(tiny_model, monkeypatch, 
 def test_auto_takes_it_for_large_images_and_for_frames_and_not_for_a_small_image(tiny_model, monkeypatch):
     monkeypatch.setattr("dagan_cli.engine.precision.cpu_has_fast_bf16", lambda: False)
     upscaler = Upscaler.load(str(tiny_model), device="cpu")
-    assert upscaler.engine.choice.why.endswith("; OpenVINO")
+    assert upscaler.engine.choice.why.endswith("; OpenVINO, but for small images")
     upscaler.engine(torch.rand(1, 3, 40, 50))
     assert kept() == []  # it would be done before it was compiled
     upscaler.engine(torch.rand(2, 3, 40, 50))
@@ -224,7 +224,8 @@ def test_auto_does_not_take_it_where_bf16_is_fast_or_it_is_not_installed(tiny_mo
     ("choices", "what", "hint"),
     [
         ({"device": "openvino:GPU.7"}, "OpenVINO has no device 'GPU.7' on this machine", "it has: openvino:CPU"),
-        ({"device": "openvino:"}, "OpenVINO has no device '' on this machine", "it has: openvino:CPU"),
+        ({"device": "openvino:"}, "--device openvino names no device", "on this machine: openvino:CPU"),
+        ({"device": "openvino"}, "--device openvino names no device", "on this machine: openvino:CPU"),
         ({"device": "cuda", "runtime": "openvino"}, "--runtime openvino does not run on --device cuda", "openvino:CPU"),
         ({"device": "openvino:CPU", "runtime": "torch"}, "--runtime torch does not go with --device openvino:CPU", ""),
         ({"device": "openvino:CPU", "precision": "fp16"}, "--precision fp16 is not available on openvino:CPU", "fp32"),
@@ -239,9 +240,12 @@ def test_what_there_is_not_is_an_error_that_says_what_there_is(tiny_model, choic
 
 
 def test_openvino_s_name_of_the_cpu_is_a_device(tiny_model):
-    upscaler = Upscaler.load(str(tiny_model), device="openvino:cpu")
+    upscaler = Upscaler.load(str(tiny_model), device="OpenVINO:cpu")
     assert upscaler.engine.choice.openvino == "CPU"
     agree(both(tiny_model)[0], upscaler)
+    alone = Upscaler.load(str(tiny_model), device="openvino:CPU")
+    alone.engine(torch.rand(1, 3, 16, 16))  # whoever names the device gets it, also for one small image
+    assert alone.engine.runtimes == {"openvino"}
 
 
 @pytest.mark.slow
