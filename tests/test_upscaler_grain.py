@@ -111,7 +111,7 @@ def test_a_video_without_the_option_differs_by_grain_in_luma_alone(cli, tmp_path
 @pytest.mark.slow
 def test_a_video_killed_and_resumed_has_the_grain_of_one_that_was_not(cli, tmp_path, tiny_model):
     source = clip(tmp_path / "in.mkv", *("-c:v", "ffv1", "-an"), source=GRAINY, seconds=3)
-    ask = (source, "-n", tiny_model, "-s", 2, "--grain", 0.7, *LOSSLESS)
+    ask = (source, "-n", tiny_model, "-s", 2, "--runtime", "torch", "--grain", 0.7, *LOSSLESS)
     assert killed(0.3, *ask, "-o", tmp_path / "out.mkv")
     other = cli(*ask, "--grain", 0.6, "-o", tmp_path / "out.mkv")
     assert other.code == 2

@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from dagan_cli.analysis.measure import Analysis, analyse_image
-from dagan_cli.engine.memory import SURE, free_host_memory
+from dagan_cli.engine.memory import free_host_memory
 from dagan_cli.errors import OutOfMemory
 from dagan_cli.files import cannot_write
 from dagan_cli.media import images
@@ -195,7 +195,7 @@ def _require_memory(path: Path, output: images.PictureOutput) -> None:
     """Raise OutOfMemory if the encoder would need more memory than there is: it is known before the work."""
     info = output.info
     needed = info.width * info.height * images.ENCODER_BYTES.get(info.format, 0)
-    if needed > SURE and needed > (free := free_host_memory()):
+    if needed and needed > (free := free_host_memory()):
         what = f"encoding {path} as {info.format} needs about {needed / 1e9:.1f} GB of memory"
         raise OutOfMemory(
             f"{what}, and {free / 1e9:.1f} GB are free",

@@ -135,7 +135,8 @@ class Paces:
         started = perf_counter()
         few = min(2, frames)
         first, first_cpu = self._trial(path, target, few)
-        count = min(frames, _FRAMES, max(4 * few, int(self._patience * few / first)))  # the start is no frame's time
+        least = 4 * few if first < 10 * self._patience else few  # the start is not to count as time of frames
+        count = min(frames, _FRAMES, max(least, int(self._patience * few / first)))
         rest = Rest(Pace(first / few), first_cpu / few / torch.get_num_threads())
         if count > 2 * few:
             more, more_cpu = self._trial(path, target, count)
