@@ -18,7 +18,7 @@ from dagan_cli.engine.options import EngineOptions, Network
 from dagan_cli.engine.precision import Choice
 from dagan_cli.engine.resample import Resize, Target, scaled_size
 from dagan_cli.engine.reuse import History
-from dagan_cli.engine.samples import begun, nearest, require_frames, require_samples
+from dagan_cli.engine.samples import deferred, nearest, require_frames, require_samples
 from dagan_cli.errors import BadInput, BadOption
 from dagan_cli.model.blend import blend
 from dagan_cli.model.checkpoint import Model, load_generator, load_model
@@ -232,11 +232,11 @@ class Upscaler:
     ) -> Callable[[], np.ndarray]:
         """Upscale samples of an image to `size` (width, height), with grain; `enlarge` runs the engine to that size.
 
-        What is returned makes the samples of the result, in any thread; see `engine.samples.begun`.
+        What is returned makes the samples of the result, in any thread; see `engine.samples.deferred`.
         """
         if self.name == "nearest":
             return partial(nearest, samples, size, folder)
-        return begun(samples, enlarge, finish=self.restore_grain, folder=folder)
+        return deferred(samples, enlarge, finish=self.restore_grain, folder=folder)
 
     def _same_kind(self, image: Pixels, target: Target | None, progress: Progress | None) -> Pixels:
         def enlarge(frames: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What `make gpu` measures, section by section: each yields its values as soon as it has them.
+"""Sections of `make gpu`: each yields its values as soon as it has them.
 
 Every section runs on any device of PyTorch and at any size, so that the same code is tested on a CPU.
 """

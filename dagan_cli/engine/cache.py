@@ -1,4 +1,4 @@
-"""What later runs can use again, in a folder of the user's: compiled networks. All of it can be made anew.
+"""Cache of data that can be made again, such as compiled networks, in a folder of the user's.
 
 A file that is damaged, of another kind or too large counts as missing. A folder that cannot be written costs time, not
 results.
@@ -22,7 +22,7 @@ _HEAD = len(_MARK) + 32  # bytes before the content: the mark, and the sha256 of
 
 
 def cache_folder() -> Path:
-    """Return the folder for what can be made anew, existing or not: $DAGAN_CACHE, or one of the user's caches."""
+    """Return the folder for all that can be made again, existing or not: $DAGAN_CACHE, or one of the user's caches."""
     if named := os.environ.get(FOLDER):
         return Path(named)
     if sys.platform == "win32":

@@ -25,7 +25,7 @@ LUMA: dict[Matrix, tuple[float, float]] = {  # (Kr, Kb) of ITU-T H.273
     "fcc": (0.30, 0.11),
 }
 
-_BAND = 1 << 20  # luma samples that a CPU converts at a time: larger tensors leave the cache, and are mapped anew
+_BAND = 1 << 20  # luma samples that a CPU converts at a time: larger tensors leave the cache, and are mapped again
 _REACH = 8  # rows that chroma depends on beyond its own, at most; divisible by every subsampling
 
 

@@ -38,7 +38,7 @@ class Network(Protocol):
 
 
 class Runtime(Protocol):
-    """What executes a network on tiles."""
+    """Executes a network on tiles."""
 
     name: str  # torch or openvino
     layout: Any  # memory format of the tiles

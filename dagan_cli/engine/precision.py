@@ -32,7 +32,7 @@ class Choice:
 
     @property
     def runtime(self) -> str:
-        """What executes the network: "torch" or "openvino"."""
+        """Name of what executes the network: "torch" or "openvino"."""
         return "torch" if self.openvino is None else "openvino"
 
 

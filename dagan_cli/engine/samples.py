@@ -24,11 +24,11 @@ def through(
     finish: Callable[[Tensor, Tensor], Tensor] | None = None,
     folder: Path | None = None,
 ) -> np.ndarray:
-    """Run `begun` and what it returns: upscale samples of an image to samples of the same type."""
-    return begun(pixels, upscale, finish=finish, folder=folder)()
+    """Run `deferred` and what it returns: upscale samples of an image to samples of the same type."""
+    return deferred(pixels, upscale, finish=finish, folder=folder)()
 
 
-def begun(
+def deferred(
     pixels: np.ndarray,
     upscale: Callable[[Tensor], Tensor],
     *,

@@ -1,4 +1,4 @@
-"""What a tile costs on its way through a network: bytes and arithmetic per input pixel, from the configuration alone.
+"""Cost of a tile on its way through a network: bytes and arithmetic per input pixel, from the configuration alone.
 
 Each function follows the forward pass of its network, and counts what is alive at once: the results that are still
 needed, and what is computed from them. tests/model/test_footprint.py compares it with a measurement. Left out are what
@@ -57,7 +57,7 @@ def of_srresnet(scale: int, channels: int, blocks: int, itemsize: int) -> Footpr
 
 
 def _step(config: GeneratorConfig, solver: str, c: int, function: int) -> int:
-    """Return the bytes of a Runge-Kutta step beside its input, by what `rk.step` holds of each c bytes."""
+    """Return the bytes of a Runge-Kutta step next to its input, by what `rk.step` holds of each c bytes."""
     if solver == "tied-euler":
         again = c if config.stages > 1 else 0  # from the second stage on, its own input
         return again + max(function, 2 * c)
@@ -66,7 +66,7 @@ def _step(config: GeneratorConfig, solver: str, c: int, function: int) -> int:
 
 
 def _function(config: GeneratorConfig, has_attention: bool, window: Window, itemsize: int, explicit: int) -> int:
-    """Return the bytes of f(y) beside y."""
+    """Return the bytes of f(y) next to y."""
     c = config.channels * itemsize
     if config.block == "residual":
         peak = 2 * c
@@ -123,7 +123,7 @@ def _channel(config: GeneratorConfig, window: Window, itemsize: int) -> int:
 
 
 def _upsampler(config: GeneratorConfig, itemsize: int) -> int:
-    """Return the bytes of the upsampler beside its input."""
+    """Return the bytes of the upsampler next to its input."""
     s, c = config.scale, config.channels
     image = 3 * s * s * itemsize
     if config.upsampler == "direct":

@@ -9,7 +9,6 @@ import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dagan_cli.analysis.measure import Analysis, analyse_image, analyse_video
 from dagan_cli.errors import BadInput, BadOption, NoInput
@@ -39,9 +38,6 @@ from dagan_cli.upscale.job import Job, is_due, settle
 from dagan_cli.upscale.plan import outline
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.work import Engines, Work
-
-if TYPE_CHECKING:  # it imports torch, which is loaded once there is work
-    pass
 
 STREAM = "-"  # stdin as the input, stdout as the output
 _OTHER = {"picture": "a video", "video": "an image"}

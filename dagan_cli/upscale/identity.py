@@ -1,4 +1,4 @@
-"""What identifies a model in the record of a result, by the header of its file: without PyTorch and the weights."""
+"""Identity of a model in the record of a result, from the header of its file: without PyTorch and the weights."""
 
 from __future__ import annotations
 

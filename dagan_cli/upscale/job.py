@@ -1,4 +1,4 @@
-"""One input with the path of its result: whether there is work to do, and what is told if there is none."""
+"""An input with the path of its result: is there work to do, and if not, the report of it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ class Job:
 
 
 def is_due(job: Job, request: Request) -> bool:
+    """True if the result can be named, and is missing or to be overwritten."""
     return isinstance(job.target, Path) and not exists(job.target, request)
 
 
 def exists(target: Path, request: Request) -> bool:
+    """True if there is a result that is not to be overwritten."""
     return target != STDOUT and os.path.lexists(target) and not request.overwrite
 
 

@@ -85,7 +85,7 @@ def test_a_folder_that_cannot_be_written_is_a_reason(tmp_path):
     assert kept.get("a") is None
 
 
-def test_the_user_s_folders(monkeypatch):
+def test_the_user_s_folders(monkeypatch, tmp_path):
     monkeypatch.setenv("DAGAN_CACHE", "/elsewhere")
     assert cache_folder() == Path("/elsewhere")
     monkeypatch.delenv("DAGAN_CACHE")
@@ -93,10 +93,10 @@ def test_the_user_s_folders(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
     assert cache_folder() == Path("/xdg/dagan")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/home/me")
-    assert cache_folder() == Path("/home/me/.cache/dagan")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache/dagan"
     monkeypatch.setattr("sys.platform", "darwin")
-    assert cache_folder() == Path("/home/me/Library/Caches/dagan")
+    assert cache_folder() == tmp_path / "Library/Caches/dagan"
     monkeypatch.setattr("sys.platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", "/local")
     assert cache_folder() == Path("/local/dagan/Cache")

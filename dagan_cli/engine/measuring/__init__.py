@@ -1,1 +1,1 @@
-"""What running a network costs and needs, where it cannot be known from its configuration."""
+"""Measurements of networks whose cost and receptive field do not follow from a configuration."""

@@ -1,1 +1,1 @@
-"""What executes a network on tiles: PyTorch, or a graph that OpenVINO compiled for the shape of the tiles."""
+"""Runtimes, which execute a network on tiles: PyTorch, or a graph that OpenVINO compiled for the tiles' shape."""

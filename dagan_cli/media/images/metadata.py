@@ -19,6 +19,8 @@ EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 _WIDTH, _HEIGHT, _ORIENTATION = 0x0100, 0x0101, 0x0112
 _EXIF_WIDTH, _EXIF_HEIGHT = 0xA002, 0xA003
 _TIFF_XMP, _TIFF_IPTC, _TIFF_PHOTOSHOP, _TIFF_ICC = 700, 33723, 34377, 34675
+# The description by which tifffile declares the shape of the samples, which is another one at another size.
+_SHAPE = re.compile(r'\{"shape": \[[\d, ]+\][^{}]*\}\0?')
 TIFF_TEXTS = (270, 271, 272, 305, 306, 315, 33432)  # description, make, model, software, date, artist, copyright
 _SOFTWARE = 305
 _LONG = 4
@@ -85,7 +87,7 @@ def with_tiff_metadata(info: PictureInfo, tags: dict[int, Any], notes: list[str]
     """Return `info` with the metadata of the first directory of a TIFF; tags that describe the file are ignored."""
     exif = Image.Exif()
     for tag in TIFF_TEXTS:
-        if tag in tags:
+        if tag in tags and not _SHAPE.fullmatch(str(tags[tag])):
             exif[tag] = tags[tag]
     for tag in (EXIF_IFD, GPS_IFD):
         if values := tags.get(tag):

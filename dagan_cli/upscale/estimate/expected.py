@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dagan_cli.analysis.measure import analyse_video
+from dagan_cli.errors import DaganError
 from dagan_cli.media.find import Source
 from dagan_cli.media.video.source import open_video
 from dagan_cli.upscale.estimate.forecast import Forecaster
@@ -29,8 +30,8 @@ def tell_expected(source: Source, target: Path, work: Work, inputs: int) -> None
         return
     try:
         event = _expected(source.path, target, work)
-    except Exception:
-        return  # whatever it is, the work itself meets and reports it
+    except (DaganError, OSError, ValueError, MemoryError):  # of a damaged file, a full disk and the like
+        return  # the work itself meets and reports it
     if event is not None:
         work.tell(event)
 

@@ -83,3 +83,17 @@ def test_a_tiff_is_read_back_by_tifffile(kind, dtype):
     np.testing.assert_array_equal(opened(data)[1][0], array)
     if dtype == "u1":
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))).reshape(array.shape), array)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+def test_a_description_that_declares_the_old_size_is_not_kept_and_any_other_is(dtype, caplog):
+    array = noise(6, 8, 3, dtype="u2").astype(dtype)
+    for text in (None, "a view of the lake"):
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, array, photometric="rgb", description=text, metadata=None if text else {})
+        info, frames = opened(buffer.getvalue())
+        large = np.repeat(np.repeat(frames[0], 2, 0), 2, 1)
+        with tifffile.TiffFile(io.BytesIO(written([large], info, "tiff"))) as file:
+            assert file.pages[0].description == (text or "")  # type: ignore[union-attr]
+            assert file.asarray().shape == (12, 16, 3)
+    assert caplog.records == []  # tifffile warns of a shape that is wrong
