@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -89,8 +90,9 @@ def test_scripts_get_the_times_as_an_event_and_the_quiet_get_none(cli, source, k
 def test_nothing_is_estimated_for_a_named_model_an_image_many_inputs_or_short_work(cli, source, tmp_path, monkeypatch):
     asked: list[object] = []
 
-    def forecaster(*_: object) -> None:
+    def forecaster(*_: object) -> NoReturn:
         asked.append(None)
+        raise OSError
 
     monkeypatch.setattr(expected, "Forecaster", forecaster)
     assert cli(source, "-s", 2, "--frames", 2).code == 0  # short: the limits are the real ones
