@@ -21,7 +21,7 @@ from dagan_cli.model.footprint import Footprint
 
 UNMEASURED = 256 * 256  # pixels; images up to this size run whole, without measuring a network of another program
 MOST_TILES = 64  # maximum of an automatic batch
-_HELD = 3.7  # OpenVINO holds more at once than the features of the network: measured, 3.0 to 3.6 times as much
+_HELD = 3.7  # OpenVINO holds more at once than the features of the network: measured, 2.4 to 3.2 times as much
 
 
 def is_held(size: int, options: EngineOptions) -> bool:
