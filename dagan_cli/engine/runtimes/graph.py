@@ -1,7 +1,7 @@
 """The generator as an OpenVINO graph for one shape, with the values of a loaded network.
 
-It computes what `model.generator` does, in the forms that OpenVINO runs fastest: channels first everywhere, 1x1
-convolutions in place of matrix products over permuted features, and the factors of the attention folded into weights.
+It computes what `model.generator` does, with 1x1 convolutions in place of matrix products over permuted features, and
+the factors of the attention folded into weights. Built in hundredths of a second, where tracing takes seconds.
 """
 
 from __future__ import annotations
