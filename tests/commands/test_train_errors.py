@@ -34,7 +34,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def deferred(pictures: Path, tmp_path: Path) -> Path:
+def begun(pictures: Path, tmp_path: Path) -> Path:
     """A run of two steps, which is to go on."""
     run = tmp_path / "run"
     assert train(pictures, run, "--set", "iterations=2") == 0
