@@ -11,6 +11,9 @@ class DaganError(Exception):
         self.hint = hint
         self.add_note(f"try: {hint}")  # shown below the error in the traceback of a Python program
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restored, (type(self), self.args, self.__dict__)  # as it takes more than `args` to make one
+
 
 class BadInput(DaganError):
     """A file that cannot be read, or holds nothing that can be upscaled."""
@@ -54,3 +57,10 @@ class Mismatch(DaganError):
     """An output does not preserve what its input contains."""
 
     exit_code = 7
+
+
+def _restored(kind: type[DaganError], arguments: tuple[object, ...], facts: dict[str, object]) -> DaganError:
+    """Return an error that another process has raised."""
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(facts)
+    return error

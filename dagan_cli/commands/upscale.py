@@ -129,9 +129,26 @@ def upscale(
     ] = "auto",
     device: Device = "auto",
     gpu: Annotated[
-        int | None,
-        typer.Option("-g", "--gpu", min=0, metavar="N", help="Same as --device cuda:N.", rich_help_panel=SPEED),
+        str | None,
+        typer.Option(
+            "-g",
+            "--gpu",
+            metavar="N[,N...]",
+            help="GPUs to use, such as 0,1; one is the same as --device cuda:N.",
+            rich_help_panel=SPEED,
+        ),
     ] = None,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "--jobs",
+            min=1,
+            max=64,
+            metavar="N",
+            help="Worker processes on each device; default: 1.",
+            rich_help_panel=SPEED,
+        ),
+    ] = 1,
     runtime: RuntimeName = "auto",
     precision: Precision = "auto",
     fp32: Annotated[bool, switch("--fp32", help="Same as --precision fp32.", panel=SPEED)] = False,
@@ -314,6 +331,7 @@ def upscale(
         from dagan_cli.media.images import LIMIT_PIXELS
         from weights.choice import ModelChoice
 
+        devices = _devices(device, gpu)
         request = Request(
             inputs=tuple(names),
             output=output,
@@ -323,7 +341,7 @@ def upscale(
                 model, order=order, detail=detail, denoise=share(model, denoise), window=window, grain=grain
             ),
             engine=EngineOptions(
-                device=_device(device, gpu),
+                device=devices[0],
                 runtime=runtime,
                 precision="fp32" if fp32 else precision,
                 tile=tile_side(tile),
@@ -332,6 +350,7 @@ def upscale(
                 ensemble=ensemble,
                 folder=result_folder(output, names),
             ),
+            devices=tuple(each for each in devices for _ in range(jobs)),
             recursive=recursive,
             include=tuple(include or ()),
             exclude=tuple(exclude or ()),
@@ -417,16 +436,21 @@ def run_and_report(
                 account()
             raise
         for used in engines.used if verbose else ():
-            reporter.note(f"{used.name}: {used.choice.why}")
+            reporter.note(f"{used.name}: {used.why}")
         reporter.close()
     account()
     return code
 
 
-def _device(device: str, gpu: int | None) -> str:
-    """Return the device that --device or -g names. Raises BadOption for both."""
+def _devices(device: str, gpu: str | None) -> list[str]:
+    """Return the devices that --device or -g names. Raises BadOption."""
     if gpu is None:
-        return device
+        return [device]
     if device != "auto":
         raise BadOption(f"-g {gpu} and --device {device} name different devices", hint="leave out one of them")
-    return f"cuda:{gpu}"
+    numbers = [number.strip() for number in gpu.split(",")]
+    if not all(number.isascii() and number.isdigit() for number in numbers):
+        raise BadOption(f"-g {gpu} names no GPUs", hint="use their numbers, such as -g 0 or -g 0,1")
+    if len(set(map(int, numbers))) < len(numbers):
+        raise BadOption(f"-g {gpu} names a GPU twice", hint="use --jobs 2 for two workers on each")
+    return [f"cuda:{int(number)}" for number in numbers]

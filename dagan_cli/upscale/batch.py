@@ -84,9 +84,15 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
             _import_engine()
         is_named = request.model.is_fixed or request.goal.factor  # then a bad model is an error of the command
         # Where all results exist, no network is loaded: the header of its file tells if they are those of this run.
-        if found.sources and is_named and (has_work or not jobs):
+        is_shared = has_work and _is_shared(work)
+        if found.sources and is_named and (has_work or not jobs) and not is_shared:
             engines.require_usable(request.goal.factor or 4.0)
-        if has_work:
+        if is_shared:
+            from dagan_cli.upscale.executors.execution import run_on
+            from dagan_cli.upscale.executors.processes import Processes
+
+            run_on(Processes(request, request.devices), jobs, work)
+        elif has_work:
             from dagan_cli.upscale.running.turns import run_all
 
             run_all(jobs, work)
@@ -116,7 +122,8 @@ def _planned(found: Found, work: Work) -> list[Job]:
             work.tell(failed(source.path, error))
     targets = _targets(found, suffixes, facts, work)
     _require_apart(work.request, found, targets)
-    jobs = [Job(source, target) for (source, _), target in zip(suffixes, targets, strict=True)]
+    named = zip(suffixes, targets, strict=True)
+    jobs = [Job(source, target, amounts[source.path].pixels) for (source, _), target in named]
     due = [job.source.path for job in jobs if is_due(job, work.request)]
     inputs = len(found.sources) + len(found.failed) + len(found.earlier)
     work.tell(Outlook(inputs, {path: amounts[path] for path in due}))
@@ -132,6 +139,17 @@ def _settle_all(jobs: list[Job], work: Work) -> None:
             work.tell(failed(job.source.path, job.target))
         else:
             settle(job.source, job.target, work)
+
+
+def _is_shared(work: Work) -> bool:
+    """True if several workers are to do the work: streams and estimates need one process."""
+    request = work.request
+    if len(request.devices) < 2 or request.dry_run:
+        return False
+    if work.piped is None and request.output != STREAM:
+        return True
+    work.tell(Notice("a stream is upscaled by one worker", ()))
+    return False
 
 
 def _import_engine() -> None:

@@ -49,6 +49,7 @@ class Item:
     warnings: tuple[str, ...] = field(default=())
     reused: float | None = None  # share of a video's tiles that were reused from the previous frame
     resumed: int = 0  # frames taken from an earlier run
+    workers: tuple[str, ...] = ()  # that made it, where there are several
     forecast: Forecast | None = None  # if planned
 
     def to_json(self) -> dict[str, Any]:
@@ -66,6 +67,7 @@ class Item:
             "warnings": list(self.warnings),
             "reused": None if self.reused is None else round(self.reused, 4),
             "resumed": self.resumed,
+            **({"workers": list(self.workers)} if self.workers else {}),
         } | ({"forecast": asdict(self.forecast)} if self.forecast else {})
 
 

@@ -23,6 +23,7 @@ class Job:
 
     source: Source
     target: Path | BadOption
+    pixels: int = 0  # of a frame of the input
 
 
 def is_due(job: Job, request: Request) -> bool:

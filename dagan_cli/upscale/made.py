@@ -23,6 +23,7 @@ from dagan_cli.upscale.auto import RULE
 from dagan_cli.upscale.events import STDOUT
 from dagan_cli.upscale.identity import Identity
 from dagan_cli.upscale.request import Request
+from dagan_cli.upscale.used import Used
 from dagan_cli.upscale.work import Work
 from weights.catalog import published
 from weights.choice import ModelChoice
@@ -41,7 +42,7 @@ class Different(DaganError):
 
 
 def made_from(
-    source: Path | bytes | None, target: Path, kind: Kind, request: Request, model: Identity | Upscaler
+    source: Path | bytes | None, target: Path, kind: Kind, request: Request, model: Identity | Upscaler | Used
 ) -> dict[str, str]:
     """Return the fields of the record of a result: the identity of the source, and the options that decide the pixels.
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from dagan_cli.errors import BadInput, NoInput
 from dagan_cli.files import open_regular, require_writable, whole_or_absent
 from dagan_cli.upscale.events import BadReport, Item
+from dagan_cli.upscale.used import Used
 from dagan_cli.version import __version__
 
-if TYPE_CHECKING:
-    from dagan_cli.upscaler import Upscaler
-
+T = TypeVar("T")
 
 STATUSES = ("done", "skipped", "failed", "partial", "stopped", "untried")
 _HEAD = b'{\n  "dagan": "'  # how every report starts
@@ -37,10 +37,9 @@ def require_free(path: Path) -> None:
     require_writable(path)
 
 
-def build_report(items: list[Item], used: list[Upscaler], seconds: float) -> dict[str, Any]:
+def build_report(items: list[Item], used: Sequence[Used], seconds: float) -> dict[str, Any]:
     """Return items, totals and models as JSON; `model` is the first one used, `models` lists all."""
-    keys = ("name", "architecture", "sha256", "scale", "order", "detail", "denoise", "window", "grain")
-    models = [{key: getattr(upscaler, key) for key in keys} for upscaler in used]
+    models = _unequal(one.model() for one in used)
     pixels = sum(
         i.frames * i.out_size[0] * i.out_size[1] for i in items if i.out_size and i.status in ("done", "partial")
     )
@@ -49,9 +48,9 @@ def build_report(items: list[Item], used: list[Upscaler], seconds: float) -> dic
         "dagan": __version__,
         "model": models[0] if models else None,
         "models": models,
-        "device": used[0].choice.name if used else None,
-        "runtime": ", ".join(sorted(set().union(*(one.engine.runtimes for one in used)))) or None,
-        "precision": str(used[0].choice.dtype).removeprefix("torch.") if used else None,
+        "device": ", ".join(_unequal(one.device for one in used)) or None,
+        "runtime": ", ".join(sorted({runtime for one in used for runtime in one.runtimes})) or None,
+        "precision": ", ".join(_unequal(one.precision for one in used)) or None,
         "items": [item.to_json() for item in items],
         "totals": counts
         | {
@@ -60,6 +59,15 @@ def build_report(items: list[Item], used: list[Upscaler], seconds: float) -> dic
             "seconds": round(seconds, 3),
         },
     }
+
+
+def _unequal(values: Iterable[T]) -> list[T]:
+    """Return each value once, in order."""
+    found: list[T] = []
+    for value in values:
+        if value not in found:
+            found.append(value)
+    return found
 
 
 def write_report(path: Path, report: dict[str, Any]) -> None:

@@ -116,6 +116,7 @@ class Request:
     goal: Goal
     model: ModelChoice
     engine: EngineOptions
+    devices: tuple[str, ...] = ()  # of workers, one each; fewer than two: one process works, on the engine's device
     template: Template | None = None  # of the names of results; None: the default names
     recursive: bool = False
     include: tuple[str, ...] = ()

@@ -30,6 +30,7 @@ from dagan_cli.upscale.frames import through, to_planes, to_rgb
 from dagan_cli.upscale.made import difference, made_from
 from dagan_cli.upscale.plan import outline
 from dagan_cli.upscale.request import Request
+from dagan_cli.upscale.used import Used
 from dagan_cli.upscale.work import Work
 from dagan_cli.upscaler import Upscaler
 
@@ -69,12 +70,12 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
                 made_by=upscaler.signature,
                 record=to_text(made),
                 alone=piped is not None,
-                resume=_settings(made, request, upscaler) if request.resume and piped is None else None,
-                segment=_segment_length(upscaler),
-                keep=_is_slow(upscaler),
+                resume=settings_of(made, request, upscaler) if request.resume and piped is None else None,
+                segment=segment_length(Used.of(upscaler)),
+                keep=is_slow(Used.of(upscaler)),
                 replace=request.overwrite,
             )
-            stack.enter_context(_in_words(target))
+            stack.enter_context(in_words(target))
         writer, total = None, part.frames_of(info.frames, info.rate)
         try:
             with output as writer:
@@ -118,7 +119,7 @@ def resumable(path: Path, target: Path, request: Request, upscaler: Upscaler, in
     if not request.resume:
         return 0
     result, made = outline(info, request.goal), made_from(path, target, "video", request, upscaler)
-    with _in_words(target):
+    with in_words(target):
         return kept_of(
             target,
             result.info,
@@ -127,34 +128,36 @@ def resumable(path: Path, target: Path, request: Request, upscaler: Upscaler, in
             trim=not request.part.is_whole,
             made_by=upscaler.signature,
             record=to_text(made),
-            resume=_settings(made, request, upscaler),
-            segment=_segment_length(upscaler),
+            resume=settings_of(made, request, upscaler),
+            segment=segment_length(Used.of(upscaler)),
         )
 
 
-def _settings(made: dict[str, str], request: Request, upscaler: Upscaler) -> dict[str, object]:
+def settings_of(made: dict[str, str], request: Request, model: Upscaler | Used) -> dict[str, object]:
     """Return what decides the frames before they are encoded, for `create_video`, and all options in words."""
     part = request.part
     return {
         ASKED: {name: value for name, value in made.items() if name not in ("--audio", "--streams")},  # no frames
-        "model": upscaler.signature,
-        "--window": upscaler.window,
+        "model": model.signature,
+        "--window": model.window,
         "part": [part.start, part.end, part.frames],
         "--deinterlace": request.deinterlace,
         **({"--square": True} if request.goal.square else {}),
     }
 
 
-def _is_slow(upscaler: Upscaler) -> bool:
-    return upscaler.choice.device.type == "cpu" and not upscaler.is_baseline
+def is_slow(model: Used) -> bool:
+    """True where a frame takes far longer than to write it down."""
+    return model.is_on_cpu and not model.is_baseline
 
 
-def _segment_length(upscaler: Upscaler) -> int:
-    return SLOW_SEGMENT if _is_slow(upscaler) else SEGMENT
+def segment_length(model: Used) -> int:
+    """Return the frames of a segment."""
+    return SLOW_SEGMENT if is_slow(model) else SEGMENT
 
 
 @contextmanager
-def _in_words(target: Path) -> Iterator[None]:
+def in_words(target: Path) -> Iterator[None]:
     """Word the refusal to resume with other settings by the options that differ, if they are the reason."""
     try:
         yield
@@ -187,10 +190,16 @@ class Enlarger:
         self._resizers: dict[tuple[PixelLayout, tuple[int, int]], PlaneResizer | None] = {}
 
     @property
+    def counts(self) -> tuple[int, int]:
+        """Tiles that were reused from the previous frame, and all tiles; zeros without a network or reuse."""
+        history = self._colour
+        return (history.reused, history.tiles) if history else (0, 0)
+
+    @property
     def reused(self) -> float | None:
         """Share of the tiles that were reused from the previous frame; None without a network or reuse."""
-        history = self._colour
-        return history.reused / history.tiles if history and history.tiles else None
+        reused, tiles = self.counts
+        return reused / tiles if tiles else None
 
     def enlarge(self, frames: Iterable[Frame]) -> Iterator[Pictures]:
         """Yield groups of upscaled frames in order, as many at once as the device takes."""

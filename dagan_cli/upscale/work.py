@@ -17,6 +17,7 @@ from dagan_cli.upscale.events import Advance, Chosen, Fetch, Stopped, Tell
 from dagan_cli.upscale.identity import Identity, identify
 from dagan_cli.upscale.plan import outline
 from dagan_cli.upscale.request import Request
+from dagan_cli.upscale.used import Used
 from weights.choice import ModelChoice
 
 if TYPE_CHECKING:  # these import torch, which is loaded once there is work
@@ -38,6 +39,7 @@ class Engines:
         self._loaded: dict[ModelChoice, Upscaler] = {}
         self._identified: dict[ModelChoice, Identity] = {}
         self._used: dict[ModelChoice, Upscaler | None] = {}  # None: identified, and not loaded yet
+        self.of_workers: list[Used] = []  # models as other processes have used them
         self._chosen: dict[Path, ModelChoice] = {}  # for the inputs whose model was open
 
     def require_usable(self, factor: float) -> None:
@@ -74,9 +76,12 @@ class Engines:
         return self.use(choice)
 
     @property
-    def used(self) -> list[Upscaler]:
-        """All upscalers that were returned or identified; those that were only identified are loaded now."""
-        return [self.use(choice) for choice in self._used]
+    def used(self) -> list[Used]:
+        """All models that were returned or identified, and those of workers; what is not loaded is loaded now."""
+        if not self.of_workers:
+            return [Used.of(self.use(choice)) for choice in self._used]
+        loaded = [Used.of(upscaler) for upscaler in self._used.values() if upscaler is not None]
+        return [*loaded, *self.of_workers]
 
     def identity(self, choice: ModelChoice) -> Identity | Upscaler:
         """Return what identifies a model in records; it is loaded if that takes it. Raises BadModel, BadOption."""

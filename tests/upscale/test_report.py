@@ -11,6 +11,7 @@ from dagan_cli.engine.options import EngineOptions
 from dagan_cli.errors import CannotWrite
 from dagan_cli.upscale.events import Item
 from dagan_cli.upscale.report import build_report, exit_code, write_report
+from dagan_cli.upscale.used import Used
 from dagan_cli.upscaler import Upscaler
 from dagan_cli.version import __version__
 
@@ -57,7 +58,8 @@ def test_totals_are_the_sums_of_the_items(tiny_model):
         SKIPPED,
         BAD,
     ]
-    used = [Upscaler.load(str(tiny_model), options=EngineOptions(device="cpu", precision="fp32"), order=2)]
+    options = EngineOptions(device="cpu", precision="fp32")
+    used = [Used.of(Upscaler.load(str(tiny_model), options=options, order=2))]
     report = build_report(items, used, 12.3456)
     assert report["totals"] == {
         "done": 2,

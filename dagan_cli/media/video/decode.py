@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import cast
 
 import av
@@ -49,7 +50,14 @@ class Decoding:
         """Number of jumps of the file's clock that were closed."""
         return self._clock.jumps if self._clock else 0
 
-    def pictures(self) -> Iterator[av.VideoFrame]:
+    def pictures_from(self, key: int, since: Fraction) -> Iterator[av.VideoFrame]:
+        """Yield the frames that are shown from `since` on, in seconds, decoded from a key frame before it, in ticks."""
+        self._container.seek(key, stream=self._stream, backward=True)
+        self._decoder.flush_buffers()
+        return self.pictures(since)
+
+    def pictures(self, since: Fraction | None = None) -> Iterator[av.VideoFrame]:
+        """Yield all frames, or those that are shown from `since` on, in seconds: the others are not counted."""
         in_a_row = 0
         for packet in self._packets():
             self.hidden_packets += packet is not None and packet.is_discard
@@ -63,8 +71,11 @@ class Decoding:
                     break
                 continue
             for picture in pictures:
-                self.decoded += 1
                 picture.pts = self._times.of(picture.pts, picture.dts)
+                time = picture.pts * picture.time_base if picture.pts is not None and picture.time_base else None
+                if since is not None and time is not None and time < since:
+                    continue
+                self.decoded += 1
                 self.interlaced += picture.interlaced_frame
                 self.concealed += picture.is_corrupt
                 yield picture

@@ -7,6 +7,9 @@ dagan makes are ever removed from it.
 
 Where a frame takes long, the frames of unfinished segments are kept as well, as they go into the encoder. A kill may
 cut the last one, so each has a checksum.
+
+Where several processes make the segments of one video, each writes a file of its own in the folder, which the owner of
+the journal adopts, in any order.
 """
 
 from __future__ import annotations
@@ -33,7 +36,10 @@ ASKED = "asked"  # a setting that words the others for people: it may differ
 LONGEST = 10_000  # frames of a segment that is accepted from a journal
 _JOURNAL = "journal.jsonl"
 # Two of these names are former ones.
-_OURS = re.compile(r"journal\.jsonl|journal\.[0-9a-f]{16}\.new|\d{6,8}\.(?:packets|frames)|journal\.new|lock")
+_OURS = re.compile(
+    r"journal\.jsonl|journal\.[0-9a-f]{16}\.new|\d{6,8}\.(?:packets|frames)|\d{6}\.[0-9a-f]{16}\.piece|"
+    r"journal\.new|lock"
+)
 _KEPT = struct.Struct("<IqqII")  # crc32 of the rest, pts, duration, bytes of captions, bytes of compressed planes
 _MOST = 1 << 28  # bytes of a journal that are read
 _MIB = 1 << 20
@@ -60,10 +66,13 @@ class Segment:
     crc32: int
     pts: list[int]  # of its frames in display order, in ticks of the source
     durations: list[int]  # ticks
+    before: str = ""  # digest of the source's frame before its first one; "" if unknown
+    last: str = ""  # digest of the source's frame that is its last one; "" if unknown
 
     def __post_init__(self) -> None:
         numbers = (self.bytes, self.crc32)
         good = all(type(number) is int and 0 <= number < _TIME for number in numbers)
+        good = good and all(isinstance(digest, str) and len(digest) <= 64 for digest in (self.before, self.last))
         for times in (self.pts, self.durations):
             good = good and isinstance(times, list) and 0 < len(times) <= LONGEST
             good = good and all(type(time) is int and -_TIME < time < _TIME for time in times)
@@ -86,6 +95,7 @@ class WorkFolder:
 
     def __init__(self, folder: Folder) -> None:
         self.segments: list[Segment] = []
+        self.scattered: dict[int, Segment] = {}  # finished ones behind the first that is missing, by number
         self.kept: list[int] = []  # pts of the frames that an earlier run kept of unfinished segments
         self._folder = folder
         self._keeping = 0  # the last segment of which frames are kept
@@ -140,6 +150,32 @@ class WorkFolder:
         self.keep_none(len(self.segments))
         self.segments.append(segment)
 
+    def adopt(self, index: int, name: str, pts: list[int], durations: list[int], before: str, last: str) -> None:
+        """Take a file of the folder, whole but perhaps not on disk yet, as segment number `index`, in any order.
+
+        It replaces the file that was this segment before.
+        """
+        with self._folder.read(name) as file:
+            os.fsync(file.fileno())
+            segment = Segment(os.fstat(file.fileno()).st_size, _crc32(file), pts, durations, before, last)
+        self._folder.rename(name, _name_of(index))
+        self._append({"index": index, **asdict(segment)})
+        if index < len(self.segments):
+            self.segments[index] = segment
+        else:
+            self.scattered[index] = segment
+        while (following := self.scattered.pop(len(self.segments), None)) is not None:
+            self.segments.append(following)
+
+    def has(self, index: int) -> bool:
+        """True if segment number `index` is finished."""
+        return index < len(self.segments) or index in self.scattered
+
+    def remove_piece(self, name: str) -> None:
+        """Remove a file that is not to be adopted."""
+        if _OURS.fullmatch(name):
+            self._folder.remove(name)
+
     def complete(self) -> None:
         """Record that no segment will follow."""
         self._append({"complete": self.frames})
@@ -151,13 +187,25 @@ class WorkFolder:
             journal.flush()
             os.fsync(journal.fileno())
 
-    def _resume(self, target: Path, settings: Mapping[str, Any], *, repair: bool = True) -> None:
-        """Find what an earlier run has finished. Raises OtherSettings. Nothing is changed without `repair`."""
+    def _resume(
+        self, target: Path, settings: Mapping[str, Any], *, repair: bool = True, scattered: bool = False
+    ) -> None:
+        """Find what an earlier run has finished. Raises OtherSettings. Nothing is changed without `repair`.
+
+        With `scattered`, that includes segments behind a missing one, and no frames of unfinished ones.
+        """
         entries = _entries(self._folder)
         started = len(entries) > 1 or (len(entries) == 1 and self._has_kept())
         if started and isinstance(entries[0].get("settings"), dict):
-            self.segments = _finished(self._folder, entries, target, settings)
-            self._recover(repair=repair)
+            found = _finished(self._folder, entries, target, settings)
+            while (following := found.pop(len(self.segments), None)) is not None:
+                if self.segments and following.pts[0] <= self.segments[-1].pts[-1]:
+                    break
+                self.segments.append(following)
+            if scattered:
+                self.scattered = found
+            else:
+                self._recover(repair=repair)
 
     def _recover(self, *, repair: bool) -> None:
         """Find the frames that an earlier run kept of unfinished segments; to repair is to cut off what is no frame."""
@@ -184,7 +232,7 @@ class WorkFolder:
 
     def _begin(self, settings: Mapping[str, Any]) -> None:
         """Start a journal of the present segments only, and remove everything else that dagan made in the folder."""
-        present = {_name_of(index) for index in range(len(self.segments))}
+        present = {_name_of(index) for index in (*range(len(self.segments)), *self.scattered)}
         if self.kept:
             present |= {_kept_name(index) for index in range(len(self.segments), self._keeping + 1)}
         for name in self._folder.names():
@@ -192,7 +240,8 @@ class WorkFolder:
                 self._folder.remove(name)
         new, text = f"journal.{token_hex(8)}.new", b""
         self._digest = ""
-        for entry in ({"settings": settings}, *map(asdict, self.segments)):
+        behind = ({"index": index, **asdict(segment)} for index, segment in self.scattered.items())
+        for entry in ({"settings": settings}, *map(asdict, self.segments), *behind):
             line, self._digest = _line(entry, self._digest)
             text += line
         with self._folder.create(new) as file:
@@ -209,8 +258,12 @@ def folder_of(target: Path) -> Path:
 
 
 @contextmanager
-def work_folder(target: Path, settings: Mapping[str, Any], *, resume: bool) -> Iterator[WorkFolder]:
+def work_folder(
+    target: Path, settings: Mapping[str, Any], *, resume: bool, scattered: bool = False
+) -> Iterator[WorkFolder]:
     """Provide the folder for `target`; with `resume`, it holds the segments of an earlier run with the same settings.
+
+    With `scattered`, these are segments in any order, for `WorkFolder.adopt`.
 
     It is removed when the block succeeds. On failure it is kept if `resume` is true and it holds segments or frames.
     Raises OtherSettings if it was started with other ones, Taken if another process writes `target`, CannotWrite.
@@ -221,12 +274,12 @@ def work_folder(target: Path, settings: Mapping[str, Any], *, resume: bool) -> I
         with _own_folder(parent, name) as folder:
             work = WorkFolder(folder)
             if resume:
-                work._resume(target, settings)
+                work._resume(target, settings, scattered=scattered)
             work._begin(settings)
             try:
                 yield work
             except BaseException:
-                if not (resume and (work.segments or work._has_kept())):
+                if not (resume and (work.segments or work.scattered or work._has_kept())):
                     _remove(parent, name, folder)
                 raise
             _remove(parent, name, folder)
@@ -284,27 +337,37 @@ def _remove(parent: Folder, name: str, folder: Folder) -> None:
 
 def _finished(
     folder: Folder, entries: list[dict[str, Any]], target: Path, settings: Mapping[str, Any]
-) -> list[Segment]:
-    """Return the segments of an earlier run with these settings. Raises OtherSettings."""
+) -> dict[int, Segment]:
+    """Return the segments of an earlier run with these settings, by number. Raises OtherSettings."""
     before, now = entries[0]["settings"], json.loads(json.dumps(settings))
     if {**before, ASKED: None} != {**now, ASKED: None}:
         raise OtherSettings(target, before, now)
-    found: list[Segment] = []
+    found: dict[int, Segment] = {}
     for entry in entries[1:]:
         if "complete" in entry:
             continue
+        index = entry.pop("index", len(found))
         try:
-            segment = Segment(**entry)
-            if found and segment.pts[0] <= found[-1].pts[-1]:
-                break
-            with folder.read(_name_of(len(found))) as file:
-                whole = os.fstat(file.fileno()).st_size == segment.bytes and _crc32(file) == segment.crc32
-        except (OSError, TypeError, ValueError):  # no segment, or no file of it
+            found[_whole_number(index)] = Segment(**entry)
+        except (TypeError, ValueError):
             break
-        if not whole:
-            break
-        found.append(segment)
-    return found
+    return {index: segment for index, segment in found.items() if _is_whole(folder, index, segment)}
+
+
+def _whole_number(index: object) -> int:
+    """Return the number of a segment. Raises ValueError."""
+    if type(index) is not int or not 0 <= index < 1_000_000:
+        raise ValueError("not the number of a segment")
+    return index
+
+
+def _is_whole(folder: Folder, index: int, segment: Segment) -> bool:
+    """True if the file of a segment is as the journal states."""
+    try:
+        with folder.read(_name_of(index)) as file:
+            return os.fstat(file.fileno()).st_size == segment.bytes and _crc32(file) == segment.crc32
+    except OSError:
+        return False
 
 
 def _line(entry: Mapping[str, Any], before: str) -> tuple[bytes, str]:

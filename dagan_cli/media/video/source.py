@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -32,6 +32,10 @@ from dagan_cli.planes import PixelLayout
 _LEAST = Fraction(1, 1000)  # seconds between a frame and one that claims the same time; all containers can tell them
 
 Deinterlace = Literal["auto", "off", "on"]
+
+
+class Irregular(Exception):
+    """A piece of a video does not decode to the frames that its packets promise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,28 @@ class VideoSource:
                 given += 1
                 if given == limit:
                     return
+
+    def frames_at(self, times: Sequence[int], key: int | None) -> Iterator[Frame]:
+        """Yield the frames of these times, decoded from a key frame, or from the start of the file; in ticks.
+
+        Raises Irregular unless they are exactly the frames that `frames` would yield there, as far as one can tell.
+        """
+        if key is not None:
+            self._pictures = self._decoding.pictures_from(key, times[0] * self.info.time_base)
+        due = iter(times)
+        expected = next(due, None)
+        for frame in self._timed(self._whole(self._pictures)):
+            if key is None and frame.pts < times[0]:
+                continue
+            if frame.pts != expected:
+                raise Irregular(f"a frame is shown at {frame.pts}, not at {expected} ticks")
+            seen = self._decoding
+            if self._changes or self.repaired_times or seen.interlaced or seen.concealed or seen.damaged_packets:
+                raise Irregular("frames are damaged, or change their kind")
+            yield frame
+            if (expected := next(due, None)) is None:
+                return
+        raise Irregular(f"the file ends before the frame at {expected} ticks")
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -6,31 +6,30 @@ import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from itertools import accumulate
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import av
 import numpy as np
 from av.error import FFmpegError
 from av.packet import Packet
 
 from dagan_cli.errors import BadInput, BadOption, CannotWrite
 from dagan_cli.files import is_write_failure, whole_or_absent
-from dagan_cli.media.captions import CARRIERS, not_carried, with_captions
+from dagan_cli.media.captions import CARRIERS, not_carried
 from dagan_cli.media.container import container_of
 from dagan_cli.media.made.identity import identity_of
 from dagan_cli.media.made.stored import box_with
 from dagan_cli.media.video import packets
-from dagan_cli.media.video.frames import frame_of
 from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.mux import FilePlan
 from dagan_cli.media.video.preflight import check_encoder
 from dagan_cli.media.video.recipe import Encoding, Size, plan
 from dagan_cli.media.video.segments import KeptFrame, WorkFolder, folder_of, kept_frames, work_folder
 from dagan_cli.media.video.source import Frame
+from dagan_cli.media.video.split.segment import SegmentEncoder
 from dagan_cli.planes import PixelLayout, plane_shapes
 
 SEGMENT = 240  # frames; close to the default key-frame interval of encoders
@@ -67,7 +66,7 @@ def create_video(
 
     Raises BadOption for incompatible choices, CannotWrite if disk or encoder fail.
     """
-    file, settings = _planned(
+    file, settings = planned(
         target, source, size, encoding or Encoding(), trim, made_by, record, alone, resume or {}, segment
     )
     with work_folder(target, settings, resume=resume is not None) as work:
@@ -75,11 +74,8 @@ def create_video(
             writer._encode_kept()
             yield writer
             writer._finish_segments()
-        with whole_or_absent(target, replace=replace) as out, _encoder_errors(target):
-            writer._join(out)
-            if record and file.form in ("mp4", "mov"):
-                out.seek(0, os.SEEK_END)
-                out.write(box_with(record))
+        with whole_or_absent(target, replace=replace) as out, encoder_errors(target):
+            writer._losses = joined(out, file, work, record)
 
 
 def kept_of(
@@ -100,11 +96,11 @@ def kept_of(
     """
     if not folder_of(target).exists():
         return 0
-    _, settings = _planned(target, source, size, encoding, trim, made_by, record, False, resume, segment)
+    _, settings = planned(target, source, size, encoding, trim, made_by, record, False, resume, segment)
     return kept_frames(target, settings)
 
 
-def _planned(
+def planned(
     target: Path,
     source: VideoInfo,
     size: Size,
@@ -133,7 +129,7 @@ def _planned(
         alone=alone,
         record=record,
     )
-    with _encoder_errors(target):
+    with encoder_errors(target):
         headers = file.rehearse()
     return file, {
         **resume,
@@ -221,7 +217,7 @@ class VideoWriter:
         if planes[0].shape != self._file.size[::-1]:
             raise ValueError(f"frame of size {planes[0].shape[::-1]}, expected {self._file.size}")
         captions = self._captions.pop(pts, b"")
-        with _encoder_errors(self._target):
+        with encoder_errors(self._target):
             self._add(planes, pts, duration, captions, new=True)
         self.frames += 1
 
@@ -234,7 +230,7 @@ class VideoWriter:
                 raise CannotWrite(f"the frames that were kept of {self._target} are damaged", hint="use --no-resume")
             ends = accumulate(map(prod, self._shapes))
             planes = [samples[e - prod(shape) : e].reshape(shape) for e, shape in zip(ends, self._shapes, strict=True)]
-            with _encoder_errors(self._target):
+            with encoder_errors(self._target):
                 self._add(planes, frame.pts, frame.duration, frame.captions, new=False)
 
     def _add(self, planes: Sequence[np.ndarray], pts: int, duration: int, captions: bytes, *, new: bool) -> None:
@@ -274,69 +270,27 @@ class VideoWriter:
     def _finish_segments(self) -> None:
         if not self.frames:
             raise CannotWrite(f"{self._target} would be empty", hint="is --start beyond the end of the video?")
-        with _encoder_errors(self._target):
+        with encoder_errors(self._target):
             self._close_segment()
             self._wait()
             self._work.complete()
 
-    def _join(self, file: BinaryIO) -> None:
-        segments = self._work.segments
-        start, last = segments[0].pts[0], segments[-1]
-        self._losses = self._file.join(file, self._packets(), start, last.pts[-1] + last.durations[-1])
-
-    def _packets(self) -> Iterator[Packet]:
-        """Yield the packets of all segments with their final times, in ticks of the source."""
-        shown: list[int] = []
-        for index, segment in enumerate(self._work.segments):
-            with self._work.read(index) as file:
-                shown += [segment.pts[0] + pts for pts in packets.times(file)]
-        decoded = iter(packets.decoding_times(shown))
-        for index, segment in enumerate(self._work.segments):
-            with self._work.read(index) as file:
-                for packet in packets.load(file):
-                    assert packet.pts is not None
-                    packet.pts += segment.pts[0]
-                    packet.dts = next(decoded)
-                    yield packet
-
 
 class _Segment:
-    """Encodes the frames of one segment with its own encoder into a file; times count from its first frame."""
+    """A segment that is being encoded into its file of the work folder."""
 
     def __init__(self, plan: FilePlan, work: WorkFolder, index: int) -> None:
-        self.pts: list[int] = []
-        self.durations: list[int] = []
-        self._plan = plan
         self._work = work
         self._index = index
-        self._packets = 0
-        self._captions: dict[int, bytes] = {}  # by pts from the segment's start
-        self._open = ExitStack()
-        self._encoder = self._open.enter_context(plan.encoder())
-        self._file = self._open.enter_context(work.create(index))
-
-    def add(self, planes: Sequence[np.ndarray], pts: int, duration: int, captions: bytes) -> None:
-        recipe = self._plan.recipe
-        self.pts.append(pts)
-        self.durations.append(duration)
-        frame = frame_of(planes, recipe.pix_fmt, recipe.layout.tags)
-        frame.time_base = self._plan.source.time_base
-        frame.pts, frame.duration = pts - self.pts[0], duration
-        if captions:
-            self._captions[frame.pts] = captions
-        self._encode(frame)
+        self._encoder = SegmentEncoder(plan, work.create(index))
+        self.pts = self._encoder.pts
+        self.add = self._encoder.add
 
     def finish(self) -> None:
         """Write the segment to disk and into the journal."""
         try:
-            self._encode(None)
-            if self._packets != len(self.pts):
-                codec = self._plan.recipe.codec
-                raise CannotWrite(
-                    f"{codec} encoded {len(self.pts)} frames to {self._packets} packets", hint="try another --codec"
-                )
-            self._open.close()
-            self._work.finish(self.pts, self.durations)
+            self._encoder.finish()
+            self._work.finish(self.pts, self._encoder.durations)
         except BaseException:
             self.abandon()
             raise
@@ -344,20 +298,40 @@ class _Segment:
     def abandon(self) -> None:
         """Delete the segment's file: on a full disk the space is needed."""
         try:
-            self._open.close()
+            self._encoder.close()
         finally:
             self._work.discard(self._index)
 
-    def _encode(self, frame: av.VideoFrame | None) -> None:
-        for packet in self._encoder.encode(frame):
-            captions = self._captions.pop(packet.pts or 0, b"")
-            codec = self._plan.recipe.codec
-            packets.store(self._file, packet, with_captions(bytes(packet), captions, codec) if captions else None)
-            self._packets += 1
+
+def joined(out: BinaryIO, file: FilePlan, work: WorkFolder, record: str) -> tuple[str, ...]:
+    """Write the finished file from all segments of its work folder; return warnings for losses against the source."""
+    segments = work.segments
+    start, last = segments[0].pts[0], segments[-1]
+    losses = file.join(out, _packets(work), start, last.pts[-1] + last.durations[-1])
+    if record and file.form in ("mp4", "mov"):
+        out.seek(0, os.SEEK_END)
+        out.write(box_with(record))
+    return losses
+
+
+def _packets(work: WorkFolder) -> Iterator[Packet]:
+    """Yield the packets of all segments with their final times, in ticks of the source."""
+    shown: list[int] = []
+    for index, segment in enumerate(work.segments):
+        with work.read(index) as file:
+            shown += [segment.pts[0] + pts for pts in packets.times(file)]
+    decoded = iter(packets.decoding_times(shown))
+    for index, segment in enumerate(work.segments):
+        with work.read(index) as file:
+            for packet in packets.load(file):
+                assert packet.pts is not None
+                packet.pts += segment.pts[0]
+                packet.dts = next(decoded)
+                yield packet
 
 
 @contextmanager
-def _encoder_errors(target: Path) -> Iterator[None]:
+def encoder_errors(target: Path) -> Iterator[None]:
     """Report errors of encoder and container; `whole_or_absent` and the work folder report disk errors."""
     try:
         yield

@@ -27,28 +27,35 @@ _POLL = 0.2  # seconds between looks at an output that another process owns
 
 def run_all(jobs: list[Job], work: Work) -> None:
     """Upscale all inputs; those whose results another process is writing come last, when it may be done."""
+    if left := run_turn(jobs, work, waits=False):
+        run_turn(left, work, waits=True, total=len(jobs))
+
+
+def run_turn(jobs: list[Job], work: Work, *, waits: bool, total: int | None = None) -> list[Job]:
+    """Upscale these inputs, of a `total`; return those whose results another process is writing, unless this `waits`.
+
+    Raises Stopped, and Abandoned for a disk that is full or read-only.
+    """
     forecaster = Forecaster(work.request, work.engines)
-    left, started = jobs, 0
+    total, taken = total or len(jobs), []
+    started = total - len(jobs)
     with Flow(work, _ahead(jobs, work.request)) as flow:
         work = flow.work
         try:
-            for waits in (False, True):
-                taken = []
-                for job in left:
-                    if work.should_stop():
-                        raise Stopped
-                    if isinstance(job.target, BadOption):
-                        work.tell(failed(job.source.path, job.target))
-                    elif exists(job.target, work.request):
-                        settle(job.source, job.target, work)
-                    elif work.request.dry_run:
-                        _forecast(job.source, job.target, forecaster, work.tell)
-                    elif not _in_turn(job.source, job.target, flow, Start(started, len(jobs), job.source.path), waits):
-                        taken.append(job)
-                        continue
-                    flow.forget(job.source.path)
-                    started += 1
-                left = taken
+            for job in jobs:
+                if work.should_stop():
+                    raise Stopped
+                if isinstance(job.target, BadOption):
+                    work.tell(failed(job.source.path, job.target))
+                elif exists(job.target, work.request):
+                    settle(job.source, job.target, work)
+                elif work.request.dry_run:
+                    _forecast(job.source, job.target, forecaster, work.tell)
+                elif not _in_turn(job.source, job.target, flow, Start(started, total, job.source.path), waits):
+                    taken.append(job)
+                    continue
+                flow.forget(job.source.path)
+                started += 1
         except Stopped:
             flow.drain()
             if flow.error is None:
@@ -56,6 +63,7 @@ def run_all(jobs: list[Job], work: Work) -> None:
         flow.drain()
         if flow.error is not None:
             raise Abandoned from flow.error
+    return taken
 
 
 def _ahead(jobs: list[Job], request: Request) -> Iterator[tuple[Path, Path] | None]:
@@ -122,7 +130,7 @@ def _one(source: Source, target: Path, flow: Flow, stack: ExitStack) -> None:
         raise
     except Stopped as stopped:
         if stopped.kept:
-            work.tell(_interrupted(stopped.kept, target, time.monotonic() - started))
+            work.tell(interrupted(stopped.kept, target, time.monotonic() - started))
         raise
     except Exception as error:
         fail(source, target, error, work, time.monotonic() - started)
@@ -166,7 +174,7 @@ def _computed(path: Path, target: Path, flow: Flow, stack: ExitStack) -> tuple[O
             return opened, made, time.monotonic() - started
 
 
-def _interrupted(kept: Kept, target: Path, seconds: float) -> Item:
+def interrupted(kept: Kept, target: Path, seconds: float) -> Item:
     """Return the Item of a video that was stopped, and that the next run continues."""
     of = f" of {kept.total}" if kept.total and kept.total > kept.frames else ""
     reason = f"stopped after {kept.frames}{of} frames, which are kept: the same command continues"

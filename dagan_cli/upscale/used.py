@@ -1,0 +1,53 @@
+"""A model as it ran: what the report says of it, and what decides pixels."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from dagan_cli.model.config import Window
+
+if TYPE_CHECKING:  # it imports torch
+    from dagan_cli.upscaler import Upscaler
+
+_MODEL = ("name", "architecture", "sha256", "scale", "order", "detail", "denoise", "window", "grain")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Used:
+    """A model on a device. It can be sent to another process, which an `Upscaler` cannot."""
+
+    name: str
+    architecture: str | None
+    sha256: str | None
+    scale: int
+    order: int | None
+    detail: float | None
+    denoise: float | None
+    window: Window | None
+    grain: float
+    words: str  # as options name it
+    signature: str  # with the precision
+    is_baseline: bool
+    device: str  # as --device names it
+    is_on_cpu: bool
+    precision: str  # such as float16
+    runtimes: tuple[str, ...]  # what has executed it so far
+    why: str  # the reason for the device and the precision
+
+    @classmethod
+    def of(cls, upscaler: Upscaler) -> Used:
+        """Describe an upscaler as it is now."""
+        choice = upscaler.choice
+        return cls(
+            **{key: getattr(upscaler, key) for key in (*_MODEL, "words", "signature", "is_baseline")},
+            device=choice.name,
+            is_on_cpu=choice.device.type == "cpu",
+            precision=str(choice.dtype).removeprefix("torch."),
+            runtimes=tuple(sorted(upscaler.engine.runtimes)),
+            why=choice.why,
+        )
+
+    def model(self) -> dict[str, Any]:
+        """Return what identifies the model in a report."""
+        return {key: value for key, value in asdict(self).items() if key in _MODEL}
