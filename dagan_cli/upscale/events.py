@@ -41,7 +41,7 @@ class Item:
     hint: str = ""
     exit_code: int = 0
     model: str = ""  # as options name it; "" if none was needed
-    is_in_the_way: bool = False  # the input is fine, but the output exists and is another result
+    is_usable: bool = False  # it has failed, but not because of the input
     seconds: float = 0.0
     frames: int = 0
     in_size: tuple[int, int] | None = None

@@ -50,7 +50,7 @@ def settle(source: Source, target: Path, work: Work) -> None:
     except BadModel:
         raise
     except Different as error:
-        work.tell(replace(failed(source.path, error), output=target, is_in_the_way=True))
+        work.tell(replace(failed(source.path, error), output=target, is_usable=True))
         return
     except Exception as error:
         fail(source, target, error, work, 0.0)

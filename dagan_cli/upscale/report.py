@@ -83,6 +83,6 @@ def exit_code(items: list[Item]) -> int:
     if any(item.status != "failed" for item in items):
         return 1
     codes = {item.exit_code for item in items}
-    if codes == {BadInput.exit_code} and not any(item.is_in_the_way for item in items):
+    if codes == {BadInput.exit_code} and not any(item.is_usable for item in items):
         return NoInput.exit_code
     return codes.pop() if len(codes) == 1 else 1

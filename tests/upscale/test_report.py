@@ -21,7 +21,7 @@ def item(status, code: int = 0, **fields) -> Item:
 
 
 DONE, SKIPPED, PARTIAL = item("done"), item("skipped"), item("partial", 1)
-OTHERWISE = item("failed", 1, is_in_the_way=True)  # a usable input, but its output exists and is another result
+OTHERWISE = item("failed", 1, is_usable=True)  # a usable input, but its output exists and is another result
 BAD, USAGE, MEMORY, DISK = (item("failed", code) for code in (1, 2, 5, 6))
 
 

@@ -171,11 +171,6 @@ class WorkFolder:
         """True if segment number `index` is finished."""
         return index < len(self.segments) or index in self.scattered
 
-    def remove_piece(self, name: str) -> None:
-        """Remove a file that is not to be adopted."""
-        if _OURS.fullmatch(name):
-            self._folder.remove(name)
-
     def complete(self) -> None:
         """Record that no segment will follow."""
         self._append({"complete": self.frames})
@@ -250,6 +245,11 @@ class WorkFolder:
             os.fsync(file.fileno())
         self._folder.rename(new, _JOURNAL)
         self._folder.sync()
+
+
+def piece_name(index: int) -> str:
+    """Return a new name for a file that becomes segment number `index` once it is adopted."""
+    return f"{index:06d}.{token_hex(8)}.piece"
 
 
 def folder_of(target: Path) -> Path:

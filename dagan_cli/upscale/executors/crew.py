@@ -85,8 +85,8 @@ class Crew:
 
     @property
     def appetite(self) -> int:
-        """How many more units would be begun at once."""
-        return len(self._usable()) - len(self._busy) - len(self._waiting)
+        """How many more units would be begun, or given up, at once."""
+        return self.size - len(self._busy) - len(self._waiting)
 
     def submit(self, unit: Unit, tell: Callable[[str, Event], None], deaths: list[str] | None = None) -> Task:
         """Let a worker do a unit; `tell` is called by the thread of `pump`. `deaths`: places where it failed before.

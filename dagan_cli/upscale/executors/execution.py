@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from dagan_cli.errors import BadInput, BadModel, BadOption, CannotWrite
+from dagan_cli.errors import BadModel, BadOption, CannotWrite, DaganError
 from dagan_cli.files import Taken, owned
 from dagan_cli.upscale.events import Abandoned, Advance, Event, Expected, Item, Kept, Start, Stopped, Wait, failed
 from dagan_cli.upscale.executors.crew import Crew, Fatal, Pool, Task
@@ -37,6 +37,10 @@ def run_on(pool: Pool, jobs: list[Job], work: Work) -> None:
         execution.run()
     finally:
         execution.close()
+
+
+class Died(DaganError):
+    """Workers have died over an input."""
 
 
 class _Execution:
@@ -170,7 +174,8 @@ class _Execution:
     def _fail(self, jobs: list[Job], error: Exception) -> None:
         for job in jobs:
             output = job.target if isinstance(job.target, Path) else None
-            self._ledger.item(replace(failed(job.source.path, error), output=output))
+            died = isinstance(error, Died)
+            self._ledger.item(replace(failed(job.source.path, error), output=output, is_usable=died))
         if isinstance(error, CannotWrite) and error.ends_the_batch:
             self._error = self._error or Abandoned()
 
@@ -246,6 +251,6 @@ class _Execution:
             self._take(error, [job])
 
 
-def _died(error: WorkerDied) -> BadInput:
+def _died(error: WorkerDied) -> Died:
     what = f"each worker that was given it has died; of the last one: {error}"
-    return BadInput(what, hint="use smaller tiles, such as -t 128, or fewer workers")
+    return Died(what, hint="use smaller tiles, such as -t 128, or fewer workers")

@@ -47,6 +47,7 @@ class Film:
     should_stop: Callable[[], bool]
     used: list[Used] = field(default_factory=list)
     _done: dict[int, int] = field(default_factory=dict)  # frames of segments in work
+    _shown: int = 0  # frames that the last event counts
     _workers: Counter[str] = field(default_factory=Counter)
     _notices: list[str] = field(default_factory=list)
     _reused: int = 0
@@ -121,46 +122,38 @@ class Film:
             raise Uncut
 
     def _make_these(self, todo: list[int], tries: dict[int, int], gathering: Gathering, seen: Seen, total: int) -> None:
-        running: dict[Future[tuple[str, Answer]], tuple[int, str]] = {}
+        running: dict[Future[tuple[str, Answer]], int] = {}
         waiting = iter(todo)
         again: list[int] = []
-        try:
-            while True:
-                while len(running) < _AHEAD * self.size():
-                    index = again.pop() if again else next(waiting, None)
-                    if index is None:
-                        break
-                    if gathering.is_alone(index):
-                        tries.setdefault(index, 1)
-                    name = gathering.new_name(index)
-                    running[self._submit(index, name, tries.get(index, 0), gathering, seen, total)] = index, name
-                if not running:
-                    return
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    index, name = running.pop(future)
-                    try:
-                        worker, answer = future.result()
-                    except Irregular:
-                        self._again(index, tries)
-                        again.append(index)
-                        continue
-                    except OtherKind as error:
-                        raise BadOption(
-                            f"workers compute in different ways: {error}", hint="use devices of one kind"
-                        ) from error
-                    finally:
-                        self._done.pop(index, None)
-                    assert isinstance(answer, Made)
-                    gathering.adopt(index, name, answer.durations, answer.before, answer.last)
-                    self._account(worker, answer, gathering)
-                    self._advance(gathering, total)
-        finally:
-            for future, (_, name) in running.items():  # after an error; workers may still write these files
-                future.cancel()
-                gathering.discard(name)
+        while True:
+            while len(running) < _AHEAD * self.size():
+                index = again.pop() if again else next(waiting, None)
+                if index is None:
+                    break
+                if gathering.is_alone(index):
+                    tries.setdefault(index, 1)
+                running[self._submit(index, tries.get(index, 0), gathering, seen, total)] = index
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                index = running.pop(future)
+                try:
+                    worker, answer = future.result()
+                except Irregular:
+                    self._again(index, tries)
+                    again.append(index)
+                    continue
+                except OtherKind as error:
+                    what = f"workers compute in different ways: {error}"
+                    raise BadOption(what, hint="use devices of one kind") from error
+                assert isinstance(answer, Made)
+                gathering.adopt(index, answer.name, answer.durations, answer.before, answer.last)
+                self._done.pop(index, None)
+                self._account(worker, answer, gathering)
+                self._advance(gathering, total)
 
     def _submit(
-        self, index: int, name: str, tries: int, gathering: Gathering, seen: Seen, total: int
+        self, index: int, tries: int, gathering: Gathering, seen: Seen, total: int
     ) -> Future[tuple[str, Answer]]:
         if self.should_stop():
             raise Stopped
@@ -171,7 +164,7 @@ class Film:
             signature=seen.used.signature,
             stretch=gathering.stretch(index, tries),
             folder=gathering.folder,
-            name=name,
+            number=index,
         )
 
         def tell(_: str, event: Event) -> None:
@@ -190,5 +183,5 @@ class Film:
         self.used.append(answer.used)
 
     def _advance(self, gathering: Gathering, total: int) -> None:
-        done = gathering.frames + sum(list(self._done.values()))
-        self.tell(Advance(min(done, total), total, "frames", gathering.resumed))
+        self._shown = min(total, max(self._shown, gathering.frames + sum(list(self._done.values()))))
+        self.tell(Advance(self._shown, total, "frames", gathering.resumed))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from typing import Any
@@ -22,9 +22,9 @@ from dagan_cli.upscale.request import Request
 
 _STOP = "stop"  # what is sent instead of a unit
 _END = "end"
-_LEAVING = 10.0  # seconds that a worker has to end by itself
+Serve = Callable[[Any, Request, str, int], None]
 
-_log = logging.getLogger(__name__)
+_LEAVING = 10.0  # seconds that a worker has to end by itself
 
 
 @dataclass(eq=False)
@@ -46,10 +46,14 @@ class _Process:
 
 @dataclass
 class Processes:
-    """A pool of local processes; `devices` has an entry for each, which may be equal."""
+    """A pool of local processes; `devices` has an entry for each, which may be equal.
+
+    Where the system can, they are forked from a server that has loaded PyTorch, and used it for nothing.
+    """
 
     request: Request
     devices: Sequence[str]
+    serve: Serve | None = None  # what a process runs; None: `_serve`
     _members: dict[str, _Process] = field(default_factory=dict)  # by place
 
     def places(self) -> list[str]:
@@ -64,12 +68,12 @@ class Processes:
 
     def hire(self, place: str) -> Member:
         """Start a process in a place."""
-        context = multiprocessing.get_context("spawn")
+        context = _context()
         ours, theirs = context.Pipe()
         device = self.devices[self.places().index(place)]
         threads = max(1, processors() // len(self.devices))
         arguments = theirs, self.request, device, threads
-        process = context.Process(target=_serve, args=arguments, name=f"dagan {place}", daemon=True)
+        process = context.Process(target=self.serve or _serve, args=arguments, name=f"dagan {place}", daemon=True)
         with _signals_held():
             process.start()
         theirs.close()
@@ -100,6 +104,14 @@ class Processes:
             if member.process.is_alive():
                 member.process.kill()
                 member.process.join()
+
+
+def _context() -> BaseContext:
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dagan_cli.upscale.executors.worker"])
+    return context
 
 
 def _end_of(process: BaseProcess) -> str:

@@ -46,21 +46,22 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """Upscale and encode one segment of a video into a new file. The answer is `Made`."""
+    """Upscale and encode one segment of a video into a new file in a work folder. The answer is `Made`."""
 
     path: Path
     plan: FilePlan
     choice: ModelChoice
     signature: str  # of the model on the worker that looked at the video: frames of another kind would not fit
     stretch: Stretch
-    folder: Path  # where the file is created
-    name: str
+    folder: Path
+    number: int  # of the segment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
     """A segment is encoded."""
 
+    name: str  # of its file in the folder
     durations: list[int]  # of its frames, ticks
     before: str  # digest of the source's frame before the first one; "" if there is none
     last: str  # digest of the source's frame that is the last one

@@ -10,6 +10,7 @@ from hashlib import blake2b
 from dagan_cli.analysis.measure import analyse_video
 from dagan_cli.engine.memory import attempt
 from dagan_cli.files import Folder
+from dagan_cli.media.video.segments import piece_name
 from dagan_cli.media.video.source import Frame, open_video
 from dagan_cli.media.video.split.segment import SegmentEncoder
 from dagan_cli.media.video.writer import encoder_errors
@@ -65,7 +66,8 @@ class Worker:
         with ExitStack() as stack:
             folder = stack.enter_context(Folder.opened(unit.folder))
             source = stack.enter_context(open_video(unit.path, work.request.deinterlace))
-            file = folder.create(unit.name)
+            name = piece_name(unit.number)
+            file = folder.create(name)
             stack.callback(file.close)
             try:
                 with encoder_errors(unit.path):
@@ -84,9 +86,10 @@ class Worker:
                             work.tell(Advance(len(encoder.pts), len(times), "frames"))
                     encoder.finish()
             except BaseException:
-                folder.remove(unit.name)
+                folder.remove(name)
                 raise
             return Made(
+                name=name,
                 durations=encoder.durations,
                 before=seen.before,
                 last=seen.last,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 from dagan_cli.errors import CannotWrite
@@ -31,17 +30,13 @@ class Gathering:
         self._work = work
         self._timeline = timeline
         self._length = length
-        self.resumed = sum(len(self.stretch(index).times) for index in range(self.count) if self._is_kept(index))
+        # Frames of the finished segments, and those of an earlier run.
+        self.frames = self.resumed = sum(map(self._length_of, filter(self._is_kept, range(self.count))))
 
     @property
     def missing(self) -> list[int]:
         """Numbers of the segments that are not finished."""
         return [index for index in range(self.count) if not self._work.has(index)]
-
-    @property
-    def frames(self) -> int:
-        """Frames of the finished segments."""
-        return sum(len(self.stretch(index).times) for index in range(self.count) if self._work.has(index))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -58,17 +53,10 @@ class Gathering:
         """True if there is a segment before this one that it cannot be compared with: one process has made it."""
         return 0 < index <= len(self._work.segments) and not self._work.segments[index - 1].last
 
-    def new_name(self, index: int) -> str:
-        """Return a free name for the file of a segment."""
-        return f"{index:06d}.{token_hex(8)}.piece"
-
     def adopt(self, index: int, name: str, durations: list[int], before: str, last: str) -> None:
         """Take a finished file in the folder as this segment. Raises CannotWrite, OSError if it is not there."""
+        self.frames += 0 if self._work.has(index) else self._length_of(index)
         self._work.adopt(index, name, list(self.stretch(index).times), durations, before, last)
-
-    def discard(self, name: str) -> None:
-        """Remove a file that will not be adopted."""
-        self._work.remove_piece(name)
 
     def unlike(self) -> int | None:
         """Return the first segment whose start was not decoded to the frame that the one before it ends with."""
@@ -78,6 +66,9 @@ class Gathering:
             if last and before and last != before:
                 return index
         return None
+
+    def _length_of(self, index: int) -> int:
+        return min(self._length, len(self._timeline.times) - index * self._length)
 
     def _is_kept(self, index: int) -> bool:
         """True if an earlier run has finished a segment; one with other frames is forgotten."""
