@@ -44,6 +44,7 @@ class FilePlan:
     made_by: str  # becomes the comment, if the source has none
     alone: bool  # the source is not a file: there are no other streams
     record: str = ""  # the text of `media.made`
+    threads: int = 0  # of the encoder, as its frames can depend on it; 0: it decides by the processors of its machine
 
     def rehearse(self) -> str:
         """Declare all streams in memory, so that incompatible choices are refused before the work.
@@ -94,7 +95,10 @@ class FilePlan:
     def encoder(self) -> Iterator[VideoStream]:
         """Provide a new encoder with the settings of the finished file."""
         with av.open(io.BytesIO(), "w", format=self.form) as nowhere:
-            yield self._add_video(nowhere)
+            video = self._add_video(nowhere)
+            if self.threads:
+                video.codec_context.thread_count = self.threads
+            yield video
 
     @contextmanager
     def _declared(self, file: BinaryIO, *span: Fraction) -> Iterator[_Mux]:

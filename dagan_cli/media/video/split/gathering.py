@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from dagan_cli.media.video.recipe import Encoding, Size
 from dagan_cli.media.video.segments import WorkFolder, folder_of, work_folder
 from dagan_cli.media.video.split.timeline import Stretch, Timeline
 from dagan_cli.media.video.writer import encoder_errors, joined, planned
+from dagan_cli.prefetch import processors
 
 
 class Gathering:
@@ -84,6 +86,11 @@ class Gathering:
         return False
 
 
+def _threads(codec: str, height: int) -> int:
+    """Return the threads that x264 would use here, so that it encodes the same frames everywhere; 0 for the others."""
+    return min(processors() * 3 // 2, max(1, (height + 15) // 16 // 2)) if codec == "libx264" else 0
+
+
 @contextmanager
 def gather_video(
     target: Path,
@@ -104,6 +111,7 @@ def gather_video(
     It is the file that `create_video` makes, with the same settings. Raises what that does.
     """
     plan, settings = planned(target, source, size, encoding, trim, made_by, record, False, resume or {}, segment)
+    plan = dataclasses.replace(plan, threads=_threads(plan.recipe.codec, size[1]))
     with work_folder(target, settings, resume=resume is not None, scattered=True) as work:
         gathering = Gathering(plan, work, timeline, segment, folder_of(target))
         yield gathering
