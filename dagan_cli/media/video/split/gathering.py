@@ -86,9 +86,9 @@ class Gathering:
         return False
 
 
-def _threads(codec: str, height: int) -> int:
-    """Return the threads that x264 would use here, so that it encodes the same frames everywhere; 0 for the others."""
-    return min(processors() * 3 // 2, max(1, (height + 15) // 16 // 2)) if codec == "libx264" else 0
+def _threads(codec: str) -> int:
+    """Return the threads that x264 gets from FFmpeg here, so that it encodes the same frames elsewhere; else 0."""
+    return processors() if codec == "libx264" else 0
 
 
 @contextmanager
@@ -111,7 +111,7 @@ def gather_video(
     It is the file that `create_video` makes, with the same settings. Raises what that does.
     """
     plan, settings = planned(target, source, size, encoding, trim, made_by, record, False, resume or {}, segment)
-    plan = dataclasses.replace(plan, threads=_threads(plan.recipe.codec, size[1]))
+    plan = dataclasses.replace(plan, threads=_threads(plan.recipe.codec))
     with work_folder(target, settings, resume=resume is not None, scattered=True) as work:
         gathering = Gathering(plan, work, timeline, segment, folder_of(target))
         yield gathering
