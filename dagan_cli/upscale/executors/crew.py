@@ -1,8 +1,13 @@
-"""Give units of work to idle workers, and repeat those of workers that died."""
+"""Give units of work to idle workers, and repeat those of workers that died.
+
+When nothing else is left to begin, an idle worker takes a copy of the segment that takes longest, if it takes far
+longer than others did: a film does not wait for one slow worker. The first answer counts.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -11,9 +16,21 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from dagan_cli.upscale.events import Event, Stopped
-from dagan_cli.upscale.executors.units import Answer, Died, Done, Inputs, Message, Raised, Told, Unit, WorkerDied
+from dagan_cli.upscale.executors.units import (
+    Answer,
+    Died,
+    Done,
+    Inputs,
+    Message,
+    Piece,
+    Raised,
+    Told,
+    Unit,
+    WorkerDied,
+)
 
 _RETRIES = 2  # times that a unit is repeated after its worker has died
+_SLOW = 2.0  # times the usual duration of a segment, after which another worker may take a copy of it
 _LAST_CHANCE = 3  # workers that die in a row in one place, with nothing done, before the place is given up
 
 
@@ -62,13 +79,17 @@ class Task:
     tell: Callable[[str, Event], None]  # receives the name of the worker, and what it tells
     answer: Future[tuple[str, Answer]] = field(default_factory=Future)  # the name of the worker, and its answer
     deaths: list[str] = field(default_factory=list)  # places of the workers that died over it
+    since: float | None = None  # when it was given to its first worker
+    copies: int = 0  # workers that have it
 
 
 class Crew:
     """Workers of a pool. `submit` may be called by any thread, everything else by one."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, clock: Callable[[], float] = time.monotonic) -> None:
         self._pool = pool
+        self._clock = clock
+        self._usual = 0.0  # seconds that a segment takes, on average of the last ones
         self._waiting: deque[Task] = deque()
         self._lock = threading.Lock()
         self._busy: dict[Member, Task] = {}
@@ -138,8 +159,26 @@ class Crew:
                 with self._lock:
                     self._waiting.appendleft(task)
                 return
-            self._busy[member] = task
-            member.send(task.unit)
+            self._give(task, member)
+        self._copy_slowest(usable)
+
+    def _give(self, task: Task, member: Member) -> None:
+        self._busy[member] = task
+        task.copies += 1
+        task.since = self._clock() if task.since is None else task.since
+        member.send(task.unit)
+
+    def _copy_slowest(self, usable: list[str]) -> None:
+        """Give the segment that has taken longest to an idle worker too, if it takes far longer than usual."""
+        if not self._idle or not self._usual:
+            return
+        late = self._clock() - _SLOW * self._usual
+        alone = [task for task in self._busy.values() if isinstance(task.unit, Piece) and task.copies == 1]
+        slow = min(alone, key=lambda task: task.since or 0.0, default=None)
+        if slow is None or slow.since is None or slow.since > late or slow.answer.done():
+            return
+        if (member := self._member_for(slow, usable)) is not None:
+            self._give(slow, member)
 
     def _next(self) -> Task | None:
         with self._lock:
@@ -173,12 +212,18 @@ class Crew:
             return
         del self._busy[member]
         self._idle.append(member)
+        task.copies -= 1
         if isinstance(message, Done):
             self._fruitless.pop(self._places[member], None)
+            if isinstance(task.unit, Piece) and task.since is not None:
+                took = self._clock() - task.since
+                self._usual = 0.8 * self._usual + 0.2 * took if self._usual else took
             if not task.answer.done():
                 task.answer.set_result((self._places[member], message.answer))
         else:
             assert isinstance(message, Raised)
+            if task.copies and not message.is_fatal:
+                return  # another worker has it too
             _fail(task, Fatal(message.error) if message.is_fatal else message.error)
 
     def _bury(self, member: Member, reason: str) -> None:
@@ -189,9 +234,12 @@ class Crew:
         self._why = reason
         if task is None:
             return
+        task.copies -= 1
         self._fruitless[place] = self._fruitless.get(place, 0) + 1
         if self._stops:
             _fail(task, Stopped())
+            return
+        if task.copies or task.answer.done():
             return
         task.deaths.append(place)
         is_single = not (isinstance(task.unit, Inputs) and len(task.unit.jobs) > 1)

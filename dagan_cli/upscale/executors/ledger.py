@@ -16,6 +16,7 @@ class Ledger:
     def __init__(self, paths: Iterable[Path], tell: Tell) -> None:
         self._order = deque(paths)
         self._total = len(self._order)
+        self._open = set(self._order)  # inputs without an Item
         self._tell = tell
         self._count = 0  # inputs whose Items are told
         self._begun: set[Path] = set()
@@ -24,14 +25,9 @@ class Ledger:
         self._advance: dict[Path, Advance] = {}  # the last one of each input that is not told
         self._items: dict[Path, Item] = {}
 
-    @property
-    def left(self) -> int:
-        """Inputs that have no Item yet."""
-        return len(self._order) - len(self._items)
-
     def has(self, path: Path) -> bool:
         """True if an input has its Item."""
-        return path in self._items or path not in self._order
+        return path not in self._open
 
     def start(self, path: Path) -> None:
         """The work on an input begins, perhaps again."""
@@ -50,6 +46,7 @@ class Ledger:
     def item(self, item: Item) -> None:
         """Tell the Item of an input, or hold it back."""
         self._items[item.input] = item
+        self._open.discard(item.input)
         self._settle()
 
     def postpone(self, path: Path) -> None:
