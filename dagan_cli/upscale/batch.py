@@ -80,11 +80,11 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
     try:
         jobs = _planned(found, work)
         has_work = any(is_due(job, request) for job in jobs)
-        if has_work:
+        is_shared = has_work and _is_shared(work)
+        if has_work and not is_shared:
             _import_engine()
         is_named = request.model.is_fixed or request.goal.factor  # then a bad model is an error of the command
         # Where all results exist, no network is loaded: the header of its file tells if they are those of this run.
-        is_shared = has_work and _is_shared(work)
         if found.sources and is_named and (has_work or not jobs) and not is_shared:
             engines.require_usable(request.goal.factor or 4.0)
         if is_shared:

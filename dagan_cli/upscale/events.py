@@ -179,6 +179,13 @@ Tell = Callable[[Event], None]
 STDOUT = Path("-")  # target that stands for stdout
 
 
+def interrupted(kept: Kept, target: Path, seconds: float) -> Item:
+    """Return the Item of a video that was stopped, and that the next run continues."""
+    of = f" of {kept.total}" if kept.total and kept.total > kept.frames else ""
+    reason = f"stopped after {kept.frames}{of} frames, which are kept: the same command continues"
+    return Item(input=kept.input, output=target, status="stopped", reason=reason, seconds=seconds, frames=kept.frames)
+
+
 class BadReport(BadOption):
     """The report must not be written where it was asked for."""
 

@@ -8,7 +8,8 @@ file, and a new version would otherwise make everything again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from dagan_cli.media.images.formats import PictureFormat, format_of_suffix
 from dagan_cli.media.made.identity import identity_of
 from dagan_cli.media.made.record import SOURCE
 from dagan_cli.media.made.stored import read_record
+from dagan_cli.media.video.segments import ASKED, OtherSettings
 from dagan_cli.upscale.auto import RULE
 from dagan_cli.upscale.events import STDOUT
 from dagan_cli.upscale.identity import Identity
@@ -112,6 +114,33 @@ def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     elif due:
         words.append(f"without {due}")
     return ", and ".join(words)
+
+
+def settings_of(made: dict[str, str], request: Request, model: Upscaler | Used) -> dict[str, object]:
+    """Return what decides the frames before they are encoded, for `create_video`, and all options in words."""
+    part = request.part
+    return {
+        ASKED: {name: value for name, value in made.items() if name not in ("--audio", "--streams")},  # no frames
+        "model": model.signature,
+        "--window": model.window,
+        "part": [part.start, part.end, part.frames],
+        "--deinterlace": request.deinterlace,
+        **({"--square": True} if request.goal.square else {}),
+    }
+
+
+@contextmanager
+def in_words(target: Path) -> Iterator[None]:
+    """Word the refusal to resume with other settings by the options that differ, if they are the reason."""
+    try:
+        yield
+    except OtherSettings as error:
+        before, now = (settings.get(ASKED) for settings in (error.before, error.now))
+        if not (
+            isinstance(before, dict) and isinstance(now, dict) and all(isinstance(v, str) for v in before.values())
+        ):
+            raise
+        raise OtherSettings(target, error.before, error.now, difference(before, now)) from None
 
 
 def _identity(source: Path | bytes | None) -> str:

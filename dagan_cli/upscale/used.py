@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from dagan_cli.media.video.segments import SEGMENT
 from dagan_cli.model.config import Window
 
 if TYPE_CHECKING:  # it imports torch
     from dagan_cli.upscaler import Upscaler
 
+SLOW_SEGMENT = 48  # frames of a segment if a network runs on a CPU: the most that are kept unencoded
 _MODEL = ("name", "architecture", "sha256", "scale", "order", "detail", "denoise", "window", "grain")
 
 
@@ -47,6 +49,16 @@ class Used:
             runtimes=tuple(sorted(upscaler.engine.runtimes)),
             why=choice.why,
         )
+
+    @property
+    def is_slow(self) -> bool:
+        """True where a frame takes far longer than to write it down."""
+        return self.is_on_cpu and not self.is_baseline
+
+    @property
+    def segment_length(self) -> int:
+        """Frames of a segment of a video."""
+        return SLOW_SEGMENT if self.is_slow else SEGMENT
 
     def model(self) -> dict[str, Any]:
         """Return what identifies the model in a report."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,16 +18,15 @@ from dagan_cli.engine.resample import Kernel, kernel_of
 from dagan_cli.engine.reuse import History
 from dagan_cli.media.made.record import to_text
 from dagan_cli.media.video.info import VideoInfo
-from dagan_cli.media.video.segments import ASKED, OtherSettings
 from dagan_cli.media.video.source import Frame, open_video
-from dagan_cli.media.video.writer import SEGMENT, create_video, kept_of
+from dagan_cli.media.video.writer import create_video, kept_of
 from dagan_cli.media.y4m.reader import Y4mSource
 from dagan_cli.media.y4m.writer import create_y4m
 from dagan_cli.planes import PixelLayout
 from dagan_cli.prefetch import prefetch
 from dagan_cli.upscale.events import STDOUT, Advance, Item, Kept, Stopped
 from dagan_cli.upscale.frames import through, to_planes, to_rgb
-from dagan_cli.upscale.made import difference, made_from
+from dagan_cli.upscale.made import in_words, made_from, settings_of
 from dagan_cli.upscale.plan import outline
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.used import Used
@@ -35,7 +34,6 @@ from dagan_cli.upscale.work import Work
 from dagan_cli.upscaler import Upscaler
 
 AHEAD = 2  # frames, or batches of them, in each queue between the stages
-SLOW_SEGMENT = 48  # frames per segment if a network runs on a CPU: the most that are kept unencoded
 
 Pictures = list[tuple[list[np.ndarray], int, int]]  # planes, timestamp, duration; ticks of the source
 
@@ -71,8 +69,8 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
                 record=to_text(made),
                 alone=piped is not None,
                 resume=settings_of(made, request, upscaler) if request.resume and piped is None else None,
-                segment=segment_length(Used.of(upscaler)),
-                keep=is_slow(Used.of(upscaler)),
+                segment=Used.of(upscaler).segment_length,
+                keep=Used.of(upscaler).is_slow,
                 replace=request.overwrite,
             )
             stack.enter_context(in_words(target))
@@ -129,45 +127,8 @@ def resumable(path: Path, target: Path, request: Request, upscaler: Upscaler, in
             made_by=upscaler.signature,
             record=to_text(made),
             resume=settings_of(made, request, upscaler),
-            segment=segment_length(Used.of(upscaler)),
+            segment=Used.of(upscaler).segment_length,
         )
-
-
-def settings_of(made: dict[str, str], request: Request, model: Upscaler | Used) -> dict[str, object]:
-    """Return what decides the frames before they are encoded, for `create_video`, and all options in words."""
-    part = request.part
-    return {
-        ASKED: {name: value for name, value in made.items() if name not in ("--audio", "--streams")},  # no frames
-        "model": model.signature,
-        "--window": model.window,
-        "part": [part.start, part.end, part.frames],
-        "--deinterlace": request.deinterlace,
-        **({"--square": True} if request.goal.square else {}),
-    }
-
-
-def is_slow(model: Used) -> bool:
-    """True where a frame takes far longer than to write it down."""
-    return model.is_on_cpu and not model.is_baseline
-
-
-def segment_length(model: Used) -> int:
-    """Return the frames of a segment."""
-    return SLOW_SEGMENT if is_slow(model) else SEGMENT
-
-
-@contextmanager
-def in_words(target: Path) -> Iterator[None]:
-    """Word the refusal to resume with other settings by the options that differ, if they are the reason."""
-    try:
-        yield
-    except OtherSettings as error:
-        before, now = (settings.get(ASKED) for settings in (error.before, error.now))
-        if not (
-            isinstance(before, dict) and isinstance(now, dict) and all(isinstance(v, str) for v in before.values())
-        ):
-            raise
-        raise OtherSettings(target, error.before, error.now, difference(before, now)) from None
 
 
 class Enlarger:

@@ -32,6 +32,7 @@ from typing import Any, BinaryIO
 from dagan_cli.errors import BadOption, CannotWrite
 from dagan_cli.files import Folder, owned, tag_of, tidy, write_errors
 
+SEGMENT = 240  # frames of a segment; close to the default key-frame interval of encoders
 ASKED = "asked"  # a setting that words the others for people: it may differ
 LONGEST = 10_000  # frames of a segment that is accepted from a journal
 _JOURNAL = "journal.jsonl"

@@ -27,12 +27,10 @@ from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.mux import FilePlan
 from dagan_cli.media.video.preflight import check_encoder
 from dagan_cli.media.video.recipe import Encoding, Size, plan
-from dagan_cli.media.video.segments import KeptFrame, WorkFolder, folder_of, kept_frames, work_folder
+from dagan_cli.media.video.segments import SEGMENT, KeptFrame, WorkFolder, folder_of, kept_frames, work_folder
 from dagan_cli.media.video.source import Frame
 from dagan_cli.media.video.split.segment import SegmentEncoder
 from dagan_cli.planes import PixelLayout, plane_shapes
-
-SEGMENT = 240  # frames; close to the default key-frame interval of encoders
 
 
 @contextmanager

@@ -14,13 +14,24 @@ from queue import Empty, SimpleQueue
 
 from dagan_cli.errors import BadModel, BadOption, CannotWrite, DaganError
 from dagan_cli.files import Taken, owned
-from dagan_cli.upscale.events import Abandoned, Advance, Event, Expected, Item, Kept, Start, Stopped, Wait, failed
+from dagan_cli.upscale.events import (
+    Abandoned,
+    Advance,
+    Event,
+    Expected,
+    Item,
+    Kept,
+    Start,
+    Stopped,
+    Wait,
+    failed,
+    interrupted,
+)
 from dagan_cli.upscale.executors.crew import Crew, Fatal, Pool, Task
 from dagan_cli.upscale.executors.film import Film, Uncut
 from dagan_cli.upscale.executors.ledger import Ledger
 from dagan_cli.upscale.executors.units import Inputs, Left, WorkerDied
 from dagan_cli.upscale.job import Job, exists, settle
-from dagan_cli.upscale.running.turns import interrupted
 from dagan_cli.upscale.used import Used
 from dagan_cli.upscale.work import Work
 

@@ -17,11 +17,10 @@ from dagan_cli.media.video.split.timeline import timeline_of
 from dagan_cli.upscale.events import Advance, Event, Item, Kept, Stopped
 from dagan_cli.upscale.executors.crew import Task
 from dagan_cli.upscale.executors.units import Answer, Look, Made, OtherKind, Piece, Seen, Unit
-from dagan_cli.upscale.made import made_from
+from dagan_cli.upscale.made import in_words, made_from, settings_of
 from dagan_cli.upscale.plan import outline
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.used import Used
-from dagan_cli.upscale.video import in_words, segment_length, settings_of
 
 _AHEAD = 2  # segments that are handed out for each worker
 _FEWEST = 2  # segments of a video that is cut
@@ -64,7 +63,7 @@ class Film:
                 raise Uncut
             _, seen = self.submit(Look(self.path), lambda _, event: self.tell(event)).answer.result()
             assert isinstance(seen, Seen)
-            length = segment_length(seen.used)
+            length = seen.used.segment_length
             if len(timeline.times) <= length * (_FEWEST - 1):
                 raise Uncut
             self.used.append(seen.used)

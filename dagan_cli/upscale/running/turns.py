@@ -14,7 +14,7 @@ from dagan_cli.files import Taken, owned, require_replaceable, require_writable
 from dagan_cli.media.find import Source
 from dagan_cli.upscale.estimate.expected import tell_expected
 from dagan_cli.upscale.estimate.forecast import Forecaster
-from dagan_cli.upscale.events import STDOUT, Abandoned, Item, Kept, Start, Stopped, Tell, Wait, failed
+from dagan_cli.upscale.events import STDOUT, Abandoned, Item, Start, Stopped, Tell, Wait, failed, interrupted
 from dagan_cli.upscale.job import Job, exists, fail, is_due, settle
 from dagan_cli.upscale.picture import Made, Opened, compute, out_of_memory
 from dagan_cli.upscale.request import Request
@@ -172,10 +172,3 @@ def _computed(path: Path, target: Path, flow: Flow, stack: ExitStack) -> tuple[O
                 continue
             stack.push(held.pop_all())
             return opened, made, time.monotonic() - started
-
-
-def interrupted(kept: Kept, target: Path, seconds: float) -> Item:
-    """Return the Item of a video that was stopped, and that the next run continues."""
-    of = f" of {kept.total}" if kept.total and kept.total > kept.frames else ""
-    reason = f"stopped after {kept.frames}{of} frames, which are kept: the same command continues"
-    return Item(input=kept.input, output=target, status="stopped", reason=reason, seconds=seconds, frames=kept.frames)

@@ -48,7 +48,7 @@ def pools(monkeypatch) -> Pools:
     """Makes the pools of runs with several workers; segments are short."""
     pools = Pools()
     monkeypatch.setattr("dagan_cli.upscale.executors.processes.Processes", pools)
-    monkeypatch.setattr("dagan_cli.upscale.video.SEGMENT", SEGMENT)
+    monkeypatch.setattr("dagan_cli.upscale.used.SEGMENT", SEGMENT)
     return pools
 
 
@@ -252,7 +252,7 @@ def test_an_error_of_the_command_ends_the_run_as_in_one_process(cli, tmp_path, i
 
 
 def test_a_network_gives_the_same_pixels(cli, tmp_path, inputs, pools, tiny_model, monkeypatch):
-    monkeypatch.setattr("dagan_cli.upscale.video.SLOW_SEGMENT", SEGMENT)
+    monkeypatch.setattr("dagan_cli.upscale.used.SLOW_SEGMENT", SEGMENT)
     network = ("-n", tiny_model, "-s", "2", "--device", "cpu")
     film, images = inputs / "film.mp4", sorted(inputs.glob("a*.png"))
     assert cli(film, *images, *network, "-o", tmp_path / "alone").code == 0
