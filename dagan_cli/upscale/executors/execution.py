@@ -191,8 +191,9 @@ class _Execution:
             self._error = self._error or Abandoned()
 
     def _note(self, used: tuple[Used, ...] | list[Used]) -> None:
-        known = self._work.engines.of_workers
-        known += [one for one in dict.fromkeys(used) if one not in known]
+        """Keep the models of workers, each as it was used last."""
+        known = {(one.device, one.signature): one for one in (*self._work.engines.of_workers, *used)}
+        self._work.engines.of_workers[:] = known.values()
 
     def _begin_film(self, job: Job, target: Path) -> None:
         path = job.source.path
