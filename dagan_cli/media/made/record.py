@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 SOURCE = "source"  # a field of every record: the identity of the source
@@ -15,9 +16,19 @@ def to_text(fields: Mapping[str, str]) -> str:
 
 def from_text(text: str) -> dict[str, str] | None:
     """Return the fields of a text; None if it is no record."""
+    source, more, others = text.partition(";")
+    first, rest = _fields(source), _settings(others) if more else {}
+    return {**first, **rest} if first and rest is not None and SOURCE in (*first, *rest) else None
+
+
+def _fields(text: str) -> dict[str, str] | None:
     pairs = [part.partition("=") for part in text.split(";")]
-    fields = {_unquoted(name): _unquoted(value) for name, _, value in pairs}
-    return fields if SOURCE in fields and all(between for _, between, _ in pairs) else None
+    if not all(between for _, between, _ in pairs):
+        return None
+    return {_unquoted(name): _unquoted(value) for name, _, value in pairs}
+
+
+_settings = lru_cache(64)(_fields)  # the results of a run differ in the source only
 
 
 def _quoted(text: str) -> str:
@@ -25,4 +36,4 @@ def _quoted(text: str) -> str:
 
 
 def _unquoted(text: str) -> str:
-    return unquote(text, errors="surrogateescape")
+    return unquote(text, errors="surrogateescape") if "%" in text else text

@@ -30,7 +30,7 @@ from secrets import token_hex
 from typing import Any, BinaryIO
 
 from dagan_cli.errors import BadOption, CannotWrite
-from dagan_cli.files import Folder, owned, tag_of, tidy, write_errors
+from dagan_cli.files import Folder, owned, tag_of, write_errors
 
 ASKED = "asked"  # a setting that words the others for people: it may differ
 LONGEST = 10_000  # frames of a segment that is accepted from a journal
@@ -307,7 +307,6 @@ def forget_finished(target: Path) -> None:
             with owned(target), Folder.opened(target.parent) as parent, _own_folder(parent, name) as folder:
                 if any("complete" in entry for entry in _checked(folder)):
                     _remove(parent, name, folder)
-    tidy(target)
 
 
 @contextmanager
