@@ -17,9 +17,8 @@ from typing import NamedTuple
 from dagan_cli.analysis.measure import Analysis, analyse_image, analyse_video
 from dagan_cli.engine.cache import cache_folder
 from dagan_cli.errors import BadInput, BadOption, NoInput
-from dagan_cli.files import place_of
 from dagan_cli.media import images
-from dagan_cli.media.find import Found, Source, find_inputs
+from dagan_cli.media.find import Found, Places, Source, find_inputs
 from dagan_cli.media.made.seen import Seen
 from dagan_cli.media.sniff import HEAD, starts_like_video
 from dagan_cli.media.targets import plan_naming, plan_targets, told_apart
@@ -142,7 +141,7 @@ def _planned(found: Found, work: Work) -> tuple[list[Job], bool]:
         except Exception as error:
             work.tell(failed(source.path, error))
     targets = _targets(found, suffixes, facts, work)
-    _require_apart(work.request, found, targets)
+    _require_apart(found, targets, work)
     planned = zip(suffixes, targets, amounts, strict=True)
     jobs = [Job(source, target, amount.pixels) for (source, _), target, amount in planned]
     due = {job.source.path: amount for job, amount in zip(jobs, amounts, strict=True) if is_due(job, work.request)}
@@ -191,11 +190,12 @@ def _no_garbage() -> Iterator[None]:
         gc.enable()
 
 
-def _require_apart(request: Request, found: Found, targets: list[Path | BadOption]) -> None:
+def _require_apart(found: Found, targets: list[Path | BadOption], work: Work) -> None:
     """Raise BadReport if the report would replace an input or a result."""
+    request, seen, place = work.request, work.seen, Places()
     if request.report is None:
         return
-    place = place_of(request.report)
+    file, name = seen.place(request.report), place(request.report)
     inputs = [source.path for source in found.sources] + [path for path, _ in found.failed]
     folder = [] if request.output in (None, STREAM) else [Path(request.output)]
     taken = (
@@ -204,8 +204,9 @@ def _require_apart(request: Request, found: Found, targets: list[Path | BadOptio
         ("the output folder", folder),
     )
     for what, paths in taken:
-        if any(isinstance(path, Path) and place_of(path) == place for path in paths):
-            raise BadReport(f"--report {request.report} is {what}", hint="name another file for the report")
+        for path in paths:
+            if isinstance(path, Path) and (seen.place(path) == file if file else place(path) == name):
+                raise BadReport(f"--report {request.report} is {what}", hint="name another file for the report")
 
 
 def _found(request: Request, seen: Seen) -> tuple[Found, bytes | Y4mSource | None]:

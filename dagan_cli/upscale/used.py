@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dagan_cli.model.config import Window
+from dagan_cli.upscale.identity import Identity
 
 if TYPE_CHECKING:  # it imports torch
     from dagan_cli.upscaler import Upscaler
@@ -29,7 +30,7 @@ class Used:
     words: str  # as options name it
     signature: str  # with the precision
     is_baseline: bool
-    device: str  # as --device names it
+    device: str  # as --device names it; "" if nothing ran
     is_on_cpu: bool
     precision: str  # such as float16
     runtimes: tuple[str, ...]  # what has executed it so far
@@ -47,6 +48,13 @@ class Used:
             runtimes=tuple(sorted(upscaler.engine.runtimes)),
             why=choice.why,
         )
+
+    @classmethod
+    def idle(cls, identity: Identity) -> Used:
+        """Describe a model that had nothing to do, and was not loaded."""
+        known = {key: getattr(identity, key) for key in (*_MODEL, "words")}
+        nowhere = {"device": "", "is_on_cpu": False, "precision": "", "runtimes": (), "why": ""}
+        return cls(**known, signature="", is_baseline=identity.sha256 is None, **nowhere)
 
     def model(self) -> dict[str, Any]:
         """Return what identifies the model in a report."""

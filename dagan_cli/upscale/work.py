@@ -78,11 +78,10 @@ class Engines:
 
     @property
     def used(self) -> list[Used]:
-        """All models that were returned or identified, and those of workers; what is not loaded is loaded now."""
-        if not self.of_workers:
-            return [Used.of(self.use(choice)) for choice in self._used]
-        loaded = [Used.of(upscaler) for upscaler in self._used.values() if upscaler is not None]
-        return [*loaded, *self.of_workers]
+        """All models that were returned or identified, and those of workers; none is loaded for it."""
+        loaded = {choice: Used.of(self._loaded[choice]) for choice in self._used if choice in self._loaded}
+        idle = {choice: Used.idle(identity) for choice, identity in self._identified.items() if choice in self._used}
+        return [*(idle | loaded).values(), *self.of_workers]
 
     def identity(self, choice: ModelChoice) -> Identity | Upscaler:
         """Return what identifies a model in records; it is loaded if that takes it. Raises BadModel, BadOption."""
