@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -296,7 +297,12 @@ def _header(source: Source, question: str, work: Work) -> _Header:
     names_model = request.template is not None and request.template.names_model
     if work.piped is not None or names_model or (source.kind == "video" and request.encoding.codec):
         return _read_header(source, work)
-    return _Header(*json.loads(work.seen.answer(source.path, question, lambda: json.dumps(_read_header(source, work)))))
+    return _as_header(work.seen.answer(source.path, question, lambda: json.dumps(_read_header(source, work))))
+
+
+@lru_cache(1024)  # images of one size have equal headers
+def _as_header(text: str) -> _Header:
+    return _Header(*json.loads(text))
 
 
 def _read_header(source: Source, work: Work) -> _Header:

@@ -40,6 +40,7 @@ _LOOKUP = f"SELECT name, {_COLUMNS} FROM {_TABLE} WHERE folder=? AND name>=? ORD
 _DAMAGED = (11, 26)  # SQLITE_CORRUPT, SQLITE_NOTADB
 _FAILURES = (*((sqlite3.Error,) if sqlite3 else ()), OSError, ValueError, TypeError)
 _STATE = Struct("<QQqqq")
+STATE_BYTES = _STATE.size
 
 
 class Facts(NamedTuple):

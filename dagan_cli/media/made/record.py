@@ -16,19 +16,21 @@ def to_text(fields: Mapping[str, str]) -> str:
 
 def from_text(text: str) -> dict[str, str] | None:
     """Return the fields of a text; None if it is no record."""
-    source, more, others = text.partition(";")
-    first, rest = _fields(source), _settings(others) if more else {}
-    return {**first, **rest} if first and rest is not None and SOURCE in (*first, *rest) else None
+    first, more, others = text.partition(";")
+    name, between, value = first.partition("=")
+    rest = _fields(others) if more else {}  # the results of a run differ in the first field only
+    if not between or rest is None:
+        return None
+    fields = {_unquoted(name): _unquoted(value), **rest}
+    return fields if SOURCE in fields else None
 
 
+@lru_cache(64)
 def _fields(text: str) -> dict[str, str] | None:
     pairs = [part.partition("=") for part in text.split(";")]
     if not all(between for _, between, _ in pairs):
         return None
     return {_unquoted(name): _unquoted(value) for name, _, value in pairs}
-
-
-_settings = lru_cache(64)(_fields)  # the results of a run differ in the source only
 
 
 def _quoted(text: str) -> str:
