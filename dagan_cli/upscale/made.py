@@ -50,7 +50,7 @@ def made_from(
     return {SOURCE: _identity(source, identity_of), **_settings(target, kind, request, model)}
 
 
-def _settings(target: Path, kind: Kind, request: Request, model: Identity | Upscaler) -> dict[str, str]:
+def _settings(target: Path, kind: Kind, request: Request, model: Identity | Upscaler | Used) -> dict[str, str]:
     """Return the fields of a record without the source."""
     fields: dict[str, object] = {
         _MODEL: model.name,

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 from zlib import crc32
 
@@ -21,10 +21,8 @@ from dagan_cli.errors import CannotWrite
 from dagan_cli.files import Folder, whole_or_absent
 from dagan_cli.version import __version__
 
-try:
+if TYPE_CHECKING:  # Python may have been built without it
     import sqlite3
-except ImportError:  # Python was built without it
-    sqlite3 = None
 
 MOST_BYTES = 1 << 29  # of all rows: about two million
 _SETTLED = 3_000_000_000  # nanoseconds; the clocks of file systems tick every two seconds at worst
@@ -38,7 +36,6 @@ _TABLE = f'"{_NAME}"'
 _COLUMNS = "state, kind, answer, identity, record, checksum"
 _LOOKUP = f"SELECT name, {_COLUMNS} FROM {_TABLE} WHERE folder=? AND name>=? ORDER BY name LIMIT ?"
 _DAMAGED = (11, 26)  # SQLITE_CORRUPT, SQLITE_NOTADB
-_FAILURES = (*((sqlite3.Error,) if sqlite3 else ()), OSError, ValueError, TypeError)
 _STATE = Struct("<QQqqq")
 STATE_BYTES = _STATE.size
 
@@ -85,7 +82,7 @@ class _Rows:
 
     first: bytes
     last: bytes | None  # None: to the end
-    rows: dict[bytes, tuple]  # by name: the other columns
+    rows: dict[bytes, tuple[Any, ...]]  # by name: the other columns
 
 
 class Index:
@@ -97,7 +94,7 @@ class Index:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._database: sqlite3.Connection | None = None
-        self._is_usable = sqlite3 is not None and os.name == "posix"
+        self._is_usable = os.name == "posix"
         self._folders: dict[str, bytes] = {}  # real paths by the paths in use
         self._fetched: dict[bytes, _Rows] = {}  # by folder
         self._new: dict[tuple[bytes, bytes], tuple[bytes, Facts]] = {}  # rows to write: state and facts
@@ -140,7 +137,7 @@ class Index:
             if row is None or row[-1] != _checksum((folder, name), row[:-1]):
                 return None
             return row[0], Facts._make(row[1:-1])
-        except _FAILURES as error:
+        except Exception as error:
             self._give_up(error)
             return None
 
@@ -167,15 +164,18 @@ class Index:
             every = ((*key, *row, _checksum(key, row)) for key, row in rows)
             database.executemany(f"INSERT OR REPLACE INTO {_TABLE} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", every)
             database.execute("COMMIT")
-        except _FAILURES as error:
+        except Exception as error:
             self._give_up(error)
         self._new.clear()
         self._fetched.clear()
 
     def _opened(self) -> sqlite3.Connection:
-        """Return the open database, made if it is missing. Raises one of _FAILURES."""
+        """Return the open database, made if it is missing. Raises almost anything, if it is damaged."""
         if self._database is not None:
             return self._database
+
+        import sqlite3
+
         if not os.path.lexists(self._path):
             with suppress(CannotWrite), whole_or_absent(self._path, replace=False):
                 pass  # an empty file is an empty database; another process may make it too
@@ -213,6 +213,6 @@ class Index:
             database.close()
 
 
-def _checksum(key: tuple[bytes, bytes], row: tuple[bytes, str, str, str, str]) -> int:
+def _checksum(key: tuple[bytes, bytes], row: tuple[Any, ...]) -> int:
     """Return the checksum of a row. Raises TypeError for values of other types, which a damaged file may hold."""
     return crc32(b"\0".join((*key, row[0], "\0".join(row[1:]).encode())))

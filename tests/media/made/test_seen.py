@@ -286,13 +286,12 @@ def test_rows_are_found_in_any_order_of_the_names(tmp_path, order):
 def test_a_full_index_starts_again(looks, tmp_path, monkeypatch):
     monkeypatch.setattr(rows, "MOST_BYTES", 1 << 16)
     monkeypatch.setattr(rows, "_BATCH", 100)
+    seen = Seen(looks.index)
     for number in range(1000):
         path = tmp_path / f"{number:03}.txt"
         path.touch()
-        seen = Seen(looks.index) if number % 100 == 0 else seen  # noqa: F821
         seen.answer(path, "size", lambda: "x" * 100)
-        if number % 100 == 99:
-            seen.close()
+    seen.close()
     assert looks.index.stat().st_size < 1 << 18
     assert Seen(looks.index).answer(tmp_path / "999.txt", "size", lambda: "unknown") == "x" * 100
 
