@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 from dagan_cli.errors import BadOption
@@ -69,7 +70,12 @@ def target_of(source: Source, naming: Naming, suffix: str, *, with_kind: bool = 
 
 
 def _folder_of(source: Source, naming: Naming) -> Path:
-    return naming.out / source.below if naming.out else source.path.parent
+    return _joined(naming.out, source.below) if naming.out else source.path.parent
+
+
+@lru_cache(64)  # the sources of a folder follow each other
+def _joined(out: Path, below: Path) -> Path:
+    return out / below
 
 
 def _name_of(source: Source, naming: Naming, suffix: str, *, with_kind: bool = False) -> str:

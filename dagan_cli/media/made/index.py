@@ -143,8 +143,9 @@ class Index:
 
     def _fetch(self, folder: bytes, name: bytes, before: _Rows | None) -> _Rows:
         """Return rows of a folder from `name` on: few at first, more if those `before` were used in their order."""
-        is_next = before is not None and before.last is not None and name > before.last
-        most = min(_AT_ONCE, 2 * len(before.rows)) if is_next else 1
+        most = 1
+        if before is not None and before.last is not None and name > before.last:
+            most = min(_AT_ONCE, 2 * len(before.rows))
         rows = {row[0]: row[1:] for row in self._opened().execute(_LOOKUP, (folder, name, most))}
         if len(self._fetched) >= _FOLDERS:
             self._fetched.clear()
