@@ -277,7 +277,7 @@ def whole_or_absent(target: Path, *, replace: bool = True) -> Iterator[BinaryIO]
 def require_replaceable(target: Path) -> None:
     """Raise CannotWrite if `target` exists and is neither a regular file nor a link."""
     try:
-        mode = target.lstat().st_mode
+        mode = os.lstat(target).st_mode
     except OSError:
         return
     if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
@@ -340,9 +340,9 @@ def acting_for(thread: int) -> Iterator[None]:
 
 def tidy(target: Path) -> None:
     """Remove what a killed process left beside `target`, unless it is owned."""
-    with suppress(OSError, CannotWrite):
-        target.with_name(f".dagan-{tag_of(target)}.lock").lstat()
-        with owned(target):
+    folder, _ = os.path.split(target)
+    if os.path.lexists(os.path.join(folder, f".dagan-{tag_of(target)}.lock")):
+        with suppress(OSError, CannotWrite), owned(target):
             pass
 
 

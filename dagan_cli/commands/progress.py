@@ -76,6 +76,8 @@ class Reporter:
         """Show an event."""
         self._job.follow(event)
         match event:
+            case Item():
+                self._item(event)
             case Outlook(inputs, _):
                 self._outlook(inputs)
             case Start(index, total, path):
@@ -96,8 +98,6 @@ class Reporter:
                     say(in_json({"event": "kept", "input": path.name, "frames": frames, "total": total}))
             case Notice(text, details):
                 self._notice(text, details)
-            case Item():
-                self._item(event)
 
     def stopped(self) -> None:
         """Show that the work has stopped because the user asked for it."""

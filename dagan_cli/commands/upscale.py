@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dagan_cli.commands.console import StopSignals, echo, in_json
+from dagan_cli.commands.console import StopSignals, echo
 from dagan_cli.commands.options import (
     BATCH,
     DEFAULTS,
@@ -390,7 +390,7 @@ def run_and_report(
     Errors that concern all inputs are raised after the report is written. Raises CannotWrite for the report.
     """
     from dagan_cli.upscale.batch import run
-    from dagan_cli.upscale.report import build_report, exit_code, write_report
+    from dagan_cli.upscale.report import exit_code, report_pieces, write_report
     from dagan_cli.upscale.work import Engines
 
     if not gc.isenabled():
@@ -414,12 +414,14 @@ def run_and_report(
             seconds = time.monotonic() - started
             try:
                 if as_json:
-                    echo(in_json(build_report(items, engines.used, seconds)))
+                    for piece in report_pieces(items, engines.used, seconds):
+                        echo(piece, end="")
+                    echo("")
                 elif request.dry_run and any(item.status != "untried" for item in items):
                     echo(plan_table(items))
             finally:  # also if stdout is full
                 if report is not None:
-                    write_report(report, build_report(items, engines.used, seconds))
+                    write_report(report, items, engines.used, seconds)
 
         try:
             run(request, engines, tell, stop)
@@ -436,7 +438,8 @@ def run_and_report(
                 account()
             raise
         for used in engines.used if verbose else ():
-            reporter.note(f"{used.name}: {used.why}")
+            if used.why:
+                reporter.note(f"{used.name}: {used.why}")
         reporter.close()
     account()
     return code

@@ -6,10 +6,12 @@ import glob
 import os
 import re
 import shlex
+import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -17,11 +19,12 @@ from dagan_cli.errors import BadInput
 from dagan_cli.files import open_regular, place_of
 from dagan_cli.media.made.identity import may_be
 from dagan_cli.media.made.record import SOURCE
-from dagan_cli.media.made.stored import read_record
-from dagan_cli.media.sniff import is_picture, looks_like_video, named_kind
+from dagan_cli.media.made.seen import Seen
+from dagan_cli.media.sniff import named_kind
 from dagan_cli.media.template import PART, Template
 
 Kind = Literal["picture", "video"]
+Place = tuple[str, str]  # of a name: its folder, links resolved, and the name
 
 _MARK = r"(x\d+(\.\d+)?|\d+x\d+|\d+p|[48]k)"
 _RESULT = re.compile(rf"(?P<stem>.+)_{_MARK}{PART}", re.IGNORECASE | re.DOTALL)  # names may hold line breaks
@@ -85,6 +88,7 @@ def find_inputs(
     exclude: Sequence[str] = (),
     out: Path | None = None,
     template: Template | None = None,
+    seen: Seen | None = None,
 ) -> Found:
     """Resolve files, folders, and patterns that no shell expanded; invalid names are recorded, never raised.
 
@@ -94,12 +98,10 @@ def find_inputs(
     files, other kinds of files, files that `include` and `exclude` leave out (matched case-insensitively by name or by
     path below the folder), earlier results of files that are found too (`a_x4.png` of `a.png`, or as `template` names
     it, if its metadata says that dagan made it), and the folder `out`. Links to folders are not followed. Sources keep
-    the order of the names; the contents of a folder are sorted alphabetically.
+    the order of the names; the contents of a folder are sorted alphabetically. `seen` knows files of earlier runs.
     """
     names = list(names)
-    search = _Search(
-        recursive, tuple(include), tuple(exclude), out, template, _Family.of(map(Path, names), template, out)
-    )
+    search = _Search(names, recursive, tuple(include), tuple(exclude), out, template, seen or Seen())
     patterns = 0
     for name in names:
         path = Path(name)
@@ -123,45 +125,60 @@ def read_list(data: bytes, *, nul: bool = False) -> list[Path]:
     return [Path(os.fsdecode(line)) for line in lines if line]
 
 
-@dataclass(frozen=True, slots=True)
 class _Family:
     """Files that are inputs of one run, and whose results may be among them."""
 
-    names: frozenset[tuple[str, str]]  # folder, and name or stem in lower case
-    patterns: tuple[re.Pattern[str], ...]  # of the names of results
-    files: Mapping[str, Sequence[Path]]  # by name and stem in lower case, those with results in any folder
-
-    @classmethod
-    def of(
-        cls, paths: Iterable[Path], template: Template | None, out: Path | None = None, *, anywhere: bool = False
-    ) -> _Family:
-        """Return the family of these files; their results are next to them, directly in `out`, or `anywhere`."""
-        folders = [] if out is None else [place_key(out)]
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        seen: Seen,
+        place: Places,
+        template: Template | None,
+        out: Path | None = None,
+        *,
+        anywhere: bool = False,
+    ) -> None:
+        """The results of these files are next to them, directly in `out`, or `anywhere`."""
         own = template.pattern if template else None
-        names: set[tuple[str, str]] = set()
-        files: dict[str, list[Path]] = {}
-        for path in paths:
-            places = (place_key(path.parent), *folders)
+        self._paths = paths
+        self._seen = seen
+        self._place = place
+        self._out = out
+        self._anywhere = anywhere
+        self._patterns = (_RESULT,) if own is None else (_RESULT, own)  # of the names of results
+
+    @cached_property
+    def _near(self) -> Mapping[Place, Set[str]]:
+        """Names and stems of the files, in lower case, by the folders that may hold their results."""
+        found: dict[Place, set[str]] = {}
+        for path in self._paths:
+            for folder in (path.parent, *(() if self._out is None else (self._out,))):
+                found.setdefault(self._place(folder), set()).update((path.stem.lower(), path.name.lower()))
+        return found
+
+    @cached_property
+    def _far(self) -> Mapping[str, Sequence[Path]]:
+        """The files by name and stem in lower case, if their results may be in any folder."""
+        found: dict[str, list[Path]] = {}
+        for path in self._paths if self._anywhere else ():
             for name in {path.stem.lower(), path.name.lower()}:
-                names.update((place, name) for place in places)
-                if anywhere:
-                    files.setdefault(name, []).append(path)
-        return cls(frozenset(names), (_RESULT,) if own is None else (_RESULT, own), files)
+                found.setdefault(name, []).append(path)
+        return found
 
     def made(self, path: Path) -> bool:
         """True if `target_of` produces such a name for another file of the family, and dagan made the file.
 
         In another folder than its source, its record must state the size of that file: names are often repeated there.
         """
-        for pattern in self.patterns:
+        for pattern in self._patterns if "_" in path.name or len(self._patterns) > 1 else ():
             found = pattern.fullmatch(path.stem)
             if not found or (stem := found["stem"].lower()) == path.stem.lower():
                 continue
             bare, _, kind = stem.rpartition("_")
-            names, folder = (stem, f"{bare}.{kind}"), place_key(path.parent)
-            is_near = any((folder, name) in self.names for name in names)
-            far = [] if is_near else [file for name in names for file in self.files.get(name, ())]
-            record = read_record(path) if is_near or far else None
+            names = {stem, f"{bare}.{kind}"}
+            is_near = not names.isdisjoint(self._near.get(self._place(path.parent), ()))
+            far = [] if is_near else [file for name in names for file in self._far.get(name, ())]
+            record = self._seen.record(path) if is_near or far else None
             if record is not None and (is_near or any(may_be(file, record[SOURCE]) for file in far)):
                 return True
         return False
@@ -172,12 +189,13 @@ class _Search:
 
     def __init__(
         self,
+        names: Sequence[str | Path],
         recursive: bool,
         include: tuple[str, ...],
         exclude: tuple[str, ...],
         out: Path | None,
         template: Template | None,
-        named: _Family,
+        seen: Seen,
     ) -> None:
         self.sources: list[Source] = []
         self.skipped: list[Skipped] = []
@@ -187,12 +205,14 @@ class _Search:
         self._exclude = exclude
         self._out = place_of(out) if out else None
         self._template = template
-        self._named = named
-        self._seen: set[str] = set()
+        self._seen = seen
+        self._place = Places()
+        self._named = _Family([Path(name) for name in names], seen, self._place, template, out)
+        self._added: set[Place] = set()
 
     def file(self, path: Path) -> None:
         """Add a file that was named itself."""
-        if kind := _kind(path):
+        if kind := self._seen.kind(path):
             if self._named.made(path):
                 self.skipped.append(Skipped(path, EARLIER_RESULT, is_named=True))
             else:
@@ -209,11 +229,13 @@ class _Search:
 
     def folder(self, root: Path) -> None:
         """Search a folder that was named itself, and with `recursive` all folders below it."""
-        paths: list[Path] = []
-        for folder, folders, files in os.walk(root, onerror=self._unreadable):
-            folders[:] = [name for name in sorted(folders) if self._enters(Path(folder, name))]
-            paths += [Path(folder, name) for name in sorted(files)]
-        self._members(root, paths)
+        members: list[tuple[Path, Path]] = []
+        for place, folders, files in os.walk(root, onerror=self._unreadable):
+            folder = Path(place)
+            folders[:] = [name for name in sorted(folders) if self._enters(folder / name)]
+            below = folder.relative_to(root)
+            members += [(folder / name, below) for name in sorted(files)]
+        self._members(members)
 
     def pattern(self, pattern: str) -> None:
         """Expand a pattern as a shell that supports `**` does; folders it matches are searched."""
@@ -221,27 +243,29 @@ class _Search:
         matches = [Path(match) for match in sorted(set(_expanded(pattern)))]
         if not matches:
             self._fail(Path(pattern), f"nothing matches {pattern}", "check the pattern and the folder")
-        self._members(root, [match for match in matches if not match.is_dir()])
+        self._members([(match, match.relative_to(root).parent) for match in matches if not match.is_dir()])
         if "**" not in pattern:
             for match in matches:
                 if match.is_dir():
                     self.folder(match)
 
-    def _members(self, root: Path, paths: list[Path]) -> None:
-        """Add files that were not named themselves, or record why they are skipped."""
-        family = _Family.of(paths, self._template, anywhere=True)
-        for path in paths:
-            below = path.relative_to(root)
+    def _members(self, members: list[tuple[Path, Path]]) -> None:
+        """Add files that were not named themselves, or record why they are skipped.
+
+        Each comes with its folder, below the one that was named.
+        """
+        family = _Family([path for path, _ in members], self._seen, self._place, self._template, anywhere=True)
+        for path, below in members:
             if path.name.startswith("."):
                 self._skip(path, "hidden")
-            elif not self._wanted(below):
+            elif not self._wanted(path, below):
                 self._skip(path, "excluded by --include or --exclude")
-            elif not (kind := _kind(path)):
+            elif not (kind := self._seen.kind(path)):
                 self._other(path)
             elif family.made(path):
                 self._skip(path, EARLIER_RESULT)
             else:
-                self._add(Source(path, kind, below.parent))
+                self._add(Source(path, kind, below))
 
     def _other(self, path: Path) -> None:
         """Record a file of a folder that has no image or video in it: a failure if its name promises one."""
@@ -282,16 +306,20 @@ class _Search:
             return True
         return False
 
-    def _wanted(self, below: Path) -> bool:
+    def _wanted(self, path: Path, below: Path) -> bool:
+        if not self._include and not self._exclude:
+            return True
+        below = below / path.name
         if any(_matches(below, pattern) for pattern in self._exclude):
             return False
         return not self._include or any(_matches(below, pattern) for pattern in self._include)
 
     def _add(self, source: Source) -> None:
-        if (key := place_key(source.path)) in self._seen:
+        if (place := self._place(source.path)) in self._added:
             self._skip(source.path, "already named")
             return
-        self._seen.add(key)
+        self._added.add(place)
+        self._seen.hold(source.path)
         self.sources.append(source)
 
     def _skip(self, path: Path, reason: str) -> None:
@@ -303,10 +331,6 @@ class _Search:
     def _unreadable(self, error: OSError) -> None:
         path = Path(error.filename)
         self._fail(path, f"cannot list {path}: {(error.strerror or str(error)).lower()}", "check its permissions")
-
-
-def _kind(path: Path) -> Kind | None:
-    return "picture" if is_picture(path) else "video" if looks_like_video(path) else None
 
 
 def _matches(below: Path, pattern: str) -> bool:
@@ -343,7 +367,18 @@ def _until_magic(parts: Sequence[str]) -> Iterator[str]:
         yield part
 
 
-def place_key(path: Path) -> str:
-    """Return one string for all paths of a name in a folder, also through links to the folder."""
-    folder, name = os.path.split(os.path.abspath(path))
-    return os.path.normcase(os.path.join(os.path.realpath(folder), name))
+class Places:
+    """Places of paths: the same for all paths of a name in a folder, also through links to the folder.
+
+    Each folder is resolved once, which takes longer than all else.
+    """
+
+    def __init__(self) -> None:
+        self._folders: dict[str, str] = {}
+
+    def __call__(self, path: Path) -> Place:
+        folder, name = os.path.split(os.path.abspath(path))
+        real = self._folders.get(folder)
+        if real is None:
+            real = self._folders[folder] = os.path.normcase(os.path.realpath(folder))
+        return real, sys.intern(os.path.normcase(name))  # paths intern their parts too

@@ -113,6 +113,15 @@ def starts_like_video(head: bytes, name: str = "") -> bool:
     return suffix in _BARE_VIDEO_SUFFIXES and b"\0" in head[:16]
 
 
+def kind_by_content(path: Path) -> Literal["picture", "video"] | None:
+    """Return what the file at `path` is, see `is_picture` and `looks_like_video`. Raises OSError."""
+    with open_regular(path) as file:
+        head = file.read(HEAD)
+    if picture_format(head, path.name):
+        return "picture"
+    return "video" if starts_like_video(head, path.name) else None
+
+
 def named_kind(path: Path) -> Literal["picture", "video"] | None:
     """Return what the name of a file promises, by its suffix alone."""
     suffix = path.suffix.lower()

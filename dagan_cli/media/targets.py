@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 from dagan_cli.errors import BadOption
-from dagan_cli.files import place_of
-from dagan_cli.media.find import Found, Source, place_key
+from dagan_cli.media.find import Found, Place, Places, Source
+from dagan_cli.media.made.index import place_in, state_of
+from dagan_cli.media.made.seen import Seen
 from dagan_cli.media.sniff import named_kind
 from dagan_cli.media.template import LONGEST_NAME, Facts, Template
 
@@ -64,37 +66,55 @@ def target_of(source: Source, naming: Naming, suffix: str, *, with_kind: bool = 
     """
     if naming.out and naming.out_is_file:
         return naming.out
-    folder = naming.out / source.below if naming.out else source.path.parent
+    return _folder_of(source, naming) / _name_of(source, naming, suffix, with_kind=with_kind)
+
+
+def _folder_of(source: Source, naming: Naming) -> Path:
+    return _joined(naming.out, source.below) if naming.out else source.path.parent
+
+
+@lru_cache(64)  # the sources of a folder follow each other
+def _joined(out: Path, below: Path) -> Path:
+    return out / below
+
+
+def _name_of(source: Source, naming: Naming, suffix: str, *, with_kind: bool = False) -> str:
     own = f"_{source.path.suffix[1:]}" if with_kind and source.path.suffix else ""
     part = f"_{naming.part}" if naming.part and source.kind == "video" else ""
     stem = f"{source.path.stem}{own}"
     if naming.template is not None:
-        return folder / f"{naming.template.fill(stem, part, naming.facts[source.path])}{suffix}"
-    return folder / f"{stem}_{naming.mark}{part}{suffix}"
+        return f"{naming.template.fill(stem, part, naming.facts[source.path])}{suffix}"
+    return f"{stem}_{naming.mark}{part}{suffix}"
 
 
 def plan_targets(
-    sources: Sequence[Source], naming: Naming, suffixes: Sequence[str], *, apart: Sequence[Path] = ()
+    sources: Sequence[Source],
+    naming: Naming,
+    suffixes: Sequence[str],
+    *,
+    apart: Sequence[Path] = (),
+    seen: Seen | None = None,
 ) -> list[Path | BadOption]:
     """Return the target of each source, with the suffix of its result; targets are unique, and none is a source.
 
     Sources that would share a target (`a.png` and `a.jpg` to WebP) all get their own suffix added to the name, so that
     names do not depend on the order. Those that still would (`x/a.png` and `y/a.png`) keep their folders below the one
     that they have in common, see `told_apart`. Neither is one of the files `apart`, which the run uses itself. In place
-    of an unusable target, the list holds the error to report.
+    of an unusable target, the list holds the error to report. `seen` knows the files of the sources.
     """
+    place, seen = Places(), seen or Seen()
     targets = [target_of(source, naming, suffix) for source, suffix in zip(sources, suffixes, strict=True)]
-    shared = _repeated(targets)
-    targets = [
-        target_of(source, naming, suffix, with_kind=True) if place_key(target) in shared else target
-        for source, suffix, target in zip(sources, suffixes, targets, strict=True)
-    ]
-    targets = _in_folders(sources, targets, naming, suffixes)
-    shared = _repeated(targets)
-    inputs = {place_of(source.path) for source in sources}
-    own = {place_of(path) for path in apart}
+    if shared := _repeated(targets, place):
+        targets = [
+            target_of(source, naming, suffix, with_kind=True) if place(target) in shared else target
+            for source, suffix, target in zip(sources, suffixes, targets, strict=True)
+        ]
+        targets = _in_folders(sources, targets, naming, suffixes, place)
+        shared = _repeated(targets, place)
+    inputs = {seen.place(source.path) for source in sources}
+    own = {name for path in apart for name in (seen.place(path), place(path)) if name}
     links = _links_below(naming.out, {target.parent for target in targets})
-    return [_obstacle(target, shared, inputs, own, links, naming) or target for target in targets]
+    return [_obstacle(target, shared, inputs, own, links, naming, place) or target for target in targets]
 
 
 def told_apart(
@@ -103,61 +123,65 @@ def told_apart(
     """Return the paths of sources and targets in a folder that only tells them apart from others of that name."""
     if not naming.out or naming.out_is_file:
         return []
+    folders = {below: str(naming.out / below) for below in {source.below for source in sources}}
     return [
         (source.path, target)
         for source, target in zip(sources, targets, strict=True)
-        if isinstance(target, Path) and target.parent != naming.out / source.below
+        if isinstance(target, Path) and str(target.parent) != folders[source.below]
     ]
 
 
-def _in_folders(sources: Sequence[Source], targets: list[Path], naming: Naming, suffixes: Sequence[str]) -> list[Path]:
+def _in_folders(
+    sources: Sequence[Source], targets: list[Path], naming: Naming, suffixes: Sequence[str], place: Places
+) -> list[Path]:
     """Return the targets; those that are shared get the folders of their sources below the one they have in common."""
-    shared = _repeated(targets)
+    shared = _repeated(targets, place)
     folders = {
         index: os.path.abspath(source.path.parent)
         for index, (source, target) in enumerate(zip(sources, targets, strict=True))
-        if place_key(target) in shared
+        if place(target) in shared
     }
     if not naming.out or naming.out_is_file or len({os.path.splitdrive(path)[0] for path in folders.values()}) != 1:
         return targets
     common = os.path.commonpath(folders.values())
     moved = {at: replace(sources[at], below=Path(os.path.relpath(path, common))) for at, path in folders.items()}
 
-    def renamed(with_kind: frozenset[str]) -> list[Path]:
+    def renamed(with_kind: Set[Place]) -> list[Path]:
         found = list(targets)
         for at, source in moved.items():
             found[at] = target_of(source, naming, suffixes[at])
-            if place_key(found[at]) in with_kind:
+            if place(found[at]) in with_kind:
                 found[at] = target_of(source, naming, suffixes[at], with_kind=True)
         return found
 
-    return renamed(frozenset(_repeated(renamed(frozenset()))))
+    return renamed(_repeated(renamed(frozenset()), place))
 
 
 def _obstacle(
     target: Path,
-    shared: set[str],
-    inputs: set[tuple[object, ...]],
-    own: set[tuple[object, ...]],
+    shared: Set[Place],
+    inputs: Set[bytes],
+    own: Set[bytes | Place],
     links: dict[Path, Path],
     naming: Naming,
+    place: Places,
 ) -> BadOption | None:
     template = naming.template
-    if place_key(target) in shared:
+    if shared and place(target) in shared:
         hint = "name one output folder for each with -o"
         if template is not None and template.pattern is None:
             hint = f"add {{stem}} to --name {template.text!r}"
         return BadOption(f"several inputs would be written to {target}", hint=hint)
     if template is not None and target.name.startswith("."):
         return BadOption(f"--name {template.text!r} makes a hidden file, {target}", hint="add {stem} to it")
-    if link := links.get(target.parent):
+    if links and (link := links.get(target.parent)):
         return BadOption(
             f"{link} is a link, and leads out of the folder of the results", hint="name its folder with -o"
         )
-    place = place_of(target)
-    if place in own:
+    file = place_in(state_of(target))
+    if file in own or (not file and place(target) in own):
         return BadOption(f"{target} is a file that this run uses", hint="choose another file or folder with -o")
-    if place in inputs:
+    if file and file in inputs:
         return BadOption(f"{target} would overwrite an input", hint="choose another file or folder with -o")
     if len(os.fsencode(target.name)) > LONGEST_NAME:
         return BadOption(f"the file name of {target} is too long", hint="choose a shorter one with -o or --name")
@@ -177,5 +201,5 @@ def _links_below(out: Path | None, folders: Iterable[Path]) -> dict[Path, Path]:
     return found
 
 
-def _repeated(targets: Iterable[Path]) -> set[str]:
-    return {key for key, count in Counter(place_key(target) for target in targets).items() if count > 1}
+def _repeated(targets: Iterable[Path], place: Places) -> set[Place]:
+    return {each for each, count in Counter(map(place, targets)).items() if count > 1}

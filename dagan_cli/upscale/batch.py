@@ -6,15 +6,21 @@ The only place where media, engine, model and weights meet.
 from __future__ import annotations
 
 import gc
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from dagan_cli.analysis.measure import Analysis, analyse_image, analyse_video
+from dagan_cli.engine.cache import cache_folder
 from dagan_cli.errors import BadInput, BadOption, NoInput
-from dagan_cli.files import place_of
 from dagan_cli.media import images
-from dagan_cli.media.find import Found, Source, find_inputs
+from dagan_cli.media.find import Found, Places, Source, find_inputs
+from dagan_cli.media.made.seen import Seen
 from dagan_cli.media.sniff import HEAD, starts_like_video
 from dagan_cli.media.targets import plan_naming, plan_targets, told_apart
 from dagan_cli.media.template import Facts
@@ -51,7 +57,16 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
     NoInput, BadModel, BadOption, Abandoned for a full or read-only disk; and Stopped once `should_stop` returns True.
     However it ends, every input has its Item: those that were not reached are "untried".
     """
-    found, piped = _found(request)
+    seen = Seen(None if request.overwrite else cache_folder() / "seen.sqlite")
+    try:
+        _run(request, engines, tell, should_stop, seen)
+    finally:
+        seen.close()
+
+
+def _run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[], bool], seen: Seen) -> None:
+    with _no_garbage():
+        found, piped = _found(request, seen)
     reasons = ", ".join(f"{count} {reason}" for reason, count in found.reasons().items())
     some = bool(found.sources or found.failed)
     if found.left_out:
@@ -76,10 +91,10 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
             untried.pop(event.input, None)
         tell(event)
 
-    work = Work(request, engines, account, should_stop, piped)
+    work = Work(request, engines, account, should_stop, piped, seen)
     try:
-        jobs = _planned(found, work)
-        has_work = any(is_due(job, request) for job in jobs)
+        with _no_garbage():
+            jobs, has_work = _planned(found, work)
         is_shared = has_work and _is_shared(work)
         if has_work and not is_shared:
             _import_engine()
@@ -97,7 +112,8 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
 
             run_all(jobs, work)
         else:
-            _settle_all(jobs, work)
+            with _no_garbage():
+                _settle_all(jobs, work)
     except BaseException as error:
         reason = "the run was stopped before it was done" if isinstance(error, Stopped) else "the run ended before it"
         for path in tuple(untried):
@@ -105,29 +121,33 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
         raise
 
 
-def _planned(found: Found, work: Work) -> list[Job]:
-    """Return the inputs with the paths of their results. An input whose result cannot be named becomes an Item."""
+def _planned(found: Found, work: Work) -> tuple[list[Job], bool]:
+    """Return the inputs with the paths of their results, and True if any is to be made.
+
+    An input whose result cannot be named becomes an Item.
+    """
     suffixes: list[tuple[Source, str]] = []
-    amounts: dict[Path, Amount] = {}
+    amounts: list[Amount] = []
     facts: dict[Path, Facts] = {}
+    question = _question(work.request)
     for source in found.sources:
         if work.should_stop():
             raise Stopped
         try:
-            suffix, amounts[source.path], stated = _header(source, work)
-            if stated is not None:
-                facts[source.path] = stated
-            suffixes.append((source, suffix))
+            header = _header(source, question, work)
+            if work.request.template is not None:
+                facts[source.path] = header.facts
+            amounts.append(Amount(source.kind, header.pixels, header.frames))
+            suffixes.append((source, header.suffix))
         except Exception as error:
             work.tell(failed(source.path, error))
     targets = _targets(found, suffixes, facts, work)
-    _require_apart(work.request, found, targets)
-    named = zip(suffixes, targets, strict=True)
-    jobs = [Job(source, target, amounts[source.path].pixels) for (source, _), target in named]
-    due = [job.source.path for job in jobs if is_due(job, work.request)]
-    inputs = len(found.sources) + len(found.failed) + len(found.earlier)
-    work.tell(Outlook(inputs, {path: amounts[path] for path in due}))
-    return jobs
+    _require_apart(found, targets, work)
+    planned = zip(suffixes, targets, amounts, strict=True)
+    jobs = [Job(source, target, amount.pixels) for (source, _), target, amount in planned]
+    due = {job.source.path: amount for job, amount in zip(jobs, amounts, strict=True) if is_due(job, work.request)}
+    work.tell(Outlook(len(found.sources) + len(found.failed) + len(found.earlier), due))
+    return jobs, bool(due)
 
 
 def _settle_all(jobs: list[Job], work: Work) -> None:
@@ -156,19 +176,27 @@ def _import_engine() -> None:
     """Import PyTorch and what needs it, without looking for garbage meanwhile, nor among all that again later."""
     if "torch" in sys.modules:
         return
+    with _no_garbage():
+        import dagan_cli.upscale.running.turns  # noqa: F401
+    gc.freeze()
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Do not look for garbage in the block: it makes many objects, which stay."""
     gc.disable()
     try:
-        import dagan_cli.upscale.running.turns  # noqa: F401
+        yield
     finally:
-        gc.freeze()
         gc.enable()
 
 
-def _require_apart(request: Request, found: Found, targets: list[Path | BadOption]) -> None:
+def _require_apart(found: Found, targets: list[Path | BadOption], work: Work) -> None:
     """Raise BadReport if the report would replace an input or a result."""
+    request, seen, place = work.request, work.seen, Places()
     if request.report is None:
         return
-    place = place_of(request.report)
+    file, name = seen.place(request.report), place(request.report)
     inputs = [source.path for source in found.sources] + [path for path, _ in found.failed]
     folder = [] if request.output in (None, STREAM) else [Path(request.output)]
     taken = (
@@ -177,18 +205,19 @@ def _require_apart(request: Request, found: Found, targets: list[Path | BadOptio
         ("the output folder", folder),
     )
     for what, paths in taken:
-        if any(isinstance(path, Path) and place_of(path) == place for path in paths):
-            raise BadReport(f"--report {request.report} is {what}", hint="name another file for the report")
+        for path in paths:
+            if isinstance(path, Path) and (seen.place(path) == file if file else place(path) == name):
+                raise BadReport(f"--report {request.report} is {what}", hint="name another file for the report")
 
 
-def _found(request: Request) -> tuple[Found, bytes | Y4mSource | None]:
+def _found(request: Request, seen: Seen) -> tuple[Found, bytes | Y4mSource | None]:
     """Return the inputs, and the image or video from stdin. Raises BadOption for streams that cannot be combined."""
     if request.dry_run and STREAM in (*request.inputs, request.output):
         raise BadOption("--dry-run does not work with - (stdin or stdout)", hint="name files, or leave out --dry-run")
     if STREAM not in request.inputs:
         out = Path(request.output) if request.output not in (None, STREAM) else None
         keywords = {"recursive": request.recursive, "include": request.include, "exclude": request.exclude}
-        return find_inputs(request.inputs, out=out, template=request.template, **keywords), None
+        return find_inputs(request.inputs, out=out, template=request.template, seen=seen, **keywords), None
     if len(request.inputs) > 1:
         raise BadOption("- (stdin) cannot be combined with other inputs", hint="upscale it in a separate run")
     if request.output is None:
@@ -224,7 +253,7 @@ def _targets(
         if naming.out_is_file and request.template is not None and "--name" not in request.defaulted:
             work.tell(Notice("--name: without effect, as -o names the file", ()))
         sources = [source for source, _ in jobs]
-        targets = plan_targets(sources, naming, [suffix for _, suffix in jobs], apart=request.own_files)
+        targets = plan_targets(sources, naming, [suffix for _, suffix in jobs], apart=request.own_files, seen=work.seen)
         if apart := told_apart(sources, naming, targets):
             text = f"{len(apart)} inputs share their names, so their results keep their folders, such as {apart[0][1]}"
             work.tell(Notice(text, tuple(f"{source} -> {target}" for source, target in apart)))
@@ -236,40 +265,73 @@ def _targets(
     return [STDOUT for _ in jobs]
 
 
-def _header(source: Source, work: Work) -> tuple[str, Amount, Facts | None]:
-    """Return what an input decides before the work: the suffix of its output, the work, and the facts for its name.
+class _Header(NamedTuple):
+    """What an input decides before the work."""
+
+    suffix: str  # of its result
+    pixels: int  # of a frame, before upscaling
+    frames: int | None  # None if unknown
+    factor: float  # final factor
+    width: int  # pixels of the result
+    height: int
+    model: str  # if the name of the result states it
+
+    @property
+    def facts(self) -> Facts:
+        """What the name of a result may state about it."""
+        return Facts(scale=self.factor, model=self.model, width=self.width, height=self.height)
+
+
+def _question(request: Request) -> str:
+    """Return what identifies all that decides a header beside the input."""
+    asked = request.goal, request.part, request.format, request.lossless, request.max_pixels
+    return sha256(repr(asked).encode()).hexdigest()[:16]
+
+
+def _header(source: Source, question: str, work: Work) -> _Header:
+    """Return what an input decides before the work; of an unchanged file, as an earlier run knew it.
 
     Only its header is read, unless the name states a model that has to be chosen. Raises BadInput, BadOption, BadModel.
     """
+    request = work.request
+    names_model = request.template is not None and request.template.names_model
+    if work.piped is not None or names_model or (source.kind == "video" and request.encoding.codec):
+        return _read_header(source, work)
+    return _as_header(work.seen.answer(source.path, question, lambda: json.dumps(_read_header(source, work))))
+
+
+@lru_cache(1024)  # images of one size have equal headers
+def _as_header(text: str) -> _Header:
+    return _Header(*json.loads(text))
+
+
+def _read_header(source: Source, work: Work) -> _Header:
     request, piped, path = work.request, work.piped, source.path
     if isinstance(piped, Y4mSource):
-        return ".mkv", *_of_video(piped.info, work, Analysis)
+        return _of_video(piped.info, ".mkv", work, Analysis)
     if source.kind == "video":
         with open_video(path) as video:
             suffix = default_suffix(video.info, request.encoding.codec)
-            return suffix, *_of_video(video.info, work, lambda: analyse_video(path))
+            return _of_video(video.info, suffix, work, lambda: analyse_video(path))
     opened = path if piped is None else piped
     with images.open_picture(opened, limit_pixels=request.max_pixels) as picture:
         info = picture.info
         factor, size = request.goal.factor_for(info.width, info.height), request.goal.size_for(info.width, info.height)
         suffix = images.output_suffix(info, size, format=request.format, lossless=request.lossless, kept=path.suffix)
-        facts = _facts(work, path, factor, size, lambda: analyse_image(opened, picture.peek(), info))
-        return suffix, Amount("picture", info.width * info.height, info.frames), facts
+        model = _model(work, path, factor, lambda: analyse_image(opened, picture.peek(), info))
+        return _Header(suffix, info.width * info.height, info.frames, factor, *size, model)
 
 
-def _of_video(info: VideoInfo, work: Work, analyse: Callable[[], Analysis]) -> tuple[Amount, Facts | None]:
+def _of_video(info: VideoInfo, suffix: str, work: Work, analyse: Callable[[], Analysis]) -> _Header:
     result = outline(info, work.request.goal)
     frames = work.request.part.frames_of(info.frames, info.rate)
-    facts = _facts(work, info.path, result.factor, result.size, analyse)
-    return Amount("video", info.width * info.height, frames), facts
+    model = _model(work, info.path, result.factor, analyse)
+    return _Header(suffix, info.width * info.height, frames, result.factor, *result.size, model)
 
 
-def _facts(
-    work: Work, path: Path, factor: float, size: tuple[int, int], analyse: Callable[[], Analysis]
-) -> Facts | None:
-    """Return what the name of a result of this size may state; None without a template. Raises BadModel."""
+def _model(work: Work, path: Path, factor: float, analyse: Callable[[], Analysis]) -> str:
+    """Return the model that the name of a result states; "" if it states none. Raises BadModel."""
     template = work.request.template
-    if template is None:
-        return None
-    choice = work.engines.choice_for(path, factor, analyse).short_name if template.names_model else ""
-    return Facts(scale=factor, model=choice, width=size[0], height=size[1])
+    if template is None or not template.names_model:
+        return ""
+    return work.engines.choice_for(path, factor, analyse).short_name

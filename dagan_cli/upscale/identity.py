@@ -18,12 +18,14 @@ class Identity:
 
     name: str
     sha256: str | None
+    scale: int  # the network's own factor
     order: int | None
     window: Window | None
     grain: float
     words: str
     detail: None = None
     denoise: None = None
+    architecture: None = None
 
 
 def identify(choice: ModelChoice, fetching: Fetching | None = None) -> Identity | None:
@@ -34,7 +36,7 @@ def identify(choice: ModelChoice, fetching: Fetching | None = None) -> Identity 
     assert choice.name is not None
     grain, words = choice.grain, choice.words
     if choice.is_baseline:
-        return Identity(choice.name, None, None, None, grain, words)
+        return Identity(choice.name, None, 1, None, None, grain, words)
     if choice.detail is not None or choice.denoise is not None:
         return None
     name = pinned(choice.name, fetching)
@@ -49,4 +51,5 @@ def identify(choice: ModelChoice, fetching: Fetching | None = None) -> Identity 
         return None
     if choice.order not in (None, *config.orders):
         return None
-    return Identity(shown, sha256, choice.order or config.order, choice.window or config.default_window, grain, words)
+    order, window = choice.order or config.order, choice.window or config.default_window
+    return Identity(shown, sha256, config.scale, order, window, grain, words)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dagan_cli.errors import BadModel, BadOption, CannotWrite
-from dagan_cli.files import require_replaceable
+from dagan_cli.files import require_replaceable, tidy
 from dagan_cli.media.find import Source
 from dagan_cli.media.video.segments import forget_finished
 from dagan_cli.upscale.events import STDOUT, Abandoned, Item, failed
@@ -41,10 +41,10 @@ def settle(source: Source, target: Path, work: Work) -> None:
     model = ""
     try:
         if not work.request.skip_existing:
-            require_replaceable(target)
             try:
                 model = require_same(source, target, work)
             except Different:  # unless -y would not help either
+                require_replaceable(target)
                 require_possible(work.content_of(source.path), source.kind, target, work.request)
                 raise
     except BadModel:
@@ -55,7 +55,9 @@ def settle(source: Source, target: Path, work: Work) -> None:
     except Exception as error:
         fail(source, target, error, work, 0.0)
         return
-    forget_finished(target)
+    if source.kind == "video":
+        forget_finished(target)
+    tidy(target)
     reason = "it exists; -y overwrites it"
     work.tell(Item(input=source.path, output=target, status="skipped", reason=reason, model=model))
 

@@ -8,7 +8,7 @@ file, and a new version would otherwise make everything again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,6 @@ from dagan_cli.media.find import Kind, Source
 from dagan_cli.media.images.formats import PictureFormat, format_of_suffix
 from dagan_cli.media.made.identity import identity_of
 from dagan_cli.media.made.record import SOURCE
-from dagan_cli.media.made.stored import read_record
 from dagan_cli.media.video.segments import ASKED, OtherSettings
 from dagan_cli.upscale.auto import RULE
 from dagan_cli.upscale.events import STDOUT
@@ -50,8 +49,12 @@ def made_from(
 
     `source` is None for a video from stdin. Options that have their default are left out. Raises BadInput.
     """
+    return {SOURCE: _identity(source, identity_of), **_settings(target, kind, request, model)}
+
+
+def _settings(target: Path, kind: Kind, request: Request, model: Identity | Upscaler | Used) -> dict[str, str]:
+    """Return the fields of a record without the source."""
     fields: dict[str, object] = {
-        SOURCE: _identity(source),
         _MODEL: model.name,
         _WEIGHTS: model.sha256 and model.sha256[:16],
         _RULE: RULE if request.model.is_open else None,
@@ -77,18 +80,20 @@ def require_same(source: Source, target: Path, work: Work) -> str:
     not say which one it is, or if a model for a size is.
     """
     hint = "replace it with -y, or keep it with --skip-existing"
-    before = read_record(target)
+    before = work.seen.record(target)
     if before is None:
         raise Different(f"{target} exists, and does not say that dagan made it", hint=hint)
-    model = work.engines.identity(_choice(source, before, work))
-    now = made_from(work.content_of(source.path), target, source.kind, work.request, model)
-    if words := difference(before, now):
+    settings, model = _expected(source, target, before, work)
+    identity = _identity(work.content_of(source.path), work.seen.identity)
+    if words := difference(before, {SOURCE: identity, **settings}):
         raise Different(f"{target} exists, but was made {words}", hint=hint)
-    return model.words
+    return model
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     """Return how two records differ, in words that follow "made": "with --scale 2, now 4"; "" if they are equal."""
+    if before == now:
+        return ""
     names = [name for name in dict.fromkeys((*before, *now)) if name != _RULE]  # two rules can choose the same model
     unequal = [name for name in names if before.get(name) != now.get(name)]
     words = []
@@ -143,9 +148,9 @@ def in_words(target: Path) -> Iterator[None]:
         raise OtherSettings(target, error.before, error.now, difference(before, now)) from None
 
 
-def _identity(source: Path | bytes | None) -> str:
+def _identity(source: Path | bytes | None, of_file: Callable[[Path], str]) -> str:
     try:
-        return _STREAM if source is None else identity_of(source)
+        return _STREAM if source is None else of_file(source) if isinstance(source, Path) else identity_of(source)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise BadInput(f"cannot read {source}: {reason}", hint="check the path and its permissions") from error
@@ -190,11 +195,27 @@ def _as_written(record: Mapping[str, str], options: list[str]) -> str:
     return " ".join(f"{name} {record[name]}".rstrip() for name in options if name in record)
 
 
-def _choice(source: Source, before: Mapping[str, str], work: Work) -> ModelChoice:
-    """Return the model that this run uses for the source of a result with this record."""
+def _expected(source: Source, target: Path, before: Mapping[str, str], work: Work) -> tuple[dict[str, str], str]:
+    """Return what this run would record of the settings for a result, and its model, as options name it.
+
+    Results of one kind share them, unless the model depends on the source.
+    """
+    shared = source.kind, target.suffix, before.get(_MODEL), before.get(_RULE)
+    if shared in work.expected:
+        return work.expected[shared]
+    choice = _choice(before, work)
+    model = work.engines.identity(choice or work.choice_for(source))
+    expected = _settings(target, source.kind, work.request, model), model.words
+    if choice:
+        work.expected[shared] = expected
+    return expected
+
+
+def _choice(before: Mapping[str, str], work: Work) -> ModelChoice | None:
+    """Return the model that this run uses where a result has this record; None if it depends on the source."""
     request, named = work.request, before.get(_MODEL, "")
     if request.model.is_open and before.get(_RULE) == RULE and published(named):
         return replace(request.model, name=named)  # the same source gets the same choice
     if not request.model.is_open and (request.goal.factor is not None or request.model.is_fixed):
         return request.model.for_factor(request.goal.factor or 1.0)
-    return work.choice_for(source)
+    return None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,8 @@ from dagan_cli.version import __version__
 T = TypeVar("T")
 
 STATUSES = ("done", "skipped", "failed", "partial", "stopped", "untried")
+_NO_ITEMS = '"items": []'
+_ROWS = 1000  # items whose rows are in memory at once
 _HEAD = b'{\n  "dagan": "'  # how every report starts
 
 
@@ -37,21 +40,39 @@ def require_free(path: Path) -> None:
     require_writable(path)
 
 
-def build_report(items: list[Item], used: Sequence[Used], seconds: float) -> dict[str, Any]:
-    """Return items, totals and models as JSON; `model` is the first one used, `models` lists all."""
+def report_pieces(
+    items: Sequence[Item], used: Sequence[Used], seconds: float, *, in_lines: bool = False
+) -> Iterator[str]:
+    """Yield the report as JSON, piece by piece, as a hundred thousand rows would take more memory than the run.
+
+    It is one line of printable ASCII characters; or, if `in_lines`, indented, with a line for each item.
+    """
+    text = json.dumps(_summary(items, used, seconds), indent=2 if in_lines else None)
+    before, after = text.replace("\x7f", "\\u007f").split(_NO_ITEMS)
+    row, end = ("\n    ", "\n  ]") if in_lines and items else ("", "]")
+    yield before + _NO_ITEMS[:-1]
+    for start in range(0, len(items), _ROWS):
+        rows = ",".join(row + json.dumps(item.to_json()) for item in items[start : start + _ROWS])
+        yield ("," if start else "") + rows.replace("\x7f", "\\u007f")
+    yield end + after
+
+
+def _summary(items: Sequence[Item], used: Sequence[Used], seconds: float) -> dict[str, Any]:
+    """Return all of a report but the items; `model` is the first one used, `models` lists all."""
     models = _unequal(one.model() for one in used)
     pixels = sum(
         i.frames * i.out_size[0] * i.out_size[1] for i in items if i.out_size and i.status in ("done", "partial")
     )
-    counts = {status: sum(i.status == status for i in items) for status in STATUSES}
+    numbers = Counter(item.status for item in items)
+    counts = {status: numbers[status] for status in STATUSES}
     return {
         "dagan": __version__,
         "model": models[0] if models else None,
         "models": models,
-        "device": ", ".join(_unequal(one.device for one in used)) or None,
+        "device": ", ".join(_unequal(one.device for one in used if one.device)) or None,
         "runtime": ", ".join(sorted({runtime for one in used for runtime in one.runtimes})) or None,
-        "precision": ", ".join(_unequal(one.precision for one in used)) or None,
-        "items": [item.to_json() for item in items],
+        "precision": ", ".join(_unequal(one.precision for one in used if one.precision)) or None,
+        "items": [],
         "totals": counts
         | {
             "frames": sum(item.frames for item in items),
@@ -70,10 +91,12 @@ def _unequal(values: Iterable[T]) -> list[T]:
     return found
 
 
-def write_report(path: Path, report: dict[str, Any]) -> None:
+def write_report(path: Path, items: Sequence[Item], used: Sequence[Used], seconds: float) -> None:
     """Write the report. Raises CannotWrite."""
     with whole_or_absent(path) as file:
-        file.write((json.dumps(report, indent=2) + "\n").encode())
+        for piece in report_pieces(items, used, seconds, in_lines=True):
+            file.write(piece.encode())
+        file.write(b"\n")
 
 
 def exit_code(items: list[Item]) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dagan_cli.media.video.segments import SEGMENT
 from dagan_cli.model.config import Window
+from dagan_cli.upscale.identity import Identity
 
 if TYPE_CHECKING:  # it imports torch
     from dagan_cli.upscaler import Upscaler
@@ -31,7 +32,7 @@ class Used:
     words: str  # as options name it
     signature: str  # with the precision
     is_baseline: bool
-    device: str  # as --device names it
+    device: str  # as --device names it; "" if nothing ran
     is_on_cpu: bool
     precision: str  # such as float16
     runtimes: tuple[str, ...]  # what has executed it so far
@@ -59,6 +60,13 @@ class Used:
     def segment_length(self) -> int:
         """Frames of a segment of a video."""
         return SLOW_SEGMENT if self.is_slow else SEGMENT
+
+    @classmethod
+    def idle(cls, identity: Identity) -> Used:
+        """Describe a model that had nothing to do, and was not loaded."""
+        known = {key: getattr(identity, key) for key in (*_MODEL, "words")}
+        nowhere = {"device": "", "is_on_cpu": False, "precision": "", "runtimes": (), "why": ""}
+        return cls(**known, signature="", is_baseline=identity.sha256 is None, **nowhere)
 
     def model(self) -> dict[str, Any]:
         """Return what identifies the model in a report."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from dagan_cli.analysis.measure import Analysis, analyse_image, analyse_video
 from dagan_cli.media import images
 from dagan_cli.media.find import Source
+from dagan_cli.media.made.seen import Seen
 from dagan_cli.media.video.source import open_video
 from dagan_cli.media.y4m.reader import Y4mSource
 from dagan_cli.upscale.auto import model_for
@@ -77,11 +78,10 @@ class Engines:
 
     @property
     def used(self) -> list[Used]:
-        """All models that were returned or identified, and those of workers; what is not loaded is loaded now."""
-        if not self.of_workers:
-            return [Used.of(self.use(choice)) for choice in self._used]
-        loaded = [Used.of(upscaler) for upscaler in self._used.values() if upscaler is not None]
-        return [*loaded, *self.of_workers]
+        """All models that were returned or identified, and those of workers; none is loaded for it."""
+        loaded = {choice: Used.of(self._loaded[choice]) for choice in self._used if choice in self._loaded}
+        idle = {choice: Used.idle(identity) for choice, identity in self._identified.items() if choice in self._used}
+        return [*(idle | loaded).values(), *self.of_workers]
 
     def identity(self, choice: ModelChoice) -> Identity | Upscaler:
         """Return what identifies a model in records; it is loaded if that takes it. Raises BadModel, BadOption."""
@@ -119,6 +119,8 @@ class Work:
     tell: Tell
     should_stop: Callable[[], bool]
     piped: bytes | Y4mSource | None  # the input if it came from stdin: an image, or a video
+    seen: Seen = field(default_factory=Seen)  # what earlier runs knew of unchanged files
+    expected: dict[Hashable, tuple[dict[str, str], str]] = field(default_factory=dict)  # see `made`
     stands_in: bool = False  # a baseline runs in place of a network, and is to do all that is done around one
 
     def content_of(self, path: Path) -> Path | bytes | None:

@@ -15,7 +15,7 @@ from dagan_cli.upscaler import Upscaler
 from tests.support.tiny import picture
 from weights.choice import ModelChoice
 
-FIELDS = ("name", "sha256", "order", "window", "grain", "words", "detail", "denoise")
+FIELDS = ("name", "sha256", "order", "window", "grain", "words", "detail", "denoise", "scale", "architecture")
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,9 @@ def test_a_run_that_only_skips_reports_the_model_and_refuses_one_that_does_not_e
     ask = (picture(tmp_path / "in.png"), "-s", 2, "-o", tmp_path / "out.png", "--device", "cpu", "--json")
     first, second = (json.loads(cli(*ask, "-n", tiny_model).out) for _ in range(2))
     assert [found["items"][0]["status"] for found in (first, second)] == ["done", "skipped"]
-    for key in ("model", "models", "device", "precision"):
+    for key in ("model", "models"):
         assert first[key] == second[key]
+    assert (second["device"], second["precision"]) == (None, None)  # nothing ran
     assert first["model"]["sha256"]
     assert cli(*ask, "-n", "nosuch").code == BadModel.exit_code
     changed = cli(*ask, "-n", tiny_model, "--order", 4)

@@ -10,7 +10,7 @@ import pytest
 from dagan_cli.engine.options import EngineOptions
 from dagan_cli.errors import CannotWrite
 from dagan_cli.upscale.events import Item
-from dagan_cli.upscale.report import build_report, exit_code, write_report
+from dagan_cli.upscale.report import exit_code, report_pieces, write_report
 from dagan_cli.upscale.used import Used
 from dagan_cli.upscaler import Upscaler
 from dagan_cli.version import __version__
@@ -60,7 +60,7 @@ def test_totals_are_the_sums_of_the_items(tiny_model):
     ]
     options = EngineOptions(device="cpu", precision="fp32")
     used = [Used.of(Upscaler.load(str(tiny_model), options=options, order=2))]
-    report = build_report(items, used, 12.3456)
+    report = json.loads("".join(report_pieces(items, used, 12.3456)))
     assert report["totals"] == {
         "done": 2,
         "skipped": 1,
@@ -80,13 +80,23 @@ def test_totals_are_the_sums_of_the_items(tiny_model):
 
 
 def test_a_run_that_did_nothing_has_a_report_too(tmp_path):
-    report = build_report([], [], 0.0)
+    report = json.loads("".join(report_pieces([], [], 0.0)))
     assert (report["model"], report["device"], report["items"]) == (None, None, [])
-    write_report(tmp_path / "new/report.json", report)
+    write_report(tmp_path / "new/report.json", [], [], 0.0)
     assert json.loads((tmp_path / "new/report.json").read_text()) == report
+
+
+def test_a_report_of_many_items_is_the_same_in_lines_and_in_one(tmp_path):
+    items = [item("done", frames=number, reason="a \x7f") for number in range(2500)]
+    texts = ["".join(report_pieces(items, [], 1.0, in_lines=in_lines)) for in_lines in (False, True)]
+    one, lines = map(json.loads, texts)
+    assert one == lines
+    assert [row["frames"] for row in one["items"]] == [*range(2500)]
+    assert texts[0].isprintable()
+    assert sum(line.startswith('    {"input": "in", ') for line in texts[1].splitlines()) == 2500
 
 
 def test_a_report_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(CannotWrite):
-        write_report(tmp_path / "file/report.json", {})
+        write_report(tmp_path / "file/report.json", [], [], 0.0)

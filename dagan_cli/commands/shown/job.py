@@ -52,6 +52,8 @@ class Job:
     def follow(self, event: Event) -> None:
         """Take note of an event."""
         match event:
+            case Item():
+                self._settle(event)
             case Outlook(inputs, amounts):
                 self.inputs, self._left = inputs, dict(amounts)
                 for amount in amounts.values():
@@ -61,8 +63,6 @@ class Job:
                 self._path, self._started, self._advance = path, self._clock(), None
             case Advance():
                 self._advance = event
-            case Item():
-                self._settle(event)
 
     @property
     def share(self) -> float:

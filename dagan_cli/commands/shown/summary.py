@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from os.path import commonpath
+from os.path import commonpath, dirname
 from pathlib import Path
 
 from dagan_cli.commands.console import counted, in_time
@@ -71,7 +71,7 @@ def _failures(items: list[Item]) -> list[str]:
 
 def _place(outputs: list[Path]) -> str:
     """Return the folder that holds all results, or how many folders below which one."""
-    folders = sorted({str(output.parent) for output in outputs if output != STDOUT})
+    folders = sorted({dirname(output) or "." for output in outputs if output != STDOUT})
     if len(folders) < 2:
         return folders[0] if folders else ""
     absolute = {Path(folder).is_absolute() for folder in folders}

@@ -5,6 +5,7 @@ It names the identity of the file that it belongs to, so that it says nothing ab
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -37,10 +38,10 @@ def remove_beside(target: Path) -> None:
             folder.remove(hidden.name)
 
 
-def read_beside(target: Path, file: BinaryIO) -> str:
-    """Return the record of `target`, open as `file`; "" if there is none, or it belongs to another file."""
+def read_beside(target: Path, identity: Callable[[], str]) -> str:
+    """Return the record of `target`, which has this identity; "" if there is none, or it belongs to another file."""
     try:
         lines = read_regular(path_beside(target), _MOST).decode("ascii", "replace").splitlines()
     except OSError:
         return ""
-    return lines[1] if len(lines) == 2 and lines[0] == _HEADING + identity_in(file) else ""
+    return lines[1] if len(lines) == 2 and lines[0] == _HEADING + identity() else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 SOURCE = "source"  # a field of every record: the identity of the source
@@ -15,9 +16,21 @@ def to_text(fields: Mapping[str, str]) -> str:
 
 def from_text(text: str) -> dict[str, str] | None:
     """Return the fields of a text; None if it is no record."""
+    first, more, others = text.partition(";")
+    name, between, value = first.partition("=")
+    rest = _fields(others) if more else {}  # the results of a run differ in the first field only
+    if not between or rest is None:
+        return None
+    fields = {_unquoted(name): _unquoted(value), **rest}
+    return fields if SOURCE in fields else None
+
+
+@lru_cache(64)
+def _fields(text: str) -> dict[str, str] | None:
     pairs = [part.partition("=") for part in text.split(";")]
-    fields = {_unquoted(name): _unquoted(value) for name, _, value in pairs}
-    return fields if SOURCE in fields and all(between for _, between, _ in pairs) else None
+    if not all(between for _, between, _ in pairs):
+        return None
+    return {_unquoted(name): _unquoted(value) for name, _, value in pairs}
 
 
 def _quoted(text: str) -> str:
@@ -25,4 +38,4 @@ def _quoted(text: str) -> str:
 
 
 def _unquoted(text: str) -> str:
-    return unquote(text, errors="surrogateescape")
+    return unquote(text, errors="surrogateescape") if "%" in text else text

@@ -18,6 +18,7 @@ from dagan_cli.media.images import gif, tiff
 from dagan_cli.media.images.blocks import xmp
 from dagan_cli.media.images.decoder_warnings import heard
 from dagan_cli.media.made.beside import read_beside
+from dagan_cli.media.made.identity import identity_in
 from dagan_cli.media.made.record import from_text
 from dagan_cli.media.sniff import HEAD, picture_format
 from dagan_cli.media.streams.tags import RECORD
@@ -31,9 +32,15 @@ def read_record(path: Path) -> dict[str, str] | None:
     """Return the fields of the record of a file; None if it has none, or cannot be read."""
     try:
         with open_regular(path) as file:
-            return from_text(_inside(file, path.name)) or from_text(read_beside(path, file))
+            return from_text(_inside(file, path.name)) or from_text(read_beside(path, lambda: identity_in(file)))
     except OSError:
         return None
+
+
+def read_inside(path: Path) -> str:
+    """Return the text of the record in a file itself; "" if there is none. Raises OSError."""
+    with open_regular(path) as file:
+        return _inside(file, path.name)
 
 
 def box_with(record: str) -> bytes:

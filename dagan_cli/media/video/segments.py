@@ -30,7 +30,7 @@ from secrets import token_hex
 from typing import Any, BinaryIO
 
 from dagan_cli.errors import BadOption, CannotWrite
-from dagan_cli.files import Folder, owned, tag_of, tidy, write_errors
+from dagan_cli.files import Folder, owned, tag_of, write_errors
 
 SEGMENT = 240  # frames of a segment; close to the default key-frame interval of encoders
 ASKED = "asked"  # a setting that words the others for people: it may differ
@@ -308,7 +308,6 @@ def forget_finished(target: Path) -> None:
             with owned(target), Folder.opened(target.parent) as parent, _own_folder(parent, name) as folder:
                 if any("complete" in entry for entry in _checked(folder)):
                     _remove(parent, name, folder)
-    tidy(target)
 
 
 @contextmanager
