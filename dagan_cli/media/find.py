@@ -7,8 +7,8 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
@@ -55,6 +55,7 @@ class Found:
     skipped: tuple[Skipped, ...]
     failed: tuple[tuple[Path, BadInput], ...]  # named, but missing, unreadable or neither image nor video
     is_one_file: bool  # a single name, neither folder nor pattern: the output may be a file
+    below: Mapping[Path, Path] = field(default_factory=dict)  # `Source.below` of what failed in a folder
 
     @property
     def left_out(self) -> list[Skipped]:
@@ -85,6 +86,7 @@ def find_inputs(
     exclude: Sequence[str] = (),
     out: Path | None = None,
     template: Template | None = None,
+    only: Container[Path] | None = None,
 ) -> Found:
     """Resolve files, folders, and patterns that no shell expanded; invalid names are recorded, never raised.
 
@@ -94,11 +96,12 @@ def find_inputs(
     files, other kinds of files, files that `include` and `exclude` leave out (matched case-insensitively by name or by
     path below the folder), earlier results of files that are found too (`a_x4.png` of `a.png`, or as `template` names
     it, if its metadata says that dagan made it), and the folder `out`. Links to folders are not followed. Sources keep
-    the order of the names; the contents of a folder are sorted alphabetically.
+    the order of the names; the contents of a folder are sorted alphabetically. With `only`, other files in folders are
+    not looked at.
     """
     names = list(names)
     search = _Search(
-        recursive, tuple(include), tuple(exclude), out, template, _Family.of(map(Path, names), template, out)
+        recursive, tuple(include), tuple(exclude), out, template, _Family.of(map(Path, names), template, out), only
     )
     patterns = 0
     for name in names:
@@ -113,7 +116,7 @@ def find_inputs(
         else:
             search.file(path)
     is_one_file = len(names) == 1 and not patterns and not os.path.isdir(names[0])
-    return Found(tuple(search.sources), tuple(search.skipped), tuple(search.failed), is_one_file)
+    return Found(tuple(search.sources), tuple(search.skipped), tuple(search.failed), is_one_file, search.below)
 
 
 def read_list(data: bytes, *, nul: bool = False) -> list[Path]:
@@ -178,16 +181,19 @@ class _Search:
         out: Path | None,
         template: Template | None,
         named: _Family,
+        only: Container[Path] | None,
     ) -> None:
         self.sources: list[Source] = []
         self.skipped: list[Skipped] = []
         self.failed: list[tuple[Path, BadInput]] = []
+        self.below: dict[Path, Path] = {}
         self._recursive = recursive
         self._include = include
         self._exclude = exclude
         self._out = place_of(out) if out else None
         self._template = template
         self._named = named
+        self._only = only
         self._seen: set[str] = set()
 
     def file(self, path: Path) -> None:
@@ -210,7 +216,7 @@ class _Search:
     def folder(self, root: Path) -> None:
         """Search a folder that was named itself, and with `recursive` all folders below it."""
         paths: list[Path] = []
-        for folder, folders, files in os.walk(root, onerror=self._unreadable):
+        for folder, folders, files in os.walk(root, onerror=lambda error: self._unreadable(error, root)):
             folders[:] = [name for name in sorted(folders) if self._enters(Path(folder, name))]
             paths += [Path(folder, name) for name in sorted(files)]
         self._members(root, paths)
@@ -231,21 +237,24 @@ class _Search:
         """Add files that were not named themselves, or record why they are skipped."""
         family = _Family.of(paths, self._template, anywhere=True)
         for path in paths:
+            if self._only is not None and path not in self._only:
+                continue
             below = path.relative_to(root)
             if path.name.startswith("."):
                 self._skip(path, "hidden")
             elif not self._wanted(below):
                 self._skip(path, "excluded by --include or --exclude")
             elif not (kind := _kind(path)):
-                self._other(path)
+                self._other(path, below.parent)
             elif family.made(path):
                 self._skip(path, EARLIER_RESULT)
             else:
                 self._add(Source(path, kind, below.parent))
 
-    def _other(self, path: Path) -> None:
+    def _other(self, path: Path, below: Path) -> None:
         """Record a file of a folder that has no image or video in it: a failure if its name promises one."""
         if named_kind(path):
+            self.below[path] = below
             self._unusable(path)
         else:
             self._skip(path, "neither an image nor a video")
@@ -300,8 +309,9 @@ class _Search:
     def _fail(self, path: Path, what: str, hint: str) -> None:
         self.failed.append((path, BadInput(what, hint=hint)))
 
-    def _unreadable(self, error: OSError) -> None:
+    def _unreadable(self, error: OSError, root: Path) -> None:
         path = Path(error.filename)
+        self.below[path] = path.relative_to(root).parent
         self._fail(path, f"cannot list {path}: {(error.strerror or str(error)).lower()}", "check its permissions")
 
 

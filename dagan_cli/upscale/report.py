@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dagan_cli.errors import BadInput, NoInput
 from dagan_cli.files import open_regular, require_writable, whole_or_absent
-from dagan_cli.upscale.events import BadReport, Item
+from dagan_cli.upscale.events import BadReport, Item, paths_to_json
+from dagan_cli.upscale.inputs.retry import REPORT_HEAD, names_of
 from dagan_cli.version import __version__
 
 if TYPE_CHECKING:
+    from dagan_cli.upscale.request import Request
     from dagan_cli.upscaler import Upscaler
 
 
 STATUSES = ("done", "skipped", "failed", "partial", "stopped", "untried")
-_HEAD = b'{\n  "dagan": "'  # how every report starts
 
 
 def require_free(path: Path) -> None:
@@ -26,19 +28,22 @@ def require_free(path: Path) -> None:
     """
     try:
         with open_regular(path) as file:
-            head = file.read(len(_HEAD))
+            head = file.read(len(REPORT_HEAD))
     except FileNotFoundError:
         head = b""
     except OSError as error:
         what = f"cannot write --report {path}: {(error.strerror or str(error)).lower()}"
         raise BadReport(what, hint="name a file; --json prints the report on stdout") from error
-    if head not in (b"", _HEAD):
+    if head not in (b"", REPORT_HEAD):
         raise BadReport(f"--report {path} exists and is not a report of dagan", hint="name another file for the report")
     require_writable(path)
 
 
-def build_report(items: list[Item], used: list[Upscaler], seconds: float) -> dict[str, Any]:
-    """Return items, totals and models as JSON; `model` is the first one used, `models` lists all."""
+def build_report(items: list[Item], used: list[Upscaler], seconds: float, request: Request) -> dict[str, Any]:
+    """Return items, totals and models as JSON; `model` is the first one used, `models` lists all.
+
+    `results` says where results go, for a later run of what is left.
+    """
     keys = ("name", "architecture", "sha256", "scale", "order", "detail", "denoise", "window", "grain")
     models = [{key: getattr(upscaler, key) for key in keys} for upscaler in used]
     pixels = sum(
@@ -52,6 +57,8 @@ def build_report(items: list[Item], used: list[Upscaler], seconds: float) -> dic
         "device": used[0].choice.name if used else None,
         "runtime": ", ".join(sorted(set().union(*(one.engine.runtimes for one in used)))) or None,
         "precision": str(used[0].choice.dtype).removeprefix("torch.") if used else None,
+        "shard": str(request.shard) if request.shard else None,
+        "results": _results(items, request),
         "items": [item.to_json() for item in items],
         "totals": counts
         | {
@@ -60,6 +67,18 @@ def build_report(items: list[Item], used: list[Upscaler], seconds: float) -> dic
             "seconds": round(seconds, 3),
         },
     }
+
+
+def _results(items: list[Item], request: Request) -> dict[str, Any]:
+    """Return where results go, and what their names depend on."""
+    output = None if request.output is None else Path(request.output)
+    is_file = output is not None and any(item.output == output for item in items)
+    if output is not None and not any(item.output for item in items):  # nothing says if it would have been one
+        is_file = bool(
+            len(items) == 1 and output.suffix and not output.is_dir() and not any(map(os.path.isdir, request.inputs))
+        )
+    places = paths_to_json(folder=Path.cwd(), output=output)
+    return {**places, "is_file": is_file, "is_piped": "-" in request.inputs, **names_of(request)}
 
 
 def write_report(path: Path, report: dict[str, Any]) -> None:

@@ -72,7 +72,7 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
                 resume=_settings(made, request, upscaler) if request.resume and piped is None else None,
                 segment=_segment_length(upscaler),
                 keep=_is_slow(upscaler),
-                replace=request.overwrite,
+                replace=request.replaces(target),
             )
             stack.enter_context(_in_words(target))
         writer, total = None, part.frames_of(info.frames, info.rate)
