@@ -9,16 +9,22 @@ import pytest
 
 from dagan_cli.engine.options import EngineOptions
 from dagan_cli.errors import CannotWrite
+from dagan_cli.media.video.recipe import Encoding
 from dagan_cli.upscale.events import Item
 from dagan_cli.upscale.report import build_report, exit_code, write_report
+from dagan_cli.upscale.request import Goal, Request
 from dagan_cli.upscaler import Upscaler
 from dagan_cli.version import __version__
+from weights.choice import ModelChoice
 
 
 def item(status, code: int = 0, **fields) -> Item:
     return Item(input=Path("in"), output=Path("out"), status=status, exit_code=code, **fields)
 
 
+ASKED = Request(
+    inputs=("in",), output=None, goal=Goal.of(2, None), model=ModelChoice(), engine=EngineOptions(), encoding=Encoding()
+)
 DONE, SKIPPED, PARTIAL = item("done"), item("skipped"), item("partial", 1)
 OTHERWISE = item("failed", 1, is_in_the_way=True)  # a usable input, but its output exists and is another result
 BAD, USAGE, MEMORY, DISK = (item("failed", code) for code in (1, 2, 5, 6))
@@ -58,7 +64,7 @@ def test_totals_are_the_sums_of_the_items(tiny_model):
         BAD,
     ]
     used = [Upscaler.load(str(tiny_model), options=EngineOptions(device="cpu", precision="fp32"), order=2)]
-    report = build_report(items, used, 12.3456)
+    report = build_report(items, used, 12.3456, ASKED)
     assert report["totals"] == {
         "done": 2,
         "skipped": 1,
@@ -78,7 +84,7 @@ def test_totals_are_the_sums_of_the_items(tiny_model):
 
 
 def test_a_run_that_did_nothing_has_a_report_too(tmp_path):
-    report = build_report([], [], 0.0)
+    report = build_report([], [], 0.0, ASKED)
     assert (report["model"], report["device"], report["items"]) == (None, None, [])
     write_report(tmp_path / "new/report.json", report)
     assert json.loads((tmp_path / "new/report.json").read_text()) == report
