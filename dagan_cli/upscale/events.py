@@ -88,6 +88,8 @@ def paths_to_json(**paths: Path | None) -> dict[str, Any]:
 
 def path_from_json(row: Mapping[str, Any], name: str) -> Path | None:
     """Return a path that `paths_to_json` wrote. Raises ValueError, KeyError, TypeError for anything else."""
+    if not isinstance(row, Mapping):
+        raise TypeError("not an object")
     exact, text = row.get("bytes", {}), row[name]
     if name in exact:
         text = os.fsdecode(bytes.fromhex(exact[name]))
