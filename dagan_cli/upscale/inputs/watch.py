@@ -40,7 +40,7 @@ def require_watchable(names: Sequence[str], output: str | None, others: Mapping[
         raise BadOption("--watch does not work with - (stdin or stdout)", hint="name folders")
     for name in names:
         if not os.path.isdir(name):
-            raise BadOption(f"--watch takes folders, and {name} is none", hint="name a folder that exists")
+            raise BadOption(f"{name} is not a folder, and --watch takes folders", hint="name a folder that exists")
 
 
 def run_watching(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[], bool]) -> None:

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -248,7 +248,7 @@ def test_a_file_for_the_results_of_a_folder_is_refused_before_the_first_file(cli
 
 
 @pytest.fixture
-def look(monkeypatch, folder) -> Iterator[Callable[[float], set[str]]]:
+def look(monkeypatch, folder) -> Callable[[float], set[str]]:
     """Look at the folder at a time in seconds; the names that are ready."""
     now = [0.0]
     monkeypatch.setattr(watch.time, "monotonic", lambda: now[0])
