@@ -119,6 +119,11 @@ def find_inputs(
     return Found(tuple(search.sources), tuple(search.skipped), tuple(search.failed), is_one_file, search.below)
 
 
+def has_name_of_result(path: Path) -> bool:
+    """True if the name of a file is one that results have by default."""
+    return _RESULT.fullmatch(path.stem) is not None
+
+
 def read_list(data: bytes, *, nul: bool = False) -> list[Path]:
     """Return the paths of a list file: one per line, or each terminated by a NUL byte. Empty lines are ignored."""
     data = data.removeprefix(b"\xef\xbb\xbf")

@@ -162,10 +162,10 @@ def _planned(scope: Scope, work: Work) -> list[Job]:
 def _of_others(scope: Scope, facts: dict[Path, Facts], work: Work) -> list[tuple[Source, str]]:
     """Return the inputs that this run leaves alone, with the suffixes of their results; the facts are added."""
     suffixes: list[tuple[Source, str]] = []
-    for source, known in scope.others.items():
+    for source in scope.heard if work.request.template is None else scope.others:
         if work.should_stop():
             raise Stopped
-        stated = None
+        known, stated = scope.others[source], None
         with suppress(DaganError):  # whoever works on it reports that
             suffix, _, stated = (known, None, None) if known and not work.request.template else _header(source, work)
             suffixes.append((source, suffix))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dagan_cli.media.find import Found, Source
+from dagan_cli.media.find import Found, Source, has_name_of_result
 from dagan_cli.upscale.inputs.shard import Shard
 
 
@@ -33,6 +34,24 @@ class Scope:
         mine = replace(found, sources=sources, failed=failed, skipped=skipped)
         others = dict(self.others) | {source: "" for source in found.sources if not is_mine(source.path)}
         return replace(self, found=mine, others=others, left=self.left + _count(found) - _count(mine))
+
+    @property
+    def heard(self) -> list[Source]:
+        """The others that can change how results are named by default: only their headers need to be read.
+
+        Those share a name with another input, perhaps once the kind is part of it, or may be in the way of a result.
+        """
+        names = Counter(name for source in (*self.found.sources, *self.others) for name in _names(source))
+        return [
+            source
+            for source in self.others
+            if any(names[name] > 1 for name in _names(source)) or has_name_of_result(source.path)
+        ]
+
+
+def _names(source: Source) -> set[str]:
+    stem, kind = source.path.stem.lower(), source.path.suffix[1:].lower()
+    return {stem, f"{stem}_{kind}"}
 
 
 def _count(found: Found) -> int:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from dagan_cli.errors import BadOption
+from dagan_cli.upscale import batch
 from dagan_cli.upscale.inputs.shard import Shard
 from tests.support import nursery
 from tests.support.tiny import left_over, picture
@@ -91,16 +94,43 @@ def test_another_mount_another_order_and_a_list_of_names_have_the_same_shards(cl
     ]
 
 
-def test_names_are_those_of_a_run_of_all(cli, tmp_path):
-    """Two inputs that would share a name are told apart, also in the shard that has one of them."""
-    for name in ("a.png", "a.bmp", "b.png", "c.png", "c.bmp"):
+@pytest.mark.parametrize("options", [("-f", "webp"), ("-f", "webp", "--name", "{stem}-big"), ()])
+def test_names_are_those_of_a_run_of_all(cli, tmp_path, options):
+    """Inputs that would share a name are told apart, also in the shard that has only one of them."""
+    for name in ("a.png", "a.bmp", "b.png", "c.png", "c.bmp", "c_png.bmp", "A.tif"):
         picture(tmp_path / "in" / name)
-    how = (tmp_path / "in", *NEAREST, "-f", "webp", "-o")
-    assert cli(*how, tmp_path / "all").code == 0
+    for folder in ("p/x", "p/y", "q/x", "q/y"):
+        picture(tmp_path / folder / f"{folder[0]}.png")
+    folders = [tmp_path / folder for folder in ("in", "p/x", "p/y", "q/x", "q/y")]
+    cli(*folders, *NEAREST, *options, "-o", tmp_path / "all")
     for index in (1, 2, 3):
-        assert cli(*how, tmp_path / "out", "--shard", f"{index}/3").code == 0
-    names = [sorted(path.name for path in (tmp_path / folder).iterdir()) for folder in ("all", "out")]
-    assert names[0] == names[1] == ["a_bmp_x2.webp", "a_png_x2.webp", "b_x2.webp", "c_bmp_x2.webp", "c_png_x2.webp"]
+        cli(*folders, *NEAREST, *options, "-o", tmp_path / "out", "--shard", f"{index}/3")
+    names = [
+        sorted(path.relative_to(tmp_path / folder).as_posix() for path in (tmp_path / folder).rglob("*.*"))
+        for folder in ("all", "out")
+    ]
+    assert names[0] == names[1]
+    assert len(names[0]) >= 9
+
+
+def test_an_input_of_another_shard_is_never_overwritten(cli, tmp_path):
+    paths = [picture(tmp_path / name, seed=seed) for seed, name in enumerate(("a.png", "a_x2.png"))]
+    before = [path.read_bytes() for path in paths]
+    for index in range(1, 9):
+        cli(tmp_path, *NEAREST, "-y", "--shard", f"{index}/8")
+    assert [path.read_bytes() for path in paths] == before
+
+
+def test_headers_of_other_shards_are_read_only_where_names_need_them(cli, tmp_path, monkeypatch):
+    for number in range(12):
+        picture(tmp_path / "in" / f"{number}.png")
+    picture(tmp_path / "in" / "3.bmp")
+    opened = []
+    header = batch._header
+    monkeypatch.setattr(batch, "_header", lambda source, work: opened.append(source.path) or header(source, work))
+    document = json.loads(cli(tmp_path / "in", *NEAREST, "--shard", "1/4", "--json", "-o", tmp_path / "out").out)
+    own = {Path(item["input"]) for item in document["items"]}
+    assert set(opened) == own | {tmp_path / "in" / "3.png", tmp_path / "in" / "3.bmp"}
 
 
 def test_an_empty_shard_is_done_and_says_so(cli, tmp_path):
@@ -118,20 +148,40 @@ def test_a_stream_has_no_shards(cli, tmp_path):
     assert (ran.code, len(ran.err.splitlines())) == (2, 2)
 
 
+def own_lock(*_: object) -> None:
+    """Lock a file on one machine alone."""
+
+
+def no_lock(*_: object) -> None:
+    raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "shards", [("1/2", "2/2"), ("1/4", "2/4", "3/4", "4/4"), ("1/1", "1/1"), ("1/2", "1/2", "2/2")]
+    ("shards", "machines", "lock"),
+    [
+        (("1/2", "2/2"), 1, None),
+        (("1/4", "2/4", "3/4", "4/4"), 1, None),
+        (("1/1", "1/1"), 1, None),
+        (("1/2", "1/2", "2/2"), 1, None),
+        (("1/1", "1/1"), 1, no_lock),
+        (("1/1", "1/1", "1/1"), 3, own_lock),
+    ],
+    ids=["two", "four", "equal", "two and equal", "without locks", "machines"],
 )
-def test_runs_at_the_same_time_do_each_input_exactly_once(tmp_path, shards):
+def test_runs_at_the_same_time_do_each_input_exactly_once(tmp_path, shards, machines, lock):
     paths = pictures(tmp_path / "in", COUNT)
     reports = [tmp_path / f"report{number}.json" for number in range(len(shards))]
-    processes = [
-        nursery.start(
-            [tmp_path / "in", "-r", "-o", tmp_path / "out", *NEAREST, "--shard", shard, "--report", report],
-            report.with_suffix(".log"),
+    processes = []
+    for number, (shard, report) in enumerate(zip(shards, reports, strict=True)):
+        settings = {"socket.gethostname": partial(str, f"host{number % machines}")}
+        processes.append(
+            nursery.start(
+                [tmp_path / "in", "-r", "-o", tmp_path / "out", *NEAREST, "--shard", shard, "--report", report],
+                report.with_suffix(".log"),
+                settings | ({"fcntl.flock": lock} if lock else {}),
+            )
         )
-        for shard, report in zip(shards, reports, strict=True)
-    ]
     for process in processes:
         process.join(nursery.PATIENCE)
     said = [report.with_suffix(".log").read_text() for report in reports]
