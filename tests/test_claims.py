@@ -4,18 +4,23 @@ Machines are played by processes with host names of their own, whose locks do no
 """
 
 import errno
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
 
 from dagan_cli.files import Folder, Lost, Taken, claims, owned, whole_or_absent
 from dagan_cli.media.video.segments import folder_of, work_folder
+from tests.support import nursery
+from tests.support.tiny import clip, frames_of, left_over
 from tests.test_files import elsewhere, lock_of, write
 
 ROOT = Path(__file__).parents[1]
@@ -90,6 +95,10 @@ def no_locks(monkeypatch):
 def own_locks(monkeypatch):
     """Locks hold on each machine alone."""
     monkeypatch.setattr("fcntl.flock", lambda *_: None)
+
+
+def own_lock(*_: object) -> None:
+    """Lock a file on one machine alone."""
 
 
 def note_of(target: Path) -> bytes:
@@ -250,6 +259,39 @@ def test_a_video_that_was_taken_over_is_left_to_its_new_owner(tmp_path):
     assert note_of(target) == b"dagan lock: of another owner"
     assert {path.name for path in folder_of(target).iterdir()} == {"journal.jsonl", "000000.packets"}
     assert (folder_of(target) / "journal.jsonl").read_bytes().count(b"\n") == 1
+
+
+@pytest.mark.slow
+def test_a_run_that_was_asleep_ends_well_after_another_machine_has_taken_its_video_over(tmp_path, tiny_model):
+    source, target = clip(tmp_path / "in.mkv", "-c:v", "ffv1", "-an", seconds=6), tmp_path / "out.mkv"
+    settings = {f"{claims.__name__}.EXPIRY": EXPIRY, f"{claims.__name__}.REFRESH": REFRESH, "fcntl.flock": own_lock}
+    options = [source, "-n", tiny_model, "-s", 2, "--device", "cpu", "-c", "ffv1"]
+
+    def start(out: Path, host: str) -> ForkServerProcess:
+        given = [*options, "-o", out, "--report", tmp_path / f"{host}.json"]
+        return nursery.start(given, tmp_path / f"{host}.log", settings | {"socket.gethostname": partial(str, host)})
+
+    alone = start(tmp_path / "alone.mkv", "alone")
+    alone.join(nursery.PATIENCE)
+    asleep = start(target, "asleep")
+    while not list(folder_of(target).glob("*.packets")) and asleep.is_alive():
+        time.sleep(0.01)
+    assert asleep.pid is not None
+    os.kill(asleep.pid, signal.SIGSTOP)
+    assert not target.exists()
+    awake = start(target, "awake")
+    time.sleep(2 * EXPIRY)
+    os.kill(asleep.pid, signal.SIGCONT)
+    for process in (awake, asleep):
+        process.join(nursery.PATIENCE)
+    said = [(tmp_path / f"{host}.log").read_text() for host in ("asleep", "awake")]
+    assert (asleep.exitcode, awake.exitcode) == (0, 0), said
+    results = [
+        json.loads((tmp_path / f"{host}.json").read_text())["items"][0]["status"] for host in ("asleep", "awake")
+    ]
+    assert results == ["skipped", "done"], said
+    assert frames_of(target) == frames_of(tmp_path / "alone.mkv")
+    assert left_over(tmp_path) == []
 
 
 def test_a_claim_is_refreshed_while_it_is_held_and_no_thread_stays(tmp_path):

@@ -363,7 +363,7 @@ def upscale(
                 overlap=overlap,
                 batch="auto" if batch == "auto" else whole_number("--batch", batch),
                 ensemble=ensemble,
-                folder=result_folder(output, names or [str(row.input) for row in retry.rows] if retry else names),
+                folder=result_folder(output, names or [str(retry_failed)]),
             ),
             recursive=recursive,
             include=tuple(include or ()),

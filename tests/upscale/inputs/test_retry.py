@@ -176,6 +176,9 @@ def test_nothing_to_retry_is_done_and_says_so(cli, tmp_path, report):
     cli(picture(tmp_path / "a.png"), *NEAREST, "--report", report)
     ran = cli("upscale", "--retry-failed", report, *NEAREST)
     assert (ran.code, ran.err) == (0, f"nothing to do: all inputs of {report} are done\n")
+    for _ in range(2):
+        assert cli("upscale", "--retry-failed", report, *NEAREST, "--report", report).code == 0
+        assert items(report) == {}
 
 
 def test_an_input_that_is_gone_fails_again_and_is_in_the_new_report(cli, tmp_path, report):
