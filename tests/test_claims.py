@@ -77,6 +77,14 @@ class Owner:
             self.process.wait()
 
 
+def own_lock(*_: object) -> None:
+    """Lock a file on one machine alone."""
+
+
+def no_lock(*_: object) -> None:
+    raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
     monkeypatch.setattr(claims, "EXPIRY", EXPIRY)
@@ -85,20 +93,13 @@ def _soon(monkeypatch):
 
 @pytest.fixture
 def no_locks(monkeypatch):
-    def flock(*_: object) -> None:
-        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
-
-    monkeypatch.setattr("fcntl.flock", flock)
+    monkeypatch.setattr("fcntl.flock", no_lock)
 
 
 @pytest.fixture
 def own_locks(monkeypatch):
     """Locks hold on each machine alone."""
-    monkeypatch.setattr("fcntl.flock", lambda *_: None)
-
-
-def own_lock(*_: object) -> None:
-    """Lock a file on one machine alone."""
+    monkeypatch.setattr("fcntl.flock", own_lock)
 
 
 def note_of(target: Path) -> bytes:
@@ -142,6 +143,18 @@ def test_another_process_with_the_number_of_an_owner_is_not_the_owner(tmp_path):
     write(target)
     lock_of(target).write_bytes(note._replace(started=claims._started(os.getppid()) or "").encoded())
     with pytest.raises(Taken), owned(target):
+        pass
+
+
+def test_the_lock_decides_after_a_container_was_started_again_and_without_locks_the_time(tmp_path, monkeypatch):
+    target = tmp_path / "a.png"
+    with owned(target) as claim:
+        note = claim.note._replace(process=1, processes="1", token="0" * 16)
+    lock_of(target).write_bytes(note.encoded())
+    write(target)
+    lock_of(target).write_bytes(note.encoded())
+    monkeypatch.setattr("fcntl.flock", no_lock)
+    with pytest.raises(Taken), owned(target):  # nobody here knows if its process lives
         pass
 
 

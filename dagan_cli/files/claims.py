@@ -3,7 +3,8 @@
 A claim is a hidden file next to the output. It names its owner, who holds a lock on it and refreshes its time. Three
 things tell whether the owner of a claim is gone:
 
-- On one machine the lock does, exactly and at once: the system releases it when the process ends, however it ends.
+- On one machine, also between containers, the lock does, exactly and at once: the system releases it when the process
+  ends, however it ends.
 - On one machine whose file system has no locks, the process does: whether it is still there.
 - Between machines, where a lock may hold or not, the time does: a claim that was not refreshed for EXPIRY seconds has
   no owner. It is compared with the time of a new file next to it, so that clocks of machines do not matter.
@@ -45,7 +46,9 @@ _MAKING = 1.0  # seconds in which a new claim gets its content
 _POLL = 0.1  # seconds
 _HEADING = b"dagan lock: "
 _NOTE = re.compile(
-    r"process (\d{1,10}) on ([\w.-]{1,255}), started (\d{0,20}), system ([0-9a-f]{16}), token ([0-9a-f]{16})", re.ASCII
+    r"process (\d{1,10}) on ([\w.-]{1,255}), started (\d{0,20}), system ([0-9a-f]{16}), processes (\d{1,20}), "
+    r"token ([0-9a-f]{16})",
+    re.ASCII,
 )
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)  # of file systems that have none
 _acting = threading.local()  # `owner`: the thread whose outputs this one owns too
@@ -65,19 +68,21 @@ class _Note(NamedTuple):
     process: int
     host: str
     started: str  # time of the process's start in ticks of its system; "" if unknown
-    system: str  # which table of processes the number is from
+    system: str  # the machine since its last start
+    processes: str  # number of the table that the process is in: containers have their own
     token: str  # no other claim has it
 
     def encoded(self) -> bytes:
         who = f"process {self.process} on {self.host}, started {self.started}"
-        return _HEADING + f"{who}, system {self.system}, token {self.token}".encode()
+        where = f"system {self.system}, processes {self.processes}"
+        return _HEADING + f"{who}, {where}, token {self.token}".encode()
 
 
 class Claim:
     """A claim of this process. Raises OSError."""
 
     def __init__(self, folder: Folder, name: str, file: int) -> None:
-        self.note = _Note(os.getpid(), _host(), _own_start(os.getpid()), _system(), token_hex(8))
+        self.note = _Note(os.getpid(), _host(), _own_start(os.getpid()), _system(), _processes(), token_hex(8))
         self.uses = 1  # by the thread that owns it
         self._folder, self._name, self._file = folder, name, file
         os.ftruncate(file, 0)
@@ -354,13 +359,20 @@ def _host() -> str:
 
 @cache
 def _system() -> str:
-    """Return what identifies the processes among which a number is unique: a boot of a machine, or of a container."""
+    """Return what identifies this machine since its last start: names of machines repeat."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        space = os.stat("/proc/self/ns/pid").st_ino
     except OSError:
-        boot, space = str(uuid.getnode()), 0
-    return sha256(f"{socket.gethostname()} {boot} {space}".encode()).hexdigest()[:16]
+        boot = str(uuid.getnode())
+    return sha256(f"{socket.gethostname()} {boot}".encode()).hexdigest()[:16]
+
+
+@cache
+def _processes() -> str:
+    try:
+        return str(os.stat("/proc/self/ns/pid").st_ino)
+    except OSError:
+        return "0"
 
 
 @cache
@@ -379,7 +391,7 @@ def _started(process: int) -> str | None:
 
 def _lives(note: _Note) -> bool | None:
     """True if the owner of a claim of this system is there, None if the system does not say."""
-    if fcntl is None or not note.process:
+    if fcntl is None or not note.process or note.processes != _processes():
         return None
     try:
         os.kill(note.process, 0)
