@@ -138,7 +138,7 @@ def test_without_locks_the_threads_of_a_process_have_one_owner_too(tmp_path):
 def test_another_process_with_the_number_of_an_owner_is_not_the_owner(tmp_path):
     target = tmp_path / "a.png"
     with owned(target) as claim:
-        note = claim.note._replace(process=os.getppid(), token="0" * 16)
+        note = claim.note._replace(process=os.getppid(), started="1", token="0" * 16)
     lock_of(target).write_bytes(note.encoded())
     write(target)
     lock_of(target).write_bytes(note._replace(started=claims._started(os.getppid()) or "").encoded())
@@ -272,6 +272,21 @@ def test_a_video_that_was_taken_over_is_left_to_its_new_owner(tmp_path):
     assert note_of(target) == b"dagan lock: of another owner"
     assert {path.name for path in folder_of(target).iterdir()} == {"journal.jsonl", "000000.packets"}
     assert (folder_of(target) / "journal.jsonl").read_bytes().count(b"\n") == 1
+
+
+def test_after_a_fork_the_claims_of_the_parent_are_those_of_another(tmp_path):
+    target, other = tmp_path / "a.png", tmp_path / "b.png"
+    with owned(target), claims._keeper._lock:  # as while its thread refreshes them
+        child = os.fork()
+        if not child:
+            code = 1
+            with suppress(Taken), owned(target):
+                code = 2
+            with owned(other):
+                code = 0 if code == 1 else code
+            os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

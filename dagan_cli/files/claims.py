@@ -129,14 +129,14 @@ class _Keeper:
     def __init__(self) -> None:
         self.held: dict[tuple[object, ...], Claim] = {}  # by process, thread and output
         self._tokens: dict[str, Claim] = {}
-        self._process = 0
+        self._process = os.getpid()
         self._refreshes = False
         self._lock = threading.Lock()
 
     def add(self, claim: Claim) -> None:
+        if self._process != os.getpid():  # after a fork: the claims, the thread and its lock are those of the parent
+            self._process, self._tokens, self._refreshes, self._lock = os.getpid(), {}, False, threading.Lock()
         with self._lock:
-            if self._process != os.getpid():  # after a fork, the claims and the thread are those of the parent
-                self._process, self._tokens, self._refreshes = os.getpid(), {}, False
             self._tokens[claim.note.token] = claim
             if not self._refreshes:
                 self._refreshes = True
