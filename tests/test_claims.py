@@ -240,6 +240,23 @@ def test_a_claim_that_is_refreshed_while_it_is_taken_over_is_put_back(tmp_path, 
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_claim_that_is_removed_while_it_is_looked_at_leaves_nothing(tmp_path, monkeypatch):
+    target = tmp_path / "a.png"
+    lock_of(target).touch()
+    opened, flags_of = Folder.open, []
+
+    def removed(folder: Folder, name: str, flags: int) -> int:
+        flags_of.append(flags)
+        if len(flags_of) == 2:
+            lock_of(target).unlink()
+        return opened(folder, name, flags)
+
+    monkeypatch.setattr(Folder, "open", removed)
+    with owned(target) as claim:  # at once: nobody has to guess whose the file is
+        assert claim.is_held()
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.usefixtures("own_locks")
 def test_clocks_of_machines_do_not_matter(tmp_path, monkeypatch):
     target = tmp_path / "a.png"

@@ -246,10 +246,16 @@ def _claimed(folder: Folder, target: Path, until: float) -> Claim:
 
 def _claim_file(folder: Folder, name: str) -> tuple[int, bool]:
     """Return the open file of a claim, and True if it is new. Raises CannotWrite for a foreign file of that name."""
-    with suppress(FileExistsError):
-        return folder.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL), True
     try:
-        file = folder.open(name, os.O_RDWR | os.O_CREAT)
+        return folder.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL), True
+    except FileExistsError:
+        pass
+    try:
+        file = folder.open(name, os.O_RDWR)
+    except FileNotFoundError as error:  # its owner has just removed it; a file that is created here would be nobody's
+        if os.path.islink(folder.path / name):
+            raise _foreign(folder.path / name) from error
+        return _claim_file(folder, name)
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO):  # BSD: EMLINK for a link
             raise
