@@ -13,9 +13,9 @@ from dagan_cli.prefetch import in_order, prefetch
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left_over():
-    before = threading.active_count()
+    before = set(threading.enumerate())
     yield
-    assert threading.active_count() == before
+    assert not set(threading.enumerate()) - before
 
 
 class Counting:

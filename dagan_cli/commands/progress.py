@@ -142,7 +142,9 @@ class Reporter:
         for event in self._chosen_early:
             self._chosen(event)
         self._chosen_early.clear()
-        if self._bar is not None and inputs > 1:
+        if self._bar is not None and self._all is not None:
+            self._bar.update(self._all, description=f"{inputs} inputs")
+        elif self._bar is not None and inputs > 1:
             self._all = self._bar.add_task(f"{inputs} inputs", total=1.0, facts=self._job_facts())
 
     def _start(self, index: int, total: int, name: str) -> None:

@@ -251,6 +251,28 @@ def upscale(
     null: Annotated[
         bool, switch("-0", "--null", help="Paths in LIST are separated by NUL bytes.", panel=BATCH)
     ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Take only share I of N of the inputs, from 1/N to N/N: one for each of N machines.",
+            rich_help_panel=BATCH,
+        ),
+    ] = None,
+    retry_failed: Annotated[
+        Path | None,
+        typer.Option(
+            "--retry-failed",
+            metavar="REPORT",
+            help="Take the inputs that an earlier run left: failed, partial, stopped or untried in its report.",
+            rich_help_panel=BATCH,
+        ),
+    ] = None,
+    watch: Annotated[
+        bool,
+        switch("--watch", help="Keep looking for new files in the folders, until Ctrl-C.", panel=BATCH),
+    ] = False,
     dry_run: Annotated[
         bool, switch("--dry-run", help="Print the plan and its cost; write nothing.", panel=BATCH)
     ] = False,
@@ -288,7 +310,9 @@ def upscale(
     """Upscale images and videos. Each result is written next to its input, or to OUT."""
     with friendly_errors(debug), sources_named(context):
         names = [*(inputs or []), *listed_inputs(files_from, null)]
-        if not names:
+        if names and retry_failed is not None:
+            raise BadOption("both an INPUT and --retry-failed were given", hint="leave out one of them")
+        if not names and retry_failed is None:
             raise BadOption("no input was given", hint="dagan upscale picture.jpg -s 4")
         if "" in names:  # of an unset variable in a script; as a path it would be the current folder
             raise BadOption("an INPUT is empty", hint="name a file or a folder; . is the current folder")
@@ -307,9 +331,18 @@ def upscale(
             require_free(report)
 
         from dagan_cli.media.template import Template
+        from dagan_cli.upscale.inputs.retry import Retry
+        from dagan_cli.upscale.inputs.shard import Shard
+        from dagan_cli.upscale.inputs.watch import require_watchable
         from dagan_cli.upscale.request import Goal, Part, Request
 
         template = None if name is None else Template(name)
+        share_of = None if shard is None else Shard.of(shard)
+        retry = None if retry_failed is None else Retry.of(retry_failed)
+        if retry is not None and output is None:
+            output = retry.output
+        if watch:
+            require_watchable(names, output, others={"--dry-run": dry_run, "--shard": shard, "--retry-failed": retry})
 
         goal = Goal.of(scale, size, square=square)
         part = Part(moment("--start", start), moment("--end", end), frames)
@@ -348,7 +381,7 @@ def upscale(
                 overlap=overlap,
                 batch="auto" if batch == "auto" else whole_number("--batch", batch),
                 ensemble=ensemble,
-                folder=result_folder(output, names),
+                folder=result_folder(output, names or [str(retry_failed)]),
             ),
             devices=tuple(each for each in devices for _ in range(jobs)),
             recursive=recursive,
@@ -368,6 +401,10 @@ def upscale(
             max_pixels=LIMIT_PIXELS if max_megapixels is None else round(max_megapixels * 1e6),
             report=report,
             listed=Path(files_from) if files_from not in (None, "-") else None,
+            shard=share_of,
+            retry=retry,
+            watch=watch,
+            replaced=retry.incomplete if retry else frozenset(),
             defaulted=applied_flags(context),
         )
         explain = partial(with_source, context)
@@ -390,13 +427,14 @@ def run_and_report(
     Errors that concern all inputs are raised after the report is written. Raises CannotWrite for the report.
     """
     from dagan_cli.upscale.batch import run
+    from dagan_cli.upscale.inputs.watch import run_watching
     from dagan_cli.upscale.report import exit_code, report_pieces, write_report
     from dagan_cli.upscale.work import Engines
 
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
-    items: list[Item] = []
+    told: dict[object, Item] = {}  # of an input that is done again, the last one
     started = time.monotonic()
     with StopSignals().caught() as stop, Reporter(mode, quiet=quiet, verbose=verbose) as reporter:
 
@@ -405,27 +443,27 @@ def run_and_report(
                 if event.exit_code == BadOption.exit_code:
                     reason, hint = explain(event.reason, event.hint)
                     event = replace(event, reason=reason, hint=hint)
-                items.append(event)
+                told[event.input if request.watch else len(told)] = event
             reporter.show(event)
 
         engines = Engines(request, tell)
 
         def account() -> None:
-            seconds = time.monotonic() - started
+            seconds, items = time.monotonic() - started, list(told.values())
             try:
                 if as_json:
-                    for piece in report_pieces(items, engines.used, seconds):
+                    for piece in report_pieces(items, engines.used, seconds, request):
                         echo(piece, end="")
                     echo("")
                 elif request.dry_run and any(item.status != "untried" for item in items):
                     echo(plan_table(items))
             finally:  # also if stdout is full
                 if report is not None:
-                    write_report(report, items, engines.used, seconds)
+                    write_report(report, items, engines.used, seconds, request)
 
         try:
-            run(request, engines, tell, stop)
-            code = exit_code(items)
+            (run_watching if request.watch else run)(request, engines, tell, stop)
+            code = exit_code(list(told.values()))
         except Stopped:
             reporter.stopped()
             code = stop.exit_code

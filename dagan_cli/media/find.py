@@ -8,8 +8,8 @@ import re
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +58,7 @@ class Found:
     skipped: tuple[Skipped, ...]
     failed: tuple[tuple[Path, BadInput], ...]  # named, but missing, unreadable or neither image nor video
     is_one_file: bool  # a single name, neither folder nor pattern: the output may be a file
+    below: Mapping[Path, Path] = field(default_factory=dict)  # `Source.below` of what failed in a folder
 
     @property
     def left_out(self) -> list[Skipped]:
@@ -89,6 +90,7 @@ def find_inputs(
     out: Path | None = None,
     template: Template | None = None,
     seen: Seen | None = None,
+    only: Container[Path] | None = None,
 ) -> Found:
     """Resolve files, folders, and patterns that no shell expanded; invalid names are recorded, never raised.
 
@@ -98,10 +100,11 @@ def find_inputs(
     files, other kinds of files, files that `include` and `exclude` leave out (matched case-insensitively by name or by
     path below the folder), earlier results of files that are found too (`a_x4.png` of `a.png`, or as `template` names
     it, if its metadata says that dagan made it), and the folder `out`. Links to folders are not followed. Sources keep
-    the order of the names; the contents of a folder are sorted alphabetically. `seen` knows files of earlier runs.
+    the order of the names; the contents of a folder are sorted alphabetically. `seen` knows files of earlier runs. With
+    `only`, other files in folders are not looked at.
     """
     names = list(names)
-    search = _Search(names, recursive, tuple(include), tuple(exclude), out, template, seen or Seen())
+    search = _Search(names, recursive, tuple(include), tuple(exclude), out, template, seen or Seen(), only)
     patterns = 0
     for name in names:
         path = Path(name)
@@ -115,7 +118,12 @@ def find_inputs(
         else:
             search.file(path)
     is_one_file = len(names) == 1 and not patterns and not os.path.isdir(names[0])
-    return Found(tuple(search.sources), tuple(search.skipped), tuple(search.failed), is_one_file)
+    return Found(tuple(search.sources), tuple(search.skipped), tuple(search.failed), is_one_file, search.below)
+
+
+def has_name_of_result(path: Path) -> bool:
+    """True if the name of a file is one that results have by default."""
+    return _RESULT.fullmatch(path.stem) is not None
 
 
 def read_list(data: bytes, *, nul: bool = False) -> list[Path]:
@@ -196,10 +204,12 @@ class _Search:
         out: Path | None,
         template: Template | None,
         seen: Seen,
+        only: Container[Path] | None,
     ) -> None:
         self.sources: list[Source] = []
         self.skipped: list[Skipped] = []
         self.failed: list[tuple[Path, BadInput]] = []
+        self.below: dict[Path, Path] = {}
         self._recursive = recursive
         self._include = include
         self._exclude = exclude
@@ -209,6 +219,7 @@ class _Search:
         self._place = Places()
         self._named = _Family([Path(name) for name in names], seen, self._place, template, out)
         self._added: set[Place] = set()
+        self._only = only
 
     def file(self, path: Path) -> None:
         """Add a file that was named itself."""
@@ -230,7 +241,7 @@ class _Search:
     def folder(self, root: Path) -> None:
         """Search a folder that was named itself, and with `recursive` all folders below it."""
         members: list[tuple[Path, Path]] = []
-        for place, folders, files in os.walk(root, onerror=self._unreadable):
+        for place, folders, files in os.walk(root, onerror=lambda error: self._unreadable(error, root)):
             folder = Path(place)
             folders[:] = [name for name in sorted(folders) if self._enters(folder / name)]
             below = folder.relative_to(root)
@@ -256,20 +267,23 @@ class _Search:
         """
         family = _Family([path for path, _ in members], self._seen, self._place, self._template, anywhere=True)
         for path, below in members:
+            if self._only is not None and path not in self._only:
+                continue
             if path.name.startswith("."):
                 self._skip(path, "hidden")
             elif not self._wanted(path, below):
                 self._skip(path, "excluded by --include or --exclude")
             elif not (kind := self._seen.kind(path)):
-                self._other(path)
+                self._other(path, below)
             elif family.made(path):
                 self._skip(path, EARLIER_RESULT)
             else:
                 self._add(Source(path, kind, below))
 
-    def _other(self, path: Path) -> None:
+    def _other(self, path: Path, below: Path) -> None:
         """Record a file of a folder that has no image or video in it: a failure if its name promises one."""
         if named_kind(path):
+            self.below[path] = below
             self._unusable(path)
         else:
             self._skip(path, "neither an image nor a video")
@@ -328,8 +342,9 @@ class _Search:
     def _fail(self, path: Path, what: str, hint: str) -> None:
         self.failed.append((path, BadInput(what, hint=hint)))
 
-    def _unreadable(self, error: OSError) -> None:
+    def _unreadable(self, error: OSError, root: Path) -> None:
         path = Path(error.filename)
+        self.below[path] = path.relative_to(root).parent
         self._fail(path, f"cannot list {path}: {(error.strerror or str(error)).lower()}", "check its permissions")
 
 

@@ -9,7 +9,8 @@ import gc
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import NamedTuple
 
 from dagan_cli.analysis.measure import Analysis, analyse_image, analyse_video
 from dagan_cli.engine.cache import cache_folder
-from dagan_cli.errors import BadInput, BadOption, NoInput
+from dagan_cli.errors import BadInput, BadOption, DaganError, NoInput
 from dagan_cli.media import images
 from dagan_cli.media.find import Found, Places, Source, find_inputs
 from dagan_cli.media.made.seen import Seen
@@ -40,6 +41,7 @@ from dagan_cli.upscale.events import (
     Tell,
     failed,
 )
+from dagan_cli.upscale.inputs.scope import Scope
 from dagan_cli.upscale.job import Job, is_due, settle
 from dagan_cli.upscale.plan import outline
 from dagan_cli.upscale.request import Request
@@ -50,8 +52,14 @@ _OTHER = {"picture": "a video", "video": "an image"}
 _POLL = 0.2  # seconds between looks at an output that another process owns
 
 
-def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[], bool] = lambda: False) -> None:
-    """Upscale all inputs of the request, and report events to `tell`, with one Item for each input.
+def run(
+    request: Request,
+    engines: Engines,
+    tell: Tell,
+    should_stop: Callable[[], bool] = lambda: False,
+    scope: Scope | None = None,
+) -> None:
+    """Upscale all inputs of the request, or of `scope`, and report events to `tell`, with one Item for each input.
 
     A bad input becomes an Item with status "failed"; the others continue. Errors that concern all inputs are raised:
     NoInput, BadModel, BadOption, Abandoned for a full or read-only disk; and Stopped once `should_stop` returns True.
@@ -59,42 +67,55 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
     """
     seen = Seen(None if request.overwrite else cache_folder() / "seen.sqlite")
     try:
-        _run(request, engines, tell, should_stop, seen)
+        _run(request, engines, tell, should_stop, seen, scope)
     finally:
         seen.close()
 
 
-def _run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[], bool], seen: Seen) -> None:
+def _run(
+    request: Request, engines: Engines, tell: Tell, should_stop: Callable[[], bool], seen: Seen, scope: Scope | None
+) -> None:
     with _no_garbage():
-        found, piped = _found(request, seen)
-    reasons = ", ".join(f"{count} {reason}" for reason, count in found.reasons().items())
+        scope, piped = _scope(request, seen) if scope is None else (scope, None)
+    found = scope.found
     some = bool(found.sources or found.failed)
     if found.left_out:
-        details = tuple(f"{skipped.path}: {skipped.reason}" for skipped in found.left_out)
-        tell(Notice(f"left out: {reasons}" if some else "", details))
-    if not some:
+        notice = left_out(found)
+        tell(notice if some else replace(notice, text=""))
+    if scope.left:
+        tell(Notice(f"left to other shards: {scope.left} input{'' if scope.left == 1 else 's'}", ()))
+    if not (some or found.earlier) and (scope.left or request.retry):
+        what = (
+            f"all inputs of {request.retry.path} are done" if request.retry else f"shard {request.shard} has no inputs"
+        )
+        tell(Notice(f"nothing to do: {what}", ()))
+        return
+    if not some and not scope.left:
         raise NoInput(
-            f"nothing to upscale in {', '.join(request.inputs)}" + (f" ({reasons})" if reasons else ""),
+            f"nothing to upscale in {', '.join(request.inputs)}" + (f" ({_reasons(found)})" if found.left_out else ""),
             hint="name images or videos, or a folder of them; -r also searches its subfolders",
         )
-    kinds = {source.kind for source in found.sources}
-    if kinds and (flags := request.without_effect(kinds)):
+    kinds = {source.kind for source in (*found.sources, *scope.others)}
+    if kinds and not request.watch and (flags := request.without_effect(kinds)):
         tell(Notice(f"{', '.join(flags)}: without effect, as no input is {_OTHER[kinds.pop()]}", ()))
-    for path, error in found.failed:
-        tell(failed(path, error))
-    for path in found.earlier:
-        tell(Item(input=path, output=path, status="skipped", reason="dagan made it from another input"))
-    untried = {source.path: None for source in found.sources}  # in order; each leaves when its Item is told
+    below = {source.path: source.below for source in found.sources} | dict(found.below)
+    untried: dict[Path, Path | None] = {source.path: None for source in found.sources}  # in order, with their results
 
     def account(event: Event) -> None:
         if isinstance(event, Item):
             untried.pop(event.input, None)
+            event = replace(event, below=below.get(event.input, event.below))
         tell(event)
 
+    for path, error in found.failed:
+        account(failed(path, error))
+    for path in found.earlier:
+        account(Item(input=path, output=path, status="skipped", reason="dagan made it from another input"))
     work = Work(request, engines, account, should_stop, piped, seen)
     try:
         with _no_garbage():
-            jobs, has_work = _planned(found, work)
+            jobs, has_work = _planned(scope, work)
+        untried |= {job.source.path: job.target for job in jobs if isinstance(job.target, Path)}
         is_shared = has_work and _is_shared(work)
         if has_work and not is_shared:
             _import_engine()
@@ -116,16 +137,27 @@ def _run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[
                 _settle_all(jobs, work)
     except BaseException as error:
         reason = "the run was stopped before it was done" if isinstance(error, Stopped) else "the run ended before it"
-        for path in tuple(untried):
-            account(Item(input=path, output=None, status="untried", reason=reason))
+        for path, target in tuple(untried.items()):
+            account(Item(input=path, output=target, status="untried", reason=reason))
         raise
 
 
-def _planned(found: Found, work: Work) -> tuple[list[Job], bool]:
+def left_out(found: Found) -> Notice:
+    """Return what was found and is no input, in words."""
+    details = tuple(f"{skipped.path}: {skipped.reason}" for skipped in found.left_out)
+    return Notice(f"left out: {_reasons(found)}", details)
+
+
+def _reasons(found: Found) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in found.reasons().items())
+
+
+def _planned(scope: Scope, work: Work) -> tuple[list[Job], bool]:
     """Return the inputs with the paths of their results, and True if any is to be made.
 
     An input whose result cannot be named becomes an Item.
     """
+    found = scope.found
     suffixes: list[tuple[Source, str]] = []
     amounts: list[Amount] = []
     facts: dict[Path, Facts] = {}
@@ -141,13 +173,42 @@ def _planned(found: Found, work: Work) -> tuple[list[Job], bool]:
             suffixes.append((source, header.suffix))
         except Exception as error:
             work.tell(failed(source.path, error))
+    suffixes += _of_others(scope, facts, question, work)
     targets = _targets(found, suffixes, facts, work)
-    _require_apart(found, targets, work)
-    planned = zip(suffixes, targets, amounts, strict=True)
-    jobs = [Job(source, target, amount.pixels) for (source, _), target, amount in planned]
+    _require_apart(scope, targets, work)
+    planned = zip(suffixes[: len(amounts)], targets, amounts, strict=False)  # the others come last
+    jobs = [
+        Job(source, _former(target, scope.former.get(source.path), work.request), amount.pixels)
+        for (source, _), target, amount in planned
+    ]
     due = {job.source.path: amount for job, amount in zip(jobs, amounts, strict=True) if is_due(job, work.request)}
     work.tell(Outlook(len(found.sources) + len(found.failed) + len(found.earlier), due))
     return jobs, bool(due)
+
+
+def _of_others(scope: Scope, facts: dict[Path, Facts], question: str, work: Work) -> list[tuple[Source, str]]:
+    """Return the inputs that this run leaves alone, with the suffixes of their results; the facts are added."""
+    suffixes: list[tuple[Source, str]] = []
+    for source in scope.heard if work.request.template is None else scope.others:
+        if work.should_stop():
+            raise Stopped
+        with suppress(DaganError):  # whoever works on it reports that
+            suffix = scope.others[source]
+            if work.request.template is not None or not suffix:
+                header = _header(source, question, work)
+                suffix = header.suffix
+                if work.request.template is not None:
+                    facts[source.path] = header.facts
+            suffixes.append((source, suffix))
+    return suffixes
+
+
+def _former(target: Path | BadOption, former: Path | None, request: Request) -> Path | BadOption:
+    """Return the target, or that of an earlier run if the results are in the same folder and of the same kind."""
+    if former is None or isinstance(target, BadOption) or former.suffix != target.suffix:
+        return target
+    is_near = former.parent == target.parent or (request.output and former.is_relative_to(request.output))
+    return former if is_near else target
 
 
 def _settle_all(jobs: list[Job], work: Work) -> None:
@@ -191,13 +252,14 @@ def _no_garbage() -> Iterator[None]:
         gc.enable()
 
 
-def _require_apart(found: Found, targets: list[Path | BadOption], work: Work) -> None:
+def _require_apart(scope: Scope, targets: list[Path | BadOption], work: Work) -> None:
     """Raise BadReport if the report would replace an input or a result."""
     request, seen, place = work.request, work.seen, Places()
     if request.report is None:
         return
     file, name = seen.place(request.report), place(request.report)
-    inputs = [source.path for source in found.sources] + [path for path, _ in found.failed]
+    inputs = [source.path for source in (*scope.found.sources, *scope.others)]
+    inputs += [path for path, _ in scope.found.failed]
     folder = [] if request.output in (None, STREAM) else [Path(request.output)]
     taken = (
         ("an input", [*inputs, *request.own_files]),
@@ -208,6 +270,20 @@ def _require_apart(found: Found, targets: list[Path | BadOption], work: Work) ->
         for path in paths:
             if isinstance(path, Path) and (seen.place(path) == file if file else place(path) == name):
                 raise BadReport(f"--report {request.report} is {what}", hint="name another file for the report")
+
+
+def _scope(request: Request, seen: Seen) -> tuple[Scope, bytes | Y4mSource | None]:
+    """Return what the run works on, and the image or video from stdin. Raises BadOption, as `_found` does."""
+    if request.retry is not None:
+        scope, piped = request.retry.scope(request), None
+    else:
+        found, piped = _found(request, seen)
+        scope = Scope(found)
+    if request.shard is None:
+        return scope, piped
+    if STREAM in request.inputs:
+        raise BadOption("--shard does not work with - (stdin)", hint="name files or folders, or leave out --shard")
+    return scope.within(request.shard), piped
 
 
 def _found(request: Request, seen: Seen) -> tuple[Found, bytes | Y4mSource | None]:
@@ -253,7 +329,8 @@ def _targets(
         if naming.out_is_file and request.template is not None and "--name" not in request.defaulted:
             work.tell(Notice("--name: without effect, as -o names the file", ()))
         sources = [source for source, _ in jobs]
-        targets = plan_targets(sources, naming, [suffix for _, suffix in jobs], apart=request.own_files, seen=work.seen)
+        own = [*request.own_files, *([request.retry.path] if request.retry else [])]
+        targets = plan_targets(sources, naming, [suffix for _, suffix in jobs], apart=own, seen=work.seen)
         if apart := told_apart(sources, naming, targets):
             text = f"{len(apart)} inputs share their names, so their results keep their folders, such as {apart[0][1]}"
             work.tell(Notice(text, tuple(f"{source} -> {target}" for source, target in apart)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -36,6 +37,7 @@ class Item:
 
     input: Path
     output: Path | None
+    below: Path = Path()  # folder of the input below the folder that was named
     status: Literal["done", "skipped", "failed", "partial", "planned", "stopped", "untried"]
     reason: str = ""
     hint: str = ""
@@ -53,10 +55,9 @@ class Item:
     forecast: Forecast | None = None  # if planned
 
     def to_json(self) -> dict[str, Any]:
-        """Return the row of the report; undecodable bytes in paths are escaped."""
+        """Return the row of the report."""
         return {
-            "input": _printable(self.input),
-            "output": _printable(self.output) if self.output else None,
+            **paths_to_json(input=self.input, output=self.output, below=self.below),
             "status": self.status,
             "reason": self.reason,
             "model": self.model or None,
@@ -79,8 +80,24 @@ def failed(path: Path, error: Exception) -> Item:
     return Item(input=path, output=None, status="failed", reason=str(error), hint=error.hint, exit_code=error.exit_code)
 
 
-def _printable(path: Path) -> str:
-    return str(path).encode("utf-8", "backslashreplace").decode()
+def paths_to_json(**paths: Path | None) -> dict[str, Any]:
+    """Return paths as text; undecodable bytes are escaped, and `bytes` has the paths that contain any, as hex."""
+    texts = {name: None if path is None else "" if path == Path() else str(path) for name, path in paths.items()}
+    shown = {name: text and text.encode("utf-8", "backslashreplace").decode() for name, text in texts.items()}
+    exact = {name: os.fsencode(text).hex() for name, text in texts.items() if text and text != shown[name]}
+    return {**shown, **({"bytes": exact} if exact else {})}
+
+
+def path_from_json(row: Mapping[str, Any], name: str) -> Path | None:
+    """Return a path that `paths_to_json` wrote. Raises ValueError, KeyError, TypeError for anything else."""
+    if not isinstance(row, Mapping):
+        raise TypeError("not an object")
+    exact, text = row.get("bytes", {}), row[name]
+    if name in exact:
+        text = os.fsdecode(bytes.fromhex(exact[name]))
+    if text is not None and (not isinstance(text, str) or "\0" in text):
+        raise ValueError("not a path")
+    return None if text is None else Path(text)
 
 
 @dataclass(frozen=True, slots=True)

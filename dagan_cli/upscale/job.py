@@ -33,7 +33,7 @@ def is_due(job: Job, request: Request) -> bool:
 
 def exists(target: Path, request: Request) -> bool:
     """True if there is a result that is not to be overwritten."""
-    return target != STDOUT and os.path.lexists(target) and not request.overwrite
+    return target != STDOUT and os.path.lexists(target) and not request.replaces(target)
 
 
 def settle(source: Source, target: Path, work: Work) -> None:

@@ -147,7 +147,7 @@ def compute(opened: Opened, target: Path, work: Work) -> Made:
         frames = results()
     else:
         frames = _converted(upscaler.enlarged(next(picture.frames), size, enlarged, request.engine.folder))
-    return Made(path, target, info, output, frames, upscaler, request.overwrite, noticed)
+    return Made(path, target, info, output, frames, upscaler, request.replaces(target), noticed)
 
 
 def _converted(convert: Callable[[], np.ndarray]) -> Iterator[np.ndarray]:

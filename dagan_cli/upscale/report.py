@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any, TypeVar
 
 from dagan_cli.errors import BadInput, NoInput
 from dagan_cli.files import open_regular, require_writable, whole_or_absent
-from dagan_cli.upscale.events import BadReport, Item
+from dagan_cli.upscale.events import BadReport, Item, paths_to_json
+from dagan_cli.upscale.inputs.retry import REPORT_HEAD, names_of
+from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.used import Used
 from dagan_cli.version import __version__
 
@@ -19,7 +22,6 @@ T = TypeVar("T")
 STATUSES = ("done", "skipped", "failed", "partial", "stopped", "untried")
 _NO_ITEMS = '"items": []'
 _ROWS = 1000  # items whose rows are in memory at once
-_HEAD = b'{\n  "dagan": "'  # how every report starts
 
 
 def require_free(path: Path) -> None:
@@ -29,25 +31,25 @@ def require_free(path: Path) -> None:
     """
     try:
         with open_regular(path) as file:
-            head = file.read(len(_HEAD))
+            head = file.read(len(REPORT_HEAD))
     except FileNotFoundError:
         head = b""
     except OSError as error:
         what = f"cannot write --report {path}: {(error.strerror or str(error)).lower()}"
         raise BadReport(what, hint="name a file; --json prints the report on stdout") from error
-    if head not in (b"", _HEAD):
+    if head not in (b"", REPORT_HEAD):
         raise BadReport(f"--report {path} exists and is not a report of dagan", hint="name another file for the report")
     require_writable(path)
 
 
 def report_pieces(
-    items: Sequence[Item], used: Sequence[Used], seconds: float, *, in_lines: bool = False
+    items: Sequence[Item], used: Sequence[Used], seconds: float, request: Request, *, in_lines: bool = False
 ) -> Iterator[str]:
     """Yield the report as JSON, piece by piece, as a hundred thousand rows would take more memory than the run.
 
     It is one line of printable ASCII characters; or, if `in_lines`, indented, with a line for each item.
     """
-    text = json.dumps(_summary(items, used, seconds), indent=2 if in_lines else None)
+    text = json.dumps(_summary(items, used, seconds, request), indent=2 if in_lines else None)
     before, after = text.replace("\x7f", "\\u007f").split(_NO_ITEMS)
     row, end = ("\n    ", "\n  ]") if in_lines and items else ("", "]")
     yield before + _NO_ITEMS[:-1]
@@ -57,8 +59,11 @@ def report_pieces(
     yield end + after
 
 
-def _summary(items: Sequence[Item], used: Sequence[Used], seconds: float) -> dict[str, Any]:
-    """Return all of a report but the items; `model` is the first one used, `models` lists all."""
+def _summary(items: Sequence[Item], used: Sequence[Used], seconds: float, request: Request) -> dict[str, Any]:
+    """Return all of a report but the items; `model` is the first one used, `models` lists all.
+
+    `results` says where results go, for a later run of what is left.
+    """
     models = _unequal(one.model() for one in used)
     pixels = sum(
         i.frames * i.out_size[0] * i.out_size[1] for i in items if i.out_size and i.status in ("done", "partial")
@@ -72,6 +77,8 @@ def _summary(items: Sequence[Item], used: Sequence[Used], seconds: float) -> dic
         "device": ", ".join(_unequal(one.device for one in used if one.device)) or None,
         "runtime": ", ".join(sorted({runtime for one in used for runtime in one.runtimes})) or None,
         "precision": ", ".join(_unequal(one.precision for one in used if one.precision)) or None,
+        "shard": str(request.shard) if request.shard else None,
+        "results": _results(items, request),
         "items": [],
         "totals": counts
         | {
@@ -80,6 +87,18 @@ def _summary(items: Sequence[Item], used: Sequence[Used], seconds: float) -> dic
             "seconds": round(seconds, 3),
         },
     }
+
+
+def _results(items: Sequence[Item], request: Request) -> dict[str, Any]:
+    """Return where results go, and what their names depend on."""
+    output = None if request.output is None else Path(request.output)
+    is_file = output is not None and any(item.output == output for item in items)
+    if output is not None and not any(item.output for item in items):  # nothing says if it would have been one
+        is_file = bool(
+            len(items) == 1 and output.suffix and not output.is_dir() and not any(map(os.path.isdir, request.inputs))
+        )
+    places = paths_to_json(folder=Path.cwd(), output=output)
+    return {**places, "is_file": is_file, "is_piped": "-" in request.inputs, **names_of(request)}
 
 
 def _unequal(values: Iterable[T]) -> list[T]:
@@ -91,10 +110,10 @@ def _unequal(values: Iterable[T]) -> list[T]:
     return found
 
 
-def write_report(path: Path, items: Sequence[Item], used: Sequence[Used], seconds: float) -> None:
+def write_report(path: Path, items: Sequence[Item], used: Sequence[Used], seconds: float, request: Request) -> None:
     """Write the report. Raises CannotWrite."""
     with whole_or_absent(path) as file:
-        for piece in report_pieces(items, used, seconds, in_lines=True):
+        for piece in report_pieces(items, used, seconds, request, in_lines=True):
             file.write(piece.encode())
         file.write(b"\n")
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # these modules import av, which would delay --help
     from dagan_cli.media.template import Template
     from dagan_cli.media.video.recipe import Encoding
     from dagan_cli.media.video.source import Deinterlace
+    from dagan_cli.upscale.inputs.retry import Retry
+    from dagan_cli.upscale.inputs.shard import Shard
     from weights.choice import ModelChoice
 
 _NAMED_SIZES = {"720p": 720, "1080p": 1080, "1440p": 1440, "4k": 2160, "8k": 4320}
@@ -135,6 +137,10 @@ class Request:
     reuse: bool = True  # reuse results of frames and tiles that equal those of the previous frame
     report: Path | None = None  # file that the report will be written to
     listed: Path | None = None  # file that the inputs were read from
+    shard: Shard | None = None  # share of the inputs; None: all
+    retry: Retry | None = None  # an earlier run whose open inputs are those of this one; then `inputs` is empty
+    watch: bool = False  # keep looking for new files in the inputs, which are folders
+    replaced: frozenset[Path] = frozenset()  # results that are made again, whatever `overwrite` is
     defaulted: frozenset[str] = frozenset()  # flags that were not given: defaults of the user's own, or of a recipe
 
     @property
@@ -142,6 +148,10 @@ class Request:
         """Files that the run reads besides its inputs: no result and no report may take their place."""
         model = Path(self.model.name) if self.model.name and self.model.is_fixed else None
         return [path for path in (model, self.listed) if path is not None]
+
+    def replaces(self, target: Path) -> bool:
+        """True if an existing result is made again."""
+        return self.overwrite or target in self.replaced
 
     def without_effect(self, kinds: set[str]) -> list[str]:
         """Return the given options that change nothing on inputs of these kinds: "picture" and "video"."""

@@ -71,7 +71,7 @@ def upscale_video(path: Path, target: Path, work: Work) -> Item:
                 resume=settings_of(made, request, upscaler) if request.resume and piped is None else None,
                 segment=Used.of(upscaler).segment_length,
                 keep=Used.of(upscaler).is_slow,
-                replace=request.overwrite,
+                replace=request.replaces(target),
             )
             stack.enter_context(in_words(target))
         writer, total = None, part.frames_of(info.frames, info.rate)

@@ -69,6 +69,10 @@ class Engines:
             self.tell(Chosen(path, found, self._chosen[path].words))
         return self._chosen[path]
 
+    def forget(self, path: Path) -> None:
+        """Choose the model for an input again, if it is open: the input may have changed."""
+        self._chosen.pop(path, None)
+
     def for_stream(self, path: Path, factor: float) -> Upscaler:
         """Return the upscaler for a video from stdin, which cannot be looked at before. Raises BadModel, BadOption."""
         choice = self._request.model.for_factor(factor, video=True)

@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from importlib import import_module
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from random import Random
@@ -18,16 +19,17 @@ _CONTEXT.set_forkserver_preload(["tests.support.nursery_preload"])
 PATIENCE = 120  # seconds
 
 
-def start(arguments: list[object], log: Path) -> ForkServerProcess:
-    """Start `dagan` with these arguments; what it says goes to `log`."""
+def start(arguments: list[object], log: Path, settings: Mapping[str, object] | None = None) -> ForkServerProcess:
+    """Start `dagan` with these arguments; what it says goes to `log`. `settings` are values for names of modules."""
     process = _CONTEXT.Process(
-        target=_dagan, args=([os.fspath(a) if isinstance(a, Path) else str(a) for a in arguments], log)
+        target=_dagan,
+        args=([os.fspath(a) if isinstance(a, Path) else str(a) for a in arguments], log, dict(settings or {})),
     )
     process.start()
     return process
 
 
-def _dagan(arguments: list[str], log: Path) -> None:
+def _dagan(arguments: list[str], log: Path, settings: dict[str, object]) -> None:
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -38,6 +40,9 @@ def _dagan(arguments: list[str], log: Path) -> None:
     from dagan_cli.__main__ import main
 
     torch.set_num_threads(1)
+    for name, value in settings.items():
+        module, _, name = name.rpartition(".")
+        setattr(import_module(module), name, value)
     main()
 
 

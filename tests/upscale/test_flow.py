@@ -221,7 +221,9 @@ def test_an_error_of_the_disk_in_the_middle_leaves_what_one_image_at_a_time_woul
     made = {f"{number}_x2.png" for number in range(8) if number != 3 and (number < 3 or after == "done")}
     assert {path.name for path in (tmp_path / "out").iterdir()} == made
     assert isinstance(events[-1], Abandoned) == (code == errno.ENOSPC)
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("dagan-")]
+    assert not [
+        thread.name for thread in threading.enumerate() if thread.name.startswith(("dagan-read", "dagan-write"))
+    ]
 
 
 @pytest.mark.usefixtures("delays")

@@ -9,17 +9,23 @@ import pytest
 
 from dagan_cli.engine.options import EngineOptions
 from dagan_cli.errors import CannotWrite
+from dagan_cli.media.video.recipe import Encoding
 from dagan_cli.upscale.events import Item
 from dagan_cli.upscale.report import exit_code, report_pieces, write_report
+from dagan_cli.upscale.request import Goal, Request
 from dagan_cli.upscale.used import Used
 from dagan_cli.upscaler import Upscaler
 from dagan_cli.version import __version__
+from weights.choice import ModelChoice
 
 
 def item(status, code: int = 0, **fields) -> Item:
     return Item(input=Path("in"), output=Path("out"), status=status, exit_code=code, **fields)
 
 
+ASKED = Request(
+    inputs=("in",), output=None, goal=Goal.of(2, None), model=ModelChoice(), engine=EngineOptions(), encoding=Encoding()
+)
 DONE, SKIPPED, PARTIAL = item("done"), item("skipped"), item("partial", 1)
 OTHERWISE = item("failed", 1, is_usable=True)  # a usable input, but its output exists and is another result
 BAD, USAGE, MEMORY, DISK = (item("failed", code) for code in (1, 2, 5, 6))
@@ -60,7 +66,7 @@ def test_totals_are_the_sums_of_the_items(tiny_model):
     ]
     options = EngineOptions(device="cpu", precision="fp32")
     used = [Used.of(Upscaler.load(str(tiny_model), options=options, order=2))]
-    report = json.loads("".join(report_pieces(items, used, 12.3456)))
+    report = json.loads("".join(report_pieces(items, used, 12.3456, ASKED)))
     assert report["totals"] == {
         "done": 2,
         "skipped": 1,
@@ -80,15 +86,15 @@ def test_totals_are_the_sums_of_the_items(tiny_model):
 
 
 def test_a_run_that_did_nothing_has_a_report_too(tmp_path):
-    report = json.loads("".join(report_pieces([], [], 0.0)))
+    report = json.loads("".join(report_pieces([], [], 0.0, ASKED)))
     assert (report["model"], report["device"], report["items"]) == (None, None, [])
-    write_report(tmp_path / "new/report.json", [], [], 0.0)
+    write_report(tmp_path / "new/report.json", [], [], 0.0, ASKED)
     assert json.loads((tmp_path / "new/report.json").read_text()) == report
 
 
 def test_a_report_of_many_items_is_the_same_in_lines_and_in_one(tmp_path):
     items = [item("done", frames=number, reason="a \x7f") for number in range(2500)]
-    texts = ["".join(report_pieces(items, [], 1.0, in_lines=in_lines)) for in_lines in (False, True)]
+    texts = ["".join(report_pieces(items, [], 1.0, ASKED, in_lines=in_lines)) for in_lines in (False, True)]
     one, lines = map(json.loads, texts)
     assert one == lines
     assert [row["frames"] for row in one["items"]] == [*range(2500)]
@@ -99,4 +105,4 @@ def test_a_report_of_many_items_is_the_same_in_lines_and_in_one(tmp_path):
 def test_a_report_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(CannotWrite):
-        write_report(tmp_path / "file/report.json", [], [], 0.0)
+        write_report(tmp_path / "file/report.json", [], [], 0.0, ASKED)

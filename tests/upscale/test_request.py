@@ -142,9 +142,10 @@ def test_an_item_is_json_whatever_its_name_is():
     item = Item(input=Path(os.fsdecode(b"\xff.png")), output=None, status="failed", reason="why", seconds=0.12345)
     row = item.to_json()
     assert (row["input"], row["output"], row["seconds"]) == ("\\udcff.png", None, 0.123)
+    assert row["bytes"] == {"input": "ff2e706e67"}
     assert set(row) == {
         *("input", "output", "status", "reason", "model", "seconds", "frames", "in_size", "out_size", "warnings"),
-        *("reused", "resumed"),
+        *("reused", "resumed", "below", "bytes"),
     }
 
 

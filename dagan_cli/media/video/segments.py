@@ -20,7 +20,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
@@ -92,13 +92,17 @@ class KeptFrame:
 
 
 class WorkFolder:
-    """The folder with the segments of one output; `segments` are those finished so far, in order. Raises OSError."""
+    """The folder with the segments of one output; `segments` are those finished so far, in order. Raises OSError.
 
-    def __init__(self, folder: Folder) -> None:
+    `require_owned` is called before anything is changed: it raises Lost if another process took the output over.
+    """
+
+    def __init__(self, folder: Folder, require_owned: Callable[[], None] = lambda: None) -> None:
         self.segments: list[Segment] = []
         self.scattered: dict[int, Segment] = {}  # finished ones behind the first that is missing, by number
         self.kept: list[int] = []  # pts of the frames that an earlier run kept of unfinished segments
         self._folder = folder
+        self._require_owned = require_owned
         self._keeping = 0  # the last segment of which frames are kept
         self._digest = ""  # of the journal so far
 
@@ -117,6 +121,7 @@ class WorkFolder:
 
     def keep(self, index: int, frame: KeptFrame) -> None:
         """Keep a frame of the unfinished segment number `index` for the next run, should this one be killed."""
+        self._require_owned()
         planes = zlib.compress(frame.planes, 1)
         body = frame.captions + planes
         head = _KEPT.pack(0, frame.pts, frame.duration, len(frame.captions), len(planes))[4:]
@@ -125,6 +130,7 @@ class WorkFolder:
 
     def keep_none(self, index: int) -> None:
         """Remove the frames that are kept of segment number `index`."""
+        self._require_owned()
         self._folder.remove(_kept_name(index))
 
     def kept_frames(self, size: int) -> Iterator[KeptFrame]:
@@ -140,10 +146,12 @@ class WorkFolder:
 
     def discard(self, index: int) -> None:
         """Remove the file of segment number `index`, if there is one."""
+        self._require_owned()
         self._folder.remove(_name_of(index))
 
     def finish(self, pts: list[int], durations: list[int]) -> None:
         """Sync the next segment, already written, to disk, then add it to the journal."""
+        self._require_owned()
         with self.read(len(self.segments)) as file:
             os.fsync(file.fileno())
             segment = Segment(os.fstat(file.fileno()).st_size, _crc32(file), pts, durations)
@@ -177,6 +185,7 @@ class WorkFolder:
         self._append({"complete": self.frames})
 
     def _append(self, entry: Mapping[str, Any]) -> None:
+        self._require_owned()
         line, self._digest = _line(entry, self._digest)
         with self._folder.append(_JOURNAL) as journal:
             journal.write(line)
@@ -267,23 +276,26 @@ def work_folder(
     With `scattered`, these are segments in any order, for `WorkFolder.adopt`.
 
     It is removed when the block succeeds. On failure it is kept if `resume` is true and it holds segments or frames.
-    Raises OtherSettings if it was started with other ones, Taken if another process writes `target`, CannotWrite.
+    Raises OtherSettings if it was started with other ones, Taken if another process writes `target`, Lost if it took
+    that over, CannotWrite.
     """
-    with owned(target), write_errors(target), Folder.opened(target.parent) as parent:
+    with owned(target) as claim, write_errors(target), Folder.opened(target.parent) as parent:
         name = folder_of(target).name
         parent.make(name)
         with _own_folder(parent, name) as folder:
-            work = WorkFolder(folder)
+            work = WorkFolder(folder, lambda: claim.require(target))
             if resume:
                 work._resume(target, settings, scattered=scattered)
             work._begin(settings)
             try:
                 yield work
             except BaseException:
-                if not (resume and (work.segments or work.scattered or work._has_kept())):
+                kept = work.segments or work.scattered or work._has_kept()
+                if not (resume and kept) and claim.is_held():
                     _remove(parent, name, folder)
                 raise
-            _remove(parent, name, folder)
+            if claim.is_held():
+                _remove(parent, name, folder)
 
 
 def kept_frames(target: Path, settings: Mapping[str, Any]) -> int:

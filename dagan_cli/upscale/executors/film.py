@@ -80,7 +80,7 @@ class Film:
                 record=to_text(made),
                 resume=settings_of(made, request, seen.used) if request.resume else None,
                 segment=length,
-                replace=request.overwrite,
+                replace=request.replaces(self.target),
             )
             with in_words(self.target), gathered as gathering:
                 try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dagan_cli.engine.memory import attempt
 from dagan_cli.errors import BadModel, BadOption, CannotWrite, OutOfMemory
-from dagan_cli.files import Taken, owned, require_replaceable, require_writable
+from dagan_cli.files import Lost, Taken, owned, require_replaceable, require_writable
 from dagan_cli.media.find import Source
 from dagan_cli.upscale.estimate.expected import tell_expected
 from dagan_cli.upscale.estimate.forecast import Forecaster
@@ -100,7 +100,12 @@ def _in_turn(source: Source, target: Path, flow: Flow, start: Start, waits: bool
         else:
             work.tell(start)
             tell_expected(source, target, work, start.total)
-            _one(source, target, flow, stack)
+            try:
+                _one(source, target, flow, stack)
+            except Lost as lost:  # this process was asleep, and another one has gone on with the video
+                if waits:
+                    fail(source, target, lost, work, 0.0)
+                return waits
     return True
 
 
@@ -126,7 +131,7 @@ def _one(source: Source, target: Path, flow: Flow, stack: ExitStack) -> None:
             item = attempt(lambda: upscale_video(source.path, target, work))
             if item is None:
                 raise out_of_memory(source.path)
-    except BadModel:
+    except (BadModel, Lost):
         raise
     except Stopped as stopped:
         if stopped.kept:

@@ -1,0 +1,150 @@
+"""Create, claim, replace and remove files, and open regular ones: the only modules that do.
+
+What holds, whatever a hostile folder contains and whatever stops the process:
+
+- A name that exists is a finished file. It is written under a random temporary name, which is created exclusively and
+  written through the handle that created it, then synced and renamed.
+- Nothing is written, locked or removed through a link, and only regular files are replaced.
+- Names are resolved in the folder as it was opened, where the platform can: another folder under its name is not used.
+- A file or folder is removed only if its name is one that dagan makes, and it is a regular file with no second name.
+- Each output has one owner at a time, among all threads, processes and machines of dagan: see `claims`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BufferedReader
+from pathlib import Path
+from secrets import token_hex
+from typing import BinaryIO
+
+from dagan_cli.errors import CannotWrite
+from dagan_cli.files.claims import Lost, Taken, acting_for, owned, tidy
+from dagan_cli.files.folder import (
+    ALWAYS,
+    KINDS,
+    Folder,
+    cannot_write,
+    is_write_failure,
+    of_kind,
+    tag_of,
+    write_errors,
+)
+
+PATIENCE = 75.0  # seconds that a short write waits for another process that writes the same file; more than EXPIRY
+
+__all__ = [
+    "Folder",
+    "Lost",
+    "Taken",
+    "acting_for",
+    "cannot_write",
+    "is_write_failure",
+    "open_regular",
+    "owned",
+    "place_of",
+    "read_regular",
+    "require_older",
+    "require_replaceable",
+    "require_writable",
+    "tag_of",
+    "tidy",
+    "whole_or_absent",
+    "write_errors",
+]
+
+
+@contextmanager
+def whole_or_absent(target: Path, *, replace: bool = True) -> Iterator[BinaryIO]:
+    """Yield a new file to write and read; it becomes `target`, synced to disk, only if nothing failed.
+
+    A link of that name is replaced by the file, not followed. Raises CannotWrite for a full disk, a read-only folder
+    and the like, for a name that is not a file, and without `replace` for a name that exists by then; Taken if another
+    process writes it for longer than PATIENCE, Lost if another one took it over meanwhile.
+    """
+    with owned(target, patience=PATIENCE) as claim, write_errors(target), Folder.opened(target.parent) as folder:
+        require_replaceable(target)
+        part = f".dagan-{tag_of(target)}.{token_hex(8)}.part{target.suffix[:16]}"
+        file = folder.create(part)
+        try:
+            with file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            claim.require(target)
+            folder.rename(part, target.name, replace=replace)
+            folder.sync()
+        except FileExistsError as error:
+            what = f"{target} appeared while it was made, and is left alone"
+            raise CannotWrite(what, hint="name another file with -o, or replace it with -y") from error
+        finally:
+            with suppress(OSError):  # the folder does not exist any more
+                folder.remove(part)
+
+
+def require_replaceable(target: Path) -> None:
+    """Raise CannotWrite if `target` exists and is neither a regular file nor a link."""
+    try:
+        mode = os.lstat(target).st_mode
+    except OSError:
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        kind = KINDS.get(stat.S_IFMT(mode), "no file")
+        raise CannotWrite(f"cannot write {target}: it is {kind}, and only files are replaced", hint="name another file")
+
+
+def require_writable(target: Path) -> None:
+    """Raise CannotWrite if the folder of `target`, or the first above it that exists, is read-only. Writes nothing."""
+    folder = next(each for each in target.absolute().parents if each.exists())
+    if os.access(folder, os.W_OK | os.X_OK):
+        return
+    is_frozen = hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY
+    code = errno.EROFS if is_frozen else errno.EACCES
+    raise cannot_write(target, OSError(code, os.strerror(code)))
+
+
+def place_of(path: Path) -> tuple[object, ...]:
+    """Return what all names of one place have in common: of a file, or of a name that is free."""
+    try:
+        found = path.stat()
+    except OSError:
+        return (os.path.normcase(os.path.realpath(path)),)
+    return found.st_dev, found.st_ino
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file for reading. Links are followed, but only to a regular file: a FIFO blocks, a device has no end.
+
+    Raises OSError.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise of_kind(mode, str(path))
+    file = open(path, "rb", opener=lambda *_: os.open(path, os.O_RDONLY | ALWAYS))  # noqa: SIM115  # the caller closes
+    if not stat.S_ISREG(mode := os.fstat(file.fileno()).st_mode):  # exchanged since
+        file.close()
+        raise of_kind(mode, str(path))
+    return file
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """Return the content of a regular file of at most so many bytes. Raises OSError."""
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes", str(path))
+        return file.read(most)
+
+
+def require_older(target: Path, what: str, mark: bytes) -> None:
+    """Raise CannotWrite if `target` exists and is not an older file of its kind, with `mark` at its start."""
+    if not os.path.lexists(target):
+        return
+    require_replaceable(target)
+    with suppress(OSError), open_regular(target) as file:
+        if mark in (file.read(4096) or mark):
+            return
+    raise CannotWrite(f"{target} exists and is no {what} of dagan", hint="move it away, or write elsewhere")
