@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Protocol
 
 from dagan_cli.upscale.events import Event, Stopped
@@ -30,7 +31,10 @@ from dagan_cli.upscale.executors.units import (
 )
 
 _RETRIES = 2  # times that a unit is repeated after its worker has died
-_SLOW = 2.0  # times the usual duration of a segment, after which another worker may take a copy of it
+_SLOW = 1.5  # times the usual duration of a segment, after which another worker may take a copy of it
+_LATE = 1.0  # seconds beyond the usual duration, at least, before that
+_LAST = 31  # segments whose median is the usual duration
+_LOOK = 1.0  # seconds between looks for new places while all workers are busy
 _LAST_CHANCE = 3  # workers that die in a row in one place, with nothing done, before the place is given up
 
 
@@ -79,7 +83,6 @@ class Task:
     tell: Callable[[str, Event], None]  # receives the name of the worker, and what it tells
     answer: Future[tuple[str, Answer]] = field(default_factory=Future)  # the name of the worker, and its answer
     deaths: list[str] = field(default_factory=list)  # places of the workers that died over it
-    since: float | None = None  # when it was given to its first worker
     copies: int = 0  # workers that have it
 
 
@@ -89,13 +92,16 @@ class Crew:
     def __init__(self, pool: Pool, clock: Callable[[], float] = time.monotonic) -> None:
         self._pool = pool
         self._clock = clock
-        self._usual = 0.0  # seconds that a segment takes, on average of the last ones
+        self._took: deque[float] = deque(maxlen=_LAST)  # seconds that workers took for the last segments
+        self._began: dict[Member, float] = {}  # when workers were given their units
         self._waiting: deque[Task] = deque()
         self._lock = threading.Lock()
         self._busy: dict[Member, Task] = {}
         self._idle: list[Member] = []
         self._places: dict[Member, str] = {}
         self._fruitless: dict[str, int] = {}  # workers that died in a place since one has done a unit there
+        self._given_up: set[str] = set()  # places
+        self._full_until = 0.0  # no place is free before
         self._why = ""  # the last worker died
         self._stops = False
 
@@ -143,59 +149,68 @@ class Crew:
         self._end_waiting(Stopped())
 
     def _usable(self) -> list[str]:
-        return [place for place in self._pool.places() if self._fruitless.get(place, 0) < _LAST_CHANCE]
+        places = self._pool.places()
+        return [place for place in places if place not in self._given_up] if self._given_up else places
 
     def _assign(self) -> None:
         if self._stops:
             self._end_waiting(Stopped())
             return
+        if not self._idle and (not self._waiting or self._clock() < self._full_until):
+            return  # as after most messages, of which a thousand workers send many
         usable = self._usable()
         if not usable and not self._busy:
             self._end_waiting(WorkerDied(self._why or "there is no worker"))
             return
-        while (task := self._next()) is not None:
-            member = self._member_for(task, usable)
+        free = self._free_of(usable)
+        while (self._idle or free) and (task := self._next()) is not None:
+            member = self._member_for(task, usable, free)
             if member is None:
                 with self._lock:
                     self._waiting.appendleft(task)
                 return
             self._give(task, member)
-        self._copy_slowest(usable)
+        if not free:
+            self._full_until = self._clock() + _LOOK
+        self._copy_slowest(usable, free)
+
+    def _free_of(self, usable: list[str]) -> list[str]:
+        """Return the places without a worker."""
+        taken = set(self._places.values())
+        return [] if taken.issuperset(usable) else [place for place in usable if place not in taken]
 
     def _give(self, task: Task, member: Member) -> None:
         self._busy[member] = task
         task.copies += 1
-        task.since = self._clock() if task.since is None else task.since
+        self._began[member] = self._clock()
         member.send(task.unit)
 
-    def _copy_slowest(self, usable: list[str]) -> None:
+    def _copy_slowest(self, usable: list[str], free: list[str]) -> None:
         """Give the segment that has taken longest to an idle worker too, if it takes far longer than usual."""
-        if not self._idle or not self._usual:
+        if not self._idle or not self._took:
             return
-        late = self._clock() - _SLOW * self._usual
-        alone = [task for task in self._busy.values() if isinstance(task.unit, Piece) and task.copies == 1]
-        slow = min(alone, key=lambda task: task.since or 0.0, default=None)
-        if slow is None or slow.since is None or slow.since > late or slow.answer.done():
+        alone = (member for member, task in self._busy.items() if _may_be_copied(task))
+        slowest = next(alone, None)  # workers are in the order in which they were given their units
+        usual = median(self._took)
+        if slowest is None or self._clock() - self._began[slowest] < max(_SLOW * usual, usual + _LATE):
             return
-        if (member := self._member_for(slow, usable)) is not None:
+        slow = self._busy[slowest]
+        if (member := self._member_for(slow, usable, free)) is not None:
             self._give(slow, member)
 
     def _next(self) -> Task | None:
         with self._lock:
             return self._waiting.popleft() if self._waiting else None
 
-    def _member_for(self, task: Task, usable: list[str]) -> Member | None:
+    def _member_for(self, task: Task, usable: list[str], free: list[str]) -> Member | None:
         """Return an idle worker or a new one, if possible in a place where the task has not failed."""
-        taken = set(self._places.values())
-        free = [place for place in usable if place not in taken]
-        unlike = [place for place in usable if place not in task.deaths]
-        for member in self._idle:
-            if self._places[member] not in task.deaths or not unlike:
-                self._idle.remove(member)
-                return member
-        for place in free:
-            if place not in task.deaths or not unlike:
-                member = self._pool.hire(place)
+        is_free = not task.deaths or all(place in task.deaths for place in usable)
+        for number, member in enumerate(self._idle):
+            if is_free or self._places[member] not in task.deaths:
+                return self._idle.pop(number)
+        for number, place in enumerate(free):
+            if is_free or place not in task.deaths:
+                member = self._pool.hire(free.pop(number))
                 self._places[member] = place
                 return member
         return None
@@ -215,9 +230,8 @@ class Crew:
         task.copies -= 1
         if isinstance(message, Done):
             self._fruitless.pop(self._places[member], None)
-            if isinstance(task.unit, Piece) and task.since is not None:
-                took = self._clock() - task.since
-                self._usual = 0.8 * self._usual + 0.2 * took if self._usual else took
+            if isinstance(task.unit, Piece):
+                self._took.append(self._clock() - self._began[member])
             if not task.answer.done():
                 task.answer.set_result((self._places[member], message.answer))
         else:
@@ -231,11 +245,15 @@ class Crew:
         with suppress(ValueError):
             self._idle.remove(member)
         task = self._busy.pop(member, None)
+        self._began.pop(member, None)
+        self._full_until = 0.0
         self._why = reason
         if task is None:
             return
         task.copies -= 1
         self._fruitless[place] = self._fruitless.get(place, 0) + 1
+        if self._fruitless[place] >= _LAST_CHANCE:
+            self._given_up.add(place)
         if self._stops:
             _fail(task, Stopped())
             return
@@ -260,6 +278,10 @@ class Fatal(Exception):
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
         self.error = error
+
+
+def _may_be_copied(task: Task) -> bool:
+    return isinstance(task.unit, Piece) and task.copies == 1 and not task.answer.done()
 
 
 def _fail(task: Task, error: Exception) -> None:

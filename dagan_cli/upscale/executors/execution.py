@@ -30,14 +30,16 @@ from dagan_cli.upscale.events import (
 from dagan_cli.upscale.executors.crew import Crew, Fatal, Pool, Task
 from dagan_cli.upscale.executors.film import Film, Uncut
 from dagan_cli.upscale.executors.ledger import Ledger
-from dagan_cli.upscale.executors.units import Inputs, Left, WorkerDied
+from dagan_cli.upscale.executors.units import Inputs, Left, Piece, Unit, WorkerDied
 from dagan_cli.upscale.job import Job, exists, settle
 from dagan_cli.upscale.used import Used
 from dagan_cli.upscale.work import Work
 
+FILMS = 64  # videos in work at once, at most
 _PULSE = 0.05  # seconds between looks at what else is to be done
 _POLL = 0.2  # seconds between looks at a result that another process writes
 _GROUP = 16, 1 << 20  # images in a group, and pixels of its inputs, at most
+_LIKELY = 8  # units that a video is taken to give, while it is being opened
 _SHARES = 4  # groups that each worker gets, at least, while there are images enough
 
 
@@ -63,7 +65,8 @@ class _Execution:
         self._images = sum(job.source.kind == "picture" for job in jobs)  # in `_todo`
         self._later: list[Job] = []  # whose results other processes were writing
         self._open = 0  # units and videos in work
-        self._films = ThreadPoolExecutor(64, "dagan-film")
+        self._films = ThreadPoolExecutor(FILMS, "dagan-film")
+        self._opening: set[Path] = set()  # videos that have not handed out their first segment
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()  # what threads of videos want done here
         self._error: BaseException | None = None
         self._is_stopping = False
@@ -73,7 +76,7 @@ class _Execution:
         while self._open or ((self._todo or self._later) and not self._is_stopping):
             if not self._is_stopping and (self._error or self._work.should_stop()):
                 self._stop()
-            while not self._is_stopping and self._crew.appetite > 0 and self._begin():
+            while not self._is_stopping and self._is_hungry() and self._begin():
                 pass
             self._crew.pump(_PULSE)
             with suppress(Empty):
@@ -92,6 +95,11 @@ class _Execution:
     def _stop(self) -> None:
         self._is_stopping = True
         self._crew.stop()
+
+    def _is_hungry(self) -> bool:
+        """True if workers want more than they have, and before a video, more than those being opened will give."""
+        is_video = bool(self._todo) and self._todo[0].source.kind != "picture"
+        return self._crew.appetite > (_LIKELY * len(self._opening) if is_video else 0)
 
     def _begin(self) -> bool:
         """Begin the next input or group of images; return False if there is none."""
@@ -202,16 +210,23 @@ class _Execution:
             if not isinstance(event, Advance) or event.done:
                 self._inbox.put(lambda: self._ledger.tell(path, event))
 
+        def submit(unit: Unit, tell: Callable[[str, Event], None]) -> Task:
+            task = self._crew.submit(unit, tell)
+            if isinstance(unit, Piece):
+                self._inbox.put(lambda: self._opening.discard(path))
+            return task
+
         film = Film(
             path=path,
             target=target,
             request=self._work.request,
-            submit=self._crew.submit,
+            submit=submit,
             tell=tell,
             size=lambda: self._crew.size,
             should_stop=lambda: self._is_stopping,
         )
         self._open += 1
+        self._opening.add(path)
         self._ledger.start(path)
         self._films.submit(self._make, film, job)
 
@@ -246,6 +261,7 @@ class _Execution:
         self, job: Job, film: Film, item: Item | None, error: Exception | None, seconds: float = 0.0
     ) -> None:
         self._open -= 1
+        self._opening.discard(film.path)
         self._note(film.used)
         if item is not None:
             self._ledger.item(item)

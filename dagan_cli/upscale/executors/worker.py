@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from hashlib import blake2b
+from math import inf
 
 from dagan_cli.analysis.measure import analyse_video
 from dagan_cli.engine.memory import attempt
@@ -24,6 +26,8 @@ from dagan_cli.upscale.running.turns import run_turn
 from dagan_cli.upscale.used import Used
 from dagan_cli.upscale.video import AHEAD, Enlarger
 from dagan_cli.upscale.work import Engines, Work
+
+_TELL = 0.5  # seconds between messages about frames of a segment, of which a thousand workers would send too many
 
 
 class Worker:
@@ -80,10 +84,13 @@ class Worker:
                             AHEAD * upscaler.engine.frames_at_once(plan.source.height, plan.source.width),
                         )
                     )
+                    told = -inf
                     for pictures in stack.enter_context(prefetch(enlarger.enlarge(decoded), AHEAD)):
                         for planes, pts, duration in pictures:
                             encoder.add(planes, pts, duration, seen.captions.pop(pts, b""))
-                            work.tell(Advance(len(encoder.pts), len(times), "frames"))
+                            if (now := time.monotonic()) - told >= _TELL:
+                                work.tell(Advance(len(encoder.pts), len(times), "frames"))
+                                told = now
                     encoder.finish()
             except BaseException:
                 folder.remove(name)

@@ -11,9 +11,21 @@ import pytest
 from dagan_cli.errors import BadModel
 from dagan_cli.media.find import Source
 from dagan_cli.media.video.split.timeline import Stretch
-from dagan_cli.upscale.events import Stopped
+from dagan_cli.upscale.events import Advance, Stopped
 from dagan_cli.upscale.executors.crew import Crew, Fatal
-from dagan_cli.upscale.executors.units import Died, Done, Inputs, Left, Look, Message, Piece, Raised, Unit, WorkerDied
+from dagan_cli.upscale.executors.units import (
+    Died,
+    Done,
+    Inputs,
+    Left,
+    Look,
+    Message,
+    Piece,
+    Raised,
+    Told,
+    Unit,
+    WorkerDied,
+)
 from dagan_cli.upscale.job import Job
 
 NOTHING = Left((), ())
@@ -231,3 +243,37 @@ def test_a_stop_reaches_the_busy_workers_and_the_waiting_units():
     say(crew, pool, pool.at("a"), Raised(Stopped()))
     with pytest.raises(Stopped):
         running.answer.result()
+
+
+def test_a_few_slow_workers_do_not_make_slowness_usual():
+    crew, pool = crew_of("a", "b", "c")
+    for number in range(3):
+        submit(crew, piece(number))
+    pool.now = 10.0
+    say(crew, pool, pool.at("a"), Done(NOTHING))
+    say(crew, pool, pool.at("b"), Done(NOTHING))
+    pool.now = 200.0
+    say(crew, pool, pool.at("c"), Done(NOTHING))
+    late = submit(crew, piece(3))
+    pool.now += 14.0
+    crew.pump(0)
+    assert sum(late.unit in member.units for member in pool.members) == 1
+    pool.now += 2.0
+    crew.pump(0)
+    assert sum(late.unit in member.units for member in pool.members) == 2
+
+
+def test_messages_of_busy_workers_cost_no_look_at_all_places():
+    crew, pool = crew_of("a", "b")
+    looks = []
+    pool.places = lambda: looks.append(0) or pool.open
+    for number in range(4):
+        submit(crew, look(str(number)))
+    before = len(looks)
+    for _ in range(100):
+        say(crew, pool, pool.at("a"), Told(Advance(1, 2, "frames")))
+    assert len(looks) == before
+    pool.open.append("c")
+    pool.now += 2.0
+    crew.pump(0)
+    assert len(pool.at("c").units) == 1  # a place that is new is found all the same

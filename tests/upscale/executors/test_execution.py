@@ -259,3 +259,22 @@ def test_a_network_gives_the_same_pixels(cli, tmp_path, inputs, pools, tiny_mode
     assert cli(film, *images, *network, "-o", tmp_path / "shared", "--jobs", 2).code == 0
     assert alike(tmp_path / "alone", tmp_path / "shared")
     assert len(pools.last.units) == 2
+
+
+def test_films_are_made_one_after_the_other_where_one_has_enough_segments(cli, tmp_path, inputs, pools):
+    for name in ("film2.mp4", "film3.mp4", "film4.mp4"):
+        (inputs / name).write_bytes((inputs / "film.mp4").read_bytes())
+    order: list[tuple[str, int]] = []
+
+    def deadly(worker, unit, event):
+        if isinstance(unit, Piece) and event is None:
+            order.append((unit.path.name, unit.number))
+        return False
+
+    pools.deadly = deadly
+    assert cli(*sorted(inputs.glob("*.mp4")), *TWICE, "-o", tmp_path / "out", "--jobs", 2).code == 0
+    names = [name for name, _ in dict.fromkeys(order)]
+    assert len(names) == 4 * 8
+    ends = [max(index for index, each in enumerate(names) if each == name) for name in sorted(set(names))]
+    assert ends == sorted(ends)
+    assert names.index("film3.mp4") > ends[0]
