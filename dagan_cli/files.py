@@ -70,6 +70,8 @@ _ALWAYS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os,
 _LOCK_HEADING = b"dagan lock: "
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)  # of file systems that have none
 _POLL = 0.1  # seconds
+_MARK = re.compile(r"\.dagan-[0-9a-f]{16}\.mark")
+_MARK_LASTS = 60.0  # seconds
 _held: dict[tuple[object, ...], int] = {}  # outputs owned by each thread, and how often
 _acting = threading.local()  # `owner`: the thread whose outputs this one owns too
 
@@ -274,6 +276,26 @@ def whole_or_absent(target: Path, *, replace: bool = True) -> Iterator[BinaryIO]
                 folder.remove(part)
 
 
+@contextmanager
+def marked(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """Provide a hidden file in a folder, which is made if missing, and its random content: who reads it is there too.
+
+    It should be short: a file that is a minute old was left by a killed process, and is removed. Raises CannotWrite.
+    """
+    name, content = f".dagan-{token_hex(8)}.mark", token_hex(16).encode()
+    with write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with Folder.opened(folder) as opened:
+            with opened.create(name) as file:
+                file.write(content)
+            try:
+                _remove_old_marks(opened, opened.facts(name).st_mtime - _MARK_LASTS)
+                yield folder / name, content
+            finally:
+                with suppress(OSError):
+                    opened.remove(name)
+
+
 def require_replaceable(target: Path) -> None:
     """Raise CannotWrite if `target` exists and is neither a regular file nor a link."""
     try:
@@ -471,6 +493,14 @@ def _remove_parts(folder: Folder, target: Path) -> None:
     for name in folder.names():
         if part.fullmatch(name):
             folder.remove(name)
+
+
+def _remove_old_marks(folder: Folder, before: float) -> None:
+    for name in folder.names():
+        if _MARK.fullmatch(name):
+            with suppress(OSError):
+                if folder.facts(name).st_mtime < before:
+                    folder.remove(name)
 
 
 def _holder(lock: int) -> str:
