@@ -1,4 +1,4 @@
-"""Join a Ray cluster, or start one on this machine for the time of a run. Ray is imported here alone."""
+"""Join a Ray cluster, or start one on this machine for the time of a run."""
 
 from __future__ import annotations
 
