@@ -19,6 +19,7 @@ from dagan_cli.files import (
     Taken,
     cannot_write,
     is_write_failure,
+    marked,
     open_regular,
     owned,
     place_of,
@@ -387,3 +388,25 @@ def test_all_names_of_a_place_are_the_same_place(tmp_path):
     os.link(tmp_path / "folder" / "a.png", tmp_path / "second.png")
     assert len({place_of(path) for path in (tmp_path / "link" / "a.png", tmp_path / "second.png")}) == 1
     assert place_of(tmp_path / "folder" / "a.png") not in free
+
+
+def test_a_mark_in_a_folder_is_read_by_whoever_shares_it_and_then_removed(tmp_path):
+    folder = tmp_path / "made"
+    with marked(folder) as (path, content), marked(folder) as (other, other_content):
+        assert path.parent == folder
+        assert path.read_bytes() == content != other_content
+        assert path != other
+    assert list(folder.iterdir()) == []
+
+
+def test_marks_of_killed_processes_are_removed_after_a_minute(tmp_path):
+    old, recent, foreign = (
+        tmp_path / name for name in (f".dagan-{'a' * 16}.mark", f".dagan-{'b' * 16}.mark", "c.mark")
+    )
+    for path in (old, recent, foreign):
+        path.write_text("left")
+    for path in (old, foreign):
+        os.utime(path, (0, 0))
+    with marked(tmp_path):
+        pass
+    assert sorted(tmp_path.iterdir()) == sorted([recent, foreign])

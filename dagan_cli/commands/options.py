@@ -125,6 +125,16 @@ Device = Annotated[
         rich_help_panel=SPEED,
     ),
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Use the nodes of a Ray cluster: auto, HOST:PORT, or local:N for N workers on this machine.",
+        autocompletion=_completed((AUTO, "local:2")),
+        rich_help_panel=SPEED,
+    ),
+]
 RuntimeName = Annotated[
     Literal["auto", "torch", "openvino"],
     typer.Option("--runtime", help="What executes the network: PyTorch or OpenVINO.", rich_help_panel=SPEED),

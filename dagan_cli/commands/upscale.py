@@ -23,6 +23,7 @@ from dagan_cli.commands.options import (
     SPEED,
     VIDEO,
     Audio,
+    Cluster,
     Codec,
     DenoiseOrAuto,
     Detail,
@@ -149,6 +150,15 @@ def upscale(
             rich_help_panel=SPEED,
         ),
     ] = 1,
+    cluster: Cluster = None,
+    mixed_nodes: Annotated[
+        bool,
+        switch(
+            "--mixed-nodes",
+            help="Allow nodes that compute in different ways, such as on other GPUs: pixels differ slightly.",
+            panel=SPEED,
+        ),
+    ] = False,
     runtime: RuntimeName = "auto",
     precision: Precision = "auto",
     fp32: Annotated[bool, switch("--fp32", help="Same as --precision fp32.", panel=SPEED)] = False,
@@ -365,6 +375,10 @@ def upscale(
         from weights.choice import ModelChoice
 
         devices = _devices(device, gpu)
+        if cluster is not None and gpu is not None:
+            raise BadOption(
+                f"-g {gpu} and --cluster do not go together: Ray chooses the GPUs", hint="leave out one of them"
+            )
         request = Request(
             inputs=tuple(names),
             output=output,
@@ -384,6 +398,8 @@ def upscale(
                 folder=result_folder(output, names or [str(retry_failed)]),
             ),
             devices=tuple(each for each in devices for _ in range(jobs)),
+            cluster=cluster,
+            mixed_nodes=mixed_nodes,
             recursive=recursive,
             include=tuple(include or ()),
             exclude=tuple(exclude or ()),
@@ -452,14 +468,14 @@ def run_and_report(
             seconds, items = time.monotonic() - started, list(told.values())
             try:
                 if as_json:
-                    for piece in report_pieces(items, engines.used, seconds, request):
+                    for piece in report_pieces(items, engines.used, seconds, request, engines.nodes):
                         echo(piece, end="")
                     echo("")
                 elif request.dry_run and any(item.status != "untried" for item in items):
                     echo(plan_table(items))
             finally:  # also if stdout is full
                 if report is not None:
-                    write_report(report, items, engines.used, seconds, request)
+                    write_report(report, items, engines.used, seconds, request, engines.nodes)
 
         try:
             (run_watching if request.watch else run)(request, engines, tell, stop)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -37,6 +38,9 @@ from dagan_cli.files.folder import (
 
 PATIENCE = 75.0  # seconds that a short write waits for another process that writes the same file; more than EXPIRY
 
+_MARK = re.compile(r"\.dagan-[0-9a-f]{16}\.mark")
+_MARK_LASTS = 60.0  # seconds
+
 __all__ = [
     "Folder",
     "Lost",
@@ -44,6 +48,7 @@ __all__ = [
     "acting_for",
     "cannot_write",
     "is_write_failure",
+    "marked",
     "open_regular",
     "owned",
     "place_of",
@@ -84,6 +89,26 @@ def whole_or_absent(target: Path, *, replace: bool = True) -> Iterator[BinaryIO]
         finally:
             with suppress(OSError):  # the folder does not exist any more
                 folder.remove(part)
+
+
+@contextmanager
+def marked(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """Provide a hidden file in a folder, which is made if missing, and its random content: who reads it is there too.
+
+    It should be short: a file that is a minute old was left by a killed process, and is removed. Raises CannotWrite.
+    """
+    name, content = f".dagan-{token_hex(8)}.mark", token_hex(16).encode()
+    with write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with Folder.opened(folder) as opened:
+            with opened.create(name) as file:
+                file.write(content)
+            try:
+                _remove_old_marks(opened, opened.facts(name).st_mtime - _MARK_LASTS)
+                yield folder / name, content
+            finally:
+                with suppress(OSError):
+                    opened.remove(name)
 
 
 def require_replaceable(target: Path) -> None:
@@ -148,3 +173,11 @@ def require_older(target: Path, what: str, mark: bytes) -> None:
         if mark in (file.read(4096) or mark):
             return
     raise CannotWrite(f"{target} exists and is no {what} of dagan", hint="move it away, or write elsewhere")
+
+
+def _remove_old_marks(folder: Folder, before: float) -> None:
+    for name in folder.names():
+        if _MARK.fullmatch(name):
+            with suppress(OSError):
+                if folder.facts(name).st_mtime < before:
+                    folder.remove(name)

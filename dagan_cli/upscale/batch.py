@@ -124,10 +124,7 @@ def _run(
         if found.sources and is_named and (has_work or not jobs) and not is_shared:
             engines.require_usable(request.goal.factor or 4.0)
         if is_shared:
-            from dagan_cli.upscale.executors.execution import run_on
-            from dagan_cli.upscale.executors.processes import Processes
-
-            run_on(Processes(request, request.devices), jobs, work)
+            _share(jobs, work)
         elif has_work:
             from dagan_cli.upscale.running.turns import run_all
 
@@ -225,12 +222,33 @@ def _settle_all(jobs: list[Job], work: Work) -> None:
 def _is_shared(work: Work) -> bool:
     """True if several workers are to do the work: streams and estimates need one process."""
     request = work.request
-    if len(request.devices) < 2 or request.dry_run:
+    if (len(request.devices) < 2 and request.cluster is None) or request.dry_run:
         return False
     if work.piped is None and request.output != STREAM:
         return True
+    if request.cluster is not None:
+        raise BadOption("- (stdin or stdout) does not go with --cluster", hint="name files, or leave out --cluster")
     work.tell(Notice("a stream is upscaled by one worker", ()))
     return False
+
+
+def _share(jobs: list[Job], work: Work) -> None:
+    """Upscale all inputs by several workers: on the nodes of a cluster, or processes of this machine."""
+    from dagan_cli.upscale.executors.execution import run_on
+
+    if work.request.cluster is None:
+        from dagan_cli.upscale.executors.processes import Processes
+
+        run_on(Processes(work.request, work.request.devices), jobs, work)
+        return
+
+    from dagan_cli.upscale.executors.cluster.pool import Cluster
+
+    cluster = Cluster(work)
+    try:
+        run_on(cluster, jobs, work)
+    finally:
+        work.engines.nodes = cluster.report()
 
 
 def _import_engine() -> None:

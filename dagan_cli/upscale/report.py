@@ -43,13 +43,19 @@ def require_free(path: Path) -> None:
 
 
 def report_pieces(
-    items: Sequence[Item], used: Sequence[Used], seconds: float, request: Request, *, in_lines: bool = False
+    items: Sequence[Item],
+    used: Sequence[Used],
+    seconds: float,
+    request: Request,
+    nodes: Sequence[dict[str, Any]] = (),
+    *,
+    in_lines: bool = False,
 ) -> Iterator[str]:
     """Yield the report as JSON, piece by piece, as a hundred thousand rows would take more memory than the run.
 
     It is one line of printable ASCII characters; or, if `in_lines`, indented, with a line for each item.
     """
-    text = json.dumps(_summary(items, used, seconds, request), indent=2 if in_lines else None)
+    text = json.dumps(_summary(items, used, seconds, request, nodes), indent=2 if in_lines else None)
     before, after = text.replace("\x7f", "\\u007f").split(_NO_ITEMS)
     row, end = ("\n    ", "\n  ]") if in_lines and items else ("", "]")
     yield before + _NO_ITEMS[:-1]
@@ -59,7 +65,9 @@ def report_pieces(
     yield end + after
 
 
-def _summary(items: Sequence[Item], used: Sequence[Used], seconds: float, request: Request) -> dict[str, Any]:
+def _summary(
+    items: Sequence[Item], used: Sequence[Used], seconds: float, request: Request, nodes: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
     """Return all of a report but the items; `model` is the first one used, `models` lists all.
 
     `results` says where results go, for a later run of what is left.
@@ -79,6 +87,7 @@ def _summary(items: Sequence[Item], used: Sequence[Used], seconds: float, reques
         "precision": ", ".join(_unequal(one.precision for one in used if one.precision)) or None,
         "shard": str(request.shard) if request.shard else None,
         "results": _results(items, request),
+        **({"nodes": list(nodes)} if nodes else {}),
         "items": [],
         "totals": counts
         | {
@@ -110,10 +119,17 @@ def _unequal(values: Iterable[T]) -> list[T]:
     return found
 
 
-def write_report(path: Path, items: Sequence[Item], used: Sequence[Used], seconds: float, request: Request) -> None:
-    """Write the report. Raises CannotWrite."""
+def write_report(
+    path: Path,
+    items: Sequence[Item],
+    used: Sequence[Used],
+    seconds: float,
+    request: Request,
+    nodes: Sequence[dict[str, Any]] = (),
+) -> None:
+    """Write the report; `nodes` are those of a cluster. Raises CannotWrite."""
     with whole_or_absent(path) as file:
-        for piece in report_pieces(items, used, seconds, request, in_lines=True):
+        for piece in report_pieces(items, used, seconds, request, nodes, in_lines=True):
             file.write(piece.encode())
         file.write(b"\n")
 

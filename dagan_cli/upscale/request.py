@@ -119,6 +119,8 @@ class Request:
     model: ModelChoice
     engine: EngineOptions
     devices: tuple[str, ...] = ()  # of workers, one each; fewer than two: one process works, on the engine's device
+    cluster: str | None = None  # auto, HOST:PORT or local:N: workers are on the nodes of a Ray cluster
+    mixed_nodes: bool = False  # nodes of a cluster may compute in different ways
     template: Template | None = None  # of the names of results; None: the default names
     recursive: bool = False
     include: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dagan_cli.analysis.measure import Analysis, analyse_image, analyse_video
 from dagan_cli.media import images
@@ -41,6 +41,7 @@ class Engines:
         self._identified: dict[ModelChoice, Identity] = {}
         self._used: dict[ModelChoice, Upscaler | None] = {}  # None: identified, and not loaded yet
         self.of_workers: list[Used] = []  # models as other processes have used them
+        self.nodes: list[dict[str, Any]] = []  # of a cluster: what the report says of them
         self._chosen: dict[Path, ModelChoice] = {}  # for the inputs whose model was open
 
     def require_usable(self, factor: float) -> None:
