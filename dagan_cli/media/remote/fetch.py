@@ -1,0 +1,123 @@
+"""Copy a remote file to this machine, resumed where it was cut; or read parts of it as a file that can seek."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from hashlib import md5
+from typing import BinaryIO
+
+from dagan_cli.media.remote.address import Address
+from dagan_cli.media.remote.patience import Patience, Permanent, Transient, patiently
+from dagan_cli.media.remote.store import Changed, Facts, Store
+
+_WINDOW = 1 << 16  # bytes that a small read asks for: headers are read in many small steps
+
+
+def fetch(
+    store: Store, address: Address, file: BinaryIO, limit: Callable[[int], str], should_stop: Callable[[], bool]
+) -> int:
+    """Copy a remote file into an empty one; return its size in bytes.
+
+    `limit` returns why a file of a size has no room, or "". Raises Permanent, and Cancelled.
+    """
+    patience = Patience(should_stop)
+    known: Facts | None = None
+    at = furthest = 0
+    digest = md5(usedforsecurity=False)
+    while True:
+        patience.check()
+        try:
+            with store.read(address, at, known) as opened:
+                if opened.start != at or known is None:
+                    at, digest = 0, md5(usedforsecurity=False)
+                    file.seek(0)
+                    file.truncate()
+                known = opened.facts
+                _require_room(limit, known.size or 0)
+                for block in opened.blocks:
+                    patience.check()
+                    at += len(block)
+                    if known.size is None:
+                        _require_room(limit, at)
+                    elif at > known.size:
+                        raise Transient(f"more than the {known.size:,} bytes came that were declared")
+                    file.write(block)
+                    digest.update(block)
+                    if at > furthest:
+                        furthest = at
+                        patience.progress()
+            if known.size is not None and at < known.size:
+                raise Transient(f"it ended after {at:,} of {known.size:,} bytes")
+            if known.md5 and digest.hexdigest() != known.md5:
+                known = None
+                raise Transient("its bytes do not match the checksum that its store declares")
+            file.flush()
+            return at
+        except Changed:
+            known = None
+            patience.wait(Transient("it changes while it is read"))
+        except Transient as error:
+            if at > (known.size if known and known.size is not None else at):
+                known = None
+            patience.wait(error)
+
+
+def _require_room(limit: Callable[[int], str], size: int) -> None:
+    if reason := limit(size):
+        raise Permanent(reason, "free some space, or name a folder on a larger disk in DAGAN_SPOOL")
+
+
+class RemoteFile(io.RawIOBase):
+    """A remote file that is read in parts. Reading raises Permanent, Cancelled, and OSError if the file changed."""
+
+    def __init__(self, store: Store, address: Address, facts: Facts, should_stop: Callable[[], bool]) -> None:
+        if facts.size is None:
+            raise ValueError("a file of unknown size")
+        self._store, self._address, self._facts, self._size = store, address, facts, facts.size
+        self._should_stop = should_stop
+        self._at = 0
+        self._window = (0, b"")  # the bytes that were read last, and their place
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise OSError("a place before the start of the file")
+        self._at = base + offset
+        return self._at
+
+    def readall(self) -> bytes:
+        return self.read(-1)
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return all the bytes that are asked for; fewer only at the end."""
+        stop = self._size if size is None or size < 0 else min(self._size, self._at + size)
+        place, data = self._window
+        if self._at >= stop:
+            return b""
+        if not (place <= self._at and stop <= place + len(data)):
+            place, last = self._at, min(self._size, max(stop, self._at + _WINDOW))
+            try:
+                data = patiently(
+                    lambda: self._store.part(self._address, place, last, self._facts), self._should_stop
+                )
+            except Changed as error:
+                raise OSError("the remote file changed while it was read") from error
+            self._window = place, data
+        found = data[self._at - place : stop - place]
+        self._at += len(found)
+        return found
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
