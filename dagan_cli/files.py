@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import socket
 import stat
 import threading
@@ -344,6 +345,26 @@ def tidy(target: Path) -> None:
         target.with_name(f".dagan-{tag_of(target)}.lock").lstat()
         with owned(target):
             pass
+
+
+def private_folder(path: Path) -> None:
+    """Make a folder for this user alone, and those above it, if missing.
+
+    Raises CannotWrite, also for a link and for a folder that others own or may write to.
+    """
+    with write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        facts = path.lstat()
+        is_open = hasattr(os, "geteuid") and (facts.st_uid != os.geteuid() or facts.st_mode & 0o022)
+        if is_open or not stat.S_ISDIR(facts.st_mode):
+            raise CannotWrite(f"{path} is in the way, and not a folder of yours alone", hint="remove it")
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder that `private_folder` has made, with all that is in it. Links are removed, not followed."""
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def tag_of(target: Path) -> str:

@@ -116,11 +116,15 @@ def find_inputs(
     return Found(tuple(search.sources), tuple(search.skipped), tuple(search.failed), is_one_file)
 
 
-def read_list(data: bytes, *, nul: bool = False) -> list[Path]:
-    """Return the paths of a list file: one per line, or each terminated by a NUL byte. Empty lines are ignored."""
+def read_list(data: bytes, *, nul: bool = False) -> list[Path | str]:
+    """Return the paths of a list file: one per line, or each terminated by a NUL byte. Empty lines are ignored.
+
+    URLs are returned as they are written, as text.
+    """
     data = data.removeprefix(b"\xef\xbb\xbf")
     lines = data.split(b"\0") if nul else (line.rstrip(b"\r") for line in data.split(b"\n"))
-    return [Path(os.fsdecode(line)) for line in lines if line]
+    names = [os.fsdecode(line) for line in lines if line]
+    return [name if _URL.match(name) else Path(name) for name in names]
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +345,13 @@ def _until_magic(parts: Sequence[str]) -> Iterator[str]:
         if glob.has_magic(part):
             return
         yield part
+
+
+def stems_of_result(stem: str, template: Template | None) -> list[str]:
+    """Return, in lower case, the stems of the files whose result may have a name with this stem."""
+    own = template.pattern if template else None
+    found = [pattern.fullmatch(stem) for pattern in ((_RESULT,) if own is None else (_RESULT, own))]
+    return [each["stem"].lower() for each in found if each]
 
 
 def place_key(path: Path) -> str:

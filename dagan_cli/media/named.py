@@ -7,12 +7,16 @@ from pathlib import Path
 from dagan_cli.errors import NoInput
 from dagan_cli.files import open_regular
 from dagan_cli.media.find import Kind, Listed, find_inputs
+from dagan_cli.media.remote.address import UrlPath, names_url, redacted
 
 
 def kind_of(path: Path) -> Kind:
     """Return what a file is by its content. Raises NoInput if it is missing, unreadable, a folder or neither kind."""
     if path.is_dir():
         raise NoInput(f"{path} is a folder", hint="name one file; `dagan upscale` takes whole folders")
+    if names_url(path):
+        what = f"{redacted(str(UrlPath(path)))} is a URL, and only dagan upscale reads those"
+        raise NoInput(what, hint="download it first, and name the file")
     if not path.exists():
         raise NoInput(f"there is no file {path}", hint="check the path")
     try:

@@ -31,9 +31,14 @@ def read_record(path: Path) -> dict[str, str] | None:
     """Return the fields of the record of a file; None if it has none, or cannot be read."""
     try:
         with open_regular(path) as file:
-            return from_text(_inside(file, path.name)) or from_text(read_beside(path, file))
+            return record_in(file, path.name) or from_text(read_beside(path, file))
     except OSError:
         return None
+
+
+def record_in(file: BinaryIO, name: str) -> dict[str, str] | None:
+    """Return the fields of the record in an open file, which can seek; None if it has none. Raises OSError."""
+    return from_text(_inside(file, name))
 
 
 def box_with(record: str) -> bytes:

@@ -90,12 +90,17 @@ def is_url(name: str) -> bool:
     return found is not None and "//" in name and not os.path.lexists(name)
 
 
+def names_url(path: Path) -> bool:
+    """True if a path was made from the text of a URL, which loses a slash then, and no local file has that name."""
+    return _COLLAPSED.match(str(path)) is not None and is_url(str(UrlPath(path)))
+
+
 def redacted(name: str) -> str:
     """Return any URL without its login, its query and its fragment."""
     head, between, rest = name.partition("://")
     rest = re.split(r"[?#]", rest, maxsplit=1)[0]
     host, slash, path = rest.partition("/")
-    login, at, bare = host.rpartition("@")
+    _, at, bare = host.rpartition("@")
     end = "?…" if "?" in name else ""
     if "@" in path and not at and ":" in host:  # a password with a slash in it
         return f"{head}{between}…"

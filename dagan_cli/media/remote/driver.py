@@ -103,7 +103,9 @@ def tell_failure(protocol: str, error: Exception) -> NoReturn:
         raise Permanent(answer if status else "access is denied", _CREDENTIALS[protocol]) from None
     if status == 404 or isinstance(error, FileNotFoundError):
         hint = "check the name, and that these credentials may see it"
-        raise Permanent("there is no such bucket" if code == "NoSuchBucket" else "there is no such file", hint) from None
+        raise Permanent(
+            "there is no such bucket" if code == "NoSuchBucket" else "there is no such file", hint
+        ) from None
     if status in (412, 416) or "FlexibleChecksumError" in names:
         raise Changed from None
     if status in TRANSIENT or code in _BUSY:
@@ -125,7 +127,10 @@ def answered(error: BaseException) -> tuple[int | None, str]:
             code = str(response.get("Error", {}).get("Code", ""))
             code = code if code.isalnum() and code.isascii() and not code.isdigit() and len(code) < 60 else ""
             return status if isinstance(status, int) else None, code
-        for status in (getattr(response, "status_code", None), *(getattr(one, n, None) for n in ("status_code", "status", "code"))):
+        for status in (
+            getattr(response, "status_code", None),
+            *(getattr(one, n, None) for n in ("status_code", "status", "code")),
+        ):
             if isinstance(status, int) and 300 <= status < 600:
                 return status, ""
     return None, ""
@@ -197,8 +202,7 @@ class DriverStore:
         while folders:
             path = folders.pop()
             try:
-                with failures(self._protocol):
-                    infos = self._files.ls(path, detail=True)
+                infos = patiently(lambda path=path: self._list(path), lambda: False)
             except Permanent as error:
                 if path == root and prefix and isinstance(error.__context__, FileNotFoundError):
                     return
@@ -213,6 +217,10 @@ class DriverStore:
                     folders.append(name)
                 else:
                     yield Listed(relative, info.get("size"), is_folder)
+
+    def _list(self, path: str) -> list[dict[str, Any]]:
+        with failures(self._protocol):
+            return self._files.ls(path, detail=True)
 
     def put(self, file: BinaryIO, address: Address, should_stop: Callable[[], bool]) -> None:
         """Write a local file. Raises Permanent and Cancelled."""

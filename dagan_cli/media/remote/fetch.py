@@ -8,18 +8,17 @@ from hashlib import md5
 from typing import BinaryIO
 
 from dagan_cli.media.remote.address import Address
-from dagan_cli.media.remote.patience import Patience, Permanent, Transient, patiently
+from dagan_cli.media.remote.patience import Cancelled, Patience, Permanent, Transient, patiently
 from dagan_cli.media.remote.store import Changed, Facts, Store
 
+Limit = Callable[[int, bool], str]  # size in bytes, and whether it is declared -> why there is no room, or ""
 _WINDOW = 1 << 16  # bytes that a small read asks for: headers are read in many small steps
 
 
-def fetch(
-    store: Store, address: Address, file: BinaryIO, limit: Callable[[int], str], should_stop: Callable[[], bool]
-) -> int:
+def fetch(store: Store, address: Address, file: BinaryIO, limit: Limit, should_stop: Callable[[], bool]) -> int:
     """Copy a remote file into an empty one; return its size in bytes.
 
-    `limit` returns why a file of a size has no room, or "". Raises Permanent, and Cancelled.
+    Raises Permanent, and Cancelled.
     """
     patience = Patience(should_stop)
     known: Facts | None = None
@@ -34,12 +33,12 @@ def fetch(
                     file.seek(0)
                     file.truncate()
                 known = opened.facts
-                _require_room(limit, known.size or 0)
+                _require_room(limit, known.size or 0, known.size is not None)
                 for block in opened.blocks:
                     patience.check()
                     at += len(block)
                     if known.size is None:
-                        _require_room(limit, at)
+                        _require_room(limit, at, False)
                     elif at > known.size:
                         raise Transient(f"more than the {known.size:,} bytes came that were declared")
                     file.write(block)
@@ -63,8 +62,8 @@ def fetch(
             patience.wait(error)
 
 
-def _require_room(limit: Callable[[int], str], size: int) -> None:
-    if reason := limit(size):
+def _require_room(limit: Limit, size: int, is_declared: bool) -> None:
+    if reason := limit(size, is_declared):
         raise Permanent(reason, "free some space, or name a folder on a larger disk in DAGAN_SPOOL")
 
 
@@ -76,6 +75,7 @@ class RemoteFile(io.RawIOBase):
             raise ValueError("a file of unknown size")
         self._store, self._address, self._facts, self._size = store, address, facts, facts.size
         self._should_stop = should_stop
+        self.error: Exception | None = None  # the last one, for readers that swallow what they do not know
         self._at = 0
         self._window = (0, b"")  # the bytes that were read last, and their place
 
@@ -106,16 +106,20 @@ class RemoteFile(io.RawIOBase):
             return b""
         if not (place <= self._at and stop <= place + len(data)):
             place, last = self._at, min(self._size, max(stop, self._at + _WINDOW))
-            try:
-                data = patiently(
-                    lambda: self._store.part(self._address, place, last, self._facts), self._should_stop
-                )
-            except Changed as error:
-                raise OSError("the remote file changed while it was read") from error
+            data = self._received(place, last)
             self._window = place, data
         found = data[self._at - place : stop - place]
         self._at += len(found)
         return found
+
+    def _received(self, start: int, stop: int) -> bytes:
+        try:
+            return patiently(lambda: self._store.part(self._address, start, stop, self._facts), self._should_stop)
+        except Changed as error:
+            raise OSError("the remote file changed while it was read") from error
+        except (Permanent, Cancelled) as error:
+            self.error = error
+            raise
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         data = self.read(len(buffer))

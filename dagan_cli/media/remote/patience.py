@@ -58,7 +58,9 @@ class Patience:
         self._failures += 1
         self._all += 1
         if self._failures >= TRIES or self._all >= _MOST_TRIES:
-            raise Permanent(f"{error} ({self._all} tries)", "check the network and the server; the same command goes on")
+            raise Permanent(
+                f"{error} ({self._all} tries)", "check the network and the server; the same command goes on"
+            )
         longest = min(_LONGEST, _FIRST * 2 ** (self._failures - 1))
         until = time.monotonic() + max(min(error.after, 4 * _LONGEST), random.uniform(longest / 2, longest))
         while (left := until - time.monotonic()) > 0:

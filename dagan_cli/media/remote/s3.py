@@ -81,7 +81,8 @@ class S3Store:
         root = f"{key.rstrip('/')}/" if key.strip("/") else ""
         options: dict[str, Any] = {} if recursive else {"Delimiter": "/"}
         while True:
-            page = self._call("list_objects_v2", Bucket=bucket, Prefix=root + prefix, **options)
+            options |= {"Bucket": bucket, "Prefix": root + prefix}
+            page = patiently(lambda options=options: self._call("list_objects_v2", **options), lambda: False)
             for each in page.get("CommonPrefixes", ()):
                 yield Listed(each["Prefix"].removeprefix(root).rstrip("/"), None, is_folder=True)
             for each in page.get("Contents", ()):
@@ -136,7 +137,8 @@ class S3Store:
             tags.append({"PartNumber": len(tags) + 1, "ETag": answer["ETag"]})
         parts = {"Parts": tags}
         patiently(
-            lambda: self._call("complete_multipart_upload", **place, UploadId=upload, MultipartUpload=parts), should_stop
+            lambda: self._call("complete_multipart_upload", **place, UploadId=upload, MultipartUpload=parts),
+            should_stop,
         )
 
     def _abort(self, place: dict[str, str], upload: str) -> None:
