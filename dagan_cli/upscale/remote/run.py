@@ -50,9 +50,8 @@ _TOGETHER = 16  # families of images that are upscaled in one go
 _POLL = 0.05  # seconds
 _MOST_AMOUNTS = 100_000  # inputs whose work is estimated
 _OTHER = {"picture": "a video", "video": "an image"}
-_EVERY_FLAG = frozenset(
-    ["--codec", "--crf", "--preset", "--pix-fmt", "-e", "--audio", "--streams", "--start", "--end", "--frames", "--deinterlace", "--square", "--format", "--quality", "--lossless", "--name"]
-)  # what has no effect is told once, of all inputs
+_EVERY_FLAG = frozenset(f"--{name}" for name in "codec crf preset pix-fmt audio streams start end frames".split())
+_EVERY_FLAG |= {"-e", "--deinterlace", "--square", "--format", "--quality", "--lossless", "--name"}
 
 
 def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[], bool] = lambda: False) -> None:
