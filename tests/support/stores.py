@@ -1,17 +1,18 @@
-"""Stores on the loopback: an S3 with keys that are checked, and a web server with ranges; both fail as they are told."""
+"""Stores on the loopback: an S3 that checks keys, and a web server with ranges; both fail as they are told."""
 
 from __future__ import annotations
 
 import hmac
 import re
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import md5, sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
@@ -26,7 +27,7 @@ class Store:
     port: int = 0
     asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)  # method, path with query, headers
     # By method, or by method and path: what happens to the next requests, one after the other. A number is a status,
-    # ("cut", n) ends the connection after n bytes of the body, ("after", f) calls f when the answer is complete, and
+    # ("cut", n) ends the connection after n bytes of the body, ("call", f) calls f before the answer, and
     # ("headers", {...}) replaces headers of it; None is a good answer.
     faults: dict[str, deque[Any]] = field(default_factory=dict)
     ranges: bool = True
@@ -100,6 +101,8 @@ class Web(BaseHTTPRequestHandler):
         self.store.asked.append((self.command, self.path, headers))
         planned = self.store.faults.get(f"{self.command} {self.key}") or self.store.faults.get(self.command)
         self.fault = planned.popleft() if planned else None
+        if isinstance(self.fault, tuple) and self.fault[0] == "call":
+            self.fault[1]()
         if isinstance(self.fault, int):
             self.answer(self.fault)
             return False
@@ -146,7 +149,7 @@ class Web(BaseHTTPRequestHandler):
 
     def answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
         sent = {"Content-Length": str(len(body)), **(headers or {})}
-        kind, what = self.fault if isinstance(self.fault, tuple) else ("", None)
+        kind, what = cast(tuple[str, Any], self.fault) if isinstance(self.fault, tuple) else ("", None)
         if kind == "headers":
             sent |= what
         self.send_response(status)
@@ -158,8 +161,8 @@ class Web(BaseHTTPRequestHandler):
             return
         self.wfile.write(body[:what] if kind == "cut" else body)
         self.wfile.flush()
-        if kind == "after":
-            what()
+        if kind == "cut":
+            time.sleep(0.05)  # what was sent is received before the end
         if kind in ("cut", "headers"):
             self.close_connection = True
 
@@ -176,7 +179,8 @@ class S3(Web):
     def refusal(self) -> str:
         """Check the signature (Signature Version 4, of headers) without the library that made it."""
         found = re.fullmatch(
-            r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d+)/([^/]+)/s3/aws4_request, ?SignedHeaders=([^,]+), ?Signature=(\w+)",
+            r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d+)/([^/]+)/s3/aws4_request, ?"
+            r"SignedHeaders=([^,]+), ?Signature=(\w+)",
             self.headers.get("Authorization", ""),
         )
         if not found:
@@ -239,7 +243,7 @@ class S3(Web):
         parts = self.store.uploads.pop(self.query["uploadId"])
         self.store.files[self.key] = b"".join(parts[number] for number in sorted(parts))
         self.answer_xml(
-            f"<CompleteMultipartUploadResult><Bucket>{bucket}</Bucket><Key>{escape(key)}</Key><ETag>\"x-1\"</ETag>"
+            f'<CompleteMultipartUploadResult><Bucket>{bucket}</Bucket><Key>{escape(key)}</Key><ETag>"x-1"</ETag>'
             "</CompleteMultipartUploadResult>"
         )
 
@@ -301,10 +305,11 @@ class S3(Web):
         page = names[start : start + self.store.page]
         more = start + self.store.page < len(names)
         encode = (lambda text: quote(text, "/")) if query.get("encoding-type") == "url" else escape
+        sizes = {name: len(self.store.files.get(f"{bucket}/{name}", b"")) for name, _ in page}
         rows = "".join(
             f"<CommonPrefixes><Prefix>{encode(name)}</Prefix></CommonPrefixes>"
             if is_folder
-            else f"<Contents><Key>{encode(name)}</Key><Size>{len(self.store.files[f'{bucket}/{name}'])}</Size></Contents>"
+            else f"<Contents><Key>{encode(name)}</Key><Size>{sizes[name]}</Size></Contents>"
             for name, is_folder in page
         )
         token = f"<NextContinuationToken>{start + self.store.page}</NextContinuationToken>" if more else ""

@@ -27,9 +27,9 @@ def fetch(store: Store, address: Address, file: BinaryIO, limit: Limit, should_s
     while True:
         patience.check()
         try:
-            with store.read(address, at, known) as opened:
+            with store.read(address, at if known else 0, known) as opened:
                 if opened.start != at or known is None:
-                    at, digest = 0, md5(usedforsecurity=False)
+                    at, digest = opened.start, md5(usedforsecurity=False)
                     file.seek(0)
                     file.truncate()
                 known = opened.facts
@@ -57,7 +57,7 @@ def fetch(store: Store, address: Address, file: BinaryIO, limit: Limit, should_s
             known = None
             patience.wait(Transient("it changes while it is read"))
         except Transient as error:
-            if at > (known.size if known and known.size is not None else at):
+            if known and known.size is not None and at > known.size:
                 known = None
             patience.wait(error)
 

@@ -17,13 +17,14 @@ from email.message import Message
 from typing import IO, Any, BinaryIO, NoReturn
 from urllib.parse import unquote, urljoin, urlsplit
 
-from dagan_cli.media.remote.address import Address, redacted
+from dagan_cli.media.remote.address import Address
 from dagan_cli.media.remote.patience import TRANSIENT, Permanent, Transient
 from dagan_cli.media.remote.store import BLOCK, Changed, Facts, Listed, Opened
 from dagan_cli.version import __version__
 
 _TIMEOUT = 30.0  # seconds without a byte
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_ELSEWHERE = "the server redirects to a place that is not followed", "name the file where it is, if you trust that"
 _ADVICE = {
     401: "the server asks for a login: https://USER:PASSWORD@HOST/...",
     403: "check that the address is right, and that a signed one has not expired",
@@ -54,7 +55,7 @@ class HttpStore:
     def look(self, address: Address) -> Facts | None:
         """Return the facts of a file, as the server answers a HEAD request; unknown ones if it answers none."""
         try:
-            with self._asked(address, {}, "HEAD") as response:
+            with closing(self._asked(address, {}, "HEAD")) as response:
                 return _facts(response.headers, _length(response.headers))
         except _Status as error:
             if error.code in (404, 410):
@@ -72,7 +73,7 @@ class HttpStore:
             if known.tag:
                 headers["If-Range"] = known.tag
         try:
-            with self._asked(address, headers) as response:
+            with closing(self._asked(address, headers)) as response:
                 facts, at = _placed(response, start)
                 if known and at and (known.size not in (None, facts.size) or known.tag != facts.tag):
                     raise Changed
@@ -86,7 +87,7 @@ class HttpStore:
         """Return a part of a file. Raises Changed, also if the server sends no ranges."""
         headers = {"Range": f"bytes={start}-{stop - 1}"} | ({"If-Range": known.tag} if known.tag else {})
         try:
-            with self._asked(address, headers) as response:
+            with closing(self._asked(address, headers)) as response:
                 facts, at = _placed(response, start)
                 if response.status != 206 or at != start or facts.size != known.size:
                     raise Changed
@@ -111,9 +112,8 @@ class HttpStore:
         """Raise Permanent: files on web servers are only read."""
         raise Permanent("files on web servers are only read", "name a folder or a bucket with -o")
 
-    @contextmanager
-    def _asked(self, address: Address, headers: dict[str, str], method: str = "GET") -> Iterator[Any]:
-        """Yield the response to a request. Raises _Status, Transient and Permanent."""
+    def _asked(self, address: Address, headers: dict[str, str], method: str = "GET") -> Any:
+        """Return the response to a request. Raises _Status, Transient and Permanent."""
         request = urllib.request.Request(address.url, method=method)
         for name, value in {"User-Agent": f"dagan/{__version__}", "Accept-Encoding": "identity", **headers}.items():
             request.add_header(name, value)
@@ -121,8 +121,7 @@ class HttpStore:
             word = b64encode(unquote(address.login).encode("utf-8", "surrogateescape")).decode()
             request.add_unredirected_header("Authorization", f"Basic {word}")
         try:
-            with closing(self._opener.open(request, timeout=_TIMEOUT)) as response:
-                yield response
+            return self._opener.open(request, timeout=_TIMEOUT)
         except urllib.error.HTTPError as error:
             with closing(error):
                 raise _Status(error.code, _seconds(error.headers)) from None
@@ -142,8 +141,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         old, new = urlsplit(req.full_url), urlsplit(urljoin(req.full_url, newurl))
         if new.scheme not in ("http", "https") or (old.scheme == "https" and new.scheme != "https"):
-            what = f"the server redirects to {redacted(newurl)[:200]}, which is not followed"
-            raise Permanent(what, "name the file where it is, if you trust that place")
+            raise Permanent(*_ELSEWHERE)
         request = urllib.request.Request(new.geturl(), headers=dict(req.headers), method=req.get_method())
         login = req.unredirected_hdrs.get("Authorization")
         if login and (old.scheme, old.netloc) == (new.scheme, new.netloc):
@@ -164,6 +162,8 @@ class _Status(Exception):
         """Raise Transient or Permanent."""
         phrase = http.client.responses.get(self.code, "").lower()
         what = f"the server answers with {self.code}" + (f", {phrase}" if phrase else "")
+        if 300 <= self.code < 400:
+            raise Permanent(*_ELSEWHERE) from None
         if self.code in TRANSIENT:
             raise Transient(what, self.after) from None
         raise Permanent(what, _ADVICE.get(self.code, "check the address, and try it with another program")) from None
@@ -186,7 +186,10 @@ def _blocks(response: Any, most: int | None = None) -> Iterator[bytes]:
     """Yield the bytes of a body, at most so many."""
     left = most
     while left is None or left > 0:
-        block = response.read1(BLOCK if left is None else min(BLOCK, left))
+        try:
+            block = response.read1(BLOCK if left is None else min(BLOCK, left))
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            _tell_failure(error)
         if not block:
             return
         left = None if left is None else left - len(block)

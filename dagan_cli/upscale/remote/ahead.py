@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,12 +113,13 @@ class Ahead:
 
     def wait(self, seconds: float) -> None:
         """Wait until something may have changed, at most so long."""
-        awaited: Iterable[Future[object]] = ()
-        if self._loads:
-            awaited = [future for future in self._loads[0].fetching.values() if not future.done()]  # type: ignore[misc]
-        elif self._looking:
-            awaited = [future for future in self._looking[0].looking if not future.done()]  # type: ignore[misc]
-        wait(awaited, seconds)
+        loads = self._loads or self._looking
+        futures = [*loads[0].fetching.values(), *loads[0].looking] if loads else []
+        left = [future for future in futures if not future.done()]
+        if left:
+            wait(left, seconds)
+        else:  # there is no room yet
+            time.sleep(seconds)
 
     def left(self) -> Iterator[Entry]:
         """Yield the inputs that were not returned, when the run ends early."""

@@ -40,7 +40,7 @@ from dagan_cli.upscale.events import (
 )
 from dagan_cli.upscale.remote.ahead import Ahead, Load
 from dagan_cli.upscale.remote.existing import Looked, finished, look, stand_in
-from dagan_cli.upscale.remote.sending import Film, Sending
+from dagan_cli.upscale.remote.sending import Results, Sending
 from dagan_cli.upscale.remote.sources import STREAM, Entry, Inputs, as_output_error, destination, find
 from dagan_cli.upscale.remote.spool import Spool, discard, open_spool
 from dagan_cli.upscale.request import Request
@@ -50,8 +50,10 @@ _TOGETHER = 16  # families of images that are upscaled in one go
 _POLL = 0.05  # seconds
 _MOST_AMOUNTS = 100_000  # inputs whose work is estimated
 _OTHER = {"picture": "a video", "video": "an image"}
-_EVERY_FLAG = frozenset(f"--{name}" for name in "codec crf preset pix-fmt audio streams start end frames".split())
-_EVERY_FLAG |= {"-e", "--deinterlace", "--square", "--format", "--quality", "--lossless", "--name"}
+_FLAGS = """
+    --codec --crf --preset --pix-fmt -e --audio --streams --start --end --frames --deinterlace --square
+    --format --quality --lossless --name
+"""  # that may have no effect, which is told once, of all inputs
 
 
 def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[], bool] = lambda: False) -> None:
@@ -79,13 +81,16 @@ class _Group:
     loads: list[Load]
     paths: dict[Entry, Path] = field(default_factory=dict)  # their files
     shown: dict[Path, Path] = field(default_factory=dict)  # of these, and of results
-    out: Path | None = None  # folder of the spool for the results
     place: Address | None = None  # what it stands for: a folder, or a file
-    film: Film | None = None
+    results: Results | None = None  # folder of the spool for them
     stand_ins: set[Path] = field(default_factory=set)
     leftovers: list[Path] = field(default_factory=list)  # results of an earlier run that were not sent
     is_other: bool = False  # the leftovers are not what this run makes
     told: set[Path] = field(default_factory=set)  # inputs with an Item
+
+    @property
+    def out(self) -> Path | None:
+        return self.results.folder if self.results else None
 
 
 class _Run:
@@ -114,21 +119,12 @@ class _Run:
         self._introduce()
         tell, self._engines.tell = self._engines.tell, self._passed_on
         try:
-            while True:
+            while (loads := self._next()) is not None:
                 self._stop_if_asked()
-                self._ahead.pump()
-                self._sending.settle()
-                if self._sending.is_full():
-                    self._sending.wait(_POLL)
-                    continue
-                loads = self._ahead.next(_join, _TOGETHER)
-                if loads is None:
-                    break
                 if loads:
                     self._upscale(loads)
                 else:
                     self._ahead.wait(_POLL)
-                    time.sleep(_POLL / 10)
             while self._sending.wait(_POLL):
                 self._stop_if_asked()
         except BaseException as error:
@@ -139,6 +135,15 @@ class _Run:
         finally:
             self._is_closed = True
             self._engines.tell = tell
+
+    def _next(self) -> list[Load] | None:
+        """Return what is to be upscaled next; [] if it is not here yet, None if that was all."""
+        self._ahead.pump()
+        self._sending.settle()
+        if self._sending.is_full():
+            self._sending.wait(_POLL)
+            return []
+        return self._ahead.next(_join, _TOGETHER)
 
     def _introduce(self) -> None:
         """Tell what was found. Raises NoInput, and BadOption for an output that cannot hold the results."""
@@ -219,8 +224,8 @@ class _Run:
         finally:
             for load in loads:
                 self._ahead.release(load)
-            if group.film is not None:
-                self._close_film(group.film)
+            if group.results is not None:
+                self._close(group.results)
         self._group = None
 
     def _may_write(self, group: _Group) -> bool:
@@ -254,26 +259,26 @@ class _Run:
         group.place = root.out if root.is_folder else first.target
         existing = {each.name: each for load in group.loads for each in load.existing.values()}
         if any(path != Path(STREAM) and looks_like_video(path) for path in group.paths.values()):
-            group.film = self._film(group, f"{group.place}\n{first.below}\n{first.stem.lower()}", entries)
-            if group.film is None:
+            group.results = self._film(group, f"{group.place}\n{first.below}\n{first.stem.lower()}", entries)
+            if group.results is None:
                 return False
-            group.out = group.film.folder
         else:
-            group.out = self._spool.new_folder("out")
+            group.results = Results(self._spool.new_folder("out"))
+        out = group.results.folder
         for entry in entries if not self._request.overwrite else ():
-            folder = group.out / entry.below if root.is_folder else group.out
+            folder = out / entry.below if root.is_folder else out
             for each in existing.values():
                 path = folder / each.name
                 if path not in group.stand_ins:
                     discard(path_beside(path))
                     discard(path)
                     group.stand_ins.add(stand_in(each, folder))
-        if group.film is not None:
-            found = (path for path in group.out.rglob("*") if path.is_file() and not path.name.startswith("."))
-            group.leftovers = [path for path in found if path not in group.stand_ins]
+        if group.results.is_film:
+            found = (path for path in out.rglob("*") if path.is_file() and path not in group.stand_ins)
+            group.leftovers = [path for path in found if "/." not in f"/{path.relative_to(out).as_posix()}"]
         return True
 
-    def _film(self, group: _Group, name: str, entries: list[Entry]) -> Film | None:
+    def _film(self, group: _Group, name: str, entries: list[Entry]) -> Results | None:
         """Own the folder that keeps the work on a film, once no other run does; None if another run has finished it."""
         folder = self._spool.film_folder(Address("", name).key)
         stack = ExitStack()
@@ -291,7 +296,7 @@ class _Run:
                 self._ahead.pump()
                 time.sleep(_POLL)
         private_folder(folder)
-        film = Film(folder, stack)
+        film = Results(folder, stack)
         if told and not self._request.overwrite:
             try:
                 self._look_again(group, entries)
@@ -336,7 +341,7 @@ class _Run:
             include=(),
             exclude=(),
             overwrite=request.overwrite and not group.leftovers,
-            defaulted=request.defaulted | _EVERY_FLAG,
+            defaulted=request.defaulted | set(_FLAGS.split()),
         )
         try:
             self._batch(inner, group)
@@ -405,8 +410,8 @@ class _Run:
         )
         if item.status == "skipped" and path in group.leftovers:
             item = replace(item, status="done", reason="an earlier run made it; now it is sent")
-        if place is not None and path is not None and item.status in ("done", "partial"):
-            self._sending.send(item, path, place, group.film)
+        if place is not None and path is not None and group.results and item.status in ("done", "partial"):
+            self._sending.send(item, path, place, group.results)
         else:
             self._sending.report(item)
 
@@ -450,12 +455,12 @@ class _Run:
         item = failed(entry.path, error)
         self._sending.report(replace(item, output=entry.target.shown if entry.target else None))
 
-    def _close_film(self, film: Film) -> None:
-        """Give up a film's folder; it is kept if there are frames in it that the next run continues."""
-        has_work = any(path.name.endswith(".work") for path in film.folder.rglob(".dagan-*"))
+    def _close(self, results: Results) -> None:
+        """Give up a folder with results. That of a film is kept if there are frames that the next run continues."""
+        has_work = results.is_film and any(path.name.endswith(".work") for path in results.folder.rglob(".dagan-*"))
         if has_work:
-            self._notice(f"the work so far is kept in {film}, where the same command continues it", ())
-        film.release(keep=has_work)
+            self._notice(f"the work so far is kept in {results}, where the same command continues it", ())
+        results.release(keep=has_work)
 
     def _end_early(self, error: BaseException) -> None:
         """Report every input that has no Item yet."""

@@ -24,28 +24,34 @@ _GRACE = 3.0  # seconds in which small results are still sent when the run is st
 _LAST = 20.0  # seconds for the end of what was cancelled: parts of an upload are removed
 
 
-class Film:
-    """A folder of the spool that keeps work and results until they are sent; it is owned meanwhile."""
+class Results:
+    """A folder of the spool with results until they are sent. That of a film, which is owned, may be kept."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack | None = None) -> None:
+        """`stack` ends the ownership of the folder of a film."""
         self.folder = folder
         self._stack = stack
         self._users = 1  # results on their way, and who makes them
         self._is_kept = False
 
-    def use(self) -> Film:
+    @property
+    def is_film(self) -> bool:
+        return self._stack is not None
+
+    def use(self) -> Results:
         """Count one more result."""
         self._users += 1
         return self
 
     def release(self, *, keep: bool) -> None:
-        """Count one less; with the last one, the folder is removed unless one of them was to be kept."""
+        """Count one less. After the last one the folder is removed, unless it is of a film and one was to be kept."""
         self._users -= 1
-        self._is_kept = self._is_kept or keep
+        self._is_kept = self._is_kept or (keep and self.is_film)
         if not self._users:
             if not self._is_kept:
                 remove_tree(self.folder)
-            self._stack.close()
+            if self._stack is not None:
+                self._stack.close()
 
     def __str__(self) -> str:
         return f"{self.folder} ({in_words(bytes_in(self.folder))})"
@@ -59,7 +65,7 @@ class _Sent:
     sending: Future[None] | None = None
     path: Path | None = None
     size: int = 0
-    film: Film | None = None
+    results: Results | None = None  # with its folder
 
 
 class Sending:
@@ -76,7 +82,7 @@ class Sending:
         self._queue.append(_Sent(item))
         self.settle()
 
-    def send(self, item: Item, path: Path, address: Address, film: Film | None) -> None:
+    def send(self, item: Item, path: Path, address: Address, results: Results) -> None:
         """Send the result of an Item and then report it. One that cannot be sent is kept if it is that of a film."""
         other = self._targets.setdefault(str(address), item.input)
         if other != item.input:
@@ -94,7 +100,7 @@ class Sending:
             with open_regular(path) as file:
                 self._stores.of(address).put(file, address, self._is_over)
 
-        self._queue.append(_Sent(item, self._senders.do(sent), path, size, film and film.use()))
+        self._queue.append(_Sent(item, self._senders.do(sent), path, size, results.use()))
         self.settle()
 
     def is_full(self) -> bool:
@@ -107,13 +113,11 @@ class Sending:
             self._tell(self._ended(self._queue.popleft()))
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the next result to be sent, at most so long; return False if there is none."""
+        """Wait for the next result to be sent, at most so long; return False if there is none left."""
         self.settle()
-        if not self._queue:
-            return False
         wait([each.sending for each in self._queue if each.sending is not None][:1], seconds)
         self.settle()
-        return True
+        return bool(self._queue)
 
     def close(self, end: Callable[[], None]) -> None:
         """Report all results when the run ends early: small ones are sent, others are cancelled by `end`."""
@@ -125,15 +129,15 @@ class Sending:
 
     def _ended(self, sent: _Sent) -> Item:
         """Return the Item of a result that was sent, or was not."""
-        sending, path, item = sent.sending, sent.path, sent.item
-        if sending is None or path is None:
+        sending, path, item, results = sent.sending, sent.path, sent.item, sent.results
+        if sending is None or path is None or results is None:
             return item
         self._spool.take(-1, -sent.size)
         error = sending.exception() if sending.done() else Cancelled()
         if error is not None:
             kept = ""
-            if sent.film is not None:
-                kept = f"; it is kept in {sent.film}, and the same command sends it"
+            if results.is_film:
+                kept = f"; it is kept in {results}, and the same command sends it"
             if isinstance(error, Cancelled):
                 reason = f"the run was stopped before its result was sent{kept}"
                 item = replace(item, status="stopped", reason=reason)
@@ -143,9 +147,8 @@ class Sending:
                     raise shown
                 problem = failed(item.input, shown)
                 item = replace(problem, reason=problem.reason + kept, output=item.output, seconds=item.seconds)
-        if sent.film is None or error is None:
+        if error is None or not results.is_film:
             discard(path_beside(path))
             discard(path)
-        if sent.film is not None:
-            sent.film.release(keep=error is not None)
+        results.release(keep=error is not None)
         return item
