@@ -149,7 +149,7 @@ class Web(BaseHTTPRequestHandler):
 
     def answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
         sent = {"Content-Length": str(len(body)), **(headers or {})}
-        kind, what = cast(tuple[str, Any], self.fault) if isinstance(self.fault, tuple) else ("", None)
+        kind, what = cast(tuple[str, Any], self.fault if isinstance(self.fault, tuple) else ("", None))
         if kind == "headers":
             sent |= what
         self.send_response(status)

@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from dagan_cli.errors import BadInput, BadOption, CannotWrite
+from dagan_cli.errors import BadInput, BadOption, CannotWrite, DaganError
 from dagan_cli.media.find import Kind, Skipped, find_inputs, stems_of_result
 from dagan_cli.media.remote.address import HTTP, Address, UrlPath, is_url, parse, redacted, unsafe_name
 from dagan_cli.media.remote.patience import Cancelled, Permanent, patiently
@@ -23,6 +23,10 @@ from dagan_cli.upscale.request import Request
 STREAM = "-"
 _MOST = 10_000_000  # files of a folder
 _OWN_FOLDER = ("s3", "gs", "az")  # results go next to inputs there; other stores are seldom the user's own
+
+
+class NeedsOutput(BadOption):
+    """A result has no place, as -o was not given."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +90,7 @@ class Inputs:
     """All inputs of a run, and what was found besides."""
 
     blocks: list[list[Entry]] = field(default_factory=list)  # each of one folder, sorted, or of one family
-    failed: list[tuple[Path, BadInput]] = field(default_factory=list)
+    failed: list[tuple[Path, DaganError]] = field(default_factory=list)
     earlier: list[Path] = field(default_factory=list)  # results of dagan that were named
     skipped: list[Skipped] = field(default_factory=list)
     _folders: dict[Root, list[Entry]] = field(default_factory=dict)
@@ -171,7 +175,7 @@ def find(request: Request, stores: Stores, should_stop: Callable[[], bool]) -> I
             shown = redacted(name)
             try:
                 entries = _remote(parse(name), request, out, stores, found, is_one, should_stop)
-            except BadInput as error:
+            except (BadInput, NeedsOutput) as error:
                 found.failed.append((UrlPath(shown), error))
             except Permanent as error:
                 found.failed.append((UrlPath(shown), as_input_error(UrlPath(shown), error)))
@@ -187,7 +191,7 @@ def find(request: Request, stores: Stores, should_stop: Callable[[], bool]) -> I
 def _named(
     place: Address | Path, relative: str, size: int | None, request: Request, out: Address | None, is_one: bool
 ) -> Entry:
-    """Return the Entry of a file that was named. Raises BadOption if its result needs -o."""
+    """Return the Entry of a file that was named. Raises BadOption for an output that it cannot have."""
     if out is not None:
         is_file = is_one and not out.is_folder and bool(PurePosixPath(out.name).suffix)
         if named_kind(Path(out.name)) and not is_file and not out.is_folder:
@@ -200,10 +204,10 @@ def _named(
 
 
 def _beside(place: Address) -> Address:
-    """Return the folder of an input, for its result. Raises BadOption where results are not written by default."""
+    """Return the folder of an input, for its result. Raises NeedsOutput where results are not written by default."""
     if place.protocol not in _OWN_FOLDER:
-        what = f"{place} needs -o: results are not written to {place.protocol}:// unless it is named"
-        raise BadOption(what, hint="name a file or a folder, such as -o . for the current one")
+        what = f"{place} needs -o: results are not written next to inputs in {place.protocol}://"
+        raise NeedsOutput(what, hint="name a file or a folder, such as -o . for the current one")
     return place if place.is_folder else place.parent
 
 
