@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from dagan_cli.files import open_regular, place_of
 from dagan_cli.media.made.identity import may_be
 from dagan_cli.media.made.record import SOURCE
 from dagan_cli.media.made.stored import read_record
+from dagan_cli.media.remote.address import UrlPath, redacted
 from dagan_cli.media.sniff import is_picture, looks_like_video, named_kind
 from dagan_cli.media.template import PART, Template
 
@@ -206,10 +206,11 @@ class _Search:
 
     def url(self, name: str) -> None:
         """Record a URL, which is no file."""
-        hint = f"download it first, for example with curl -LO {shlex.quote(name)}, and name the file"
+        shown = redacted(name)
+        hint = "download it first, and name the file"
         if name.lower().startswith("file://"):
             hint = f"name the file itself: {name[7:]}"
-        self._fail(Path(name), f"{name} is a URL; dagan reads files", hint)
+        self._fail(UrlPath(shown), f"{shown} is a URL; dagan reads files", hint)
 
     def folder(self, root: Path) -> None:
         """Search a folder that was named itself, and with `recursive` all folders below it."""

@@ -15,10 +15,17 @@ Limit = Callable[[int, bool], str]  # size in bytes, and whether it is declared 
 _WINDOW = 1 << 16  # bytes that a small read asks for: headers are read in many small steps
 
 
-def fetch(store: Store, address: Address, file: BinaryIO, limit: Limit, should_stop: Callable[[], bool]) -> int:
-    """Copy a remote file into an empty one; return its size in bytes.
+def fetch(
+    store: Store,
+    address: Address,
+    file: BinaryIO,
+    limit: Limit,
+    should_stop: Callable[[], bool],
+    progress: Callable[[int, int | None], None] = lambda *_: None,
+) -> int:
+    """Copy a remote file into an empty one; return its size in bytes. Raises Permanent, and Cancelled.
 
-    Raises Permanent, and Cancelled.
+    `progress` is called with the bytes received, and with those in all if they are known.
     """
     patience = Patience(should_stop)
     known: Facts | None = None
@@ -43,6 +50,7 @@ def fetch(store: Store, address: Address, file: BinaryIO, limit: Limit, should_s
                         raise Transient(f"more than the {known.size:,} bytes came that were declared")
                     file.write(block)
                     digest.update(block)
+                    progress(at, known.size)
                     if at > furthest:
                         furthest = at
                         patience.progress()

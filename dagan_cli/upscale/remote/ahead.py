@@ -37,6 +37,7 @@ class Load:
     due: list[Entry] | None = None  # those to fetch and upscale, once it is decided
     folder: Path | None = None  # of the spool, with the files
     room: tuple[int, int] = 0, 0  # files and bytes of the spool
+    received: dict[Entry, tuple[int, int | None]] = field(default_factory=dict)  # bytes so far, and in all if known
 
     def is_here(self) -> bool:
         """True if all of its files are fetched, or have failed."""
@@ -121,6 +122,14 @@ class Ahead:
         else:  # there is no room yet
             time.sleep(seconds)
 
+    def awaited(self) -> tuple[Entry, int, int | None] | None:
+        """Return the input that is waited for, with the bytes that are here and in all; None if nothing has come."""
+        for load in [*self._loads][:1]:
+            for entry, future in load.fetching.items():
+                if not future.done() and entry in load.received:
+                    return entry, *load.received[entry]
+        return None
+
     def left(self) -> Iterator[Entry]:
         """Yield the inputs that were not returned, when the run ends early."""
         for load in (*self._loads, *self._looking):
@@ -160,22 +169,29 @@ class Ahead:
             load.room = len(remote), size
             self._spool.take(*load.room)
             load.folder = self._spool.new_folder("in")
+        taken: set[Path] = set()
         for entry in load.due:
-            load.fetching[entry] = self._fetched(entry, load.folder)
+            load.fetching[entry] = self._fetched(entry, load, taken)
             load.existing |= {each.name: each for each in looked[entry].existing}
         return True
 
-    def _fetched(self, entry: Entry, folder: Path | None) -> Future[Path]:
-        place = entry.place
+    def _fetched(self, entry: Entry, load: Load, taken: set[Path]) -> Future[Path]:
+        place, folder = entry.place, load.folder
         if isinstance(place, Path) or folder is None:
             here: Future[Path] = Future()
             here.set_result(place if isinstance(place, Path) else Path())
             return here
         path = folder / entry.relative if entry.root.is_folder else folder.joinpath(*_folders_of(place), entry.name)
+        while path in taken:  # addresses that only differ in their queries
+            path = path.with_name(f"{len(taken)}") / path.name
+        taken.add(path)
+
+        def note(done: int, total: int | None) -> None:
+            load.received[entry] = done, total
 
         def fetched() -> Path:
             with write_errors(path), create(path) as file:
-                fetch(self._stores.of(place), place, file, self._spool.lacks, self._is_over)
+                fetch(self._stores.of(place), place, file, self._spool.lacks, self._is_over, note)
             return path
 
         return self._fetchers.do(fetched)

@@ -28,6 +28,7 @@ from dagan_cli.upscale.events import (
     Chosen,
     Event,
     Expected,
+    Fetch,
     Item,
     Kept,
     Notice,
@@ -48,6 +49,7 @@ from dagan_cli.upscale.work import Engines
 
 _TOGETHER = 16  # families of images that are upscaled in one go
 _POLL = 0.05  # seconds
+_PATIENCE = 1.0  # seconds between reports of a download
 _MOST_AMOUNTS = 100_000  # inputs whose work is estimated
 _OTHER = {"picture": "a video", "video": "an image"}
 _FLAGS = """
@@ -110,6 +112,7 @@ class _Run:
         self._ahead = Ahead(inputs, request, stores, spool, self._is_over, self._decided)
         self._sending = Sending(stores, spool, tell, lambda: self._is_closed)
         self._started = 0
+        self._next_told = time.monotonic() + _PATIENCE
         self._notices: set[str] = set()
         self._writable: dict[str, Permanent | None] = {}  # by bucket
         self._group: _Group | None = None
@@ -123,8 +126,10 @@ class _Run:
                 self._stop_if_asked()
                 if loads:
                     self._upscale(loads)
+                    self._next_told = time.monotonic() + _PATIENCE
                 else:
                     self._ahead.wait(_POLL)
+                    self._tell_awaited()
             while self._sending.wait(_POLL):
                 self._stop_if_asked()
         except BaseException as error:
@@ -144,6 +149,14 @@ class _Run:
             self._sending.wait(_POLL)
             return []
         return self._ahead.next(_join, _TOGETHER)
+
+    def _tell_awaited(self) -> None:
+        """Tell how far the download is that is waited for, from time to time."""
+        awaited = self._ahead.awaited()
+        if awaited is not None and time.monotonic() >= self._next_told:
+            entry, done, total = awaited
+            self._next_told = time.monotonic() + _PATIENCE
+            self._tell(Fetch(entry.name, done, total, "input"))
 
     def _introduce(self) -> None:
         """Tell what was found. Raises NoInput, and BadOption for an output that cannot hold the results."""

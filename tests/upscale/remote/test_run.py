@@ -15,7 +15,7 @@ from PIL import Image
 from dagan_cli.commands.progress import Reporter
 from dagan_cli.upscale.events import Advance
 from tests.support.stores import KEY, SECRET
-from tests.support.tiny import clip, command, frames_of, picture, pixels, sound_of
+from tests.support.tiny import clip, command, dagan, frames_of, picture, pixels, sound_of
 from tests.upscale.remote.conftest import left_in
 
 QUICK = ("-s", "2", "-n", "bicubic")
@@ -318,3 +318,49 @@ def test_names_of_a_hostile_list_lead_nowhere(bucket, tmp_path, cli):
     assert sum(item["status"] == "failed" for item in items) == len(hostile)
     assert {path.name for path in tmp_path.rglob("*_x2.png")} == {"good_x2.png", "line\nbreak_x2.png"}
     assert list(tmp_path.rglob("evil*")) == []
+
+
+@pytest.mark.slow
+def test_a_stream_goes_to_a_bucket_and_an_object_to_stdout(bucket, tmp_path):
+    source = picture(tmp_path / "a.png", (40, 30))
+    bucket.files["in/a.png"] = source.read_bytes()
+    ran = dagan("upscale", "-", "-o", "s3://out/b.png", *QUICK, stdin=source.read_bytes())
+    assert (ran.returncode, ran.stdout) == (0, b"")
+    ran = dagan("upscale", "s3://in/a.png", "-o", "-", *QUICK)
+    assert ran.returncode == 0
+    assert decoded(ran.stdout) == decoded(bucket.files["out/b.png"])
+
+
+@pytest.mark.slow
+def test_a_file_that_is_named_for_the_result_is_written_and_then_skipped(bucket, tmp_path, cli):
+    source = picture(tmp_path / "a.png")
+    assert cli(source, "-o", "s3://out/large/b.webp", *QUICK).code == 0
+    assert "out/large/b.webp" in bucket.files
+    assert "s3://out/large/b.webp (skipped" in cli(source, "-o", "s3://out/large/b.webp", *QUICK).err
+    assert len(bucket.requests("PUT")) == 1
+    other = picture(tmp_path / "c.png", seed=1)
+    assert cli(source, other, "-o", "s3://out/large/b.webp", *QUICK).code == 2
+
+
+@pytest.mark.slow
+def test_inputs_of_one_name_are_told_apart_or_refused_but_none_is_lost(bucket, tmp_path, cli):
+    for seed, name in enumerate(("x/a.png", "y/a.png")):
+        bucket.files[f"in/{name}"] = picture(tmp_path / "a.png", seed=seed).read_bytes()
+    assert cli("s3://in/x/a.png", "s3://in/y/a.png", "-o", "s3://out/", *QUICK).code == 0
+    assert {"out/x/a_x2.png", "out/y/a_x2.png"} < bucket.files.keys()
+    ran = cli("s3://in/x/", "s3://in/y/", "-o", "s3://out/", *QUICK, "-y")
+    assert ran.code == 1
+    assert "cannot write s3://out/a_x2.png: it is the result of s3://in/x/a.png too" in ran.err
+
+
+@pytest.mark.slow
+def test_two_runs_on_one_film_make_it_once(bucket, film, tmp_path):
+    bucket.files["in/a.mp4"] = film.read_bytes()
+    runs = [
+        subprocess.Popen(command("upscale", "s3://in/a.mp4", "-o", "s3://out/", *QUICK, "--report", tmp_path / name))
+        for name in ("1.json", "2.json")
+    ]
+    assert [run.wait(60) for run in runs] == [0, 0]
+    items = [json.loads((tmp_path / name).read_text())["items"][0] for name in ("1.json", "2.json")]
+    assert sorted(item["status"] for item in items) == ["done", "skipped"]
+    assert len(bucket.requests("PUT")) == 1
