@@ -411,7 +411,7 @@ class _Run:
         if item.is_in_the_way and path in group.leftovers:
             group.is_other = True
             return
-        group.told.add(item.input)
+        group.told.add(Path(STREAM) if self._request.inputs == (STREAM,) else item.input)
         place = self._place(path, group) if path is not None else None
         item = replace(
             item,
@@ -437,8 +437,6 @@ class _Run:
         return group.place.child(path.relative_to(group.out).as_posix())
 
     def _shown(self, path: Path, group: _Group) -> Path:
-        if path == Path("stdin"):
-            return path
         return group.shown.get(path, path)
 
     def _text(self, text: str, group: _Group) -> str:

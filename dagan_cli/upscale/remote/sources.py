@@ -54,7 +54,8 @@ class Entry(NamedTuple):
     @property
     def path(self) -> Path:
         """The input as it is shown."""
-        return place.shown if isinstance(place := self.place, Address) else place
+        place = self.place
+        return place.shown if isinstance(place, Address) else Path("stdin") if place == Path(STREAM) else place
 
     @property
     def below(self) -> str:
@@ -66,7 +67,7 @@ class Entry(NamedTuple):
 
     @property
     def stem(self) -> str:
-        return PurePosixPath(self.name).stem
+        return os.path.splitext(self.name)[0]
 
     @property
     def kind(self) -> Kind:
@@ -312,6 +313,8 @@ def _left_out(listed: Listed, request: Request, inside: str) -> str:
 
 
 def _wanted(path: PurePosixPath, request: Request) -> bool:
+    if not (request.include or request.exclude):
+        return True
     texts = path.name.lower(), path.as_posix().lower()
 
     def matches(patterns: tuple[str, ...]) -> bool:
