@@ -61,10 +61,15 @@ class Store:
         return [each for each in self.asked if each[0] == method and part in each[1]]
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing about clients that were killed."""
+
+
 @contextmanager
 def serving(kind: type[BaseHTTPRequestHandler]) -> Iterator[Store]:
     store = Store()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (kind,), {"store": store}))
+    server = _Server(("127.0.0.1", 0), type("Handler", (kind,), {"store": store}))
     server.daemon_threads = True
     store.port = server.server_address[1]
     thread = threading.Thread(target=lambda: server.serve_forever(0.02), daemon=True)

@@ -18,7 +18,7 @@ from dagan_cli.media.remote.store import Stores
 from dagan_cli.upscale.remote.existing import Existing, Looked, look
 from dagan_cli.upscale.remote.hands import Hands
 from dagan_cli.upscale.remote.sources import Entry, Family, Inputs, as_input_error
-from dagan_cli.upscale.remote.spool import Spool, create
+from dagan_cli.upscale.remote.spool import Spool, create, discard
 from dagan_cli.upscale.request import Request
 
 _LOOKED_AT = 16  # families
@@ -33,7 +33,7 @@ class Load:
     looking: list[Future[Looked]]
     fetching: dict[Entry, Future[Path]] = field(default_factory=dict)
     errors: dict[Entry, DaganError] = field(default_factory=dict)
-    existing: dict[str, Existing] = field(default_factory=dict)  # by name
+    existing: dict[Entry, tuple[Existing, ...]] = field(default_factory=dict)  # where results could go
     due: list[Entry] | None = None  # those to fetch and upscale, once it is decided
     folder: Path | None = None  # of the spool, with the files
     room: tuple[int, int] = 0, 0  # files and bytes of the spool
@@ -172,7 +172,7 @@ class Ahead:
         taken: set[Path] = set()
         for entry in load.due:
             load.fetching[entry] = self._fetched(entry, load, taken)
-            load.existing |= {each.name: each for each in looked[entry].existing}
+            load.existing[entry] = looked[entry].existing
         return True
 
     def _fetched(self, entry: Entry, load: Load, taken: set[Path]) -> Future[Path]:
@@ -190,8 +190,12 @@ class Ahead:
             load.received[entry] = done, total
 
         def fetched() -> Path:
-            with write_errors(path), create(path) as file:
-                fetch(self._stores.of(place), place, file, self._spool.lacks, self._is_over, note)
+            try:
+                with write_errors(path), create(path) as file:
+                    fetch(self._stores.of(place), place, file, self._spool.lacks, self._is_over, note)
+            except BaseException:
+                discard(path)  # a part of it is no input
+                raise
             return path
 
         return self._fetchers.do(fetched)

@@ -6,21 +6,18 @@ are passed on with the addresses of what those stand for.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from dagan_cli.errors import BadInput, BadOption, DaganError, NoInput
 from dagan_cli.files import Taken, owned, private_folder
-from dagan_cli.media.find import Found, Listed
-from dagan_cli.media.made.beside import path_beside
+from dagan_cli.media.find import Found
 from dagan_cli.media.remote.address import Address
 from dagan_cli.media.remote.patience import Cancelled, Permanent
 from dagan_cli.media.remote.store import Stores
-from dagan_cli.media.sniff import looks_like_video
 from dagan_cli.media.targets import plan_naming
 from dagan_cli.upscale import batch
 from dagan_cli.upscale.events import (
@@ -40,22 +37,20 @@ from dagan_cli.upscale.events import (
     failed,
 )
 from dagan_cli.upscale.remote.ahead import Ahead, Load
-from dagan_cli.upscale.remote.existing import Looked, finished, look, stand_in
+from dagan_cli.upscale.remote.existing import Looked, finished, look
+from dagan_cli.upscale.remote.group import Group, join
 from dagan_cli.upscale.remote.sending import Results, Sending
 from dagan_cli.upscale.remote.sources import STREAM, Entry, Inputs, as_output_error, destination, find
-from dagan_cli.upscale.remote.spool import Spool, discard, open_spool
+from dagan_cli.upscale.remote.spool import Spool, open_spool
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.work import Engines
 
 _TOGETHER = 16  # families of images that are upscaled in one go
 _POLL = 0.05  # seconds
 _PATIENCE = 1.0  # seconds between reports of a download
+_LONG = 3.0  # seconds after which it is told that results are still being sent
 _MOST_AMOUNTS = 100_000  # inputs whose work is estimated
 _OTHER = {"picture": "a video", "video": "an image"}
-_FLAGS = """
-    --codec --crf --preset --pix-fmt -e --audio --streams --start --end --frames --deinterlace --square
-    --format --quality --lossless --name
-"""  # that may have no effect, which is told once, of all inputs
 
 
 def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[], bool] = lambda: False) -> None:
@@ -74,25 +69,6 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
         except Cancelled:
             raise Stopped from None
         _Run(request, engines, tell, should_stop, stores, spool, inputs).work()
-
-
-@dataclass(slots=True)
-class _Group:
-    """Inputs that are upscaled in one go, and how their names in events are replaced."""
-
-    loads: list[Load]
-    paths: dict[Entry, Path] = field(default_factory=dict)  # their files
-    shown: dict[Path, Path] = field(default_factory=dict)  # of these, and of results
-    place: Address | None = None  # what it stands for: a folder, or a file
-    results: Results | None = None  # folder of the spool for them
-    stand_ins: set[Path] = field(default_factory=set)
-    leftovers: list[Path] = field(default_factory=list)  # results of an earlier run that were not sent
-    is_other: bool = False  # the leftovers are not what this run makes
-    told: set[Path] = field(default_factory=set)  # inputs with an Item
-
-    @property
-    def out(self) -> Path | None:
-        return self.results.folder if self.results else None
 
 
 class _Run:
@@ -115,7 +91,7 @@ class _Run:
         self._next_told = time.monotonic() + _PATIENCE
         self._notices: set[str] = set()
         self._writable: dict[str, Permanent | None] = {}  # by bucket
-        self._group: _Group | None = None
+        self._group: Group | None = None
 
     def work(self) -> None:
         """Upscale all inputs."""
@@ -130,8 +106,11 @@ class _Run:
                 else:
                     self._ahead.wait(_POLL)
                     self._tell_awaited()
+            started = time.monotonic()
             while self._sending.wait(_POLL):
                 self._stop_if_asked()
+                if time.monotonic() > started + _LONG:
+                    self._notice(f"sending {self._sending.left}", ())
         except BaseException as error:
             self._end_early(error)
             if isinstance(error, Cancelled):
@@ -148,7 +127,7 @@ class _Run:
         if self._sending.is_full():
             self._sending.wait(_POLL)
             return []
-        return self._ahead.next(_join, _TOGETHER)
+        return self._ahead.next(join, _TOGETHER)
 
     def _tell_awaited(self) -> None:
         """Tell how far the download is that is waited for, from time to time."""
@@ -226,13 +205,13 @@ class _Run:
 
     def _upscale(self, loads: list[Load]) -> None:
         """Upscale families whose files are here, and send their results."""
-        self._group = group = _Group(loads)
+        self._group = group = Group(loads)
         for load in loads:
             group.paths |= dict(load.paths())
             for entry, error in load.errors.items():
                 self._fail(entry, error)
         try:
-            if group.paths and self._may_write(group) and self._prepared(group):
+            if group.paths and self._may_write(group) and self._has_place(group):
                 self._run_batch(group)
         finally:
             for load in loads:
@@ -241,9 +220,9 @@ class _Run:
                 self._close(group.results)
         self._group = None
 
-    def _may_write(self, group: _Group) -> bool:
+    def _may_write(self, group: Group) -> bool:
         """Return False, with all inputs reported, if results cannot be written where they should be."""
-        place = next(iter(group.paths)).target
+        place = group.first.target
         if place is None or self._request.dry_run:
             return True
         bucket = f"{place.protocol}://{place.path.partition('/')[0]}"
@@ -260,119 +239,69 @@ class _Run:
             self._fail(entry, as_output_error(shown, problem))
         return False
 
-    def _prepared(self, group: _Group) -> bool:
-        """Prepare folders, names and stand-ins of existing results; return False if nothing is left to do."""
-        entries = list(group.paths)
-        first = entries[0]
-        group.shown = {path: entry.path for entry, path in group.paths.items()}
-        if first.target is None:
+    def _has_place(self, group: Group) -> bool:
+        """Make the folder of the spool for the results; return False if another run has made them meanwhile."""
+        if group.place is None:
             return True
-        root = first.root
-        # The results of a folder keep their folders below it; those of named files are next to each other.
-        group.place = root.out if root.is_folder else first.target
-        existing = {each.name: each for load in group.loads for each in load.existing.values()}
-        if any(path != Path(STREAM) and looks_like_video(path) for path in group.paths.values()):
-            group.results = self._film(group, f"{group.place}\n{first.below}\n{first.stem.lower()}", entries)
-            if group.results is None:
-                return False
-        else:
+        if not group.has_film:
             group.results = Results(self._spool.new_folder("out"))
-        out = group.results.folder
-        for entry in entries if not self._request.overwrite else ():
-            folder = out / entry.below if root.is_folder else out
-            for each in existing.values():
-                path = folder / each.name
-                if path not in group.stand_ins:
-                    discard(path_beside(path))
-                    discard(path)
-                    group.stand_ins.add(stand_in(each, folder))
-        if group.results.is_film:
-            found = (path for path in out.rglob("*") if path.is_file() and path not in group.stand_ins)
-            group.leftovers = [path for path in found if "/." not in f"/{path.relative_to(out).as_posix()}"]
-        return True
+        else:
+            folder = self._spool.film_folder(group.film_key)
+            stack, has_waited = self._owned(folder, group)
+            private_folder(folder)
+            group.results = Results(folder, stack)
+            if has_waited and not self._request.overwrite:
+                self._look_again(group)
+        if group.paths:
+            group.put_stand_ins()
+        return bool(group.paths)
 
-    def _film(self, group: _Group, name: str, entries: list[Entry]) -> Results | None:
-        """Own the folder that keeps the work on a film, once no other run does; None if another run has finished it."""
-        folder = self._spool.film_folder(Address("", name).key)
-        stack = ExitStack()
-        told = False
+    def _owned(self, folder: Path, group: Group) -> tuple[ExitStack, bool]:
+        """Own a folder once no other run does; return also whether one did."""
+        stack, has_waited = ExitStack(), False
         while True:
             try:
                 stack.enter_context(owned(folder))
-                break
+                return stack, has_waited
             except Taken:
-                if not told:
-                    self._tell(Wait(entries[0].path, "another run on this machine makes its result"))
-                    told = True
+                if not has_waited:
+                    self._tell(Wait(group.first.path, "another run on this machine makes its result"))
+                has_waited = True
                 self._stop_if_asked()
                 self._sending.settle()
                 self._ahead.pump()
                 time.sleep(_POLL)
-        private_folder(folder)
-        film = Results(folder, stack)
-        if told and not self._request.overwrite:
-            try:
-                self._look_again(group, entries)
-            except BaseException:
-                film.release(keep=True)
-                raise
-            if not group.paths:
-                film.release(keep=False)
-                return None
-        return film
 
-    def _look_again(self, group: _Group, entries: list[Entry]) -> None:
+    def _look_again(self, group: Group) -> None:
         """Leave out the inputs whose results have appeared meanwhile."""
-        for entry in entries:
-            try:
-                looked = look(entry, self._request, self._stores, False, self._is_over)
-            except (Permanent, DaganError):  # it was there a moment ago; sending will tell
-                continue
-            if (result := finished(entry, looked, self._request, self._engines)) is not None:
-                self._skip(entry, *result)
-                del group.paths[entry]
+        for load in group.loads:
+            for entry in [entry for entry in load.fetching if entry in group.paths]:
+                try:
+                    looked = look(entry, self._request, self._stores, False, self._is_over)
+                except (Permanent, DaganError):  # it was there a moment ago; sending will tell
+                    continue
+                load.existing[entry] = looked.existing
+                if (result := finished(entry, looked, self._request, self._engines)) is not None:
+                    self._skip(entry, *result)
+                    del group.paths[entry]
 
-    def _run_batch(self, group: _Group) -> None:
+    def _run_batch(self, group: Group) -> None:
         """Upscale the files of a group. Raises what `batch.run` raises about all inputs."""
-        request, entries = self._request, list(group.paths)
-        root = entries[0].root
-        inputs: tuple[str, ...]
-        if root.is_folder:
-            inputs = tuple(str(load.folder) for load in group.loads if load.folder is not None)
-        else:
-            inputs = tuple(STREAM if path == Path(STREAM) else Listed(path) for path in group.paths.values())
-        output = request.output
-        if group.out is not None:
-            output = str(group.out / root.out.name) if root.out and root.out_is_file else os.path.join(group.out, "")
-        elif output not in (None, STREAM) and not self._is_one_file():
-            output = os.path.join(output or "", "")
-        inner = replace(
-            request,
-            inputs=inputs,
-            output=output,
-            recursive=True,
-            include=(),
-            exclude=(),
-            overwrite=request.overwrite and not group.leftovers,
-            defaulted=request.defaulted | set(_FLAGS.split()),
-        )
+        is_one_file = self._is_one_file()
         try:
-            self._batch(inner, group)
+            self._batch(group.request(self._request, is_one_file=is_one_file))
             if group.is_other:  # an earlier run, with other settings, could not send it
-                for path in group.leftovers:
-                    discard(path_beside(path))
-                    discard(path)
-                group.leftovers, group.is_other = [], False
-                self._batch(replace(inner, overwrite=request.overwrite), group)
+                group.forget_leftovers()
+                self._batch(group.request(self._request, is_one_file=is_one_file))
         except DaganError as error:
-            raise self._reworded(error, group) from None
+            raise group.error(error) from None
+        for entry, path in group.paths.items():
+            if path not in group.told:
+                self._fail(entry, BadInput(f"{entry.path} is no image or video that is read", hint="leave it out"))
 
-    def _batch(self, request: Request, group: _Group) -> None:
+    def _batch(self, request: Request) -> None:
         with suppress(NoInput):  # all of them were left out, with a notice
             batch.run(request, self._engines, self._passed_on, self._should_stop)
-        for entry, path in group.paths.items():
-            if path not in group.told and not group.is_other:
-                self._fail(entry, BadInput(f"{entry.path} is no image or video that is read", hint="leave it out"))
 
     def _passed_on(self, event: Event) -> None:
         """Pass an event on, with addresses in place of files of the spool; a result is sent before it is told."""
@@ -386,15 +315,15 @@ class _Run:
             case Outlook():
                 return
             case Start(_, _, path):
-                event = Start(self._started, len(self._inputs), self._shown(path, group))
+                event = Start(self._started, len(self._inputs), group.shown(path))
                 self._started += 1
             case Notice(text, details):
-                self._notice(self._text(text, group), tuple(self._text(detail, group) for detail in details))
+                self._notice(group.text(text), tuple(map(group.text, details)))
                 return
             case Wait(path, reason):
-                event = Wait(self._shown(path, group), self._text(reason, group))
+                event = Wait(group.shown(path), group.text(reason))
             case Chosen() | Expected() | Kept():
-                event = replace(event, input=self._shown(event.input, group))
+                event = replace(event, input=group.shown(event.input))
             case Item():
                 self._item(event, group)
                 return
@@ -406,61 +335,22 @@ class _Run:
             self._notices.add(text)
             self._tell(Notice(text, details))
 
-    def _item(self, item: Item, group: _Group) -> None:
+    def _item(self, item: Item, group: Group) -> None:
         path = item.output
-        if item.is_in_the_way and path in group.leftovers:
+        if item.is_in_the_way and group.is_leftover(path):
             group.is_other = True
             return
         group.told.add(Path(STREAM) if self._request.inputs == (STREAM,) else item.input)
-        place = self._place(path, group) if path is not None else None
-        item = replace(
-            item,
-            input=self._shown(item.input, group),
-            output=place.shown if place else path,
-            reason=self._text(item.reason, group),
-            hint=self._text(item.hint, group),
-            warnings=tuple(self._text(warning, group) for warning in item.warnings),
-        )
-        if item.status == "skipped" and path in group.leftovers:
-            item = replace(item, status="done", reason="an earlier run made it; now it is sent")
+        item, place = group.item(item), group.address(path)
+        if item.status == "skipped" and group.is_leftover(path):
+            if self._request.dry_run:
+                item = replace(item, reason="an earlier run made it; it only has to be sent")
+            else:
+                item = replace(item, status="done", reason="an earlier run made it; now it is sent")
         if place is not None and path is not None and group.results and item.status in ("done", "partial"):
             self._sending.send(item, path, place, group.results)
         else:
             self._sending.report(item)
-
-    def _place(self, path: Path, group: _Group) -> Address | None:
-        """Return what a result in the spool stands for; None for a local one."""
-        if group.out is None or group.place is None or not path.is_relative_to(group.out):
-            return None
-        if next(iter(group.paths)).root.out_is_file:
-            return group.place
-        return group.place.child(path.relative_to(group.out).as_posix())
-
-    def _shown(self, path: Path, group: _Group) -> Path:
-        return group.shown.get(path, path)
-
-    def _text(self, text: str, group: _Group) -> str:
-        """Return a text with addresses in place of files of the spool."""
-        if str(self._spool.root) not in text:
-            return text
-        for path, shown in group.shown.items():
-            text = text.replace(str(path), str(shown))
-        if group.out is not None and group.place is not None:
-            is_file = next(iter(group.paths)).root.out_is_file
-            place = str(group.place.parent if is_file else group.place).rstrip("/")
-            text = text.replace(str(group.out), place)
-        for load in group.loads:
-            if load.folder is not None:
-                root = load.family[0].root.place
-                text = text.replace(str(load.folder), str(root).rstrip("/"))
-        return text
-
-    def _reworded(self, error: DaganError, group: _Group) -> DaganError:
-        what, hint = self._text(str(error), group), self._text(error.hint, group)
-        if (what, hint) == (str(error), error.hint):
-            return error
-        error.args, error.hint = (what,), hint
-        return error
 
     def _fail(self, entry: Entry, error: DaganError) -> None:
         item = failed(entry.path, error)
@@ -488,13 +378,3 @@ class _Run:
             left = [entry for entry, path in group.paths.items() if path not in told] + left
         for entry in left:
             self._tell(Item(input=entry.path, output=None, status="untried", reason=reason))
-
-
-def _join(first: Load, other: Load) -> bool:
-    """True if two families can be upscaled in one go: images whose results go to one place."""
-    one, two = first.family[0], other.family[0]
-    if any(entry.kind == "video" for load in (first, other) for entry in load.family):
-        return False
-    if one.root.is_folder or two.root.is_folder:
-        return one.root is two.root
-    return not one.root.out_is_file and str(one.target) == str(two.target) and Path(STREAM) != one.place

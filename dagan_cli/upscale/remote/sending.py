@@ -107,6 +107,12 @@ class Sending:
         """True if no further result should be made before some are sent."""
         return not self._spool.fits(1, 0) and any(each.sending for each in self._queue)
 
+    @property
+    def left(self) -> str:
+        """The results that are not sent yet, in words."""
+        left = [each.size for each in self._queue if each.sending is not None and not each.sending.done()]
+        return f"{len(left)} result{'' if len(left) == 1 else 's'}, {in_words(sum(left))}"
+
     def settle(self) -> None:
         """Report what is sent."""
         while self._queue and ((sending := self._queue[0].sending) is None or sending.done()):

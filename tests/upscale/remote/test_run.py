@@ -364,3 +364,35 @@ def test_two_runs_on_one_film_make_it_once(bucket, film, tmp_path):
     items = [json.loads((tmp_path / name).read_text())["items"][0] for name in ("1.json", "2.json")]
     assert sorted(item["status"] for item in items) == ["done", "skipped"]
     assert len(bucket.requests("PUT")) == 1
+
+
+@pytest.mark.slow
+def test_results_of_one_name_in_two_folders_are_two_results(bucket, tmp_path, cli):
+    for seed, name in enumerate(("x/a.png", "y/a.png")):
+        bucket.files[f"in/{name}"] = picture(tmp_path / "a.png", seed=seed).read_bytes()
+    assert cli("s3://in/", "-o", "s3://out/", *QUICK, "-r").code == 0
+    del bucket.files["out/y/a_x2.png"]
+    ran = cli("s3://in/", "-o", "s3://out/", *QUICK, "-r", "--json")
+    assert {item["input"]: item["status"] for item in json.loads(ran.out)["items"]} == {
+        "s3://in/x/a.png": "skipped",
+        "s3://in/y/a.png": "done",
+    }
+    del bucket.files["out/y/a_x2.png"]
+    ran = cli("s3://in/", "-o", "s3://out/", "-s", "2", "-n", "lanczos", "-r", "--json")
+    assert {item["input"]: item["status"] for item in json.loads(ran.out)["items"]} == {
+        "s3://in/x/a.png": "failed",
+        "s3://in/y/a.png": "done",
+    }
+
+
+@pytest.mark.slow
+def test_a_part_of_a_file_that_failed_is_no_input(bucket, tmp_path, cli):
+    for name in ("a.ppm", "a.png"):
+        bucket.files[f"in/{name}"] = picture(tmp_path / name, (40, 30)).read_bytes()
+    bucket.fail("GET in/a.ppm", ("cut", 2000), 403)
+    ran = cli("s3://in/", "-o", tmp_path / "out", *QUICK, "--json")
+    assert ran.code == 1
+    assert [(item["input"], item["status"]) for item in json.loads(ran.out)["items"]] == [
+        ("s3://in/a.ppm", "failed"),
+        ("s3://in/a.png", "done"),
+    ]
