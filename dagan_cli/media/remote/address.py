@@ -124,11 +124,9 @@ def parse(name: str) -> Address:
         return _of_http(name, protocol, shown)
     path = name[found.end() :]
     bucket = path.partition("/")[0]
-    if "@" in bucket and protocol != "abfs":
-        what = f"{shown} holds a login, which is not used"
-        raise BadInput(what, hint="leave it out; credentials come from the environment, see docs/remote.md")
-    if protocol == "abfs" and ":" in bucket:
-        raise BadInput(f"{shown} holds a login, which is not used", hint="leave it out; see docs/remote.md")
+    if "@" in bucket:
+        what = f"{shown} holds a login or an account, which is not used"
+        raise BadInput(what, hint="leave it out; both come from the environment, see docs/remote.md")
     if not bucket or any(part in ("", ".", "..") for part in path.rstrip("/").split("/")) or "\0" in path:
         raise BadInput(f"{shown} is no valid address", hint=f"write {protocol}://BUCKET/FOLDER/FILE")
     return Address(OBJECTS[protocol], path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NoReturn
@@ -21,6 +23,7 @@ _CREDENTIALS = {
     "az": "check AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
     "hf": "check HF_TOKEN, or run hf auth login; gated files need your consent on their page",
 }
+_FRESH = 30.0  # seconds
 _CHUNK = 8 << 20  # bytes of one request
 # Names of exceptions of the drivers' libraries, as none of these is imported here.
 _OF_NETWORK = {
@@ -144,6 +147,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
+def _name(listed: Listed) -> str:
+    return listed.relative
+
+
 class DriverStore:
     """Files of any driver, read in parts. The drivers here upload whole files, which appear when they are complete."""
 
@@ -152,6 +159,7 @@ class DriverStore:
     def __init__(self, protocol: str) -> None:
         self._protocol = protocol
         self._files = file_system(protocol)
+        self._lists: dict[str, tuple[float, list[Listed]]] = {}  # of folders, when they were read and sorted
 
     def look(self, address: Address) -> Facts | None:
         """Return the facts of a file; None if there is none, or a folder."""
@@ -196,15 +204,28 @@ class DriverStore:
         return data
 
     def names(self, folder: Address, *, recursive: bool, prefix: str = "") -> Iterator[Listed]:
-        """Yield what is in a folder."""
+        """Yield what is in a folder. For a prefix, a list of the last half a minute will do."""
         root = folder.path.rstrip("/")
+        if prefix and not recursive:
+            read, known = self._lists.get(root, (0.0, []))
+            if not read or time.monotonic() - read > _FRESH:
+                known = sorted(self._read(root, recursive=False, may_miss=True), key=_name)
+                self._lists[root] = time.monotonic(), known
+            for listed in known[bisect_left(known, prefix, key=_name) :]:
+                if not listed.relative.startswith(prefix):
+                    return
+                yield listed
+            return
+        yield from self._read(root, recursive=recursive, may_miss=bool(prefix))
+
+    def _read(self, root: str, *, recursive: bool, may_miss: bool) -> Iterator[Listed]:
         folders = [root]
         while folders:
             path = folders.pop()
             try:
                 infos = patiently(lambda path=path: self._list(path), lambda: False)
             except Permanent as error:
-                if path == root and prefix and isinstance(error.__context__, FileNotFoundError):
+                if path == root and may_miss and isinstance(error.__context__, FileNotFoundError):
                     return
                 raise
             for info in infos:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable
 from hashlib import md5
 from typing import BinaryIO
 
 from dagan_cli.media.remote.address import Address
-from dagan_cli.media.remote.patience import Cancelled, Patience, Permanent, Transient, patiently
+from dagan_cli.media.remote.patience import PROGRESS, Cancelled, Patience, Permanent, Transient, patiently
 from dagan_cli.media.remote.store import Changed, Facts, Store
 
 Limit = Callable[[int, bool], str]  # size in bytes, and whether it is declared -> why there is no room, or ""
+_SLOWEST, _MINUTE = 1 << 10, 60.0  # bytes per second, seconds
 _WINDOW = 1 << 16  # bytes that a small read asks for: headers are read in many small steps
 
 
@@ -39,7 +41,7 @@ def fetch(
                     at, digest = opened.start, md5(usedforsecurity=False)
                     file.seek(0)
                     file.truncate()
-                known = opened.facts
+                known, pace = opened.facts, _Pace(at)
                 _require_room(limit, known.size or 0, known.size is not None)
                 for block in opened.blocks:
                     patience.check()
@@ -51,9 +53,10 @@ def fetch(
                     file.write(block)
                     digest.update(block)
                     progress(at, known.size)
-                    if at > furthest:
+                    if at >= furthest + PROGRESS:
                         furthest = at
                         patience.progress()
+                    pace.require(at)
             if known.size is not None and at < known.size:
                 raise Transient(f"it ended after {at:,} of {known.size:,} bytes")
             if known.md5 and digest.hexdigest() != known.md5:
@@ -68,6 +71,21 @@ def fetch(
             if known and known.size is not None and at > known.size:
                 known = None
             patience.wait(error)
+
+
+class _Pace:
+    """Ends a connection that is open, and yet sends next to nothing."""
+
+    def __init__(self, at: int) -> None:
+        self._since, self._at = time.monotonic(), at
+
+    def require(self, at: int) -> None:
+        """Raise Transient if less than a KiB per second came for a minute."""
+        now = time.monotonic()
+        if now - self._since >= _MINUTE:
+            if at - self._at < _SLOWEST * _MINUTE:
+                raise Transient(f"the server sends less than {_SLOWEST:,} bytes per second")
+            self._since, self._at = now, at
 
 
 def _require_room(limit: Limit, size: int, is_declared: bool) -> None:

@@ -10,8 +10,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 TRIES = 8  # without progress; the waits between them sum up to half a minute at most
+PROGRESS = 1 << 16  # bytes: a server that sends a few each time makes none
 _FIRST, _LONGEST = 0.25, 15.0  # seconds
-_MOST_TRIES = 1000  # also of a server that sends a few bytes each time
+_MOST_TRIES = 10_000
 _POLL = 0.1  # seconds
 TRANSIENT = frozenset((408, 409, 423, 425, 429, 500, 502, 503, 504, 509, 520, 521, 522, 523, 524))  # status codes
 

@@ -106,7 +106,8 @@ def _existing(
     if entry.root.out_is_file:
         facts = patiently(lambda: store.look(target), should_stop)
         return [Existing(target.name, _record(target, facts, stores, should_stop))] if facts else []
-    prefix = "" if request.template else entry.stem
+    template = request.template
+    prefix = entry.stem if template is None or template.text.startswith("{stem}") else ""
     listed = list(store.names(target, recursive=False, prefix=prefix))
     names = [each.relative for each in listed if not each.is_folder and _may_be_result(each.relative, entry, request)]
     found = []

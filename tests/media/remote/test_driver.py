@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from dagan_cli.media.remote.address import Address
 from dagan_cli.media.remote.driver import DriverStore, tell_failure
 from dagan_cli.media.remote.fetch import RemoteFile, fetch
 from dagan_cli.media.remote.patience import Cancelled, Patience, Permanent, Transient, patiently
-from dagan_cli.media.remote.store import Changed, Facts
+from dagan_cli.media.remote.store import Changed, Facts, Opened
 
 fsspec = pytest.importorskip("fsspec")
 
@@ -57,6 +58,18 @@ def test_folders_are_listed(files):
         ("b", True),
     }
     assert list(store.names(Address("gs", "/bucket/none/"), recursive=False, prefix="a")) == []
+
+
+def test_names_with_a_prefix_are_found_by_one_list(files):
+    for number in range(30):
+        files.pipe_file(f"/bucket/x/{number}_x2.png", b"1")
+    store, folder = DriverStore("gs"), Address("gs", "/bucket/x/")
+    lists = []
+    read = files.ls
+    files.ls = lambda *a, **k: lists.append(a) or read(*a, **k)
+    found = [[each.relative for each in store.names(folder, recursive=False, prefix=f"{n}_")] for n in range(31)]
+    assert found == [*([f"{n}_x2.png"] for n in range(30)), []]
+    assert len(lists) == 1
 
 
 def test_failures_in_the_middle_are_tried_again(files, monkeypatch):
@@ -165,3 +178,26 @@ def test_a_file_that_does_not_fit_is_not_started(files, tmp_path: Path):
     with pytest.raises(Permanent, match="too large"):
         fetch(DriverStore("gs"), Address("gs", "/bucket/a"), copy, lambda size, _: "too large" * (size > 10), never)
     assert copy.getvalue() == b""
+
+
+def test_a_server_that_drips_is_given_up(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+
+    class Dripping(DriverStore):
+        def __init__(self) -> None:
+            pass
+
+        @contextmanager
+        def read(self, address: Address, start: int, known: Facts | None):
+            def blocks():
+                for _ in range(start, 1 << 20):
+                    now[0] += 1.0
+                    yield b"x"
+
+            yield Opened(Facts(1 << 20, "tag"), start, blocks())
+
+    with pytest.raises(Permanent, match=r"less than 1,024 bytes per second \(8 tries\)"):
+        fetch(Dripping(), Address("gs", "b/a"), io.BytesIO(), lambda *_: "", never)
+    assert now[0] < 10 * 60

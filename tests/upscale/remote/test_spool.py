@@ -42,6 +42,7 @@ def test_a_run_s_files_go_with_it_and_nobody_else_sees_them(spool):
     assert left_in(spool) == []
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_left_is_removed_and_what_a_living_one_has_is_not(spool):
     code = (
         "import os, sys\nfrom dagan_cli.upscale.remote.spool import create, open_spool\n"

@@ -145,6 +145,7 @@ def test_no_secret_of_an_address_is_shown_or_written(web, source, is_good, tmp_p
     assert "X-Amz-Signature=hidden6" in web.asked[0][1]  # and yet it was asked for
 
 
+@pytest.mark.slow
 def test_a_traceback_shows_no_secret(web):
     url = f"{web.url.replace('//', '//lars:hidden5@')}/a.png?token=hidden7"
     ran = dagan("upscale", url, "-o", "/dev/null/x", *QUICK, "--debug")
@@ -185,12 +186,23 @@ def test_protocols_that_are_not_known_are_refused(url, spool, tmp_path, cli):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_list_names_addresses_as_it_is_written(web, source, tmp_path, cli):
     web.files["a.png"] = source.read_bytes()
     (tmp_path / "list").write_text(f"{web.url}/a.png\n{source}\n")
     ran = cli("--files-from", tmp_path / "list", "-o", tmp_path / "out", *QUICK)
     assert ran.code == 0
     assert len(list((tmp_path / "out").rglob("*.png"))) == 2
+
+
+@pytest.mark.slow
+def test_addresses_that_differ_in_their_queries_are_two_inputs(web, source, expected, tmp_path, cli):
+    web.files["a.png"] = source.read_bytes()
+    ran = cli(f"{web.url}/a.png?version=1", f"{web.url}/a.png?version=2", "-o", tmp_path / "out", *QUICK, "--json")
+    items = json.loads(ran.out)["items"]
+    assert (ran.code, [item["status"] for item in items]) == (0, ["done", "done"])
+    assert len({item["output"] for item in items}) == 2
+    assert all(same(path, expected) for path in (tmp_path / "out").rglob("*.png"))
 
 
 def test_a_missing_driver_is_named_with_its_command(spool, monkeypatch, tmp_path, cli):
