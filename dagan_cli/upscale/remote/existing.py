@@ -46,16 +46,13 @@ def look(entry: Entry, request: Request, stores: Stores, has_source: bool, shoul
 
     Raises Permanent, CannotWrite for the place of the result, and Cancelled.
     """
-    place, size = entry.place, entry.size
+    place, size, target = entry.place, entry.size, entry.target
     facts = None
-    if isinstance(place, Address):
-        facts = patiently(lambda: stores.of(place).look(place), should_stop)
-        if facts is None:
-            raise Permanent("there is no such file", "check the name, and that these credentials may see it")
+    if isinstance(place, Address) and (size is None or has_source):
+        facts = _facts(place, stores, should_stop)
         size = facts.size
         if has_source and _record(place, facts, stores, should_stop) is not None:
             return Looked(size, is_earlier=True)
-    target = entry.target
     if target is None or request.overwrite:
         return Looked(size)
     try:
@@ -65,6 +62,13 @@ def look(entry: Entry, request: Request, stores: Stores, has_source: bool, shoul
     sizes = {each.record[SOURCE].partition("-")[0] for each in existing if each.record}
     identity = _identity(place, facts, stores, should_stop) if str(size) in sizes else ""
     return Looked(size, existing, identity)
+
+
+def _facts(place: Address, stores: Stores, should_stop: Callable[[], bool]) -> Facts:
+    facts = patiently(lambda: stores.of(place).look(place), should_stop)
+    if facts is None:
+        raise Permanent("there is no such file", "check the name, and that these credentials may see it")
+    return facts
 
 
 def finished(entry: Entry, looked: Looked, request: Request, engines: Engines) -> tuple[Address, str] | None:
@@ -167,7 +171,8 @@ def _identity(place: Address | Path, facts: Facts | None, stores: Stores, should
             return ""
         with open_regular(place) as local:
             return identity_in(local)
-    if facts is None or facts.size is None or not facts.in_ranges:
+    facts = facts or _facts(place, stores, should_stop)
+    if facts.size is None or not facts.in_ranges:
         return ""
     with RemoteFile(stores.of(place), place, facts, should_stop) as file:
         return identity_in(file)  # type: ignore[arg-type]

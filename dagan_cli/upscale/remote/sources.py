@@ -22,6 +22,7 @@ from dagan_cli.upscale.request import Request
 
 STREAM = "-"
 _MOST = 10_000_000  # files of a folder
+_NAMED = 1000  # files that are no inputs, and are named with -v
 _OWN_FOLDER = ("s3", "gs", "az")  # results go next to inputs there; other stores are seldom the user's own
 
 
@@ -93,7 +94,8 @@ class Inputs:
     blocks: list[list[Entry]] = field(default_factory=list)  # each of one folder, sorted, or of one family
     failed: list[tuple[Path, DaganError]] = field(default_factory=list)
     earlier: list[Path] = field(default_factory=list)  # results of dagan that were named
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)  # the first of them
+    more: Counter[str] = field(default_factory=Counter)  # reasons of the others
     _folders: dict[Root, list[Entry]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -106,7 +108,15 @@ class Inputs:
                 yield list(family)
 
     def reasons(self) -> str:
-        return ", ".join(f"{n} {reason}" for reason, n in Counter(each.reason for each in self.skipped).most_common())
+        counts = self.more + Counter(each.reason for each in self.skipped)
+        return ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+
+    def skip(self, place: Address, reason: str) -> None:
+        """Note why something in a folder is no input; what is there beyond the first thousand is only counted."""
+        if len(self.skipped) < _NAMED:
+            self.skipped.append(Skipped(place.shown, reason))
+        else:
+            self.more[reason] += 1
 
     def add_folder(self, entries: list[Entry]) -> None:
         """Add the files of a folder."""
@@ -278,6 +288,7 @@ def _members(
         inside = f"{out.path.rstrip('/')}/".removeprefix(f"{folder.path.rstrip('/')}/")
         inside = "" if inside == f"{out.path.rstrip('/')}/" else inside
     entries: list[Entry] = []
+    count = 0
     for listed in stores.of(folder).names(folder, recursive=request.recursive):
         if should_stop():
             raise Cancelled
@@ -286,12 +297,12 @@ def _members(
             shown = UrlPath(f"{folder}/{listed.relative!r}")
             found.failed.append((shown, BadInput(f"cannot read {shown}: {unsafe}", hint="give it another name")))
         elif reason:
-            found.skipped.append(Skipped(folder.child(listed.relative).shown, reason))
+            found.skip(folder.child(listed.relative), reason)
         else:
             entries.append(Entry(root, listed.relative, listed.size))
-        if len(entries) > _MOST:
-            raise Permanent(f"it holds more than {_MOST:,} images and videos", "name folders inside it, one by one")
-    if not entries and not found.skipped and not found.failed:
+        if (count := count + 1) > _MOST:
+            raise Permanent(f"it holds more than {_MOST:,} files", "name folders inside it, one by one")
+    if not count:
         raise Permanent("there is no such file or folder", "check the name, and that these credentials may see it")
     return entries
 
