@@ -223,9 +223,10 @@ def test_a_missing_driver_is_named_with_its_command(spool, monkeypatch, tmp_path
 
 
 def test_other_commands_read_local_files_only(cli, tmp_path):
-    ran = cli("probe", "https://user:hidden@host/a.mp4?token=hidden")
-    assert ran.code == 3
-    assert "only dagan upscale reads those" in ran.err
-    assert "hidden" not in ran.err
+    for command in ("probe", "eval"):
+        ran = cli(command, "https://user:hidden@host/a.mp4?token=hidden")
+        assert ran.code == 3
+        assert "only dagan upscale reads those" in ran.err
+        assert "hidden" not in ran.err
     ran = cli(picture(tmp_path / "a.png"), *QUICK, "--report", "s3://in/report.json")
     assert (ran.code, "reports are local files" in ran.err) == (2, True)
