@@ -223,8 +223,8 @@ def test_a_missing_driver_is_named_with_its_command(spool, monkeypatch, tmp_path
 
 
 def test_other_commands_read_local_files_only(cli, tmp_path):
-    for command in ("probe", "eval"):
-        ran = cli(command, "https://user:hidden@host/a.mp4?token=hidden")
+    for command, *options in (("probe",), ("eval", "-n", "bicubic")):
+        ran = cli(command, "https://user:hidden@host/a.mp4?token=hidden", *options)
         assert ran.code == 3
         assert "only dagan upscale reads those" in ran.err
         assert "hidden" not in ran.err
