@@ -15,6 +15,7 @@ from torch import Tensor
 from dagan_cli.errors import BadInput, NoInput
 from dagan_cli.media.find import find_inputs
 from dagan_cli.media.images import open_picture
+from dagan_cli.media.named import require_local
 from dagan_cli.media.sniff import named_kind
 from dagan_cli.metrics.fidelity import bicubic, crop_to_multiple, psnr_y, ssim_y
 from dagan_cli.metrics.lpips import Lpips
@@ -126,6 +127,7 @@ def _distance(judge: Lpips, picture: Tensor, hr: Tensor) -> float:
 
 def _pictures(folder: Path) -> tuple[list[Path], list[BadInput]]:
     """Return the images in the folder, and an error for each file that has only the name of one. Raises NoInput."""
+    require_local(folder)
     if not folder.exists():
         raise NoInput(f"there is no folder {folder}", hint="check the path")
     found = find_inputs([folder], recursive=True)

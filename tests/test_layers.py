@@ -240,6 +240,15 @@ def test_only_one_module_knows_spandrel_and_only_while_it_works():
 
 
 @pytest.mark.slow
+def test_only_stores_know_fsspec_and_its_drivers_and_only_while_they_work():
+    files = (*modules("dagan_cli"), *modules("weights"), *modules("trainer"))
+    drivers = ("fsspec", "s3fs", "gcsfs", "adlfs", "aiohttp", "botocore", "aiobotocore")
+    knowing = [str(file.relative_to(ROOT)) for file in files if reaches(imports(file), drivers)]
+    assert knowing == ["dagan_cli/media/remote/driver.py", "dagan_cli/media/remote/s3.py"]
+    assert not any(reaches(imports(ROOT / name, later=False), drivers) for name in knowing)
+
+
+@pytest.mark.slow
 def test_only_one_module_loads_openvino_and_only_while_it_works():
     """It silences what OpenVINO reports to its makers."""
     files = (*modules("dagan_cli"), *modules("weights"), *modules("trainer"), *modules("tests"))

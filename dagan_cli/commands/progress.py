@@ -90,8 +90,8 @@ class Reporter:
                 self._wait(path.name, reason)
             case Advance():
                 self._advance(event)
-            case Fetch(name, done, total):
-                self._fetch(name, done, total)
+            case Fetch():
+                self._fetch(event.name, event.done, event.total, event.of)
             case Kept(path, frames, total):
                 self._kept = event
                 if self._mode == "json":
@@ -248,9 +248,9 @@ class Reporter:
         if parts:
             self._line("; ".join(parts))
 
-    def _fetch(self, name: str, done: int, total: int | None) -> None:
+    def _fetch(self, name: str, done: int, total: int | None, of: str) -> None:
         if self._mode == "json":
-            say(in_json({"event": "fetch", "model": name, "done": done, "total": total}))
+            say(in_json({"event": "fetch", of: name, "done": done, "total": total}))
             return
         if name != self._fetching:
             self._fetching = name

@@ -335,6 +335,10 @@ def upscale(
 
         if report is not None and report.name in ("", ".."):
             raise BadOption(f"--report {report} is a folder", hint="name a file, such as report.json")
+        from dagan_cli.media.remote.address import names_url
+
+        if report is not None and names_url(report):
+            raise BadOption("--report names a URL, and reports are local files", hint="name a local file")
         if report is not None:
             from dagan_cli.upscale.report import require_free
 
@@ -442,10 +446,15 @@ def run_and_report(
     `explain` adds to an error about an option, and to its hint, where the option is from.
     Errors that concern all inputs are raised after the report is written. Raises CannotWrite for the report.
     """
-    from dagan_cli.upscale.batch import run
     from dagan_cli.upscale.inputs.watch import run_watching
+    from dagan_cli.upscale.remote.sources import has_remote
     from dagan_cli.upscale.report import exit_code, report_pieces, write_report
     from dagan_cli.upscale.work import Engines
+
+    if has_remote(request):
+        from dagan_cli.upscale.remote.run import run
+    else:
+        from dagan_cli.upscale.batch import run
 
     if not gc.isenabled():
         gc.freeze()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -52,7 +53,9 @@ __all__ = [
     "open_regular",
     "owned",
     "place_of",
+    "private_folder",
     "read_regular",
+    "remove_tree",
     "require_older",
     "require_replaceable",
     "require_writable",
@@ -181,3 +184,23 @@ def _remove_old_marks(folder: Folder, before: float) -> None:
             with suppress(OSError):
                 if folder.facts(name).st_mtime < before:
                     folder.remove(name)
+
+
+def private_folder(path: Path) -> None:
+    """Make a folder for this user alone, and those above it, if missing.
+
+    Raises CannotWrite, also for a link and for a folder that others own or may write to.
+    """
+    with write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        facts = path.lstat()
+        is_open = hasattr(os, "geteuid") and (facts.st_uid != os.geteuid() or facts.st_mode & 0o022)
+        if is_open or not stat.S_ISDIR(facts.st_mode):
+            raise CannotWrite(f"{path} is in the way, and not a folder of yours alone", hint="remove it")
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder that `private_folder` has made, with all that is in it. Links are removed, not followed."""
+    shutil.rmtree(path, ignore_errors=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 import re
-import shlex
 import sys
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
@@ -20,6 +19,7 @@ from dagan_cli.files import open_regular, place_of
 from dagan_cli.media.made.identity import may_be
 from dagan_cli.media.made.record import SOURCE
 from dagan_cli.media.made.seen import Seen
+from dagan_cli.media.remote.address import UrlPath, redacted
 from dagan_cli.media.sniff import named_kind
 from dagan_cli.media.template import PART, Template
 
@@ -126,11 +126,15 @@ def has_name_of_result(path: Path) -> bool:
     return _RESULT.fullmatch(path.stem) is not None
 
 
-def read_list(data: bytes, *, nul: bool = False) -> list[Path]:
-    """Return the paths of a list file: one per line, or each terminated by a NUL byte. Empty lines are ignored."""
+def read_list(data: bytes, *, nul: bool = False) -> list[Path | str]:
+    """Return the paths of a list file: one per line, or each terminated by a NUL byte. Empty lines are ignored.
+
+    URLs are returned as they are written, as text.
+    """
     data = data.removeprefix(b"\xef\xbb\xbf")
     lines = data.split(b"\0") if nul else (line.rstrip(b"\r") for line in data.split(b"\n"))
-    return [Path(os.fsdecode(line)) for line in lines if line]
+    names = [os.fsdecode(line) for line in lines if line]
+    return [name if _URL.match(name) else Path(name) for name in names]
 
 
 class _Family:
@@ -233,10 +237,11 @@ class _Search:
 
     def url(self, name: str) -> None:
         """Record a URL, which is no file."""
-        hint = f"download it first, for example with curl -LO {shlex.quote(name)}, and name the file"
+        shown = redacted(name)
+        hint = "download it first, and name the file"
         if name.lower().startswith("file://"):
             hint = f"name the file itself: {name[7:]}"
-        self._fail(Path(name), f"{name} is a URL; dagan reads files", hint)
+        self._fail(UrlPath(shown), f"{shown} is a URL; dagan reads files", hint)
 
     def folder(self, root: Path) -> None:
         """Search a folder that was named itself, and with `recursive` all folders below it."""
@@ -380,6 +385,13 @@ def _until_magic(parts: Sequence[str]) -> Iterator[str]:
         if glob.has_magic(part):
             return
         yield part
+
+
+def stems_of_result(stem: str, template: Template | None) -> list[str]:
+    """Return, in lower case, the stems of the files whose result may have a name with this stem."""
+    own = template.pattern if template else None
+    found = [pattern.fullmatch(stem) for pattern in ((_RESULT,) if own is None else (_RESULT, own))]
+    return [each["stem"].lower() for each in found if each]
 
 
 class Places:

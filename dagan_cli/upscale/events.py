@@ -166,11 +166,12 @@ class Advance:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Part of a model is downloaded."""
+    """Part of a model, or of an input, is downloaded."""
 
     name: str
     done: int  # bytes received
     total: int | None  # bytes in all, if known
+    of: Literal["model", "input"] = "model"
 
 
 @dataclass(frozen=True, slots=True)

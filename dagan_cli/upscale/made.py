@@ -25,7 +25,7 @@ from dagan_cli.upscale.events import STDOUT
 from dagan_cli.upscale.identity import Identity
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.used import Used
-from dagan_cli.upscale.work import Work
+from dagan_cli.upscale.work import Engines, Work
 from weights.catalog import published
 from weights.choice import ModelChoice
 
@@ -88,6 +88,21 @@ def require_same(source: Source, target: Path, work: Work) -> str:
     if words := difference(before, {SOURCE: identity, **settings}):
         raise Different(f"{target} exists, but was made {words}", hint=hint)
     return model
+
+
+def known_result(
+    before: Mapping[str, str], identity: str, kind: Kind, target: Path, request: Request, engines: Engines
+) -> str | None:
+    """Return the model of a result with this record, as options name it, if it is that of a run, else None.
+
+    The source, which has this identity, is not read: None is also what cannot be known without. Raises BadModel.
+    """
+    choice = _known_choice(before, request) if before.get(SOURCE) == identity else None
+    if choice is None:
+        return None
+    model = engines.identity(choice)
+    now = made_from(None, target, kind, request, model) | {SOURCE: identity}
+    return None if difference(before, now) else model.words
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
@@ -203,7 +218,7 @@ def _expected(source: Source, target: Path, before: Mapping[str, str], work: Wor
     shared = source.kind, target.suffix, before.get(_MODEL), before.get(_RULE)
     if shared in work.expected:
         return work.expected[shared]
-    choice = _choice(before, work)
+    choice = _known_choice(before, work.request)
     model = work.engines.identity(choice or work.choice_for(source))
     expected = _settings(target, source.kind, work.request, model), model.words
     if choice:
@@ -211,9 +226,9 @@ def _expected(source: Source, target: Path, before: Mapping[str, str], work: Wor
     return expected
 
 
-def _choice(before: Mapping[str, str], work: Work) -> ModelChoice | None:
-    """Return the model that this run uses where a result has this record; None if it depends on the source."""
-    request, named = work.request, before.get(_MODEL, "")
+def _known_choice(before: Mapping[str, str], request: Request) -> ModelChoice | None:
+    """Return the model that a run uses for the source of a result; None if the source has to be read to know."""
+    named = before.get(_MODEL, "")
     if request.model.is_open and before.get(_RULE) == RULE and published(named):
         return replace(request.model, name=named)  # the same source gets the same choice
     if not request.model.is_open and (request.goal.factor is not None or request.model.is_fixed):

@@ -246,11 +246,18 @@ def test_a_file_name_for_several_results_is_refused(cli, tmp_path):
     assert not (tmp_path / "one.png").exists()
 
 
-def test_a_url_is_no_usable_input_and_stops_no_other(cli, tmp_path):
-    ran = cli("https://example.com/a.png", *NEAREST)
-    assert (ran.code, len(ran.err.splitlines())) == (3, 2)
-    assert "https://example.com/a.png is a URL; dagan reads files" in ran.err
-    assert cli(picture(tmp_path / "in.png"), "https://example.com/a.png", *NEAREST).code == 1
+@pytest.mark.parametrize(
+    ("url", "code", "why"),
+    [
+        ("ftp://example.com/a.png", 3, "has a protocol that dagan does not know"),
+        ("https://example.com/a.png", 2, "needs -o"),
+    ],
+)
+def test_a_url_that_cannot_be_used_stops_no_other_input(url, code, why, cli, tmp_path):
+    ran = cli(url, *NEAREST)
+    assert (ran.code, len(ran.err.splitlines())) == (code, 2)
+    assert f"{url} {why}" in ran.err
+    assert cli(picture(tmp_path / "in.png"), url, *NEAREST).code == 1
     assert (tmp_path / "in_x2.png").exists()
 
 

@@ -74,5 +74,7 @@ def _place(outputs: list[Path]) -> str:
     folders = sorted({dirname(output) or "." for output in outputs if output != STDOUT})
     if len(folders) < 2:
         return folders[0] if folders else ""
+    if any("://" in folder for folder in folders):
+        return f"{len(folders)} folders"
     absolute = {Path(folder).is_absolute() for folder in folders}
     return f"{len(folders)} folders" + (f" in {commonpath(folders) or '.'}" if len(absolute) == 1 else "")

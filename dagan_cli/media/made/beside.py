@@ -14,7 +14,7 @@ from dagan_cli.files import Folder, read_regular, tag_of, whole_or_absent
 from dagan_cli.media.made.identity import identity_in
 
 _HEADING = "dagan made the file of this identity: "
-_MOST = 1 << 16  # bytes
+MOST = 1 << 16  # bytes of a hidden file
 
 
 def path_beside(target: Path) -> Path:
@@ -41,7 +41,13 @@ def remove_beside(target: Path) -> None:
 def read_beside(target: Path, identity: Callable[[], str]) -> str:
     """Return the record of `target`, which has this identity; "" if there is none, or it belongs to another file."""
     try:
-        lines = read_regular(path_beside(target), _MOST).decode("ascii", "replace").splitlines()
+        data = read_regular(path_beside(target), MOST)
     except OSError:
         return ""
+    return record_of(data, identity)
+
+
+def record_of(data: bytes, identity: Callable[[], str]) -> str:
+    """Return the record in the content of a hidden file; "" if it does not belong to the file with this identity."""
+    lines = data.decode("ascii", "replace").splitlines()
     return lines[1] if len(lines) == 2 and lines[0] == _HEADING + identity() else ""

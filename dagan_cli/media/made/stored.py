@@ -32,7 +32,7 @@ def read_record(path: Path) -> dict[str, str] | None:
     """Return the fields of the record of a file; None if it has none, or cannot be read."""
     try:
         with open_regular(path) as file:
-            return from_text(_inside(file, path.name)) or from_text(read_beside(path, lambda: identity_in(file)))
+            return record_in(file, path.name) or from_text(read_beside(path, lambda: identity_in(file)))
     except OSError:
         return None
 
@@ -41,6 +41,11 @@ def read_inside(path: Path) -> str:
     """Return the text of the record in a file itself; "" if there is none. Raises OSError."""
     with open_regular(path) as file:
         return _inside(file, path.name)
+
+
+def record_in(file: BinaryIO, name: str) -> dict[str, str] | None:
+    """Return the fields of the record in an open file, which can seek; None if it has none. Raises OSError."""
+    return from_text(_inside(file, name))
 
 
 def box_with(record: str) -> bytes:
