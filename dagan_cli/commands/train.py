@@ -20,7 +20,7 @@ from dagan_cli.commands.options import (
     one_of,
     time_budget,
 )
-from dagan_cli.commands.training_progress import draw_training
+from dagan_cli.commands.shown.training import draw_training
 from dagan_cli.errors import BadOption
 
 if TYPE_CHECKING:
