@@ -98,6 +98,7 @@ class Group:
             recursive=True,
             include=(),
             exclude=(),
+            shard=None,  # these are of this run's share
             overwrite=outer.overwrite and not self._leftovers,
             defaulted=outer.defaulted | set(_FLAGS.split()),
         )

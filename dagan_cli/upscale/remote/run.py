@@ -144,7 +144,11 @@ class _Run:
         if inputs.skipped:
             details = tuple(f"{skipped.path}: {skipped.reason}" for skipped in inputs.skipped)
             self._tell(Notice(f"left out: {reasons}" if len(inputs) else "", details))
-        if not len(inputs):
+        if inputs.left:
+            self._tell(Notice(f"left to other shards: {inputs.left} input{'' if inputs.left == 1 else 's'}", ()))
+        if not len(inputs) and inputs.left:
+            self._tell(Notice(f"nothing to do: shard {request.shard} has no inputs", ()))
+        elif not len(inputs):
             raise NoInput(
                 "nothing to upscale" + (f" ({reasons})" if reasons else ""),
                 hint="name images or videos, or a folder of them; -r also searches its subfolders",

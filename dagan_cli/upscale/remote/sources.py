@@ -18,6 +18,7 @@ from dagan_cli.media.remote.address import HTTP, Address, UrlPath, is_url, parse
 from dagan_cli.media.remote.patience import Cancelled, Permanent, patiently
 from dagan_cli.media.remote.store import Listed, Stores
 from dagan_cli.media.sniff import named_kind
+from dagan_cli.upscale.inputs.shard import Shard
 from dagan_cli.upscale.request import Request
 
 STREAM = "-"
@@ -96,6 +97,7 @@ class Inputs:
     earlier: list[Path] = field(default_factory=list)  # results of dagan that were named
     skipped: list[Skipped] = field(default_factory=list)  # the first of them
     more: Counter[str] = field(default_factory=Counter)  # reasons of the others
+    left: int = 0  # inputs that other shards take
     _folders: dict[Root, list[Entry]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -136,6 +138,12 @@ class Inputs:
                 seen.add(key)
                 families.setdefault((str(entry.root.out), *_sorting(entry)), []).append(entry)
         self.blocks += families.values()
+
+    def keep(self, shard: Shard) -> None:
+        """Keep a share of the families: what could have one name stays together."""
+        before = len(self)
+        self.blocks = [[entry for entry in block if shard.has(Path(*_sorting(entry)))] for block in self.blocks]
+        self.left = before - len(self)
 
     def has_source(self, entry: Entry, request: Request) -> bool:
         """True if the name of an input of a folder is that of a result of another input of the folder."""
@@ -196,6 +204,8 @@ def find(request: Request, stores: Stores, should_stop: Callable[[], bool]) -> I
                 else:
                     named += entries
     found.add_named(named)
+    if request.shard is not None:
+        found.keep(request.shard)
     return found
 
 

@@ -105,6 +105,22 @@ def test_folders_keep_their_tree_and_names_choose_among_their_files(bucket, tmp_
 
 
 @pytest.mark.slow
+def test_shards_of_a_folder_in_a_bucket_do_each_file_once(bucket, tmp_path, cli):
+    for number in range(6):
+        bucket.files[f"in/a/{number}.png"] = picture(tmp_path / f"{number}.png", seed=number).read_bytes()
+    bucket.files["in/a/0.bmp"] = picture(tmp_path / "0.bmp").read_bytes()  # its result could have the name of 0.png's
+    for index in (1, 2, 3):
+        ran = cli("s3://in/a/", "-o", "s3://out/", "-s", "2", "-n", "nearest", "--shard", f"{index}/3", "--json")
+        document = json.loads(ran.out)
+        assert ran.code == 0
+        assert document["shard"] == f"{index}/3"
+        assert {item["status"] for item in document["items"]} <= {"done"}
+        assert "left to other shards" in ran.err
+    results = [name for name in bucket.files if "_x2." in name]
+    assert len(results) == 7
+
+
+@pytest.mark.slow
 def test_results_go_next_to_their_inputs_in_a_bucket_and_are_no_inputs_of_the_next_run(bucket, tmp_path, cli):
     for name in ("a.png", "b/c.png", "d_x2.png"):
         bucket.files[f"in/{name}"] = picture(tmp_path / name).read_bytes()
