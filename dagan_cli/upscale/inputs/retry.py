@@ -12,6 +12,7 @@ from dagan_cli.errors import BadOption
 from dagan_cli.files import place_of, read_regular
 from dagan_cli.media.find import Found, Listed, Source, find_inputs
 from dagan_cli.media.made.stored import read_record
+from dagan_cli.media.remote.address import is_url
 from dagan_cli.media.sniff import named_kind
 from dagan_cli.upscale.events import STDOUT, path_from_json
 from dagan_cli.upscale.inputs.scope import Scope
@@ -63,10 +64,13 @@ class Retry:
             names = {name: results[name] for name in ("mark", "part", "template")}
             output = path_from_json(results, "output")
             is_file, is_piped = results["is_file"], results["is_piped"]
+            is_remote = any(is_url(row[name] or "") for row in report["items"] for name in ("input", "output"))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BadOption(
                 f"{_FLAG} {path} is damaged", hint="name the inputs instead: what is done is skipped"
             ) from error
+        if is_remote:
+            raise BadOption(f"{_FLAG} {path} names URLs", hint="run the same command again: what is done is skipped")
         if is_piped:
             raise BadOption(f"the input of {_FLAG} {path} was stdin", hint="pipe it into the same command again")
         if output is None or output == STDOUT:

@@ -104,6 +104,15 @@ def test_folders_keep_their_tree_and_names_choose_among_their_files(bucket, tmp_
     assert left_in(spool) == []
 
 
+def test_a_report_of_urls_is_not_retried_but_the_command_can_be_repeated(bucket, tmp_path, cli):
+    bucket.files["in/a.png"] = b"no picture"
+    report = tmp_path / "report.json"
+    assert cli("s3://in/a.png", "-o", "s3://out/", *QUICK, "--report", report).code == 3
+    ran = cli("--retry-failed", report, *QUICK)
+    assert ran.code == 2
+    assert "names URLs" in ran.err
+
+
 @pytest.mark.slow
 def test_shards_of_a_folder_in_a_bucket_do_each_file_once(bucket, tmp_path, cli):
     for number in range(6):
