@@ -16,8 +16,8 @@ from typing import BinaryIO
 
 from dagan_cli.analysis.curves import between
 from dagan_cli.files import open_regular
+from dagan_cli.media.boxes.isobmff import boxes
 from dagan_cli.media.images.info import PictureInfo
-from dagan_cli.media.isobmff import boxes
 
 # Luma table of ITU-T T.81, K.1, by rows; libjpeg scales it by the quality.
 STANDARD_LUMA = (

@@ -13,7 +13,7 @@ from itertools import count
 from typing import BinaryIO
 from zlib import crc32
 
-from dagan_cli.media import ebml
+from dagan_cli.media.boxes import ebml
 
 _SEEK_HEAD, _SEEK, _SEEK_POSITION = 0x114D9B74, 0x4DBB, 0x53AC
 _VOID, _CRC = 0xEC, 0xBF

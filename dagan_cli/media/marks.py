@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dagan_cli.files import open_regular
-from dagan_cli.media import ebml, isobmff
+from dagan_cli.media.boxes import ebml, isobmff
 
 Crop = tuple[int, int, int, int]  # pixels that are not shown: left, top, right, bottom
 

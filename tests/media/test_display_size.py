@@ -12,7 +12,8 @@ import av
 import imageio_ffmpeg
 import pytest
 
-from dagan_cli.media import display_size, ebml
+from dagan_cli.media import display_size
+from dagan_cli.media.boxes import ebml
 from dagan_cli.media.display_size import write_pixel_shape
 from dagan_cli.media.video.recipe import Encoding
 from tests.support.clips import WEBM, clip, passed_through

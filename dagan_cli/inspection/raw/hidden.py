@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 from dagan_cli.files import open_regular
-from dagan_cli.media import ebml, isobmff
+from dagan_cli.media.boxes import ebml, isobmff
 
 _MOST = 1 << 24  # frames of a track that are counted
 _CLUSTER_TIME, _GROUP, _BLOCKS = 0xE7, 0xA0, (0xA3, 0xA1)

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from dagan_cli.files import open_regular
-from dagan_cli.media import ebml, isobmff
+from dagan_cli.media.boxes import ebml, isobmff
 from dagan_cli.media.images import gif, tiff
 from dagan_cli.media.images.blocks import xmp
 from dagan_cli.media.images.decoder_warnings import heard

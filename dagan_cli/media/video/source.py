@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 
 from dagan_cli.errors import BadInput
 from dagan_cli.media.container import ADVICE, open_input
+from dagan_cli.media.gaps import Gaps
 from dagan_cli.media.side_data import side_data
 from dagan_cli.media.video.decode import Decoding
 from dagan_cli.media.video.deinterlace import Deinterlacer
@@ -80,6 +81,7 @@ class VideoSource:
         self._coded = (first.width, first.height)  # before cropping
         self._promised = stream.frames if "mp4" in container.format.name else 0  # not reliable in other containers
         self.info = describe(path, container, stream, first, marks)
+        self._gaps = Gaps(self.info.time_base, self.info.start)
 
     @property
     def decoded(self) -> int:
@@ -145,7 +147,7 @@ class VideoSource:
         )
         said = tuple(f"{count} {what}" for count, what in counts if count)
         unread = ("transparency is not read",) if self._decoding.lacks_alpha else ()
-        return self.info.warnings + unread + self._interlacing() + self._retimed() + said
+        return self.info.warnings + unread + self._interlacing() + self._retimed() + self._gaps.warnings + said
 
     @property
     def shortfall(self) -> str | None:
@@ -255,6 +257,7 @@ class VideoSource:
                 pts = last + (least if pts is not None else duration) if last is not None else 0
             duration = round(picture.duration * ratio) if picture.duration else step
             last = pts
+            self._gaps.follow(pts)
             self._end = (pts + duration) * info.time_base - info.start
             planes = planes_of(picture, layout)
             if info.crop and (picture.width, picture.height) == self._coded:

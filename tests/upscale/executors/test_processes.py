@@ -98,6 +98,7 @@ def test_when_the_first_process_ends_so_do_the_workers_and_the_same_command_goes
         os.kill(run.pid, blow)
     _, said = run.communicate(timeout=PATIENCE)
     assert run.returncode == (130 if blow == signal.SIGINT else -blow), said
+    assert b"Traceback" not in said
     wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in ours))
     assert not target.exists()
     again = start(*asked, "--json")

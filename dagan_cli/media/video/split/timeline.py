@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 
 from dagan_cli.media.clock import clock_of
 from dagan_cli.media.container import open_input
+from dagan_cli.media.gaps import Gaps
 from dagan_cli.media.video.info import VideoInfo, marks_of
 from dagan_cli.media.video.source import Deinterlace
 
@@ -107,6 +108,11 @@ def _packets_of(info: VideoInfo) -> tuple[array[int], array[int]] | None:
         return None
     times, keys = array("q", sorted(times)), array("q", sorted(keys))
     if times[0] != keys[0] or any(one == other for one, other in pairwise(times)):
+        return None
+    gaps = Gaps(info.time_base, info.start)
+    for time in times:
+        gaps.follow(time)
+    if gaps.warnings:
         return None
     length = float(end * info.time_base - info.start)
     is_short = info.duration is not None and not declared and length < info.duration - max(0.5, 0.01 * info.duration)

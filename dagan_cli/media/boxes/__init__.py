@@ -1,0 +1,1 @@
+"""The structure of files: elements of Matroska, boxes of MP4."""
