@@ -248,6 +248,8 @@ class _Execution:
             for number in count():
                 try:
                     stack.enter_context(owned(film.target))
+                    if number:
+                        self._inbox.put(lambda: self._ledger.start(film.path))
                     break
                 except Taken as taken:
                     if self._is_stopping:

@@ -30,8 +30,10 @@ class Ledger:
         return path not in self._open
 
     def start(self, path: Path) -> None:
-        """The work on an input begins, perhaps again."""
+        """The work on an input begins, perhaps again: then its rate counts anew."""
         self._begun.add(path)
+        if path == self._in_front:
+            self._in_front = None
         self._settle()
 
     def tell(self, path: Path, event: Event) -> None:

@@ -64,6 +64,14 @@ def test_an_input_that_is_put_behind_the_others_is_told_last_and_starts_again(to
     assert told == [Start(0, 2, A), Start(0, 2, B), item(B), Start(1, 2, A), item(A)]
 
 
+def test_an_input_whose_work_begins_anew_starts_again_so_that_its_rate_is_not_that_of_waiting(told):
+    ledger = Ledger([A], told.append)
+    ledger.start(A)
+    ledger.tell(A, Wait(A, "taken"))
+    ledger.start(A)
+    assert told == [Start(0, 1, A), Wait(A, "taken"), Start(0, 1, A)]
+
+
 def test_when_no_more_will_come_the_items_there_are_are_told(told):
     ledger = Ledger([A, B, C], told.append)
     ledger.item(item(C))
