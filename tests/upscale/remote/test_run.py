@@ -260,7 +260,7 @@ def test_a_kept_film_with_other_settings_is_made_again(bucket, film, tmp_path, s
 @pytest.mark.slow
 def test_a_film_that_was_stopped_is_continued(bucket, tmp_path, spool, monkeypatch, cli):
     film = clip(tmp_path / "a.mp4", seconds=4)
-    monkeypatch.setattr("dagan_cli.upscale.video.SEGMENT", 10)
+    monkeypatch.setattr("dagan_cli.upscale.used.SEGMENT", 10)
     bucket.files["in/a.mp4"] = film.read_bytes()
     options = ("-o", "s3://out/a.mkv", *QUICK, "-c", "ffv1")
     show = Reporter.show
