@@ -66,6 +66,7 @@ class _Execution:
         self._later: list[Job] = []  # whose results other processes were writing
         self._open = 0  # units and videos in work
         self._films = ThreadPoolExecutor(FILMS, "dagan-film")
+        self._made: dict[Path, int] = {}  # frames of this run in videos that one worker goes on with
         self._opening: set[Path] = set()  # videos that have not handed out their first segment
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()  # what threads of videos want done here
         self._error: BaseException | None = None
@@ -151,7 +152,9 @@ class _Execution:
                 now = event.input
                 self._ledger.start(now)
             elif isinstance(event, Item):
-                self._ledger.item(replace(event, workers=(worker,)) if event.status != "skipped" else event)
+                resumed = max(0, event.resumed - self._made.pop(event.input, 0))
+                workers = () if event.status == "skipped" else (worker,)
+                self._ledger.item(replace(event, resumed=resumed, workers=workers))
             elif not isinstance(event, Expected):  # it is for one process alone
                 self._ledger.tell(event.input if isinstance(event, Wait | Kept) else now, event)
 
@@ -270,6 +273,7 @@ class _Execution:
         elif error is None:  # another process has made it meanwhile
             settle(job.source, film.target, replace(self._work, tell=self._tell_settled))
         elif isinstance(error, Uncut) and not self._is_stopping:
+            self._made[film.path] = film.made
             self._submit((job,), waits=True)
         elif isinstance(error, Stopped) and error.kept:
             self._ledger.tell(film.path, error.kept)

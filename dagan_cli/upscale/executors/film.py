@@ -45,6 +45,7 @@ class Film:
     size: Callable[[], int]
     should_stop: Callable[[], bool]
     used: list[Used] = field(default_factory=list)
+    made: int = 0  # frames that this run has made
     _done: dict[int, int] = field(default_factory=dict)  # frames of segments in work
     _shown: int = 0  # frames that the last event counts
     _workers: Counter[str] = field(default_factory=Counter)
@@ -101,7 +102,9 @@ class Film:
             warnings=(*source.warnings, *gathering.warnings, *dict.fromkeys(self._notices)),
             reused=self._reused / self._tiles if self._tiles else None,
             resumed=gathering.resumed,
-            workers=tuple(f"{name}: {count} segments" for name, count in sorted(self._workers.items())),
+            workers=tuple(
+                f"{name}: {count} segment{'' if count == 1 else 's'}" for name, count in sorted(self._workers.items())
+            ),
         )
 
     def _make_all(self, gathering: Gathering, seen: Seen, total: int) -> None:
@@ -175,6 +178,7 @@ class Film:
 
     def _account(self, worker: str, answer: Made, gathering: Gathering) -> None:
         self._workers[worker] += 1
+        self.made += len(answer.durations)
         self._notices += answer.notices
         self._reused += answer.reused
         self._tiles += answer.tiles

@@ -212,6 +212,21 @@ def test_any_film_comes_out_as_from_one_process(cli, tmp_path, pools, options):
     assert sound_of(tmp_path / "alone.mkv") == sound_of(tmp_path / "shared.mkv")
 
 
+def test_a_film_that_turns_out_to_be_damaged_is_what_one_process_makes_of_it(cli, tmp_path, inputs, pools):
+    film = inputs / "film.mp4"
+    data = bytearray(film.read_bytes())
+    for place in range(len(data) // 2, len(data) // 2 + 300, 7):
+        data[place] ^= 0xFF
+    film.write_bytes(data)
+    _, alone = report(cli, film, *TWICE, "-o", tmp_path / "alone.mp4")
+    _, shared = report(cli, film, *TWICE, "-o", tmp_path / "shared.mp4", "--jobs", 2)
+    (one,), (other,) = alone["items"], shared["items"]
+    for key in ("status", "reason", "frames", "resumed", "warnings"):
+        assert one[key] == other[key], key
+    assert other["resumed"] == 0
+    assert (tmp_path / "alone.mp4").read_bytes() == (tmp_path / "shared.mp4").read_bytes()
+
+
 @pytest.mark.parametrize("part", [("--start", "0.7"), ("--end", "2.1"), ("--start", "0.5", "--frames", "33")])
 def test_a_part_of_a_film_comes_out_as_from_one_process(cli, tmp_path, inputs, pools, part):
     film = inputs / "film.mp4"
