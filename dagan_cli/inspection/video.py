@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 from dagan_cli.errors import BadInput
 from dagan_cli.inspection import kept
 from dagan_cli.inspection.checks import Check, check, seconds, size_check
-from dagan_cli.inspection.frames import FrameComparison, timed
+from dagan_cli.inspection.frames import FrameComparison, Timed, timed
 from dagan_cli.inspection.glance import Glances, grid_for
 from dagan_cli.inspection.headers import chapters, colour_tags, geometry, hdr10, pixels, tags
 from dagan_cli.inspection.inventory import Contents, contents, fates, read_packets
 from dagan_cli.inspection.kept import joined_clock, marks_in
 from dagan_cli.inspection.streams import OtherStreams, verify_streams
 from dagan_cli.media.container import CONTAINERS
+from dagan_cli.media.gaps import Gaps
 from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.pixel_shape import squared
 from dagan_cli.media.video.source import open_video
@@ -24,6 +25,7 @@ from dagan_cli.upscale.request import Part
 
 Tell = Callable[[int, int | None], None]  # frames done, and their total if known
 
+_MICROSECOND = Fraction(1, 1_000_000)  # seconds
 _HALF_MILLISECOND = Fraction(1, 2000) + Fraction(1, 10**6)  # rounding of Matroska, and a margin for arithmetic
 _MILLISECOND = 2 * _HALF_MILLISECOND
 _HEADER = Fraction(1, 10)  # seconds; tolerance of the duration in a header
@@ -60,9 +62,10 @@ def verify_video(source: Path, output: Path, part: Part, *, sound: bool, tell: T
     left = Glances(source, before.stream, grid, matrix, marks=seen, clock=clock)
     right = Glances(output, after.stream, grid, matrix)
     total = part.frames or (before.frames if part.is_whole else None)
+    gaps = Gaps(_MICROSECOND, held.start)
     with prefetch(right) as found:
         due = timed(left, part, held.start, 1 / before.rate, stands_still=before.stands_still)
-        frames.run(due, found, lambda done: tell(done, total))
+        frames.run(_followed(due, gaps), found, lambda done: tell(done, total))
     if frames.first is None or frames.last is None:
         raise BadInput(f"{source} has no frame in this part", hint="check --start and --end")
     if frames.out_first is not None:
@@ -71,6 +74,7 @@ def verify_video(source: Path, output: Path, part: Part, *, sound: bool, tell: T
     rows += [*_transparency(frames, output), *frames.checks(), kept.hidden(output, after.stream), *_damage(left, right)]
     codecs = held.streams[before.stream].codec, there.streams[after.stream].codec
     rows += kept.captions((source, output), (before.stream, after.stream), codecs, trimmed=frames.trimmed, clock=clock)
+    rows += [Check("the input", "", "", "note", warning) for warning in gaps.warnings]
     if clock is not None:
         rows.append(Check("clock of the input", "", f"jumps {clock.jumps}x", "note", "compared as if it did not"))
 
@@ -117,6 +121,13 @@ def _transparency(frames: FrameComparison, output: Path) -> Iterator[Check]:
         yield Check("transparency", "kept", "missing", "note", "no codec of mp4 supports it")
     else:
         yield Check("transparency", "kept", "missing", "lost")
+
+
+def _followed(frames: Iterable[Timed], gaps: Gaps) -> Iterator[Timed]:
+    """Yield the frames of the input, and take note of their times."""
+    for frame in frames:
+        gaps.follow(round(frame.time / _MICROSECOND))
+        yield frame
 
 
 def _damage(source: Glances, output: Glances) -> Iterator[Check]:

@@ -65,3 +65,15 @@ def test_a_matroska_file_that_is_damaged_in_the_middle_says_what_is_missing(tmp_
         seen = sum(1 for _ in video.frames())
         assert seen < 495
         assert any("no frames from" in warning for warning in video.warnings)
+
+
+def test_verify_sees_what_is_missing_of_the_input(cli, tmp_path):
+    path = clip(tmp_path / "in.mkv", "-c:v", "libx264", "-g", "25", seconds=20)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 3000] = Random(0).randbytes(3000)
+    path.write_bytes(data)
+    made = cli(path, "-n", "bicubic", "-s", "1.5", "-o", tmp_path / "out.mkv")
+    assert "no frames from" in made.err
+    ran = cli("verify", path, tmp_path / "out.mkv")
+    assert "no frames from" in " ".join(ran.out.split())
