@@ -103,7 +103,9 @@ class Claim:
         """Raise Lost if another process took `target` over: call it before anything that others see is changed."""
         if self.is_held():
             return
-        self._folder.path.stat()  # if the whole folder was removed, that is the error
+        folder = self._folder.path
+        if not os.path.samestat(folder.stat(), self._folder.facts(".")):  # it was removed, and perhaps made again
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
         what = f"another dagan took over {target}, as this one had stopped for {EXPIRY:.0f} seconds or longer"
         raise Lost(what, hint="run the same command again: it does what is left")
 

@@ -95,7 +95,8 @@ def test_a_part_across_a_joint_is_cut_on_the_joined_clock(tmp_path):
 @pytest.mark.slow
 def test_a_gap_below_ten_seconds_is_a_gap(tmp_path):
     source = joined(tmp_path, ".ts", H264, (*H264, "-output_ts_offset", "8"))
-    assert passed_through(source, tmp_path / "out.mp4") == ()
+    (warning,) = passed_through(source, tmp_path / "out.mp4")
+    assert "no frames from" in warning
     assert times(tmp_path / "out.mp4") == times(source)
     assert max(b - a for a, b in pairwise(times(source))) > 6
 

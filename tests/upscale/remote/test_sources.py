@@ -26,7 +26,7 @@ class Folder:
 
 def request(**options: Any) -> Any:
     plain = {"inputs": ("s3://in/x/",), "output": "s3://out/", "recursive": True, "include": (), "exclude": ()}
-    return SimpleNamespace(**plain, **options)
+    return SimpleNamespace(**plain, shard=None, **options)
 
 
 def found(files: Iterator[Listed]) -> Any:
