@@ -65,6 +65,8 @@ class EngineOptions:
     ensemble: bool = False  # mean over the eight flips and rotations of every tile
     memory: int | None = None  # bytes on the device to plan with; None = the free memory
     result_memory: int | None = None  # bytes; larger results are mapped files; None = half of the free host memory
+    on_device: int = 1  # processes that compute on the device: each plans with its share of the memory
+    on_machine: int = 1  # the same for the memory of the machine
     folder: Path | None = None  # for mapped files, unnamed and freed with the result; None = the system's
 
     def __post_init__(self) -> None:
@@ -79,6 +81,9 @@ class EngineOptions:
                 raise BadOption(
                     f"{name} = {getattr(self, name)} bytes is out of range", hint="use a whole number from 0 up"
                 )
+        for name in ("on_device", "on_machine"):
+            if not _whole(getattr(self, name), 1):
+                raise BadOption(f"{name} = {getattr(self, name)} is out of range", hint="use a whole number from 1 up")
         if isinstance(self.tile, int) and self.overlap is not None:
             Tiling(size=self.tile, halo=self.overlap)
 

@@ -28,7 +28,7 @@ def is_held(size: int, options: EngineOptions) -> bool:
     """True if a result of so many bytes is held in memory, False if it is a mapped file."""
     if options.result_memory is not None:
         return size <= options.result_memory
-    return size <= memory.SURE or size <= memory.free_host_memory() // 2
+    return size <= memory.SURE or size <= memory.free_host_memory() // (2 * options.on_machine)
 
 
 class Planner:
@@ -125,7 +125,7 @@ class Planner:
         """Return the pixels of the largest tile that fits in this share of the memory."""
         free = self._options.memory
         if free is None:
-            free = memory.free_memory(self._device)
+            free = memory.free_memory(self._device) // self._options.on_device
             if self._device.type == "cpu":  # the result is not allocated yet
                 result = height * width * self._network.scale**2 * 12
                 free -= result if is_held(result, self._options) else 0

@@ -4,8 +4,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from dagan_cli.engine import memory, tiles, tiling
+from dagan_cli.engine.engine import Engine
 from dagan_cli.engine.measuring import meter
 from dagan_cli.engine.memory import free_host_memory
+from dagan_cli.engine.options import EngineOptions
+from dagan_cli.engine.planner import is_held
 from dagan_cli.engine.tiles import plan
 from dagan_cli.engine.tiling import Demand, choose_tiling, with_rim
 from dagan_cli.errors import BadOption, CannotWrite, OutOfMemory
@@ -147,6 +150,17 @@ def test_an_automatic_tile_fits_the_memory_and_the_grid(device, fit, field):
     cut = plan(1080, 1920, chosen)
     assert cut.area <= fit
     assert not {span.start % 8 for span in (*cut.ys, *cut.xs)} - {0}
+
+
+def test_processes_that_share_the_memory_plan_with_a_part_of_it(monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda _: 64 << 20)
+    monkeypatch.setattr(memory, "free_host_memory", lambda: 256 << 20)
+    areas = []
+    for number in (1, 8):
+        options = EngineOptions(device="cpu", runtime="torch", on_device=number)
+        areas.append(Engine(Convolutions(width=64), options).plan(900, 900).area)
+    assert 0 < areas[1] < areas[0]
+    assert [is_held(100 << 20, EngineOptions(on_machine=number)) for number in (1, 2)] == [True, False]
 
 
 def test_a_cpu_gets_tiles_for_its_cache_and_a_gpu_the_whole_picture():

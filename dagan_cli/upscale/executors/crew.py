@@ -122,7 +122,10 @@ class Crew:
         """
         task = Task(unit, tell, deaths=list(deaths or ()))
         with self._lock:
-            self._waiting.append(task)
+            if not self._stops:
+                self._waiting.append(task)
+                return task
+        _fail(task, Stopped())
         return task
 
     def pump(self, seconds: float) -> None:
@@ -134,7 +137,7 @@ class Crew:
 
     def stop(self) -> None:
         """Ask all workers to stop, and begin no more units."""
-        self._stops = True
+        self._begin_no_more()
         for member in self._busy:
             member.stop()
         self._end_waiting(Stopped())
@@ -145,8 +148,12 @@ class Crew:
         for task in self._busy.values():
             _fail(task, Stopped())
         self._busy.clear()
-        self._stops = True
+        self._begin_no_more()
         self._end_waiting(Stopped())
+
+    def _begin_no_more(self) -> None:
+        with self._lock:
+            self._stops = True
 
     def _usable(self) -> list[str]:
         places = self._pool.places()

@@ -60,6 +60,7 @@ class _Execution:
     def __init__(self, pool: Pool, jobs: list[Job], work: Work) -> None:
         self._work = work
         self._crew = Crew(pool)
+        self._size = self._crew.size  # as threads of videos may ask for it
         self._ledger = Ledger((job.source.path for job in jobs), work.tell)
         self._todo = deque(jobs)
         self._images = sum(job.source.kind == "picture" for job in jobs)  # in `_todo`
@@ -80,6 +81,7 @@ class _Execution:
             while not self._is_stopping and self._is_hungry() and self._begin():
                 pass
             self._crew.pump(_PULSE)
+            self._size = self._crew.size
             with suppress(Empty):
                 while True:
                     self._inbox.get_nowait()()
@@ -225,7 +227,7 @@ class _Execution:
             request=self._work.request,
             submit=submit,
             tell=tell,
-            size=lambda: self._crew.size,
+            size=lambda: self._size,
             should_stop=lambda: self._is_stopping,
         )
         self._open += 1

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -17,7 +17,7 @@ from typing import Any
 from dagan_cli.prefetch import processors
 from dagan_cli.upscale.events import Stopped
 from dagan_cli.upscale.executors.crew import Member
-from dagan_cli.upscale.executors.units import Died, Done, Message, Raised, Told, Unit
+from dagan_cli.upscale.executors.units import Died, Done, Message, Raised, Told, Unit, sendable
 from dagan_cli.upscale.request import Request
 
 _STOP = "stop"  # what is sent instead of a unit
@@ -72,7 +72,9 @@ class Processes:
         ours, theirs = context.Pipe()
         device = self.devices[self.places().index(place)]
         threads = max(1, processors() // len(self.devices))
-        arguments = theirs, self.request, device, threads
+        shares = {"on_device": self.devices.count(device), "on_machine": len(self.devices)}
+        request = replace(self.request, engine=replace(self.request.engine, **shares))
+        arguments = theirs, request, device, threads
         process = context.Process(target=self.serve or _serve, args=arguments, name=f"dagan {place}", daemon=True)
         with _signals_held():
             process.start()
@@ -205,4 +207,4 @@ def _work(
         except DaganError as error:
             say(Raised(error, is_fatal=not is_ready))
         except Exception as error:
-            say(Raised(error))
+            say(Raised(sendable(error)))

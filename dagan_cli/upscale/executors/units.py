@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,6 +107,15 @@ class Died:
 
 
 Message = Told | Done | Raised | Died
+
+
+def sendable(error: Exception) -> Exception:
+    """Return an error that another process can receive: some of libraries cannot be sent, or not be made again."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever its own code raises
+        return RuntimeError(repr(error))
+    return error
 
 
 class WorkerDied(Exception):

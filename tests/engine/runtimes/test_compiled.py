@@ -296,8 +296,12 @@ before, planned = peak(), engine.tile_bytes(480, 640)
 result = engine(frame)
 print((peak() - before - result.nbytes) / planned)
 """
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 0.15 < float(ran.stdout) < 1.1  # with the compiler; on a busy machine less of it stays in memory
+    shares: list[float] = []
+    while not shares or (max(shares) <= 0.3 and len(shares) < 3):  # a busy system may take pages away meanwhile
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        shares.append(float(ran.stdout))
+        assert shares[-1] < 1.1  # with the compiler
+    assert max(shares) > 0.3
 
 
 @pytest.mark.slow

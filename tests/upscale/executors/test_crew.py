@@ -239,6 +239,8 @@ def test_a_stop_reaches_the_busy_workers_and_the_waiting_units():
     assert pool.at("a").is_stopped
     with pytest.raises(Stopped):
         waiting.answer.result()
+    with pytest.raises(Stopped):  # nobody would ever hand it out
+        crew.submit(look("3"), lambda *_: None).answer.result(timeout=0)
     assert not running.answer.done()
     say(crew, pool, pool.at("a"), Raised(Stopped()))
     with pytest.raises(Stopped):

@@ -14,11 +14,16 @@ from pathlib import Path
 
 import pytest
 
+from dagan_cli.engine.options import EngineOptions
 from dagan_cli.errors import BadInput
+from dagan_cli.media.video.recipe import Encoding
+from dagan_cli.prefetch import processors
 from dagan_cli.upscale.events import Stopped
 from dagan_cli.upscale.executors.processes import Processes
-from dagan_cli.upscale.executors.units import Died, Raised, WorkerDied
+from dagan_cli.upscale.executors.units import Died, Raised, WorkerDied, sendable
+from dagan_cli.upscale.request import Goal, Request
 from tests.support.tiny import clip, command, frames_of, left_over, picture
+from weights.choice import ModelChoice
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found through /proc")
 
@@ -121,7 +126,7 @@ def test_errors_reach_the_first_process_as_they_were_raised(error):
 
 
 def test_how_a_worker_has_ended_is_said_in_words():
-    pool = Processes(None, ("cpu",), serve=leave)  # type: ignore[arg-type]
+    pool = Processes(request(), ("cpu",), serve=leave)
     try:
         for number, words in ((7, "it ended with code 7"), (-9, "SIGKILL, perhaps by the system for lack of memory")):
             pool.hire("cpu").send(number)  # type: ignore[arg-type]
@@ -130,6 +135,49 @@ def test_how_a_worker_has_ended_is_said_in_words():
             assert words in message.reason
     finally:
         pool.close()
+
+
+def request() -> Request:
+    options, encoding = EngineOptions(device="cpu"), Encoding()
+    return Request(
+        inputs=(), output=None, goal=Goal.of(2, None), model=ModelChoice(), engine=options, encoding=encoding
+    )
+
+
+class Odd(Exception):
+    """An error as some libraries have: it cannot be made again from what it holds."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(one)
+
+
+def test_an_error_that_cannot_be_sent_is_sent_in_words():
+    assert str(sendable(Odd("torn", "apart"))) == "Odd('torn')"
+    error = BadInput("odd", hint="none")
+    assert sendable(error) is error
+
+
+def test_workers_plan_with_their_share_of_the_memory(tmp_path):
+    pool = Processes(request(), ("cpu", "cpu", "cuda:0"), serve=tell_shares)
+    try:
+        told = []
+        for place in pool.places():
+            pool.hire(place)
+            ((_, message),) = pool.wait(PATIENCE)
+            told.append(message)
+        assert told == [("cpu", 2, 3, threads()), ("cpu", 2, 3, threads()), ("cuda:0", 1, 3, threads())]
+    finally:
+        pool.close()
+
+
+def threads() -> int:
+    return max(1, processors() // 3)
+
+
+def tell_shares(pipe, request: Request, device: str, threads: int) -> None:
+    """Be a worker that only says what it was given."""
+    pipe.send((device, request.engine.on_device, request.engine.on_machine, threads))
+    pipe.recv()
 
 
 def leave(pipe, *_: object) -> None:

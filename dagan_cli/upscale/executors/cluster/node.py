@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 from dagan_cli.errors import DaganError
 from dagan_cli.files import Folder, read_regular
 from dagan_cli.upscale.events import Advance, Event, Stopped
-from dagan_cli.upscale.executors.units import Done, Message, Piece, Raised, Told, Unit
+from dagan_cli.upscale.executors.units import Done, Message, Piece, Raised, Told, Unit, sendable
 from dagan_cli.upscale.request import Request
 from dagan_cli.version import __version__
 
@@ -179,16 +178,7 @@ class Hand:
                 unit.folder.mkdir(parents=True, exist_ok=True)
             said.put(Done(self._worker.perform(unit, tell, self._stops.is_set)))
         except Exception as error:
-            said.put(Raised(_sendable(error)))
-
-
-def _sendable(error: Exception) -> Exception:
-    """Return an error that the first process can receive: some of libraries cannot be sent."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(repr(error))
-    return error
+            said.put(Raised(sendable(error)))
 
 
 def _remove_abandoned() -> None:
