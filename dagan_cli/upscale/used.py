@@ -1,4 +1,4 @@
-"""A model as it ran: what the report says of it, and what decides pixels."""
+"""Description of a model as it was used: the fields of the report, and the attributes that decide pixels."""
 
 from __future__ import annotations
 

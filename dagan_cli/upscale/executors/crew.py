@@ -43,7 +43,7 @@ class Member(Protocol):
 
     @property
     def name(self) -> str:
-        """Where it computes, for people: "cuda:1"."""
+        """Name of the place where it computes, such as "cuda:1"."""
         ...
 
     def send(self, unit: Unit) -> None:
@@ -56,7 +56,7 @@ class Member(Protocol):
 
 
 class Pool(Protocol):
-    """Where workers live. One thread uses it."""
+    """A source of workers, which one thread uses."""
 
     def places(self) -> list[str]:
         """Return the places that can hold a worker now, one each, by name."""
@@ -67,7 +67,7 @@ class Pool(Protocol):
         ...
 
     def wait(self, seconds: float) -> list[tuple[Member, Message]]:
-        """Return messages as soon as there are some, or none after so many seconds."""
+        """Return messages as soon as there are some, or none after `seconds`."""
         ...
 
     def close(self) -> None:
@@ -107,12 +107,12 @@ class Crew:
 
     @property
     def size(self) -> int:
-        """How many workers there can be."""
+        """Number of workers there can be, at least 1."""
         return max(1, len(self._usable()))
 
     @property
     def appetite(self) -> int:
-        """How many more units would be begun, or given up, at once."""
+        """Number of units that would be started, or given up, at once."""
         return self.size - len(self._busy) - len(self._waiting)
 
     def submit(self, unit: Unit, tell: Callable[[str, Event], None], deaths: list[str] | None = None) -> Task:

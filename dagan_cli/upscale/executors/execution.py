@@ -165,7 +165,7 @@ class _Execution:
         task.answer.add_done_callback(lambda _: self._inbox.put(lambda: self._ended(jobs, task)))
 
     def _ended(self, jobs: tuple[Job, ...], task: Task) -> None:
-        """Take in how a unit of whole inputs has ended."""
+        """Process the end of a unit of whole inputs."""
         self._open -= 1
         left = [job for job in jobs if not self._ledger.has(job.source.path)]
         try:
@@ -185,7 +185,7 @@ class _Execution:
             self._take(error, left)
 
     def _take(self, error: Exception, jobs: list[Job]) -> None:
-        """Take in an error that has ended the work on these inputs."""
+        """Process an error that ended the work on these inputs."""
         if isinstance(error, Stopped):
             self._kept = self._kept or error.kept
         elif isinstance(error, Fatal):
@@ -236,7 +236,7 @@ class _Execution:
         self._films.submit(self._make, film, job)
 
     def _make(self, film: Film, job: Job) -> None:
-        """Make a video, in a thread of its own, and say here how it went."""
+        """Make a video, in its own thread, and hand the result to the main thread."""
         started, end = time.monotonic(), self._inbox.put
         try:
             with self._owned(film) as is_mine:

@@ -1,4 +1,4 @@
-"""Make one video by several workers: cut it, have its segments made, and join them."""
+"""Make one video by several workers: cut it, hand out its segments, and join the results."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Film:
         )
 
     def _make_all(self, gathering: Gathering, seen: Seen, total: int) -> None:
-        """Have all missing segments made, and those again that do not fit the one before them."""
+        """Hand out all missing segments, and again those that do not fit the one before them."""
         tries: dict[int, int] = {}
         todo = gathering.missing
         while todo:

@@ -30,7 +30,7 @@ class Ledger:
         return path not in self._open
 
     def start(self, path: Path) -> None:
-        """The work on an input begins, perhaps again: then its rate counts anew."""
+        """Start the work on an input, perhaps again: then its rate is counted from here."""
         self._begun.add(path)
         if path == self._in_front:
             self._in_front = None

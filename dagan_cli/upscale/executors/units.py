@@ -1,4 +1,4 @@
-"""What workers are asked to do, and what they answer. All of it can be sent to another process or machine."""
+"""Units of work for workers, their answers and their messages. All can be sent to another process or machine."""
 
 from __future__ import annotations
 

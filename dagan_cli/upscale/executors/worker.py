@@ -109,7 +109,7 @@ class Worker:
 
 
 class _Seen:
-    """What passes on the way from the decoder to the network: captions, and the digests of the frames at the ends."""
+    """Notes on the frames between decoder and network: captions, and digests of the frames at the ends."""
 
     def __init__(self, unit: Piece) -> None:
         stretch = unit.stretch

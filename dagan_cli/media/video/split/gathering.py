@@ -48,7 +48,7 @@ class Gathering:
         return tuple(dict.fromkeys((*self.plan.recipe.warnings, *lost, *self.losses)))
 
     def stretch(self, index: int, tries: int = 0) -> Stretch:
-        """Return the frames of a segment, and where to decode from when so many tries did not fit its neighbour."""
+        """Return the frames of a segment and where to decode from, after `tries` that did not fit the neighbour."""
         return self._timeline.stretch(index * self._length, self._length, tries)
 
     def is_alone(self, index: int) -> bool:
@@ -61,7 +61,7 @@ class Gathering:
         self._work.adopt(index, name, list(self.stretch(index).times), durations, before, last)
 
     def unlike(self) -> int | None:
-        """Return the first segment whose start was not decoded to the frame that the one before it ends with."""
+        """Return the first segment that does not continue the one before it: their digests of the frame differ."""
         ends = [(segment.before, segment.last) for segment in self._work.segments]
         for index in range(1, len(ends)):
             last, before = ends[index - 1][1], ends[index][0]
