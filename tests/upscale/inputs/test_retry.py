@@ -243,6 +243,7 @@ def test_what_is_no_report_is_refused_in_two_lines(cli, report, content, words):
         {"input": None},
         {"input": 3},
         {"input": "a\0b"},
+        {"input": "\ud800"},
         {"below": "../.."},
         {"below": "/etc"},
         {"status": "good"},
@@ -255,6 +256,17 @@ def test_items_that_make_no_sense_are_refused(cli, tmp_path, report, change):
     cli(picture(tmp_path / "a.png"), *NEAREST, "--report", report)
     document = json.loads(report.read_text())
     document["items"][0] |= change
+    report.write_text(json.dumps(document, indent=2))
+    ran = cli("upscale", "--retry-failed", report)
+    assert (ran.code, len(ran.err.splitlines())) == (2, 2)
+    assert "is damaged" in ran.err
+
+
+@pytest.mark.parametrize("folder", ["a" * 5000, "\ud800", 3])
+def test_a_folder_that_makes_no_sense_is_refused(cli, tmp_path, report, folder):
+    cli(picture(tmp_path / "a.png"), *NEAREST, "--report", report)
+    document = json.loads(report.read_text())
+    document["results"]["folder"] = folder
     report.write_text(json.dumps(document, indent=2))
     ran = cli("upscale", "--retry-failed", report)
     assert (ran.code, len(ran.err.splitlines())) == (2, 2)
