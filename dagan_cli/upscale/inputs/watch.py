@@ -166,7 +166,7 @@ class _Watched:
         return set(self._waiting)
 
     def know(self, path: Path) -> None:
-        """Take a file as it is for known, if it is still there: others may move results away at once."""
+        """Do not return a file in its present state; others may have moved it away already."""
         with suppress(OSError):
             self._taken[path] = _stamp(path.stat())
 
