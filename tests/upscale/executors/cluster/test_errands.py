@@ -16,16 +16,17 @@ from typing import Any
 import pytest
 
 from dagan_cli.engine.options import EngineOptions
-from dagan_cli.errors import DaganError
+from dagan_cli.errors import CannotWrite, DaganError
 from dagan_cli.files import owned
 from dagan_cli.media.find import Source
 from dagan_cli.media.video.recipe import Encoding
-from dagan_cli.upscale.events import Item
+from dagan_cli.upscale.events import Abandoned, Item
 from dagan_cli.upscale.executors.cluster import errands
 from dagan_cli.upscale.executors.cluster.errands import Errands, Unable
-from dagan_cli.upscale.executors.cluster.node import Hand, Mark
+from dagan_cli.upscale.executors.cluster.node import Hand, Kind, Mark
 from dagan_cli.upscale.executors.cluster.places import Place
-from dagan_cli.upscale.executors.units import Done, Inputs, Left, Message, Told
+from dagan_cli.upscale.executors.cluster.pool import Cluster
+from dagan_cli.upscale.executors.units import Died, Done, Inputs, Left, Message, Raised, Told
 from dagan_cli.upscale.job import Job
 from dagan_cli.upscale.request import Goal, Request
 from dagan_cli.upscale.work import Engines, Work
@@ -209,6 +210,17 @@ def test_a_result_that_was_refused_here_is_not_in_the_way_of_another_of_its_name
     assert scene.perform(job)["1.png"].status == "done"
 
 
+def test_a_full_disk_here_ends_the_batch(scene, monkeypatch):
+    def refused(target: Path, **_: Any) -> Any:
+        raise CannotWrite(f"cannot write {target}: full", hint="free some space", ends_the_batch=True)
+
+    monkeypatch.setattr(errands, "whole_or_absent", refused)
+    assert scene.perform(scene.job("0.png"))["0.png"].status == "failed"
+    ended = scene.said[-1]
+    assert isinstance(ended, Raised)
+    assert isinstance(ended.error, Abandoned)
+
+
 def test_what_another_process_has_made_meanwhile_is_skipped(scene):
     job = scene.job("0.png")
     with owned(job.target):
@@ -236,3 +248,25 @@ def test_a_node_whose_disk_is_full_loses_its_unit_and_no_input_fails(scene, full
     with pytest.raises(Unable, match=r"^No space left on device$"):
         scene.perform(scene.job("0.png"))
     assert scene.said == []
+
+
+@pytest.mark.parametrize("kind", [Kind("cpu", "float32", "torch", "torch 2.11"), None])
+def test_such_a_node_is_given_another_chance_if_it_has_worked_and_is_left_out_if_it_cannot_even_start(kind):
+    said: list[object] = []
+    pool = Cluster.__new__(Cluster)
+    pool._ray = SimpleNamespace(exceptions=SimpleNamespace(RayError=TaskError), kill=lambda _: None)
+    pool._said, pool._problems = [], []
+    pool._work = SimpleNamespace(tell=said.append)  # type: ignore[assignment]
+
+    def errand() -> Iterator[None]:
+        raise Unable("No space left on device")
+        yield
+
+    place = Place("node (1)", "node", {}, 1, kind=kind, errand=errand(), member=object())  # type: ignore[arg-type]
+    pool._step(place)
+    reason = "node node cannot hold the files of a unit: no space left on device"
+    assert [message for _, message in pool._said] == [Died(reason)]
+    assert (place.errand, place.member) == (None, None)
+    assert place.is_refused == (kind is None)
+    assert [str(problem) for problem in pool._problems] == [reason] * (kind is None)
+    assert len(said) == (kind is None)
