@@ -3,8 +3,8 @@
 A claim is a hidden file next to the output. It names its owner, who holds a lock on it and refreshes its time. Three
 things tell whether the owner of a claim is gone:
 
-- On one machine, also between containers, the lock does, exactly and at once: the system releases it when the process
-  ends, however it ends.
+- On one machine, the lock does, exactly and at once: the system releases it when the process ends, however it ends.
+  It also holds between containers; those with host names of their own wait for the time once it is released.
 - On one machine whose file system has no locks, the process does: whether it is still there.
 - Between machines, where a lock may hold or not, the time does: a claim that was not refreshed for EXPIRY seconds has
   no owner. It is compared with the time of a new file next to it, so that clocks of machines do not matter.
@@ -206,7 +206,7 @@ def acting_for(thread: int) -> Iterator[None]:
 
 
 def tidy(target: Path) -> None:
-    """Remove what a killed process left beside `target`, unless it is owned."""
+    """Remove what a killed process left next to `target`, unless it is owned."""
     with suppress(OSError, CannotWrite):
         target.with_name(_name_for(target)).lstat()
         with owned(target):

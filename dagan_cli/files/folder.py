@@ -218,7 +218,7 @@ class Folder:
 
 
 def tag_of(target: Path) -> str:
-    """Return the part that hidden names beside `target` have in common; short even if the target's name is long."""
+    """Return the part that hidden names next to `target` have in common; short even if the target's name is long."""
     return sha256(os.fsencode(target.name)).hexdigest()[:16]
 
 

@@ -95,7 +95,7 @@ def path_from_json(row: Mapping[str, Any], name: str) -> Path | None:
     exact, text = row.get("bytes", {}), row[name]
     if name in exact:
         text = os.fsdecode(bytes.fromhex(exact[name]))
-    if text is not None and (not isinstance(text, str) or "\0" in text):
+    if text is not None and (not isinstance(text, str) or b"\0" in os.fsencode(text)):
         raise ValueError("not a path")
     return None if text is None else Path(text)
 

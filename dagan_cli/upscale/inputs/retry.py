@@ -65,7 +65,7 @@ class Retry:
             output = path_from_json(results, "output")
             is_file, is_piped = results["is_file"], results["is_piped"]
             is_remote = any(is_url(row[name] or "") for row in report["items"] for name in ("input", "output"))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
             raise BadOption(
                 f"{_FLAG} {path} is damaged", hint="name the inputs instead: what is done is skipped"
             ) from error

@@ -6,12 +6,14 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from dagan_cli.errors import BadOption, NoInput
 from dagan_cli.files import place_of
 from dagan_cli.media.find import EARLIER_RESULT, Found, Source, find_inputs
+from dagan_cli.media.remote.address import is_url, redacted
 from dagan_cli.media.targets import plan_naming
 from dagan_cli.upscale.batch import STREAM, left_out, run
 from dagan_cli.upscale.events import Event, Item, Notice, Outlook, Stopped, Tell
@@ -38,6 +40,9 @@ def require_watchable(names: Sequence[str], output: str | None, others: Mapping[
             raise BadOption(f"--watch does not go with {flag}", hint=hint)
     if STREAM in (*names, output):
         raise BadOption("--watch does not work with - (stdin or stdout)", hint="name folders")
+    for name in names if output is None else (*names, output):
+        if is_url(name):
+            raise BadOption(f"--watch does not work with {redacted(name)}", hint="name folders of this machine")
     for name in names:
         if not os.path.isdir(name):
             raise BadOption(f"{name} is not a folder, and --watch takes folders", hint="name a folder that exists")
@@ -161,8 +166,9 @@ class _Watched:
         return set(self._waiting)
 
     def know(self, path: Path) -> None:
-        """Take a file as it is for known."""
-        self._taken[path] = _stamp(path.stat())
+        """Do not return a file in its present state; others may have moved it away already."""
+        with suppress(OSError):
+            self._taken[path] = _stamp(path.stat())
 
     def _files(self) -> Iterator[tuple[Path, _Stamp]]:
         out = place_of(self._out) if self._out else None

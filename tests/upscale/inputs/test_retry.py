@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dagan_cli.upscale.inputs.retry import Retry
+from dagan_cli.upscale.running import turns
+from tests.support import nursery
 from tests.support.tiny import clip, picture, pixels
 
-ROOT = Path(__file__).parents[3]
+_one = turns._one
 NEAREST = ("-n", "nearest", "-s", 2)
 
 
@@ -149,21 +150,22 @@ def test_an_incomplete_result_that_is_not_of_dagan_any_more_stays(cli, tmp_path,
     assert (tmp_path / "a_x2.png").read_bytes() == before
 
 
+def stopped(*given: Any) -> None:
+    """Stop the process at each input, before it is upscaled."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    _one(*given)
+
+
 @pytest.mark.slow
 def test_a_run_that_was_stopped_is_completed(cli, tmp_path, report, tiny_model):
     (tmp_path / "in").mkdir()
     clip(tmp_path / "in" / "a.mp4", seconds=4)
     for name in "bc":
         picture(tmp_path / "in" / f"{name}.png")
-    code = (
-        "import os, signal, sys; from dagan_cli.upscale.running import turns; from dagan_cli.__main__ import main\n"
-        "one = turns._one\n"
-        "def stopped(*given):\n    os.kill(os.getpid(), signal.SIGTERM)\n    one(*given)\n"
-        "turns._one = stopped\nmain()\n"
-    )
-    how = (tmp_path / "in", "-o", tmp_path / "out", "-n", tiny_model, "-s", "2", "--report", report)
-    ran = subprocess.run([sys.executable, "-c", code, *map(str, how)], cwd=ROOT, check=False)
-    assert ran.returncode == 128 + signal.SIGTERM
+    how = [tmp_path / "in", "-o", tmp_path / "out", "-n", tiny_model, "-s", 2, "--report", report]
+    process = nursery.start(how, tmp_path / "log", {f"{turns.__name__}._one": stopped})
+    process.join(nursery.PATIENCE)
+    assert process.exitcode == 128 + signal.SIGTERM, (tmp_path / "log").read_text()
     assert set(items(report)) == {"a.mp4", "b.png", "c.png"}
     assert "untried" in items(report).values()
     left = {name for name, status in items(report).items() if status != "done"}
@@ -243,6 +245,7 @@ def test_what_is_no_report_is_refused_in_two_lines(cli, report, content, words):
         {"input": None},
         {"input": 3},
         {"input": "a\0b"},
+        {"input": "\ud800"},
         {"below": "../.."},
         {"below": "/etc"},
         {"status": "good"},
@@ -255,6 +258,17 @@ def test_items_that_make_no_sense_are_refused(cli, tmp_path, report, change):
     cli(picture(tmp_path / "a.png"), *NEAREST, "--report", report)
     document = json.loads(report.read_text())
     document["items"][0] |= change
+    report.write_text(json.dumps(document, indent=2))
+    ran = cli("upscale", "--retry-failed", report)
+    assert (ran.code, len(ran.err.splitlines())) == (2, 2)
+    assert "is damaged" in ran.err
+
+
+@pytest.mark.parametrize("folder", ["a" * 5000, "\ud800", 3])
+def test_a_folder_that_makes_no_sense_is_refused(cli, tmp_path, report, folder):
+    cli(picture(tmp_path / "a.png"), *NEAREST, "--report", report)
+    document = json.loads(report.read_text())
+    document["results"]["folder"] = folder
     report.write_text(json.dumps(document, indent=2))
     ran = cli("upscale", "--retry-failed", report)
     assert (ran.code, len(ran.err.splitlines())) == (2, 2)

@@ -229,6 +229,8 @@ def test_a_watched_folder_that_is_removed_ends_the_run_and_what_was_done_is_repo
         ("in", "--shard", "1/2"),
         ("-",),
         ("in", "-o", "-"),
+        ("in", "-o", "s3://bucket/results"),
+        ("https://name:secret@host/in",),
     ],
 )
 def test_what_cannot_be_watched_is_refused(cli, tmp_path, monkeypatch, folder, arguments):
@@ -237,6 +239,7 @@ def test_what_cannot_be_watched_is_refused(cli, tmp_path, monkeypatch, folder, a
     ran = cli("upscale", *arguments, "--watch")
     assert (ran.code, len(ran.err.splitlines())) == (2, 2)
     assert "--watch" in ran.err
+    assert "secret" not in ran.err
 
 
 def test_a_file_for_the_results_of_a_folder_is_refused_before_the_first_file(cli, folder):
@@ -271,6 +274,13 @@ def test_a_state_of_a_file_is_ready_once_after_it_stayed(look, folder):
     assert [look(11 * settled), look(12 * settled), look(13 * settled)] == [set(), {"a"}, set()]
     os.utime(folder / "a", (1, 1))
     assert [look(20 * settled), look(21 * settled)] == [set(), {"a"}]
+
+
+def test_a_result_that_was_moved_away_at_once_is_no_error(look, folder):
+    (folder / "a").touch()
+    look.watched.know(folder / "moved")
+    look.watched.know(folder / "a")
+    assert [look(0), look(watch.SETTLED)] == [set(), set()]
 
 
 def test_looking_remembers_no_more_than_there_is(look, folder):

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING
 
 from dagan_cli.errors import DaganError
 from dagan_cli.files import Folder, read_regular
 from dagan_cli.upscale.events import Advance, Event, Stopped
 from dagan_cli.upscale.executors.units import Done, Message, Piece, Raised, Told, Unit, sendable
+from dagan_cli.upscale.remote.spool import open_spool
 from dagan_cli.upscale.request import Request
 from dagan_cli.version import __version__
 
 if TYPE_CHECKING:  # it imports torch
     from dagan_cli.upscale.executors.worker import Worker
 
-_SPOOL = "dagan-node-"
 _LEAVING = 8.0  # seconds that a unit has to end when the worker leaves
 
 
@@ -81,7 +78,8 @@ class Hand:
         self._stops = threading.Event()
         self._worker: Worker | None = None
         self._works: threading.Thread | None = None
-        self._spool: TemporaryDirectory[str] | None = None
+        self._spool: Path | None = None
+        self._open = ExitStack()
 
     def ready(self, model: str | None) -> Kind | DaganError:
         """Load the model, perhaps from another file than the request names; return what this node is, or why not."""
@@ -133,11 +131,10 @@ class Hand:
         self._stops.set()
 
     def spool(self) -> Path:
-        """Return the folder for files of other machines."""
+        """Return the folder for files of other machines. Raises CannotWrite, BadOption."""
         if self._spool is None:
-            _remove_abandoned()
-            self._spool = TemporaryDirectory(prefix=f"{_SPOOL}{os.getpid()}-")
-        return Path(self._spool.name)
+            self._spool = self._open.enter_context(open_spool()).own
+        return self._spool
 
     def store(self, path: Path, data: bytes) -> None:
         """Append to a file in the spool folder. Raises OSError."""
@@ -162,9 +159,8 @@ class Hand:
         self._stops.set()
         if self._works is not None:
             self._works.join(_LEAVING)
-        if self._spool is not None:
-            self._spool.cleanup()
-            self._spool = None
+        self._open.close()
+        self._spool = None
 
     def _perform(self, unit: Unit, said: SimpleQueue[Message]) -> None:
         def tell(event: Event) -> None:
@@ -174,19 +170,11 @@ class Hand:
         try:
             if self._stops.is_set():
                 raise Stopped
-            if isinstance(unit, Piece) and self._spool is not None and unit.folder.is_relative_to(self._spool.name):
+            if isinstance(unit, Piece) and self._spool is not None and unit.folder.is_relative_to(self._spool):
                 unit.folder.mkdir(parents=True, exist_ok=True)
             said.put(Done(self._worker.perform(unit, tell, self._stops.is_set)))
         except Exception as error:
             said.put(Raised(sendable(error)))
-
-
-def _remove_abandoned() -> None:
-    """Remove the spool folders of workers that were killed on this machine."""
-    for folder in Path(gettempdir()).glob(f"{_SPOOL}*-*"):
-        number = folder.name.removeprefix(_SPOOL).partition("-")[0]
-        if number.isdigit() and not Path("/proc", number).exists() and Path("/proc/self").exists():
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_step(message: Message) -> bool:

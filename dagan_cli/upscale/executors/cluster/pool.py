@@ -16,7 +16,7 @@ from dagan_cli.errors import BadOption, DaganError
 from dagan_cli.upscale.events import Notice
 from dagan_cli.upscale.executors.cluster.carried import with_paths
 from dagan_cli.upscale.executors.cluster.connection import INSTALL, answers, joined, local_workers
-from dagan_cli.upscale.executors.cluster.errands import Errands
+from dagan_cli.upscale.executors.cluster.errands import Errands, Unable
 from dagan_cli.upscale.executors.cluster.node import Hand, Kind
 from dagan_cli.upscale.executors.cluster.places import Errand, Node, Place, Rooms, by_kind, usual_kind
 from dagan_cli.upscale.executors.crew import Member
@@ -219,7 +219,8 @@ class Cluster:
         """Load the model in a new worker, and compare it with the others."""
         model = self._request.model.name
         if (file := self._model_file()) is not None:
-            yield from self._errands.bring([file], place, place.model)
+            for error in (yield from self._errands.bring([file], place, place.model)).values():
+                raise error
             place.spooled.clear()  # it stays there
             assert model is not None
             place.model[Path(model)] = place.model.pop(file)  # as the user names it
@@ -305,13 +306,19 @@ class Cluster:
         except StopIteration:
             place.errand = place.awaited = None
             self.begin(place)
-        except self._ray.exceptions.RayError as error:
+        except (self._ray.exceptions.RayError, Unable) as error:
             self._fallen(place, error)
 
     def _fallen(self, place: Place, error: Exception) -> None:
         """Take in that a worker, or its node, has died."""
         text = str(error)
-        if "No module named 'dagan_cli'" in text or "failed to import" in text:
+        if isinstance(error, Unable):
+            what = f"node {place.node} cannot hold the files of a unit: {text[:1].lower() + text[1:]}"
+            if place.kind is None:  # not even those that it needs to start
+                self._refuse(place, BadOption(what, hint="free some space there"))
+            else:
+                self._lost(place, what)
+        elif "No module named 'dagan_cli'" in text or "failed to import" in text:
             what = f"dagan is not installed on node {place.node}"
             self._refuse(place, BadOption(what, hint=f"{INSTALL} on each node"))
         elif "node has died" in text or "node was terminated" in text:
