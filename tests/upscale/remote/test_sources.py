@@ -45,9 +45,10 @@ def test_names_that_could_share_a_result_are_a_family_wherever_they_are_in_the_l
 
 @pytest.mark.slow
 def test_many_files_take_little_memory_and_others_are_only_counted():
-    sizes = []
+    inputs: Any = None
+    sizes: list[tuple[int, int]] = []
     for _ in range(2):  # Python's own tables, such as that of interned names, may grow in one of them
-        inputs: Any = None
+        inputs = None
         tracemalloc.start()
         inputs = found(Listed(f"{n // 100:03d}/{n:08d}.{'png' if n % 2 else 'json'}", 1000) for n in range(8000))
         sizes.append(tracemalloc.get_traced_memory())
