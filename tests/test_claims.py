@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from dagan_cli.files import Folder, Lost, Taken, claims, owned, whole_or_absent
-from dagan_cli.media.video.segments import folder_of, work_folder
+from dagan_cli.media.video.segments import folder_of, piece_name, work_folder
 from tests.support import nursery
 from tests.support.tiny import clip, frames_of, left_over
 from tests.test_files import elsewhere, lock_of, write
@@ -289,6 +289,22 @@ def test_a_video_that_was_taken_over_is_left_to_its_new_owner(tmp_path):
     assert note_of(target) == b"dagan lock: of another owner"
     assert {path.name for path in folder_of(target).iterdir()} == {"journal.jsonl", "000000.packets"}
     assert (folder_of(target) / "journal.jsonl").read_bytes().count(b"\n") == 1
+
+
+def test_a_piece_is_not_adopted_for_a_video_that_was_taken_over(tmp_path):
+    target = tmp_path / "a.mkv"
+
+    def asleep() -> None:
+        with work_folder(target, {"codec": "x"}, resume=True, scattered=True) as work:
+            name = piece_name(0)
+            (folder_of(target) / name).write_bytes(b"old")
+            (folder_of(target) / "000000.packets").write_bytes(b"of the new owner")
+            lock_of(target).write_bytes(b"dagan lock: of another owner")
+            work.adopt(0, name, [0], [1], "", "")
+
+    with pytest.raises(Lost):
+        asleep()
+    assert (folder_of(target) / "000000.packets").read_bytes() == b"of the new owner"
 
 
 def test_after_a_fork_the_claims_of_the_parent_are_those_of_another(tmp_path):

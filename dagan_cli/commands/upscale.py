@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -49,9 +49,6 @@ from dagan_cli.commands.run import run_and_report
 from dagan_cli.commands.settings.command import applied_flags, sources_named, with_source
 from dagan_cli.commands.settings.sources import recipe_names
 from dagan_cli.errors import BadOption
-
-if TYPE_CHECKING:
-    pass
 
 
 def upscale(

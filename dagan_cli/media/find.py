@@ -19,7 +19,7 @@ from dagan_cli.files import open_regular, place_of
 from dagan_cli.media.made.identity import may_be
 from dagan_cli.media.made.record import SOURCE
 from dagan_cli.media.made.seen import Seen
-from dagan_cli.media.remote.address import UrlPath, redacted
+from dagan_cli.media.remote.address import UrlPath, is_url, redacted
 from dagan_cli.media.sniff import named_kind
 from dagan_cli.media.template import PART, Template
 
@@ -28,7 +28,6 @@ Place = tuple[str, str]  # of a name: its folder, links resolved, and the name
 
 _MARK = r"(x\d+(\.\d+)?|\d+x\d+|\d+p|[48]k)"
 _RESULT = re.compile(rf"(?P<stem>.+)_{_MARK}{PART}", re.IGNORECASE | re.DOTALL)  # names may hold line breaks
-_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 EARLIER_RESULT = "an earlier result"  # why a file is skipped
 
 
@@ -108,9 +107,9 @@ def find_inputs(
     patterns = 0
     for name in names:
         path = Path(name)
-        if not os.path.lexists(path) and _URL.match(str(name)):
+        if is_url(str(name)):
             search.url(str(name))
-        elif not os.path.lexists(path) and glob.has_magic(str(name)) and not isinstance(name, Listed):
+        elif glob.has_magic(str(name)) and not isinstance(name, Listed) and not os.path.lexists(path):
             patterns += 1
             search.pattern(str(name))
         elif os.path.isdir(path):
@@ -126,6 +125,12 @@ def has_name_of_result(path: Path) -> bool:
     return _RESULT.fullmatch(path.stem) is not None
 
 
+def stems_of_result(stem: str, template: Template | None) -> list[str]:
+    """Return, in lower case, the stems of the files whose result may have a name with this stem."""
+    found = [pattern.fullmatch(stem) for pattern in _patterns(template)]
+    return [each["stem"].lower() for each in found if each]
+
+
 def read_list(data: bytes, *, nul: bool = False) -> list[Path | str]:
     """Return the paths of a list file: one per line, or each terminated by a NUL byte. Empty lines are ignored.
 
@@ -134,7 +139,24 @@ def read_list(data: bytes, *, nul: bool = False) -> list[Path | str]:
     data = data.removeprefix(b"\xef\xbb\xbf")
     lines = data.split(b"\0") if nul else (line.rstrip(b"\r") for line in data.split(b"\n"))
     names = [os.fsdecode(line) for line in lines if line]
-    return [name if _URL.match(name) else Path(name) for name in names]
+    return [name if is_url(name) else Path(name) for name in names]
+
+
+class Places:
+    """Places of paths: the same for all paths of a name in a folder, also through links to the folder.
+
+    Each folder is resolved once, which takes longer than all else.
+    """
+
+    def __init__(self) -> None:
+        self._folders: dict[str, str] = {}
+
+    def __call__(self, path: Path) -> Place:
+        folder, name = os.path.split(os.path.abspath(path))
+        real = self._folders.get(folder)
+        if real is None:
+            real = self._folders[folder] = os.path.normcase(os.path.realpath(folder))
+        return real, sys.intern(os.path.normcase(name))  # paths intern their parts too
 
 
 class _Family:
@@ -151,13 +173,12 @@ class _Family:
         anywhere: bool = False,
     ) -> None:
         """The results of these files are next to them, directly in `out`, or `anywhere`."""
-        own = template.pattern if template else None
         self._paths = paths
         self._seen = seen
         self._place = place
         self._out = out
         self._anywhere = anywhere
-        self._patterns = (_RESULT,) if own is None else (_RESULT, own)  # of the names of results
+        self._patterns = _patterns(template)
 
     @cached_property
     def _near(self) -> Mapping[Place, Set[str]]:
@@ -353,6 +374,12 @@ class _Search:
         self._fail(path, f"cannot list {path}: {(error.strerror or str(error)).lower()}", "check its permissions")
 
 
+def _patterns(template: Template | None) -> tuple[re.Pattern[str], ...]:
+    """Return the patterns of the stems of results: those by default, and those that a template makes."""
+    own = template.pattern if template else None
+    return (_RESULT,) if own is None else (_RESULT, own)
+
+
 def _matches(below: Path, pattern: str) -> bool:
     pattern = pattern.lower()
     return fnmatchcase(below.name.lower(), pattern) or fnmatchcase(below.as_posix().lower(), pattern)
@@ -385,27 +412,3 @@ def _until_magic(parts: Sequence[str]) -> Iterator[str]:
         if glob.has_magic(part):
             return
         yield part
-
-
-def stems_of_result(stem: str, template: Template | None) -> list[str]:
-    """Return, in lower case, the stems of the files whose result may have a name with this stem."""
-    own = template.pattern if template else None
-    found = [pattern.fullmatch(stem) for pattern in ((_RESULT,) if own is None else (_RESULT, own))]
-    return [each["stem"].lower() for each in found if each]
-
-
-class Places:
-    """Places of paths: the same for all paths of a name in a folder, also through links to the folder.
-
-    Each folder is resolved once, which takes longer than all else.
-    """
-
-    def __init__(self) -> None:
-        self._folders: dict[str, str] = {}
-
-    def __call__(self, path: Path) -> Place:
-        folder, name = os.path.split(os.path.abspath(path))
-        real = self._folders.get(folder)
-        if real is None:
-            real = self._folders[folder] = os.path.normcase(os.path.realpath(folder))
-        return real, sys.intern(os.path.normcase(name))  # paths intern their parts too

@@ -1,4 +1,4 @@
-"""Notice where frames are missing in the middle of a video: a damaged file may simply go on later."""
+"""Notice where frames are missing in the middle of a video: a damaged file may just continue later."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ _NAMED = 3  # gaps that are named
 
 
 class Gaps:
-    """Follows the times of the frames, in ticks of `time_base`; still pictures and uneven videos have no gaps."""
+    """Follows the times of the frames, in ticks of `time_base`; slide shows and uneven videos have no gaps."""
 
     def __init__(self, time_base: Fraction, start: Fraction) -> None:
         self._time_base = time_base
         self._start = start  # seconds
+        self._least = _GAP[0] // time_base  # whole ticks: fractions are slow, and this is done for every frame
         self._last: int | None = None
         self._steps: deque[int] = deque(maxlen=_RECENT)
         self._found: list[tuple[int, int]] = []
@@ -35,12 +36,11 @@ class Gaps:
         self._last = pts
 
     def _is_gap(self, step: int) -> bool:
-        seconds, times = _GAP
-        if step * self._time_base <= seconds or len(self._steps) < _ENOUGH:
+        if step <= self._least or len(self._steps) < _ENOUGH:
             return False
         usual = median(self._steps)
         alike = sum(abs(each - usual) <= _ABOUT * usual for each in self._steps)
-        return step > times * usual and alike >= _REGULAR * len(self._steps)
+        return step > _GAP[1] * usual and alike >= _REGULAR * len(self._steps)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -101,7 +101,7 @@ def known_result(
     if choice is None:
         return None
     model = engines.identity(choice)
-    now = made_from(None, target, kind, request, model) | {SOURCE: identity}
+    now = {SOURCE: identity, **_settings(target, kind, request, model)}
     return None if difference(before, now) else model.words
 
 

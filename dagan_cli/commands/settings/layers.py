@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 # Options that exclude each other: the one of the stronger layer applies.
-RIVALS = (("scale", "size"), ("overwrite", "skip_existing"), ("device", "gpu"), ("precision", "fp32"))
+RIVALS = (
+    ("scale", "size"),
+    ("overwrite", "skip_existing"),
+    ("device", "gpu"),
+    ("cluster", "gpu"),
+    ("precision", "fp32"),
+)
 # Options that mean something only to the model or the encoder of their layer. Where a stronger layer names another one,
 # the first do not apply; the second do not apply if the layer names a model or an encoder itself.
 _BELONGING = {

@@ -23,7 +23,7 @@ _TABLE = "upscale"
 _MODELS = "models"  # another table, with one key
 _FOLDERS, _FOLDERS_VARIABLE = "folders", "DAGAN_MODELS"  # that key, and the variable that outranks it
 _FOR_ONE_RUN = ("help", "reset")  # options that only the command line has
-_MAY_BE_NUMBERS = ("tile", "batch", "preset", "start", "end")  # texts on the command line
+_MAY_BE_NUMBERS = ("gpu", "tile", "batch", "preset", "start", "end")  # texts on the command line
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,9 @@ from dagan_cli.media.made.stored import read_inside
 from dagan_cli.media.sniff import kind_by_content
 
 _FEW = 100  # facts that are read without the index: for a few files, opening it would not pay
+_LONGEST = (
+    4096  # characters of a fact that is kept: of our own they are a few hundred, but any file may hold a "record"
+)
 
 
 class Seen:
@@ -93,7 +96,8 @@ class Seen:
         found: str = getattr(facts, name)
         if not (found and found.startswith(start)):
             found = read()
-            if found and is_settled(state, now) and state_of(path) == state:  # neither changed nor exchanged meanwhile
+            is_kept = 0 < len(found) <= _LONGEST and is_settled(state, now)
+            if is_kept and state_of(path) == state:  # neither changed nor exchanged meanwhile
                 self._index.put(path, state, facts._replace(**{name: found}))
         self._last = path, state, facts
         return found

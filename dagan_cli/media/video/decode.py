@@ -72,8 +72,7 @@ class Decoding:
                 continue
             for picture in pictures:
                 picture.pts = self._times.of(picture.pts, picture.dts)
-                time = picture.pts * picture.time_base if picture.pts is not None and picture.time_base else None
-                if since is not None and time is not None and time < since:
+                if since is not None and _is_before(picture, since):
                     continue
                 self.decoded += 1
                 self.interlaced += picture.interlaced_frame
@@ -159,3 +158,8 @@ class _BestTimes:
         if self._in_decoding_order and not self._wrong_dts:
             return dts
         return pts if self._wrong_pts <= self._wrong_dts else dts
+
+
+def _is_before(picture: av.VideoFrame, since: Fraction) -> bool:
+    """True if a frame has a time, and it is before `since`, in seconds."""
+    return picture.pts is not None and bool(picture.time_base) and picture.pts * picture.time_base < since

@@ -164,6 +164,7 @@ class WorkFolder:
 
         It replaces the file that was this segment before.
         """
+        self._require_owned()
         with self._folder.read(name) as file:
             os.fsync(file.fileno())
             segment = Segment(os.fstat(file.fileno()).st_size, _crc32(file), pts, durations, before, last)

@@ -22,8 +22,8 @@ from random import Random
 from statistics import mean
 from typing import Any
 
+from dagan_cli.media.video.segments import SEGMENT
 from dagan_cli.media.video.split.timeline import Timeline
-from dagan_cli.media.video.writer import SEGMENT
 from dagan_cli.upscale.executors import crew as crews
 from dagan_cli.upscale.executors.crew import Crew, Member, Task
 from dagan_cli.upscale.executors.execution import _LIKELY, _PULSE, FILMS
@@ -132,9 +132,8 @@ class Simulation:
         self._busy = 0
         self._running: set[Segment] = set()  # segments that workers have
         fastest = min(farm.network, farm.encode * farm.cores, farm.decode)
-        self.pace = (
-            fastest if farm.tells < inf else min(fastest, 1 / (farm.message * farm.gpus))
-        )  # frames/s of a worker
+        told = inf if farm.tells < inf else 1 / (farm.message * farm.gpus)  # frames/s that the scheduler hears of
+        self.pace = min(fastest, told)  # frames/s of a worker
         self._todo = deque(range(farm.films))
         self._open = 0
         self._threads = 0
@@ -197,7 +196,7 @@ class Simulation:
             self.crew.pump(_PULSE)
         return self
 
-    def end(self, film: Film) -> None:
+    def end(self) -> None:
         self._open -= 1
         self._threads -= 1
         self.finished.append(self.now)
@@ -261,8 +260,8 @@ class Film:
             keys.append(place)
             place += min(farm.farm.keys, 1 + int(random.expovariate(1 / 120)))
         self._timeline = Timeline(array("q", numbers), None, keys)
-        self._left = iter(range(-(-farm.farm.frames // SEGMENT)))
         self._missing = -(-farm.farm.frames // SEGMENT)
+        self._left = iter(range(self._missing))
 
     def plan(self) -> None:
         """Read all packets, then let a worker choose the model."""
@@ -332,7 +331,7 @@ class Film:
         sim, size = self._farm, self._farm.farm.frames * self._farm.farm.result
         sim.reads["join"] += size
         end = max(self._carry(size, sim.link_in), self._carry(size, sim.link_out), sim.now + size / sim.farm.join)
-        sim.at(end, lambda: sim.end(self))
+        sim.at(end, sim.end)
 
 
 @contextmanager

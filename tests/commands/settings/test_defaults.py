@@ -95,6 +95,18 @@ def test_of_options_that_exclude_each_other_the_one_that_comes_first_applies(cli
     assert cli(source, *flags).code == 2
 
 
+def test_gpus_of_the_settings_do_not_apply_with_a_cluster_and_the_other_way_round(cli, folder, monkeypatch):
+    folder.set("gpu = 1", 'cluster = "local:2"')
+    monkeypatch.setenv("DAGAN_UPSCALE_CLUSTER", "auto")
+    assert shown(cli) == {"--cluster": ("auto", "DAGAN_UPSCALE_CLUSTER")}
+    monkeypatch.delenv("DAGAN_UPSCALE_CLUSTER")
+    monkeypatch.setenv("DAGAN_UPSCALE_GPU", "0,1")
+    assert shown(cli) == {"--gpu": ("0,1", "DAGAN_UPSCALE_GPU")}
+    monkeypatch.delenv("DAGAN_UPSCALE_GPU")
+    folder.set("gpu = 1")  # one GPU is a number
+    assert shown(cli) == {"--gpu": ("1", str(folder.config))}
+
+
 def test_settings_of_a_model_or_an_encoder_do_not_apply_to_another_one(cli, folder, monkeypatch):
     folder.set('model = "dagan-x4"', "detail = 0.5", 'codec = "libx264"', 'preset = "slow"', "crf = 20")
     assert set(shown(cli)) == {"--model", "--detail", "--codec", "--preset", "--crf"}

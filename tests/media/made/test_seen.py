@@ -127,6 +127,12 @@ def test_a_file_that_changes_while_it_is_read_is_not_remembered(looks, file):
 
 
 @pytest.mark.usefixtures("settled")
+def test_an_answer_of_thousands_of_characters_is_not_remembered_as_memory_is_bounded(looks, file):
+    file.write_text("x" * 5000)
+    assert [looks.reads(file) for _ in range(2)] == [True, True]
+
+
+@pytest.mark.usefixtures("settled")
 def test_what_could_not_be_read_is_not_remembered(looks, file, monkeypatch):
     def fail(path: Path) -> str:
         raise OSError("too many open files")

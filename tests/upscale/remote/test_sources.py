@@ -45,10 +45,15 @@ def test_names_that_could_share_a_result_are_a_family_wherever_they_are_in_the_l
 
 @pytest.mark.slow
 def test_many_files_take_little_memory_and_others_are_only_counted():
-    tracemalloc.start()
-    inputs = found(Listed(f"{n // 100:03d}/{n:08d}.{'png' if n % 2 else 'json'}", 1000) for n in range(8000))
-    size, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    inputs: Any = None
+    sizes: list[tuple[int, int]] = []
+    for _ in range(2):  # Python's own tables, such as that of interned names, may grow in one of them
+        inputs = None
+        tracemalloc.start()
+        inputs = found(Listed(f"{n // 100:03d}/{n:08d}.{'png' if n % 2 else 'json'}", 1000) for n in range(8000))
+        sizes.append(tracemalloc.get_traced_memory())
+        tracemalloc.stop()
+    size, peak = min(sizes)
     assert len(inputs) == 4000
     assert inputs.reasons() == "4000 neither an image nor a video by its name"
     assert len(inputs.skipped) == 1000

@@ -32,6 +32,8 @@ class Gathering:
         self._work = work
         self._timeline = timeline
         self._length = length
+        del work.segments[self.count :]  # a journal from elsewhere may list more than there are
+        work.scattered = {index: segment for index, segment in work.scattered.items() if index < self.count}
         # Frames of the finished segments, and those of an earlier run.
         self.frames = self.resumed = sum(map(self._length_of, filter(self._is_kept, range(self.count))))
 

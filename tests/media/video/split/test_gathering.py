@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from array import array
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dagan_cli.errors import CannotWrite
 from dagan_cli.media.video.segments import folder_of, piece_name, work_folder
+from dagan_cli.media.video.split.gathering import Gathering
+from dagan_cli.media.video.split.timeline import Timeline
 
 SETTINGS = {"model": "one"}
 
@@ -100,6 +104,19 @@ def test_a_journal_with_an_impossible_number_is_read_up_to_it(tmp_path, index):
     with work_folder(target, SETTINGS, resume=True, scattered=True) as work:
         assert [segment.pts for segment in work.segments] == [[0]]
         assert not work.scattered
+
+
+@pytest.mark.parametrize("before", [(0, 1, 2, 3, 5), (0, 1, 3, 4)])
+def test_segments_behind_the_end_of_the_film_are_not_part_of_it(tmp_path, before):
+    target = tmp_path / "out.mkv"
+    plan: Any = None
+    killed(target, *before)
+    timeline = Timeline(array("q", [0, 10, 20]), None, array("q", [0]))
+    with work_folder(target, SETTINGS, resume=True, scattered=True) as work:
+        gathering = Gathering(plan, work, timeline, 1, folder_of(target))
+        assert gathering.missing == [index for index in range(3) if index not in before]
+        adopted(work, target, *gathering.missing)
+        assert [segment.pts for segment in work.segments] == [[0], [10], [20]]
 
 
 def test_a_piece_that_is_gone_is_no_segment(tmp_path):
