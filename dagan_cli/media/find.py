@@ -326,9 +326,8 @@ class _Search:
         if empty:
             self._fail(path, f"{path} is empty", "obtain the file again, or leave it out")
         elif kind := named_kind(path):
-            what = (
-                f"{path} has the name of {'an image' if kind == 'picture' else 'a video'}, but its content is neither"
-            )
+            named = "an image" if kind == "picture" else "a video"
+            what = f"{path} has the name of {named}, but its content is neither an image nor a video"
             self._fail(path, what, "obtain the file again, rename it, or leave it out with --exclude")
         else:
             self._fail(path, f"{path} is neither an image nor a video", "leave it out")

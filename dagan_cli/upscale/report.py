@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from dagan_cli.errors import BadInput, NoInput
 from dagan_cli.files import open_regular, require_writable, whole_or_absent
+from dagan_cli.media.remote.address import UrlPath, is_url, redacted
 from dagan_cli.upscale.events import BadReport, Item, paths_to_json
 from dagan_cli.upscale.inputs.retry import REPORT_HEAD, names_of
 from dagan_cli.upscale.request import Request
@@ -101,6 +102,8 @@ def _summary(
 def _results(items: Sequence[Item], request: Request) -> dict[str, Any]:
     """Return where results go, and what their names depend on."""
     output = None if request.output is None else Path(request.output)
+    if request.output is not None and is_url(request.output):
+        output = UrlPath(redacted(request.output))
     is_file = output is not None and any(item.output == output for item in items)
     if output is not None and not any(item.output for item in items):  # nothing says if it would have been one
         is_file = bool(

@@ -36,6 +36,7 @@ class Store:
     login: str = ""  # "user:password" that the web server wants
     moved: dict[str, str] = field(default_factory=dict)  # redirects, by path
     page: int = 1000  # names of one page of a list
+    is_hostile: bool = False  # a list holds all names of a bucket, whatever it is asked for
 
     @property
     def url(self) -> str:
@@ -297,6 +298,8 @@ class S3(Web):
             return
         bucket, query = self.key.rstrip("/"), self.query
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        if self.store.is_hostile:
+            prefix = delimiter = ""
         names: list[tuple[str, bool]] = []
         for path in sorted(self.store.files):
             name = path.removeprefix(f"{bucket}/")

@@ -79,12 +79,13 @@ def _packet(file: BinaryIO, form: str) -> bytes:
             packet = tiff.read_tags(file).get(tiff.XMP)
         return packet if isinstance(packet, bytes) else b""
     file.seek(0)
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # nothing is decoded
-    try:
-        with heard(), Image.open(file, formats=[form]) as image:
-            packet = image.info.get("xmp") or b""
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+    with heard():  # by one thread at a time, as the limit is one for all
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # nothing is decoded
+        try:
+            with Image.open(file, formats=[form]) as image:
+                packet = image.info.get("xmp") or b""
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
     return packet if isinstance(packet, bytes) else b""
 
 

@@ -102,7 +102,8 @@ def redacted(name: str) -> str:
     host, slash, path = rest.partition("/")
     _, at, bare = host.rpartition("@")
     end = "?…" if "?" in name else ""
-    if "@" in path and not at and ":" in host:  # a password with a slash in it
+    is_place = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(:\d*)?", host)
+    if not at and ((":" in host and "@" in path) or not is_place):  # a password with a slash, ? or # in it
         return f"{head}{between}…"
     return f"{head}{between}{bare}{slash}{path}{end}" if between else name
 

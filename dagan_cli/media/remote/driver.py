@@ -82,17 +82,23 @@ def file_system(protocol: str, **options: Any) -> Any:
 
 
 @contextmanager
-def failures(protocol: str) -> Iterator[None]:
-    """Report the exceptions of a driver as Transient, Permanent or Changed. Their texts may hold secrets: none is kept.
+def failures(protocol: str, *, of_known: bool = False) -> Iterator[None]:
+    """Report the exceptions of a driver as Transient or Permanent. Their texts may hold secrets: none is kept.
 
-    Exceptions of our own pass.
+    A request `of_known` content may also be Changed. Exceptions of our own pass.
     """
     try:
         yield
     except (Transient, Permanent, Changed, Cancelled):
         raise
     except Exception as error:
-        tell_failure(protocol, error)
+        try:
+            tell_failure(protocol, error)
+        except Changed:
+            if of_known:
+                raise
+        what = f"the store answers with {answered(error)[0]} to a request without conditions"
+        raise Permanent(what, "check the address, and try it with another program") from None
 
 
 def tell_failure(protocol: str, error: Exception) -> NoReturn:
@@ -197,7 +203,7 @@ class DriverStore:
 
     def part(self, address: Address, start: int, stop: int, known: Facts) -> bytes:
         """Return a part of a file."""
-        with failures(self._protocol):
+        with failures(self._protocol, of_known=True):
             data = self._files.cat_file(address.path, start=start, end=stop)
         if len(data) != stop - start:
             raise Transient(f"the store sent {len(data):,} of {stop - start:,} bytes")
@@ -231,7 +237,7 @@ class DriverStore:
             for info in infos:
                 name = str(info["name"]).rstrip("/")
                 relative = name.removeprefix(f"{root}/")
-                if relative == name:
+                if not name.startswith(f"{path}/"):  # such as the folder itself, which some drivers list in it
                     continue
                 is_folder = info.get("type") == "directory"
                 if is_folder and recursive:

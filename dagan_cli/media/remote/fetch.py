@@ -6,7 +6,7 @@ import io
 import time
 from collections.abc import Callable
 from hashlib import md5
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from dagan_cli.media.remote.address import Address
 from dagan_cli.media.remote.patience import PROGRESS, Cancelled, Patience, Permanent, Transient, patiently
@@ -15,6 +15,8 @@ from dagan_cli.media.remote.store import Changed, Facts, Store
 Limit = Callable[[int, bool], str]  # size in bytes, and whether it is declared -> why there is no room, or ""
 _SLOWEST, _MINUTE = 1 << 10, 60.0  # bytes per second, seconds
 _WINDOW = 1 << 16  # bytes that a small read asks for: headers are read in many small steps
+_MOST_PARTS = 1000  # of a file that are read to find its metadata
+T = TypeVar("T")
 
 
 def fetch(
@@ -104,6 +106,8 @@ class RemoteFile(io.RawIOBase):
         self.error: Exception | None = None  # the last one, for readers that swallow what they do not know
         self._at = 0
         self._window = (0, b"")  # the bytes that were read last, and their place
+        self._parts: list[tuple[int, bytes]] | None = None  # all of them, while nothing is received in between
+        self._missing: list[tuple[int, int]] = []  # start and stop of what was not among them
 
     def readable(self) -> bool:
         return True
@@ -127,16 +131,46 @@ class RemoteFile(io.RawIOBase):
     def read(self, size: int | None = -1) -> bytes:
         """Return all the bytes that are asked for; fewer only at the end."""
         stop = self._size if size is None or size < 0 else min(self._size, self._at + size)
-        place, data = self._window
         if self._at >= stop:
             return b""
-        if not (place <= self._at and stop <= place + len(data)):
+        for place, data in (self._window, *(self._parts or ())):
+            if place <= self._at and stop <= place + len(data):
+                break
+        else:
             place, last = self._at, min(self._size, max(stop, self._at + _WINDOW))
+            if self._parts is not None:
+                self._missing.append((place, last))
+                raise OSError("a part that is not here yet")
             data = self._received(place, last)
             self._window = place, data
         found = data[self._at - place : stop - place]
         self._at += len(found)
         return found
+
+    def without_waiting(self, action: Callable[[], T]) -> T:
+        """Return the result of an action that reads the file from its start, and that others wait for.
+
+        It is repeated until all that it reads is here; the parts are received in between. Raises what it raises, and
+        OSError if it reads more than a thousand parts.
+        """
+        self._parts = []
+        try:
+            while len(self._parts) < _MOST_PARTS:
+                self._at = 0
+                self._missing.clear()
+                try:
+                    result = action()
+                except OSError:
+                    if not self._missing:
+                        raise
+                else:
+                    if not self._missing:
+                        return result
+                start, stop = self._missing[0]
+                self._parts.append((start, self._received(start, stop)))
+        finally:
+            self._parts = None
+        raise OSError("its metadata is in too many parts")
 
     def _received(self, start: int, stop: int) -> bytes:
         try:

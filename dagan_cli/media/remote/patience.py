@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from queue import SimpleQueue
+from typing import ClassVar, TypeVar
 
 T = TypeVar("T")
 
@@ -13,6 +15,7 @@ TRIES = 8  # without progress; the waits between them sum up to half a minute at
 PROGRESS = 1 << 16  # bytes: a server that sends a few each time makes none
 _FIRST, _LONGEST = 0.25, 15.0  # seconds
 _MOST_TRIES = 10_000
+_TOLD = 4  # failures in a row, about two seconds, after which the user should know
 _POLL = 0.1  # seconds
 TRANSIENT = frozenset((408, 409, 423, 425, 429, 500, 502, 503, 504, 509, 520, 521, 522, 523, 524))  # status codes
 
@@ -35,6 +38,40 @@ class Permanent(Exception):
 
 class Cancelled(Exception):
     """The run was stopped, or ended, while something was being transferred."""
+
+
+class Retries:
+    """Tells why something is tried again, each reason once, and only in the thread that made this object."""
+
+    _open: ClassVar[list[Retries]] = []
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell_user = tell
+        self._thread = threading.get_ident()
+        self._heard: SimpleQueue[str] = SimpleQueue()
+        self._told: set[str] = set()
+
+    def __enter__(self) -> Retries:
+        self._open.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.remove(self)
+
+    @classmethod
+    def note(cls, reason: str) -> None:
+        """Note that something has failed some times, and is tried again. Any thread may call it."""
+        for each in tuple(cls._open):
+            each._heard.put(reason)
+            if threading.get_ident() == each._thread:
+                each.tell()
+
+    def tell(self) -> None:
+        """Tell what was noted."""
+        while not self._heard.empty():
+            if (reason := self._heard.get()) not in self._told:
+                self._told.add(reason)
+                self._tell_user(f"{reason}; trying again")
 
 
 class Patience:
@@ -62,6 +99,8 @@ class Patience:
             raise Permanent(
                 f"{error} ({self._all} tries)", "check the network and the server; the same command goes on"
             )
+        if self._failures == _TOLD:
+            Retries.note(str(error))
         longest = min(_LONGEST, _FIRST * 2 ** (self._failures - 1))
         until = time.monotonic() + max(min(error.after, 4 * _LONGEST), random.uniform(longest / 2, longest))
         while (left := until - time.monotonic()) > 0:

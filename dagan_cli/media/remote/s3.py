@@ -55,22 +55,19 @@ class S3Store:
         if known and known.tag:
             options["IfMatch"] = known.tag
         answer = self._call("get_object", Bucket=bucket, Key=key, **options)
-        body = answer["Body"]
-        try:
+        with self._closing(answer["Body"]) as body:
             facts = _facts(answer)
             if known and facts != known:
                 raise Changed
             yield Opened(facts, start, self._blocks(body))
-        finally:
-            with suppress(RuntimeError):
-                self._files.loop.call_soon_threadsafe(body.close)
 
     def part(self, address: Address, start: int, stop: int, known: Facts) -> bytes:
         """Return a part of an object. Raises Changed."""
         bucket, key = _place(address)
         condition = {"IfMatch": known.tag} if known.tag else {}
         answer = self._call("get_object", Bucket=bucket, Key=key, Range=f"bytes={start}-{stop - 1}", **condition)
-        data = b"".join(self._blocks(answer["Body"]))
+        with self._closing(answer["Body"]) as body:
+            data = b"".join(self._blocks(body, stop - start))
         if len(data) != stop - start:
             raise Transient(f"the store sent {len(data):,} of {stop - start:,} bytes")
         return data
@@ -155,16 +152,27 @@ class S3Store:
             return
 
     def _call(self, method: str, **options: Any) -> Any:
-        with failures("s3"):
+        with failures("s3", of_known=method == "get_object"):
             return self._files.call_s3(method, **options)
 
-    def _blocks(self, body: Any) -> Iterator[bytes]:
-        while True:
-            with failures("s3"):
+    def _blocks(self, body: Any, most: int | None = None) -> Iterator[bytes]:
+        """Yield the bytes of a body; end after the block in which more came than `most`."""
+        at = 0
+        while most is None or at <= most:
+            with failures("s3", of_known=True):
                 block = self._sync(self._files.loop, body.read, BLOCK)
             if not block:
                 return
+            at += len(block)
             yield block
+
+    @contextmanager
+    def _closing(self, body: Any) -> Iterator[Any]:
+        try:
+            yield body
+        finally:
+            with suppress(RuntimeError):
+                self._files.loop.call_soon_threadsafe(body.close)
 
 
 def _place(address: Address) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, Protocol
 
 from dagan_cli.media.remote.address import HTTP, Address
+from dagan_cli.media.remote.patience import patiently
 
 BLOCK = 1 << 20  # bytes that are read at a time
 
@@ -82,7 +83,7 @@ class Stores:
         """Return the store of an address. Raises Permanent if its driver is missing."""
         protocol = "http" if address.protocol in HTTP else address.protocol
         if protocol not in self._opened:
-            self._opened[protocol] = _open(protocol)
+            self._opened[protocol] = patiently(lambda: _open(protocol), lambda: False)  # some log in
         return self._opened[protocol]
 
 

@@ -64,7 +64,8 @@ class Retry:
             names = {name: results[name] for name in ("mark", "part", "template")}
             output = path_from_json(results, "output")
             is_file, is_piped = results["is_file"], results["is_piped"]
-            is_remote = any(is_url(row[name] or "") for row in report["items"] for name in ("input", "output"))
+            places = [results["output"], *(row[name] for row in report["items"] for name in ("input", "output"))]
+            is_remote = any(is_url(place or "") for place in places)
         except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
             raise BadOption(
                 f"{_FLAG} {path} is damaged", hint="name the inputs instead: what is done is skipped"

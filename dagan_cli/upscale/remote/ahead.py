@@ -137,6 +137,11 @@ class Ahead:
         for family in self._families:
             yield from family
 
+    def close(self) -> None:
+        """Let the threads end."""
+        self._lookers.close()
+        self._fetchers.close()
+
     def release(self, load: Load) -> None:
         """Remove the files of a family that are not needed any more."""
         if load.folder is not None:

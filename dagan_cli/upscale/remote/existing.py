@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -12,7 +13,7 @@ from dagan_cli.media.made.beside import MOST, path_beside, record_of, write_besi
 from dagan_cli.media.made.identity import identity_in
 from dagan_cli.media.made.record import SOURCE, from_text, to_text
 from dagan_cli.media.made.stored import record_in
-from dagan_cli.media.remote.address import Address
+from dagan_cli.media.remote.address import HTTP, Address, unsafe_name
 from dagan_cli.media.remote.fetch import RemoteFile
 from dagan_cli.media.remote.patience import Permanent, patiently
 from dagan_cli.media.remote.store import Facts, Stores
@@ -67,7 +68,10 @@ def look(entry: Entry, request: Request, stores: Stores, has_source: bool, shoul
 def _facts(place: Address, stores: Stores, should_stop: Callable[[], bool]) -> Facts:
     facts = patiently(lambda: stores.of(place).look(place), should_stop)
     if facts is None:
-        raise Permanent("there is no such file", "check the name, and that these credentials may see it")
+        hint = "check the name, and that these credentials may see it"
+        if place.protocol in HTTP:
+            hint = "name each file: a web server expands no patterns" if "*" in place.path else "check the address"
+        raise Permanent("there is no such file", hint)
     return facts
 
 
@@ -111,7 +115,7 @@ def _existing(
         facts = patiently(lambda: store.look(target), should_stop)
         return [Existing(target.name, _record(target, facts, stores, should_stop))] if facts else []
     template = request.template
-    prefix = entry.stem if template is None or template.text.startswith("{stem}") else ""
+    prefix = f"{entry.stem}_" if template is None else entry.stem if template.text.startswith("{stem}") else ""
     listed = list(store.names(target, recursive=False, prefix=prefix))
     names = [each.relative for each in listed if not each.is_folder and _may_be_result(each.relative, entry, request)]
     found = []
@@ -124,7 +128,9 @@ def _existing(
 
 
 def _may_be_result(name: str, entry: Entry, request: Request) -> bool:
-    """True if the result of an input may have this name."""
+    """True if the result of an input may have this name, which a file of the spool gets too."""
+    if "/" in name or unsafe_name(name):
+        return False
     stem = PurePosixPath(name).stem
     kinds = {entry.stem, f"{entry.stem}_{PurePosixPath(entry.name).suffix[1:]}"}
     if request.template is None:
@@ -149,7 +155,8 @@ def _record(place: Address, facts: Facts, stores: Stores, should_stop: Callable[
     store = stores.of(place)
     with RemoteFile(store, place, facts, should_stop) as file:
         try:
-            found = record_in(file, place.name)  # type: ignore[arg-type]
+            # Decoders read with a lock that the main thread needs too: no server may hold that.
+            found = file.without_waiting(lambda: record_in(file, place.name))  # type: ignore[arg-type]
         except OSError:  # it changed
             found = None
         if file.error is not None:
@@ -160,8 +167,9 @@ def _record(place: Address, facts: Facts, stores: Stores, should_stop: Callable[
         known = patiently(lambda: store.look(hidden), should_stop)
         if known is None or known.size is None or known.size > MOST:
             return None
-        with RemoteFile(store, hidden, known, should_stop) as beside:
+        with RemoteFile(store, hidden, known, should_stop) as beside, suppress(OSError):  # it changed
             return from_text(record_of(beside.read(), lambda: identity_in(file)))  # type: ignore[arg-type]
+        return None
 
 
 def _identity(place: Address | Path, facts: Facts | None, stores: Stores, should_stop: Callable[[], bool]) -> str:
@@ -174,5 +182,6 @@ def _identity(place: Address | Path, facts: Facts | None, stores: Stores, should
     facts = facts or _facts(place, stores, should_stop)
     if facts.size is None or not facts.in_ranges:
         return ""
-    with RemoteFile(stores.of(place), place, facts, should_stop) as file:
+    with RemoteFile(stores.of(place), place, facts, should_stop) as file, suppress(OSError):  # it changed
         return identity_in(file)  # type: ignore[arg-type]
+    return ""

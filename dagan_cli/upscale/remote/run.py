@@ -16,7 +16,7 @@ from dagan_cli.errors import BadInput, BadOption, DaganError, NoInput
 from dagan_cli.files import Taken, owned, private_folder
 from dagan_cli.media.find import Found
 from dagan_cli.media.remote.address import Address
-from dagan_cli.media.remote.patience import Cancelled, Permanent
+from dagan_cli.media.remote.patience import Cancelled, Permanent, Retries
 from dagan_cli.media.remote.store import Stores
 from dagan_cli.media.targets import plan_naming
 from dagan_cli.upscale import batch
@@ -63,12 +63,12 @@ def run(request: Request, engines: Engines, tell: Tell, should_stop: Callable[[]
     if STREAM in request.inputs and out is not None and out.is_folder:
         raise BadOption("- (stdin) needs -o: its output has no name", hint=f"name a file, such as -o {out}a.png")
     stores = Stores()
-    with open_spool() as spool:
+    with open_spool() as spool, Retries(lambda text: tell(Notice(text, ()))) as retries:
         try:
             inputs = find(request, stores, should_stop)
         except Cancelled:
             raise Stopped from None
-        _Run(request, engines, tell, should_stop, stores, spool, inputs).work()
+        _Run(request, engines, tell, should_stop, stores, spool, inputs, retries).work()
 
 
 class _Run:
@@ -81,9 +81,11 @@ class _Run:
         stores: Stores,
         spool: Spool,
         inputs: Inputs,
+        retries: Retries,
     ) -> None:
         self._request, self._engines, self._tell, self._should_stop = request, engines, tell, should_stop
         self._stores, self._spool, self._inputs = stores, spool, inputs
+        self._retries = retries
         self._is_closed = False
         self._ahead = Ahead(inputs, request, stores, spool, self._is_over, self._decided)
         self._sending = Sending(stores, spool, tell, lambda: self._is_closed)
@@ -109,6 +111,7 @@ class _Run:
             started = time.monotonic()
             while self._sending.wait(_POLL):
                 self._stop_if_asked()
+                self._retries.tell()
                 if time.monotonic() > started + _LONG:
                     self._notice(f"sending {self._sending.left}", ())
         except BaseException as error:
@@ -118,16 +121,23 @@ class _Run:
             raise
         finally:
             self._is_closed = True
+            self._ahead.close()
+            self._sending.close()
             self._engines.tell = tell
 
     def _next(self) -> list[Load] | None:
         """Return what is to be upscaled next; [] if it is not here yet, None if that was all."""
         self._ahead.pump()
-        self._sending.settle()
+        self._settle()
         if self._sending.is_full():
             self._sending.wait(_POLL)
             return []
         return self._ahead.next(join, _TOGETHER)
+
+    def _settle(self) -> None:
+        """Report what has come of transfers: what is sent, and what is tried again."""
+        self._sending.settle()
+        self._retries.tell()
 
     def _tell_awaited(self) -> None:
         """Tell how far the download is that is waited for, from time to time."""
@@ -272,7 +282,7 @@ class _Run:
                     self._tell(Wait(group.first.path, "another run on this machine makes its result"))
                 has_waited = True
                 self._stop_if_asked()
-                self._sending.settle()
+                self._settle()
                 self._ahead.pump()
                 time.sleep(_POLL)
 
@@ -311,7 +321,7 @@ class _Run:
         """Pass an event on, with addresses in place of files of the spool; a result is sent before it is told."""
         group = self._group
         self._ahead.pump()
-        self._sending.settle()
+        self._settle()
         if group is None:
             self._tell(event)
             return
@@ -373,7 +383,7 @@ class _Run:
         def end() -> None:
             self._is_closed = True
 
-        self._sending.close(end)
+        self._sending.end_early(end)
         stopped = isinstance(error, Stopped | Cancelled)
         reason = "the run was stopped before it was done" if stopped else "the run ended before it"
         left = list(self._ahead.left())

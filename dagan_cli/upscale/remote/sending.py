@@ -125,7 +125,11 @@ class Sending:
         self.settle()
         return bool(self._queue)
 
-    def close(self, end: Callable[[], None]) -> None:
+    def close(self) -> None:
+        """Let the threads end."""
+        self._senders.close()
+
+    def end_early(self, end: Callable[[], None]) -> None:
         """Report all results when the run ends early: small ones are sent, others are cancelled by `end`."""
         wait([each.sending for each in self._queue if each.sending is not None], _GRACE)
         end()

@@ -67,11 +67,18 @@ def test_children_and_parents_of_folders():
         "https://host?token=hidden",
         "sftp://hidden:hidden@host/a?hidden#hidden",
         "https://user:hid@den@host/a.png",
+        "https://user:hid?den@host/a.png",
+        "https://user:hid#den@host/a.png",
     ],
 )
 def test_what_may_be_secret_is_redacted(url):
     assert "hid" not in redacted(url)
     assert redacted(url).startswith(url[:7])
+
+
+@pytest.mark.parametrize("url", ["https://host:8080/a.png", "https://[::1]/a", "http://[::1]:80/a", "s3://b/a@b:c.png"])
+def test_an_address_without_secrets_is_shown_as_it_is(url):
+    assert redacted(url) == url
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+import itertools
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from dagan_cli.media.remote.address import Address
-from dagan_cli.media.remote.driver import DriverStore, tell_failure
+from dagan_cli.media.remote.driver import DriverStore, failures, tell_failure
 from dagan_cli.media.remote.fetch import RemoteFile, fetch
-from dagan_cli.media.remote.patience import Cancelled, Patience, Permanent, Transient, patiently
-from dagan_cli.media.remote.store import Changed, Facts, Opened
+from dagan_cli.media.remote.patience import Cancelled, Patience, Permanent, Retries, Transient, patiently
+from dagan_cli.media.remote.store import Changed, Facts, Opened, Stores
 
 fsspec = pytest.importorskip("fsspec")
 
@@ -60,6 +65,18 @@ def test_folders_are_listed(files):
     assert list(store.names(Address("gs", "/bucket/none/"), recursive=False, prefix="a")) == []
 
 
+def test_a_folder_that_a_driver_lists_in_itself_is_no_circle(files, monkeypatch):
+    files.pipe_file("/bucket/x/b/c.png", b"1")
+    read = files.ls
+
+    def with_itself(path: str, **options: object) -> list[dict[str, object]]:
+        return [*read(path, **options), {"name": path, "type": "directory", "size": 0}]
+
+    monkeypatch.setattr(files, "ls", with_itself)
+    names = DriverStore("gs").names(Address("gs", "/bucket/x/"), recursive=True)
+    assert [each.relative for each in itertools.islice(names, 9)] == ["b/c.png"]
+
+
 def test_names_with_a_prefix_are_found_by_one_list(files):
     for number in range(30):
         files.pipe_file(f"/bucket/x/{number}_x2.png", b"1")
@@ -103,6 +120,37 @@ def test_a_remote_file_can_seek(files):
         assert buffer == data[200_000:200_007]
 
 
+def test_parts_are_received_between_readings_and_not_in_them(files, monkeypatch):
+    monkeypatch.setattr("dagan_cli.media.remote.fetch._WINDOW", 10)
+    data = bytes(range(256)) * 10
+    files.pipe_file("/bucket/a", data)
+    store, place = DriverStore("gs"), Address("gs", "/bucket/a")
+    facts = store.look(place)
+    assert facts is not None
+    read, is_reading = files.cat_file, False
+    monkeypatch.setattr(files, "cat_file", lambda *a, **k: b"" if is_reading else read(*a, **k))
+
+    with RemoteFile(store, place, facts, never) as file:
+
+        def ends() -> bytes:
+            nonlocal is_reading
+            is_reading = True
+            try:
+                first = file.read(5) + file.read(10)
+                file.seek(-50, io.SEEK_END)
+                return first + file.read()
+            finally:
+                is_reading = False
+
+        assert file.without_waiting(ends) == data[:15] + data[-50:]
+        with pytest.raises(OSError, match="of its own"):
+            file.without_waiting(lambda: (_ for _ in ()).throw(OSError("of its own")))
+        monkeypatch.setattr("dagan_cli.media.remote.fetch._MOST_PARTS", 2)
+        with pytest.raises(OSError, match="too many parts"):
+            file.without_waiting(lambda: [file.read(50) for _ in range(9)])
+        assert file.read(3) == data[file.tell() - 3 : file.tell()]  # and it waits again
+
+
 class Answer(Exception):
     def __init__(self, **facts: object) -> None:
         super().__init__("https://host/?token=hidden")
@@ -133,6 +181,29 @@ def test_what_a_driver_raises_is_told_without_its_text(error, kind):
     assert "hidden" not in str(raised.value)
 
 
+@pytest.mark.parametrize("status", [412, 416])
+def test_a_failed_condition_is_a_change_only_where_one_was_stated(status):
+    with pytest.raises(Changed), failures("s3", of_known=True):
+        raise Answer(status=status)
+    with pytest.raises(Permanent, match=f"answers with {status}"), failures("s3"):
+        raise Answer(status=status)
+
+
+def test_a_driver_that_cannot_log_in_at_once_is_tried_again(monkeypatch):
+    monkeypatch.setattr("dagan_cli.media.remote.patience._FIRST", 0.001)
+    errors = [TimeoutError(), ConnectionResetError()]
+
+    def opened(*_: object, **__: object) -> str:
+        if errors:
+            raise errors.pop()
+        return "files"
+
+    monkeypatch.setattr("fsspec.filesystem", opened)
+    monkeypatch.setitem(sys.modules, "gcsfs", ModuleType("gcsfs"))
+    assert isinstance(Stores().of(Address("gs", "bucket/a")), DriverStore)
+    assert errors == []
+
+
 def test_patience_ends_and_can_be_ended(monkeypatch):
     monkeypatch.setattr("dagan_cli.media.remote.patience._FIRST", 0.001)
     tries = []
@@ -146,6 +217,33 @@ def test_patience_ends_and_can_be_ended(monkeypatch):
     assert len(tries) == 8
     with pytest.raises(Cancelled):
         Patience(lambda: True).wait(Transient("busy", after=50))
+
+
+def test_reasons_are_told_once_after_some_tries_and_by_one_thread(monkeypatch):
+    monkeypatch.setattr("dagan_cli.media.remote.patience._FIRST", 0.001)
+    told: list[tuple[str, int]] = []
+
+    def failing(times: int) -> None:
+        errors = [Transient(f"busy {times}")] * times
+
+        def fail() -> None:
+            if errors:
+                raise errors.pop()
+
+        patiently(fail, never)
+
+    with Retries(lambda text: told.append((text, threading.get_ident()))) as retries:
+        failing(3)
+        assert told == []
+        failing(4)
+        failing(4)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(failing, 5).result()
+        assert told == [("busy 4; trying again", threading.get_ident())]
+        retries.tell()
+    assert told[1:] == [("busy 5; trying again", threading.get_ident())]
+    failing(6)
+    assert len(told) == 2
 
 
 def test_waits_grow_with_jitter_and_heed_the_server(monkeypatch):

@@ -5,14 +5,19 @@ from __future__ import annotations
 import io
 import json
 import signal
+import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from dagan_cli.commands.progress import Reporter
+from dagan_cli.media.images import decoder_warnings
+from dagan_cli.media.remote.s3 import S3Store
 from dagan_cli.upscale.events import Advance
 from tests.support.stores import KEY, SECRET
 from tests.support.tiny import clip, command, dagan, frames_of, picture, pixels, sound_of
@@ -58,6 +63,10 @@ def test_a_film_goes_from_a_bucket_to_a_bucket_as_a_local_one_would(bucket, film
     assert (item["status"], item["frames"]) == ("done", 10)
     assert left_in(spool) == []
     assert bucket.uploads == {}
+    for thread in threading.enumerate():
+        if thread.name in ("dagan-look", "dagan-fetch", "dagan-send"):  # they end by themselves
+            thread.join(20)
+            assert not thread.is_alive()
 
 
 @pytest.mark.slow
@@ -163,6 +172,25 @@ def test_local_files_go_to_a_bucket_and_existing_results_are_compared_with_the_r
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".webp", ".tif", ".jpg", ".png"])
+def test_no_server_holds_what_decoding_waits_for(suffix, bucket, tmp_path, monkeypatch, cli):
+    monkeypatch.setattr("dagan_cli.media.remote.fetch._WINDOW", 64)
+    source = picture(tmp_path / f"a{suffix}")
+    assert cli(source, "-o", "s3://out/", *QUICK).code == 0
+    part, held = S3Store.part, []
+
+    def noted(self: S3Store, *arguments: Any) -> bytes:
+        held.append(decoder_warnings._one_at_a_time.locked())
+        return part(self, *arguments)
+
+    monkeypatch.setattr(S3Store, "part", noted)
+    ran = cli(source, "-o", "s3://out/", *QUICK)
+    assert (ran.code, "it exists" in ran.err) == (0, True)
+    assert held
+    assert not any(held)
+
+
+@pytest.mark.slow
 def test_a_large_finished_input_is_skipped_by_parts_of_it(bucket, tmp_path, cli):
     data = picture(tmp_path / "a.ppm", (3000, 2000)).read_bytes()  # 18 MB: above what is read whole
     bucket.files["in/a.ppm"] = data
@@ -172,6 +200,19 @@ def test_a_large_finished_input_is_skipped_by_parts_of_it(bucket, tmp_path, cli)
     gets = [headers for method, path, headers in bucket.asked[asked:] if method == "GET" and path == "/in/a.ppm"]
     assert len(gets) == 16
     assert all(headers["range"].startswith("bytes=") for headers in gets)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["s3://in/a.png", "s3://in/"])
+def test_a_store_that_does_not_answer_is_tried_again_with_a_word(name, spool, bucket, monkeypatch, tmp_path, cli):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and does not listen
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        ran = cli(name, "-o", tmp_path / "out", *QUICK)
+    assert ran.code == 3
+    words = "the connection failed: EndpointConnectionError"
+    assert ran.err.index(f"{words}; trying again\n") < ran.err.index(f"{words} (8 tries)")
+    assert ran.err.count("trying again") == 1
 
 
 @pytest.mark.slow
@@ -343,6 +384,33 @@ def test_names_of_a_hostile_list_lead_nowhere(bucket, tmp_path, cli):
     assert sum(item["status"] == "failed" for item in items) == len(hostile)
     assert {path.name for path in tmp_path.rglob("*_x2.png")} == {"good_x2.png", "line\nbreak_x2.png"}
     assert list(tmp_path.rglob("evil*")) == []
+
+
+@pytest.mark.slow
+def test_names_of_hostile_results_lead_nowhere(bucket, tmp_path, spool, cli):
+    source, victim = picture(tmp_path / "a.png"), picture(tmp_path / "own/a_x2.png", seed=1)
+    before = victim.read_bytes()
+    for name in (victim, "../../../../../own/a_x2.png"):
+        bucket.files[f"out/{name}"] = b"bait"
+    bucket.is_hostile = True
+    assert cli(source, "-o", "s3://out/", *QUICK).code == 0
+    assert victim.read_bytes() == before
+    assert "out/a_x2.png" in bucket.files
+
+
+@pytest.mark.slow
+def test_an_input_that_changes_while_it_is_compared_stops_no_other(bucket, tmp_path, cli):
+    for name, seed in (("a.png", 1), ("b.png", 2), ("c.png", 3)):
+        bucket.files[f"in/{name}"] = picture(tmp_path / name, seed=seed).read_bytes()
+    assert cli("s3://in/a.png", "-o", "s3://out/", *QUICK).code == 0
+
+    def exchange() -> None:
+        bucket.files["in/a.png"] = bucket.files["in/c.png"]
+
+    bucket.fail("GET in/a.png", ("call", exchange))
+    ran = cli("s3://in/a.png", "s3://in/b.png", "-o", "s3://out/", *QUICK, "--json")
+    assert [item["status"] for item in json.loads(ran.out)["items"]] == ["failed", "done"]
+    assert (ran.code, "made from another source" in ran.err) == (1, True)
 
 
 @pytest.mark.slow

@@ -42,6 +42,15 @@ def test_a_film_is_read_over_cuts_and_busy_answers(web, tmp_path, spool, cli):
     assert left_in(spool) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"), [("*.png", "name each file: a web server expands no patterns"), ("b.png", "check the address")]
+)
+def test_what_a_web_server_does_not_have_is_told_without_credentials(web, name, hint, tmp_path, cli):
+    ran = cli(f"{web.url}/{name}", "-o", tmp_path / "out", *QUICK)
+    assert ran.code == 3
+    assert f"there is no such file\n  try: {hint}\n" in ran.err
+
+
 @pytest.mark.slow
 def test_a_server_without_ranges_is_asked_for_all_again(web, source, expected, tmp_path, cli):
     web.files["a.png"], web.ranges = source.read_bytes(), False
@@ -156,8 +165,23 @@ def test_a_traceback_shows_no_secret(web):
 def test_a_web_server_needs_an_output_and_is_none(web, tmp_path, cli):
     ran = cli(f"{web.url}/a.png", *QUICK)
     assert (ran.code, "needs -o" in ran.err) == (2, True)
-    ran = cli(picture(tmp_path / "b.png"), "-o", "https://user:hidden@host/a.png?hidden", *QUICK)
-    assert (ran.code, "files on web servers are only read" in ran.err, "hidden" in ran.err) == (2, True, False)
+    report = tmp_path / "report.json"
+    for out in ("https://user:hidden@host/a.png?hidden", "s3://user:hidden@bucket/"):
+        ran = cli(picture(tmp_path / "b.png"), "-o", out, *QUICK, "--report", report)
+        words = "files on web servers are only read" if out.startswith("https") else "holds a login"
+        assert (ran.code, words in ran.err, "hidden" in ran.err + report.read_text()) == (2, True, False)
+        assert json.loads(report.read_text())["results"]["output"].startswith(out[:5])
+        ran = cli("--retry-failed", report, *QUICK)  # not into a local folder of such a name
+        assert (ran.code, "names URLs" in ran.err) == (2, True)
+
+
+def test_urls_are_not_watched(tmp_path, monkeypatch, cli):
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "in/a.png")
+    for places in (("in", "-o", "s3://out/"), ("https://user:hidden@host/in/", "-o", "out")):
+        ran = cli(*places, *QUICK, "--watch")
+        assert (ran.code, "--watch does not work with " in ran.err, "hidden" in ran.err) == (2, True, False)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
 @pytest.mark.parametrize(
