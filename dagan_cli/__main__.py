@@ -7,7 +7,7 @@ import os
 import sys
 
 from dagan_cli.commands.console import echo, escape_messages, fail
-from dagan_cli.commands.streams import NoStdout, end, finish, prepare
+from dagan_cli.commands.shown.streams import NoStdout, end, finish, prepare
 
 COMMANDS = ("upscale", "eval", "verify", "probe", "models", "doctor", "train", "bench", "config", "recipes")
 

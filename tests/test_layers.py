@@ -14,7 +14,15 @@ import pytest
 from tests.support.tiny import picture
 
 ROOT = Path(__file__).parent.parent
-USE_CASES = ("dagan_cli.upscale", "dagan_cli.inspection", "dagan_cli.bench", "dagan_cli.exchange", "dagan_cli.evaluate")
+USE_CASES = (
+    "dagan_cli.upscale",
+    "dagan_cli.preview",
+    "dagan_cli.comparison",
+    "dagan_cli.inspection",
+    "dagan_cli.bench",
+    "dagan_cli.exchange",
+    "dagan_cli.evaluate",
+)
 FLOORS = (
     "dagan_cli.media",
     "dagan_cli.engine",
@@ -24,6 +32,7 @@ FLOORS = (
     "dagan_cli.upscaler",
 )
 FACE = ("dagan_cli.commands", "typer", "rich")
+AFTER = ("dagan_cli.inspection", "dagan_cli.bench", "dagan_cli.exchange", "trainer")
 # What computes knows nothing of these.
 OUTER = (*USE_CASES, "dagan_cli.media", "dagan_cli.upscaler", "weights", "trainer", "av", "PIL", *FACE)
 NEVER = {  # a folder, and what no file in it may import
@@ -31,7 +40,10 @@ NEVER = {  # a folder, and what no file in it may import
     "dagan_cli/inspection": ("dagan_cli.bench", "dagan_cli.exchange", "trainer", *FACE),
     "dagan_cli/bench": ("dagan_cli.inspection", "dagan_cli.exchange", "trainer", *FACE),
     "dagan_cli/exchange": ("dagan_cli.inspection", "dagan_cli.bench", "trainer", *FACE),
-    "dagan_cli/upscale": ("dagan_cli.inspection", "dagan_cli.bench", "dagan_cli.exchange", "trainer", *FACE),
+    "dagan_cli/upscale": ("dagan_cli.preview", "dagan_cli.comparison", *AFTER, *FACE),
+    "dagan_cli/preview": ("dagan_cli.comparison", *AFTER, *FACE),
+    "dagan_cli/comparison": ("dagan_cli.upscale", "dagan_cli.preview", *AFTER, *FACE),
+    "dagan_cli/pages": (*USE_CASES, *FLOORS, "weights", "trainer", "torch", "av", *FACE),
     "dagan_cli/media": (
         *USE_CASES,
         "dagan_cli.community",

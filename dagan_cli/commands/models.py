@@ -20,7 +20,7 @@ from dagan_cli.commands.options import (
     friendly_errors,
     model_names,
 )
-from dagan_cli.commands.progress import Reporter
+from dagan_cli.commands.shown.progress import Reporter
 from dagan_cli.commands.shown.tables import columns, room, table
 from dagan_cli.errors import BadModel
 from dagan_cli.upscale.events import Fetch

@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from dagan_cli.commands.console import fail
-from dagan_cli.commands.progress import ProgressMode, Reporter
+from dagan_cli.commands.shown.progress import ProgressMode, Reporter
 from dagan_cli.errors import BadOption, DaganError
 from dagan_cli.upscale.events import Fetch
 

@@ -10,7 +10,7 @@ import typer
 
 from dagan_cli.commands.console import echo, in_json
 from dagan_cli.commands.options import AsJson, Debug, Square, friendly_errors
-from dagan_cli.commands.progress import Reporter
+from dagan_cli.commands.shown.progress import Reporter
 from dagan_cli.commands.shown.tables import table
 from dagan_cli.upscale.events import Advance, Start
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagan_cli.commands.console import StopSignals, echo
-from dagan_cli.commands.progress import ProgressMode, Reporter
 from dagan_cli.commands.shown.plan import plan_table
+from dagan_cli.commands.shown.progress import ProgressMode, Reporter
 from dagan_cli.errors import BadOption, CannotWrite, DaganError
 from dagan_cli.upscale.events import Abandoned, BadReport, Event, Item, Stopped
 

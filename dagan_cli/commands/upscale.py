@@ -44,10 +44,10 @@ from dagan_cli.commands.options import (
     tile_side,
     whole_number,
 )
-from dagan_cli.commands.progress import ProgressMode
 from dagan_cli.commands.run import run_and_report
 from dagan_cli.commands.settings.command import applied_flags, sources_named, with_source
 from dagan_cli.commands.settings.sources import recipe_names
+from dagan_cli.commands.shown.progress import ProgressMode
 from dagan_cli.errors import BadOption
 
 

@@ -9,7 +9,7 @@ import typer
 
 from dagan_cli.commands.console import echo, in_json
 from dagan_cli.commands.options import AsJson, Audio, Debug, friendly_errors, moment
-from dagan_cli.commands.progress import Reporter
+from dagan_cli.commands.shown.progress import Reporter
 from dagan_cli.commands.shown.tables import table
 from dagan_cli.upscale.events import Advance, Start
 

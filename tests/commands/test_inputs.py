@@ -300,7 +300,7 @@ def test_names_that_are_no_text_or_look_like_flags_survive_in_a_real_process(tmp
 
 
 def test_the_bar_prints_names_as_they_are(tmp_path):
-    from dagan_cli.commands.progress import Reporter
+    from dagan_cli.commands.shown.progress import Reporter
     from dagan_cli.upscale.events import Advance, Item, Start
 
     source = tmp_path / f"[bold]:smile:{'x' * 100}.png"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dagan_cli.commands.console import StopSignals
-from dagan_cli.commands.progress import Reporter
+from dagan_cli.commands.shown.progress import Reporter
 from dagan_cli.upscale.events import Item, Kept
 from tests.support.tiny import clip, command, left_over, picture, pixels
 
@@ -180,7 +180,7 @@ def test_an_interruption_before_the_work_exits_with_130(monkeypatch):
 
 @pytest.mark.slow
 def test_a_stop_between_two_inputs_keeps_what_is_done(cli, tmp_path, monkeypatch):
-    from dagan_cli.commands.progress import Reporter
+    from dagan_cli.commands.shown.progress import Reporter
 
     stops: list[StopSignals] = []
     before = StopSignals.__init__

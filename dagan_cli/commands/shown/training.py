@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from dagan_cli.commands.console import in_json, in_time, printable, say
-from dagan_cli.commands.progress import ProgressMode
+from dagan_cli.commands.shown.progress import ProgressMode
 
 
 def draw_training(steps: Any, mode: ProgressMode, name: str) -> None:

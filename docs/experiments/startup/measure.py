@@ -35,7 +35,7 @@ STEPS = {  # of our own: what they do is shown under this name
     ("dagan_cli.upscale.batch", "find_inputs"): "finding the inputs",
     ("dagan_cli.media.images.write", "write_picture"): "encoding",
     ("dagan_cli.commands.app", "_app_for"): "the command line",
-    ("dagan_cli.commands.streams", "finish"): "exit",
+    ("dagan_cli.commands.shown.streams", "finish"): "exit",
 }
 ROWS = ("Python", *(f"import {name}" for name in PACKAGES), "import the rest", "import dagan")
 ROWS += (*dict.fromkeys(STEPS.values()), "everything else")

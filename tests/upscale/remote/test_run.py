@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dagan_cli.commands.progress import Reporter
+from dagan_cli.commands.shown.progress import Reporter
 from dagan_cli.media.images import decoder_warnings
 from dagan_cli.media.remote.s3 import S3Store
 from dagan_cli.upscale.events import Advance

@@ -175,7 +175,7 @@ def test_a_closed_stdin_is_an_empty_input(tmp_path, arguments, code, told):
 def test_no_file_gets_the_number_of_a_closed_stream(tmp_path):
     """What libraries print would be written into it."""
     code = (
-        "import os; from dagan_cli.commands.streams import prepare; prepare(); file = open('out', 'wb')\n"
+        "import os; from dagan_cli.commands.shown.streams import prepare; prepare(); file = open('out', 'wb')\n"
         "os.write(2, b'stray'); print('stray', file=os.fdopen(os.dup(2), 'w'))\n"
         "try: os.write(1, b'stray')\n"
         "except OSError: file.write(str(file.fileno()).encode())"
@@ -220,7 +220,7 @@ def test_a_pipe_that_another_program_made_non_blocking_gets_everything(kind, tmp
 def test_a_process_ends_at_once_after_its_threads_and_what_was_to_be_done_at_the_end():
     code = (
         "import atexit, sys, threading, time; sys.modules['torch'] = sys\n"
-        "from dagan_cli.commands.streams import end, finish, prepare\n"
+        "from dagan_cli.commands.shown.streams import end, finish, prepare\n"
         "prepare()\n"
         "class Late:\n    def __del__(self):\n        print('taken apart', flush=True)\n"
         "late = Late()\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dagan_cli.commands.progress import ProgressMode, Reporter
+from dagan_cli.commands.shown.progress import ProgressMode, Reporter
 from dagan_cli.upscale.events import Advance, Amount, Chosen, Item, Outlook, Start
 from tests.support.clock import Clock
 
