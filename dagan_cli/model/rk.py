@@ -1,7 +1,7 @@
 """Runge-Kutta steps: a block's function f advances the features y by one step (paper, section on ODE blocks).
 
 Every solver takes the derivative as `f(stage, y)`, so that the stages can share their weights or not, and its constants
-as one tensor, so that they can be learned; `CLASSICAL` holds the textbook values they start from.
+as one tensor, so that they can be learned; `CLASSICAL` holds the textbook values that these start from.
 """
 
 from __future__ import annotations
@@ -32,17 +32,24 @@ def evaluations(config: GeneratorConfig, solver: str) -> int:
     return config.stages if solver == "tied-euler" else EVALUATIONS[solver]
 
 
+def classical(solver: str, stages: int = 2) -> tuple[float, ...]:
+    """Return the textbook constants of a solver; the only one of "tied-euler" is its fixed step length, 1 / stages."""
+    return (1 / stages,) if solver == "tied-euler" else CLASSICAL[solver]
+
+
 def step(solver: str, f: Derivative, y: Tensor, constants: Tensor, stages: int = 2) -> Tensor:
     """Take one step of unit length of y' = f(y); the result has the shape of y.
 
-    solver: a key of `CLASSICAL`; constants: as many values as it has there. `stages` applies only to "tied-euler",
-    the control that evaluates the same f that many times in series without raising the order.
+    solver: a key of `CLASSICAL`; constants: such as `classical` returns. `stages` applies only to "tied-euler", the
+    control: that many Euler steps of 1 / stages, which cost as much as a Runge-Kutta step and reach the same time, but
+    have order 1.
     """
     if solver == "euler":
         return y + f(0, y)
     if solver == "tied-euler":
+        (length,) = constants
         for stage in range(stages):
-            y = y + f(stage, y)
+            y = y + length * f(stage, y)
         return y
     if solver == "heun":
         (a,) = constants
@@ -75,10 +82,8 @@ class RungeKutta(nn.Module):
         super().__init__()
         self.functions = nn.ModuleList(functions)
         self.stages = stages
-        classical = {solver: torch.tensor(CLASSICAL[solver]) for solver in solvers if CLASSICAL[solver]}
-        self.constants = nn.ParameterDict(
-            {s: Parameter(value, requires_grad=learned) for s, value in classical.items()}
-        )
+        values = {solver: torch.tensor(CLASSICAL[solver]) for solver in solvers if CLASSICAL[solver]}
+        self.constants = nn.ParameterDict({s: Parameter(value, requires_grad=learned) for s, value in values.items()})
 
     def forward(self, y: Tensor, solver: str) -> Tensor:
         """(N, C, H, W) -> same shape."""
@@ -87,5 +92,6 @@ class RungeKutta(nn.Module):
         def f(stage: int, at: Tensor) -> Tensor:
             return self.functions[0 if shared else stage](at)
 
-        constants = self.constants[solver].to(y.dtype) if solver in self.constants else y.new_empty(0)
+        own = solver in self.constants
+        constants = self.constants[solver].to(y.dtype) if own else y.new_tensor(classical(solver, self.stages))
         return step(solver, f, y, constants, self.stages)

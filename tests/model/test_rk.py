@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dagan_cli.model import rk
 from dagan_cli.model.rk import CLASSICAL, EVALUATIONS, RungeKutta, step
 
 ORDERS = {"euler": 1, "heun": 2, "midpoint": 2, "rk3": 3, "rk4": 4}
 
 
-def classical(solver: str) -> Tensor:
-    return torch.tensor(CLASSICAL[solver], dtype=torch.float64)
+def classical(solver: str, stages: int = 2) -> Tensor:
+    return torch.tensor(rk.classical(solver, stages), dtype=torch.float64)
 
 
 def rotate_and_damp(y: Tensor) -> Tensor:
@@ -40,12 +41,12 @@ def logistic_grown(t: float) -> Tensor:
 EQUATIONS = {"damped rotation": (rotate_and_damp, rotated_and_damped), "logistic": (logistic, logistic_grown)}
 
 
-def error_with(solver: str, equation: str, steps: int, time: float = 2.0) -> float:
+def error_with(solver: str, equation: str, steps: int, stages: int = 2, time: float = 2.0) -> float:
     """How far the solver is from the solution after `steps` equal steps: a step of length h is a unit step of h*f."""
     slope, solution = EQUATIONS[equation]
     y, h = solution(0.0), time / steps
     for _ in range(steps):
-        y = step(solver, lambda _, at: h * slope(at), y, classical(solver))
+        y = step(solver, lambda _, at: h * slope(at), y, classical(solver, stages), stages)
     return (y - solution(time)).norm().item()
 
 
@@ -57,13 +58,23 @@ def test_halving_the_step_divides_the_error_by_two_to_the_order(solver, equation
 
 
 @pytest.mark.parametrize("stages", [1, 2, 4])
-def test_tied_euler_is_that_many_euler_steps(stages):
+def test_tied_euler_is_euler_with_shorter_steps_to_the_same_time(stages):
     y = torch.rand(5, dtype=torch.float64)
     expected = y
     for _ in range(stages):
-        expected = expected + logistic(expected)
-    tied = step("tied-euler", lambda _, at: logistic(at), y, classical("tied-euler"), stages)
+        expected = step("euler", lambda _, at: logistic(at) / stages, expected, classical("euler"))
+    tied = step("tied-euler", lambda _, at: logistic(at), y, classical("tied-euler", stages), stages)
     torch.testing.assert_close(tied, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("equation", EQUATIONS)
+@pytest.mark.parametrize("stages", [2, 4])
+def test_tied_euler_has_order_one(stages, equation):
+    """Both in the number of steps and in the number of stages."""
+    observed = log2(error_with("tied-euler", equation, 64, stages) / error_with("tied-euler", equation, 128, stages))
+    assert observed == pytest.approx(1, abs=0.1)
+    observed = log2(error_with("tied-euler", equation, 64, stages) / error_with("tied-euler", equation, 64, 2 * stages))
+    assert observed == pytest.approx(1, abs=0.1)
 
 
 @pytest.mark.parametrize("solver", EVALUATIONS)

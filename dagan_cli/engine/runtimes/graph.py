@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dagan_cli.engine.runtimes import library
 from dagan_cli.model.attention import ChannelAttention, SpatialAttention
 from dagan_cli.model.generator import Dense, Generator, Residual
-from dagan_cli.model.rk import RungeKutta, step
+from dagan_cli.model.rk import RungeKutta, classical, step
 
 ov = library.load()
 ops: Any = ov.opset13
@@ -56,7 +56,8 @@ def _step(block: RungeKutta, solver: str, y: Node) -> Node:
     def f(stage: int, at: Node) -> Node:
         return _function(block.functions[0 if len(block.functions) == 1 else stage], at)
 
-    constants: Any = block.constants[solver].tolist() if solver in block.constants else []
+    own = solver in block.constants
+    constants = block.constants[solver].tolist() if own else classical(solver, block.stages)
     return step(solver, f, y, [_floats(np.array(value)) for value in constants], block.stages)  # type: ignore[arg-type]
 
 
