@@ -272,7 +272,8 @@ def plot(
 @train_app.command(cls=GroupedCommand)
 def paper(
     names: Annotated[
-        list[str], typer.Argument(metavar="EXPERIMENT...", help="Names of experiments: E7 to E12, C1, C2, C5 or V.")
+        list[str],
+        typer.Argument(metavar="EXPERIMENT...", help="Names of experiments: E7 to E12, C1, C2, C4 to C7, or V."),
     ],
     data: Data,
     val: Annotated[Path, typer.Option("--val", metavar="FOLDER", help="Folder of held-out images.")],

@@ -16,7 +16,7 @@ from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.tensors import read_weights
 from trainer.baselines import names
 from trainer.config import Backbone, GanConfig, TrainConfig
-from trainer.experiments.table import ATTENTION, SOLVER, VARIANT, Protocol, Size
+from trainer.experiments.table import ATTENTION, BLOCKS, SOLVER, VARIANT, Protocol, Size
 from trainer.presets import PARITY
 
 
@@ -61,8 +61,10 @@ def generator_of(arm: str, size: Size, scale: int) -> GeneratorConfig:
     changes = {"attention": ATTENTION[attention], **SOLVER[solver], **VARIANT[variant]}
     if variant == "temperature":
         changes["temperature"] = sqrt(size.generator["channels"])
-    if variant == "matched":
-        changes |= size.matched[scale]
+    if variant in ("matched", "costly"):
+        changes |= {"matched": size.matched, "costly": size.costly}[variant][scale]
+    if variant in BLOCKS:
+        changes["blocks"] = int(BLOCKS[variant] * size.generator["blocks"])
     return GeneratorConfig(**base | changes)
 
 
@@ -70,6 +72,8 @@ def config_of(
     arm: str, size: Size, scale: int, protocol: Protocol, *, seed: int, iterations: int, perceptual: Perceptual
 ) -> TrainConfig:
     """Return the configuration. gan: the paper's baseline protocol, from scratch; pixel: only L1, as for RCAN."""
+    _, _, variant = [*arm.split("-"), "", ""][:3]
+    rate = float(variant.removeprefix("lr")) if variant.startswith("lr") else 1e-3
     common: dict[str, Any] = {
         "generator": generator_of(arm, size, scale),
         "baseline": arm if arm in names() else None,
@@ -86,6 +90,8 @@ def config_of(
     gan: GanConfig = replace(
         PARITY,
         width=size.discriminator,
+        lr=rate,
+        lr_discriminator=rate,
         iterations=iterations,
         perceptual=perceptual.backbone,
         perceptual_weight=perceptual.weight,

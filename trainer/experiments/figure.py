@@ -24,8 +24,11 @@ PANELS = (  # key in the log, title, logarithmic axis
 _ACROSS = 4
 
 
-def draw(arms: list[Arm], title: str, targets: list[Path]) -> None:
-    """Draw the means over the seeds with bands of one standard deviation to .png or .svg files."""
+def draw(arms: list[Arm], title: str, targets: list[Path], epoch: float) -> None:
+    """Draw the means over the seeds with bands of one standard deviation to .png or .svg files.
+
+    epoch: steps of an epoch over the training images, for the second axis above the panels.
+    """
     panels = [panel for panel in PANELS if any(curve(arm, panel[0]) for arm in arms)]
     down = ceil(len(panels) / _ACROSS)
     with drawing() as Figure:
@@ -35,6 +38,9 @@ def draw(arms: list[Arm], title: str, targets: list[Path]) -> None:
             _panel(axes, arms, key, name, logarithmic)
         for axes in grid[len(panels) :]:
             axes.set_visible(False)
+        for axes in grid[: min(_ACROSS, len(panels))]:
+            above = axes.secondary_xaxis("top", functions=(lambda x: x / epoch, lambda x: x * epoch))
+            above.set_xlabel("epochs", labelpad=2)
         figure.suptitle(title, fontsize=10)
         for axes in grid[max(0, len(panels) - _ACROSS) : len(panels)]:
             axes.set_xlabel("steps")
@@ -56,7 +62,7 @@ def curve(arm: Arm, key: str) -> list[tuple[int, float, float]]:
 
 def _panel(axes: Any, arms: list[Arm], key: str, name: str, logarithmic: bool) -> None:
     axes.set_title(name, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.5)
     lowest = []
     for i, arm in enumerate(arms):

@@ -67,37 +67,59 @@ def run_paper(
         perceptual=perceptual_of(perceptual),
         lpips=lpips,
     )
-    arms = list(dict.fromkeys(arm for one in chosen for arm in one.arms))
-    full = max(one.iterations[scale] for one in chosen)
-    setting = replace(
-        setting, iterations=settle_length(setting, iterations, lambda: _length(setting, arms, seeds, budget, full))
-    )
-    yield from _introduction(setting, arms, seeds, full)
+    settings = _settled(setting, chosen, iterations, seeds, budget)
+    yield from _introduction(settings, chosen, seeds)
 
-    jobs = [(arm, seed) for seed in range(seeds) for arm in arms]
-    for number, (arm, seed) in enumerate(jobs, start=1):
-        if (number - part[0]) % part[1] or is_finished(setting, arm, seed):
+    # A run that two experiments share, with one length, is trained once.
+    jobs = {
+        each.run(arm, seed): (each, arm, seed)
+        for seed in range(seeds)
+        for one, each in zip(chosen, settings, strict=True)
+        for arm in one.arms
+    }
+    for number, (each, arm, seed) in enumerate(jobs.values(), start=1):
+        if (number - part[0]) % part[1] or is_finished(each, arm, seed):
             continue
-        for p in train_arm(setting, arm, seed, should_stop):
+        for p in train_arm(each, arm, seed, should_stop):
             psnr = "" if p.psnr is None else f"  PSNR-Y {p.psnr:.2f} dB"
-            yield f"[{number}/{len(jobs)}] {arm} seed {seed}: step {p.step} of {setting.iterations}{psnr}  {p.message}"
+            yield f"[{number}/{len(jobs)}] {arm} seed {seed}: step {p.step} of {each.iterations}{psnr}  {p.message}"
         if should_stop():
             return
-    if not all(is_finished(setting, arm, seed) for arm, seed in jobs):
+    if not all(is_finished(*job) for job in jobs.values()):
         yield "other parts are not finished yet: run the same command again, without --part, for the tables"
         return
-    for one in chosen:
-        results = [read_arm(setting, arm, range(seeds)) for arm in one.arms]
-        yield f"written: {write_report(one, setting, results, seeds)}"
+    for one, each in zip(chosen, settings, strict=True):
+        results = [read_arm(each, arm, range(seeds)) for arm in one.arms]
+        yield f"written: {write_report(one, each, results, seeds)}"
 
 
-def _length(setting: Setting, arms: list[str], seeds: int, budget: float | None, full: int) -> int:
-    if budget is None:
-        return full
+def _settled(
+    setting: Setting, chosen: list[Experiment], iterations: int | None, seeds: int, budget: float | None
+) -> list[Setting]:
+    """Return the setting of each experiment with its length: as given, as stored, as the budget allows, or in full."""
+    measured: list[int] = []
+
+    def within(full: int) -> int:
+        if budget is None:
+            return full
+        if not measured:
+            measured.append(
+                _length(setting, list(dict.fromkeys(arm for one in chosen for arm in one.arms)), seeds, budget)
+            )
+        return min(full, measured[0])
+
+    lengths = [
+        settle_length(setting, one.name, iterations, lambda one=one: within(one.iterations(setting.scale)))
+        for one in chosen
+    ]
+    return [replace(setting, iterations=length) for length in lengths]
+
+
+def _length(setting: Setting, arms: list[str], seeds: int, budget: float) -> int:
     held_out = load_pictures([setting.val], smallest=8 * setting.scale)
     measured = [measure(setting, arm, held_out) for arm in arms]
     steps, checks = zip(*measured, strict=True)
-    return min(full, steps_within(budget, seeds, list(steps), list(checks), setting.size.intervals + 1))
+    return steps_within(budget, seeds, list(steps), list(checks), setting.size.intervals + 1)
 
 
 def _common_scale(chosen: list[Experiment], scale: int | None) -> int:
@@ -110,11 +132,13 @@ def _common_scale(chosen: list[Experiment], scale: int | None) -> int:
     return shared[0] if scale is None else scale
 
 
-def _introduction(setting: Setting, arms: list[str], seeds: int, full: int) -> Iterator[str]:
-    size = setting.size
+def _introduction(settings: list[Setting], chosen: list[Experiment], seeds: int) -> Iterator[str]:
+    size = settings[0].size
     network = ", ".join(f"{name} {value}" for name, value in size.generator.items())
-    yield f"{len(arms)} arms x {seeds} seeds at x{setting.scale}: {', '.join(arms)}"
     trained = f"batches of {size.batch} crops of {size.crop} px; discriminator of width {size.discriminator}"
     yield f"size {size.name}: {network}; {trained}"
-    share = setting.iterations / full
-    yield f"{setting.iterations} steps each, {share:.2%} of the paper's {full}; perceptual: {setting.perceptual.label}"
+    for one, setting in zip(chosen, settings, strict=True):
+        full = one.iterations(setting.scale)
+        yield f"{one.name}: {len(one.arms)} arms x {seeds} seeds at x{setting.scale}: {', '.join(one.arms)}"
+        yield f"{setting.iterations} steps each, {setting.iterations / full:.2%} of the paper's {full}"
+    yield f"perceptual: {settings[0].perceptual.label}"

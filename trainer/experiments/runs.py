@@ -24,7 +24,7 @@ from trainer.record.folder import Row, read_run
 from trainer.state import has_state, load_state
 from trainer.validate import scores
 
-LENGTHS = "lengths.json"  # steps per run in a folder: all arms must have the same
+LENGTHS = "lengths.json"  # steps per run of each experiment in a folder: all its arms must have the same
 LONGEST = 2**20  # bytes of lengths.json
 
 
@@ -40,15 +40,15 @@ class Setting:
     protocol: Protocol
     perceptual: Perceptual
     lpips: Path | None
-    iterations: int = 0
+    iterations: int = 0  # steps of each run
 
     def config(self, arm: str, seed: int) -> TrainConfig:
         given = {"seed": seed, "iterations": self.iterations, "perceptual": self.perceptual}
         return config_of(arm, self.size, self.scale, self.protocol, **given)
 
     def run(self, arm: str, seed: int) -> Path:
-        """Return the folder of a run, which is named after arm, scale and seed."""
-        return self.folder / f"{arm}-x{self.scale}-seed{seed}"
+        """Return the folder of a run, which is named after arm, scale, length and seed."""
+        return self.folder / f"{arm}-x{self.scale}-{self.iterations}-seed{seed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +110,13 @@ def read_arm(setting: Setting, arm: str, seeds: range) -> Arm:
     )
 
 
-def settle_length(setting: Setting, wanted: int | None, measured: Callable[[], int]) -> int:
-    """Return the steps per run: `wanted`, or else as stored in the folder, or else as measured; the result is stored.
+def settle_length(setting: Setting, name: str, wanted: int | None, measured: Callable[[], int]) -> int:
+    """Return the steps per run of an experiment: `wanted`, or else as stored in the folder, or else as measured.
 
-    Rounded down to whole intervals. Raises BadOption if the folder has another length.
+    name: that of the experiment. The result is stored, rounded down to whole intervals. Raises BadOption if the folder
+    has another length.
     """
-    path, key = setting.folder / LENGTHS, f"{setting.size.name}-x{setting.scale}-{setting.protocol}"
+    path, key = setting.folder / LENGTHS, f"{name}-{setting.size.name}-x{setting.scale}"
     try:
         noted = json.loads(read_regular(path, LONGEST)) if path.exists() else {}
         before = noted.get(key)
@@ -126,7 +127,7 @@ def settle_length(setting: Setting, wanted: int | None, measured: Callable[[], i
     steps = max(whole, steps // whole * whole)
     if before not in (None, steps):
         raise BadOption(
-            f"the runs in {setting.folder} have {before} steps, not {steps}", hint="use another --run folder"
+            f"the runs of {name} in {setting.folder} have {before} steps, not {steps}", hint="use another --run folder"
         )
     if before is None:
         with whole_or_absent(path) as file:

@@ -42,25 +42,25 @@ def mean_text(values: list[float], decimals: int, *, signed: bool = False) -> st
 def arms_table(arms: list[Arm]) -> str:
     """Return Markdown with a row per arm: size, cost, final scores, and means of the terms over the last interval."""
     columns = [c for c in (*SCORES, LPIPS, *TERMS) if any(arm.last(c[0]) for arm in arms)]
-    base = arms[0].seconds_per_step
     header = ["arm", "parameters", "M multiply-adds", "s/step", "relative time", *(title for _, title, _, _ in columns)]
     if any(_constants(arm) for arm in arms):
         header.append("solver constants")
     rows = []
     for arm in arms:
-        seconds = arm.seconds_per_step
-        ratios = [seconds[seed] / base[seed] for seed in seconds if seed in base]
         row = [arm.name, f"{arm.parameters:,}", f"{arm.multiply_adds / 1e6:.1f}"]
-        row += [mean_text(list(seconds.values()), 3), f"{mean(ratios):.2f}" if ratios else "–"]
+        row += [mean_text(list(arm.seconds_per_step.values()), 3), _relative_time(arm, arms[0])]
         row += [mean_text([f * value for value in arm.last(key).values()], digits) for key, _, digits, f in columns]
         rows.append([*row, _constants(arm)][: len(header)])
     return markdown(header, rows)
 
 
 def pairs_table(arms: list[Arm], comparisons: tuple[tuple[str, str], ...]) -> str:
-    """Return Markdown with a row per comparison: differences in dB (and LPIPS) per seed, mean and deviation."""
+    """Return Markdown with a row per comparison: differences of the scores and of the generator's loss.
+
+    Each as mean and deviation over the seeds, and per seed. The paper compares the loss in figures 7, 8 and 10 to 12.
+    """
     named = {arm.name: arm for arm in arms}
-    columns = [c for c in (SCORES[0], LPIPS) if any(arm.last(c[0]) for arm in arms)]
+    columns = [c for c in (SCORES[0], LPIPS, *TERMS[:2]) if any(arm.last(c[0]) for arm in arms)]
     header = ["comparison"]
     for _, title, _, _ in columns:
         header += [f"Δ {title}", "per seed"]
@@ -69,12 +69,18 @@ def pairs_table(arms: list[Arm], comparisons: tuple[tuple[str, str], ...]) -> st
     for name, other in comparisons:
         a, b = named[name], named[other]
         row = [f"{name} − {other}"]
-        for key, _, digits, _ in columns:
-            found = differences(a.last(key), b.last(key))
+        for key, _, digits, factor in columns:
+            found = [factor * value for value in differences(a.last(key), b.last(key))]
             row += [mean_text(found, digits, signed=True), ", ".join(f"{value:+.{digits}f}" for value in found)]
-        times = [mean(arm.seconds_per_step.values()) if arm.seconds_per_step else 0.0 for arm in (a, b)]
-        rows.append([*row, f"{times[0] / times[1]:.2f}" if times[1] else "–"])
+        rows.append([*row, _relative_time(a, b)])
     return markdown(header, rows)
+
+
+def _relative_time(arm: Arm, other: Arm) -> str:
+    """Format the mean over the common seeds of the ratio of seconds per step."""
+    seconds, base = arm.seconds_per_step, other.seconds_per_step
+    ratios = [seconds[seed] / base[seed] for seed in sorted(seconds.keys() & base.keys()) if base[seed]]
+    return f"{mean(ratios):.2f}" if ratios else "–"
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:

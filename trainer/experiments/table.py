@@ -24,17 +24,24 @@ ATTENTION = {
 SOLVER: dict[str, dict[str, Any]] = {
     "euler": {"solver": "euler"},
     "rk2": {"solver": "heun"},
+    "rk3": {"solver": "rk3"},
     "rk4": {"solver": "rk4"},
-    "tied2": {"solver": "tied-euler", "stages": 2},  # weights reused as often as in rk2, but in series: order 1
+    "tied2": {"solver": "tied-euler", "stages": 2},  # Euler steps of half the length: as costly as rk2, but of order 1
+    "tied3": {"solver": "tied-euler", "stages": 3},
     "tied4": {"solver": "tied-euler", "stages": 4},
 }
-VARIANT: dict[str, dict[str, Any]] = {
+VARIANT: dict[str, dict[str, Any]] = {  # changes of the generator
     "": {},
-    "frozen": {"learned_constants": False},
+    "frozen": {"learned_constants": False},  # the textbook's constants
     "embedded": {"pairwise": "embedded"},
     "temperature": {},  # square root of the number of channels; set by the size
     "matched": {},  # as many parameters as nl+se-rk2; widths set by the size
+    "costly": {},  # as many multiply-adds as nl+se-rk2; widths set by the size
+    **{name: {} for name in ("half", "deep2", "deep4")},  # blocks; set by the size
+    **{f"lr{rate:g}": {} for rate in (3e-4, 3e-3, 1e-2)},  # the rate of both networks; 0.001 is that of all other arms
 }
+BLOCKS = {"half": 0.5, "deep2": 2, "deep4": 4}  # times the blocks of the size
+EPOCH = 261  # steps over the 16,700 pictures of VOC2012 in batches of 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +54,12 @@ class Experiment:
     arms: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...] = ()  # (arm, reference); () = all others against the first
     scales: tuple[int, ...] = (2,)
-    iterations: dict[int, int] = field(default_factory=lambda: {2: 26_100, 4: 26_100})  # steps at full length, by scale
+    epochs: dict[int, int] = field(default_factory=lambda: {2: 100, 4: 100})  # the paper's length, by scale
     protocol: Protocol = "gan"
+
+    def iterations(self, scale: int) -> int:
+        """Return the number of steps at full length."""
+        return self.epochs[scale] * EPOCH
 
     @property
     def comparisons(self) -> tuple[tuple[str, str], ...]:
@@ -61,7 +72,8 @@ class Size:
 
     name: str
     generator: dict[str, Any]
-    matched: dict[int, dict[str, Any]]  # by scale; without attention, but with as many parameters
+    matched: dict[int, dict[str, Any]]  # by scale; without attention, but with as many parameters as nl+se-rk2
+    costly: dict[int, dict[str, Any]]  # by scale; without attention, but with as many multiply-adds as nl+se-rk2
     batch: int
     crop: int  # side of the HR patches
     discriminator: int  # width of the discriminator
@@ -75,6 +87,7 @@ SIZES = {
         name="full",
         generator={"blocks": 8, "layers": 4, "growth": 32, "channels": 64},
         matched={2: {"growth": 33}, 4: {"growth": 33}},
+        costly={4: {"blocks": 20, "growth": 36}},
         batch=64,
         crop=88,
         discriminator=64,
@@ -86,6 +99,7 @@ SIZES = {
         name="small",
         generator={"blocks": 4, "layers": 3, "growth": 16, "channels": 32},
         matched={2: {"channels": 34, "growth": 15}, 4: {"channels": 30, "growth": 19}},
+        costly={4: {"blocks": 9, "growth": 17}},
         batch=8,
         crop=32,
         discriminator=16,
@@ -95,7 +109,7 @@ SIZES = {
     ),
 }
 
-_VISUAL = {2: 27_400, 4: 39_200}  # 105 and 150 epochs of VOC2012 at batch 64
+_ATTENTIONS = ("none", "se", "nl", "nl+se")
 EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (
@@ -105,40 +119,48 @@ EXPERIMENTS = {
             question="How much does each attention improve on SRGAN, with and without Runge-Kutta?",
             arms=(
                 "srgan-lt",
-                *(f"{attention}-rk2" for attention in ("none", "se", "nl", "nl+se")),
-                *(f"{attention}-euler" for attention in ("none", "se", "nl", "nl+se")),
+                *(f"{attention}-{solver}" for solver in ("rk2", "rk4", "euler") for attention in _ATTENTIONS),
+            ),
+            pairs=(
+                *((f"{each}-{solver}", "srgan-lt") for solver in ("rk2", "rk4", "euler") for each in _ATTENTIONS),
+                *((f"nl+se-{solver}", f"none-{solver}") for solver in ("rk2", "rk4", "euler")),
+                *((f"nl+se-{solver}", f"se-{solver}") for solver in ("rk2", "rk4", "euler")),
             ),
         ),
         Experiment(
             name="E8",
             figure="Fig. 8",
-            question="At x4 and with as many parameters, is the dual-attention Runge-Kutta network better?",
-            arms=("none-euler-matched", "nl+se-rk2"),
+            question="At x4, is the dual-attention Runge-Kutta network better than a plain one of equal size or cost?",
+            arms=("none-euler-matched", "none-euler-costly", "nl+se-rk2", "nl+se-rk4"),
+            pairs=(
+                ("nl+se-rk2", "none-euler-matched"),
+                ("nl+se-rk4", "none-euler-matched"),
+                ("nl+se-rk2", "none-euler-costly"),
+            ),
             scales=(4,),
         ),
         Experiment(
             name="E9",
             figure="Fig. 9",
-            question="Does dual attention help a small RCAN, and is that more than its additional parameters?",
+            question="Does dual attention help a small RCAN trained with L1 alone, beyond its additional parameters?",
             arms=("rcan-small-3x5", "rcan-small-dual-3x5", "rcan-small-pointwise-3x5"),
             pairs=(
                 ("rcan-small-dual-3x5", "rcan-small-3x5"),
                 ("rcan-small-dual-3x5", "rcan-small-pointwise-3x5"),
             ),
             scales=(2, 4),
-            iterations={2: 52_200, 4: 52_200},
+            epochs={2: 200, 4: 200},
             protocol="pixel",
         ),
         Experiment(
             name="E10",
             figure="Fig. 10",
             question="Does a solver of higher order help, and is that more than its additional computation?",
-            arms=("nl+se-euler", "nl+se-rk2", "nl+se-rk4", "nl+se-tied2", "nl+se-tied4"),
+            arms=("nl+se-euler", *(f"nl+se-{solver}{order}" for solver in ("rk", "tied") for order in (2, 3, 4))),
             pairs=(
-                ("nl+se-rk2", "nl+se-euler"),
-                ("nl+se-rk4", "nl+se-euler"),
-                ("nl+se-rk2", "nl+se-tied2"),
-                ("nl+se-rk4", "nl+se-tied4"),
+                *((f"nl+se-rk{order}", "nl+se-euler") for order in (2, 3, 4)),
+                *((f"nl+se-rk{order}", f"nl+se-tied{order}") for order in (2, 3, 4)),
+                ("nl+se-rk3", "nl+se-rk2"),
                 ("nl+se-rk4", "nl+se-rk2"),
             ),
         ),
@@ -146,7 +168,8 @@ EXPERIMENTS = {
             name="E11",
             figure="Fig. 11",
             question="Does dual attention help?",
-            arms=("none-rk2", "nl+se-rk2"),
+            arms=("none-rk2", "nl+se-rk2", "none-rk4", "nl+se-rk4"),
+            pairs=(("nl+se-rk2", "none-rk2"), ("nl+se-rk4", "none-rk4")),
         ),
         Experiment(
             name="E12",
@@ -164,7 +187,23 @@ EXPERIMENTS = {
             name="C2",
             figure="the claim on the solver's constants",
             question="Does it help to learn the constants of the solver?",
-            arms=("nl+se-rk2-frozen", "nl+se-rk2"),
+            arms=("nl+se-rk2-frozen", "nl+se-rk2", "nl+se-rk4-frozen", "nl+se-rk4"),
+            pairs=(("nl+se-rk2", "nl+se-rk2-frozen"), ("nl+se-rk4", "nl+se-rk4-frozen")),
+        ),
+        Experiment(
+            name="C4",
+            figure="the claim on stability",
+            question="Is training with a solver of higher order more stable at higher learning rates?",
+            arms=tuple(
+                f"nl+se-{solver}{rate}"
+                for solver in ("euler", "rk2", "rk4")
+                for rate in ("-lr0.0003", "", "-lr0.003", "-lr0.01")
+            ),
+            pairs=tuple(
+                (f"nl+se-{solver}{rate}", f"nl+se-euler{rate}")
+                for rate in ("-lr0.0003", "", "-lr0.003", "-lr0.01")
+                for solver in ("rk2", "rk4")
+            ),
         ),
         Experiment(
             name="C5",
@@ -173,12 +212,32 @@ EXPERIMENTS = {
             arms=("nl+se-rk2", "nl+se-rk2-embedded", "nl+se-rk2-temperature"),
         ),
         Experiment(
+            name="C6",
+            figure="the claim on the order of the solver",
+            question="At equal computation, is a solver of higher order better than more blocks?",
+            arms=("nl+se-rk2", "nl+se-euler-deep2", "nl+se-rk4", "nl+se-euler-deep4"),
+            pairs=(("nl+se-rk2", "nl+se-euler-deep2"), ("nl+se-rk4", "nl+se-euler-deep4")),
+        ),
+        Experiment(
+            name="C7",
+            figure="the claim on the order of the solver",
+            question="Does the gain of a higher order depend on the number of blocks?",
+            arms=tuple(
+                f"nl+se-{solver}{depth}" for depth in ("-half", "", "-deep2") for solver in ("euler", "rk2", "rk4")
+            ),
+            pairs=tuple(
+                (f"nl+se-{solver}{depth}", f"nl+se-euler{depth}")
+                for depth in ("-half", "", "-deep2")
+                for solver in ("rk2", "rk4")
+            ),
+        ),
+        Experiment(
             name="V",
             figure="Figs. 1, 5 and 6",
             question="What do the images look like?",
             arms=("srgan-lt", "nl+se-rk2"),
             scales=(2, 4),
-            iterations=_VISUAL,
+            epochs={2: 150, 4: 105},  # figure 5; figures 1 and 6
         ),
     )
 }

@@ -36,15 +36,22 @@ from trainer.record.folder import Row, read_run
 from trainer.state import FORMAT, digest_of, load_state
 
 GENERATED = {  # by hand, from the list of experiments
-    "E7": {"srgan-lt", *(f"{a}-{s}" for a in ("none", "se", "nl", "nl+se") for s in ("rk2", "euler"))},
-    "E8": {"nl+se-rk2", "none-euler-matched"},
+    "E7": {"srgan-lt", *(f"{a}-{s}" for a in ("none", "se", "nl", "nl+se") for s in ("rk2", "rk4", "euler"))},
+    "E8": {"nl+se-rk2", "nl+se-rk4", "none-euler-matched", "none-euler-costly"},
     "E9": {"rcan-small-3x5", "rcan-small-dual-3x5", "rcan-small-pointwise-3x5"},
-    "E10": {"nl+se-rk2", "nl+se-rk4", "nl+se-euler", "nl+se-tied2", "nl+se-tied4"},
-    "E11": {"none-rk2", "nl+se-rk2"},
+    "E10": {"nl+se-euler", *(f"nl+se-{kind}{order}" for kind in ("rk", "tied") for order in (2, 3, 4))},
+    "E11": {"none-rk2", "nl+se-rk2", "none-rk4", "nl+se-rk4"},
     "E12": {"se-rk2", "nl-rk2", "nl+se-rk2"},
     "C1": {"nl+se-rk2", "se+nl-rk2"},
-    "C2": {"nl+se-rk2", "nl+se-rk2-frozen"},
+    "C2": {"nl+se-rk2", "nl+se-rk2-frozen", "nl+se-rk4", "nl+se-rk4-frozen"},
+    "C4": {
+        f"nl+se-{solver}{rate}"
+        for solver in ("euler", "rk2", "rk4")
+        for rate in ("", "-lr0.0003", "-lr0.003", "-lr0.01")
+    },
     "C5": {"nl+se-rk2", "nl+se-rk2-embedded", "nl+se-rk2-temperature"},
+    "C6": {"nl+se-rk2", "nl+se-euler-deep2", "nl+se-rk4", "nl+se-euler-deep4"},
+    "C7": {f"nl+se-{solver}{depth}" for solver in ("euler", "rk2", "rk4") for depth in ("", "-half", "-deep2")},
     "V": {"srgan-lt", "nl+se-rk2"},
 }
 
@@ -69,9 +76,9 @@ def test_every_experiment_has_its_arms_scales_and_length():
         "E9": (2, 4),
         "V": (2, 4),
     }
-    lengths = {name: one.iterations[one.scales[0]] for name, one in EXPERIMENTS.items()}
-    assert lengths == dict.fromkeys(lengths, 26_100) | {"E9": 52_200, "V": 27_400}
-    assert EXPERIMENTS["V"].iterations[4] == 39_200
+    lengths = {name: one.iterations(one.scales[0]) for name, one in EXPERIMENTS.items()}
+    assert lengths == dict.fromkeys(lengths, 26_100) | {"E9": 52_200, "V": 39_150}  # figure 5: 150 epochs of 261 steps
+    assert EXPERIMENTS["V"].iterations(4) == 27_405  # figures 1 and 6: 105
     for one in EXPERIMENTS.values():
         assert {arm for pair in one.comparisons for arm in pair} == set(one.arms)
 
@@ -101,9 +108,27 @@ def test_matched_arms_have_as_many_parameters_within_a_hundredth(size, scale):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("size", SIZES)
+def test_the_costly_arm_multiplies_as_often_as_the_dual_one_within_a_hundredth(size):
+    patch = SIZES[size].crop // 4
+    with torch.device("meta"):
+        costs = [multiply_adds(new_network(config(arm, size, 4)), patch) for arm in ("nl+se-rk2", "none-euler-costly")]
+    assert costs[1] == pytest.approx(costs[0], rel=0.01)
+
+
+def test_arms_of_one_solver_and_rate_differ_in_their_depth_and_rate_alone():
+    base = config("nl+se-rk4")
+    assert base.gan is not None
+    for arm, rate in {"nl+se-rk4-lr0.0003": 3e-4, "nl+se-rk4-lr0.01": 1e-2}.items():
+        assert config(arm) == replace(base, gan=replace(base.gan, lr=rate, lr_discriminator=rate))
+    for arm, blocks in {"nl+se-rk4-half": 4, "nl+se-rk4-deep2": 16, "nl+se-rk4-deep4": 32}.items():
+        assert config(arm) == replace(base, generator=replace(base.generator, blocks=blocks))
+
+
+@pytest.mark.slow
 def test_arms_matched_in_computation_multiply_as_often_with_the_same_weights():
     assert cost("nl+se-tied2") == cost("nl+se-rk2") > cost("nl+se-euler")
-    assert cost("nl+se-tied4") == cost("nl+se-rk4") > cost("nl+se-rk2")
+    assert cost("nl+se-tied4") == cost("nl+se-rk4") > cost("nl+se-tied3") == cost("nl+se-rk3") > cost("nl+se-rk2")
     once = cost("nl+se-rk2") - cost("nl+se-euler")  # of all blocks' functions
     assert cost("nl+se-rk4") == cost("nl+se-euler") + 3 * once
     constants = {"nl+se-euler": 0, "nl+se-tied2": 0, "nl+se-tied4": 0, "nl+se-rk2": 1, "nl+se-rk4": 3}
@@ -139,6 +164,7 @@ def test_arms_differ_in_what_their_name_says_only():
     for arm, changes in {
         "none-euler": {"attention": "none", "solver": "euler"},
         "se+nl-rk2": {"attention": "channel-spatial"},
+        "nl+se-rk3": {"solver": "rk3"},
         "nl+se-tied4": {"solver": "tied-euler", "stages": 4},
         "nl+se-rk2-frozen": {"learned_constants": False},
         "nl+se-rk2-embedded": {"pairwise": "embedded"},
@@ -190,6 +216,12 @@ def test_paired_differences_are_those_of_the_same_seed():
     assert "| a | 1,000 | 2.0 | 0.400 ± 0.000 | 1.00 | 31.000 ± 1.000 |" in arms_table([a, b])
     assert mean_text([1.5], 2) == "1.50"
     assert mean_text([], 2) == "–"
+
+
+def test_the_generators_loss_is_compared_too_in_thousandths():
+    arms = [Arm(name, 0, 0, {0: rows(0.5, last, key="loss")}) for name, last in (("a", 0.0031), ("b", 0.0035))]
+    assert "| Δ G loss, 1e-3 | per seed |" in pairs_table(arms, (("a", "b"),))
+    assert "| a − b | -0.400 | -0.400 | 1.00 |" in pairs_table(arms, (("a", "b"),))
 
 
 def test_a_curve_is_the_mean_over_seeds_where_all_have_been():
@@ -250,7 +282,7 @@ def test_an_experiment_from_the_command_to_its_report(pictures, tiny, tmp_path):
     first = paper("E11", part=(1, 2))
     assert "other parts are not finished yet" in first[-1]
     assert not (tmp_path / "E11").exists()
-    assert sum(line.endswith("done") for line in paper("E11")) == 2  # the other half
+    assert sum(line.endswith("done") for line in paper("E11")) == 4  # the other half
     assert sorted(path.name for path in (tmp_path / "E11").iterdir()) == [
         "README.md",
         "figure.png",
@@ -258,7 +290,8 @@ def test_an_experiment_from_the_command_to_its_report(pictures, tiny, tmp_path):
         "table.md",
     ]
     runs = sorted(path.name for path in tmp_path.iterdir() if "seed" in path.name)
-    assert runs == [f"{arm}-x2-seed{seed}" for arm in ("nl+se-rk2", "none-rk2") for seed in (0, 1)]
+    arms = ("nl+se-rk2", "nl+se-rk4", "none-rk2", "none-rk4")
+    assert runs == [f"{arm}-x2-4-seed{seed}" for arm in arms for seed in (0, 1)]
     logged = [row for row in read_run(tmp_path / runs[0]).rows if "loss" in row.values]
     assert [row.step for row in logged] == [2, 4]  # a line an interval
     assert {"psnr_y", "psnr_rgb", "pixel", "adversarial", "d_real", "d_fake"} <= logged[-1].values.keys()
@@ -269,16 +302,17 @@ def test_an_experiment_from_the_command_to_its_report(pictures, tiny, tmp_path):
     assert "Fewer than three seeds" in readme
     assert str(tmp_path) not in readme
     assert str(pictures) not in readme
-    scores = [load_state(tmp_path / f"{arm}-x2-seed0")["best"] for arm in ("nl+se-rk2", "none-rk2")]
+    scores = [load_state(tmp_path / f"{arm}-x2-4-seed0")["best"] for arm in ("nl+se-rk2", "none-rk2")]
     assert all(np.isfinite(scores))
     with Image.open(tmp_path / "E11" / "figure.png") as picture:
         assert len(picture.convert("RGB").getcolors(1 << 20) or []) > 50
 
     # An arm that another experiment has trained is used again, and what is finished stays finished.
-    state = (tmp_path / "nl+se-rk2-x2-seed0" / "state.pt").read_bytes()
-    again = paper("E12", iterations=None)  # the folder knows the length
+    state = (tmp_path / "nl+se-rk2-x2-4-seed0" / "state.pt").read_bytes()
+    again = paper("E12")
     assert {line.split()[1] for line in again if line.startswith("[")} == {"se-rk2", "nl-rk2"}
-    assert (tmp_path / "nl+se-rk2-x2-seed0" / "state.pt").read_bytes() == state
+    assert (tmp_path / "nl+se-rk2-x2-4-seed0" / "state.pt").read_bytes() == state
+    assert [line for line in paper("E11", iterations=None) if line.startswith("[")] == []  # the folder knows the length
     with pytest.raises(BadOption, match="have 4 steps, not 6"):
         paper("E11", iterations=6)
 
@@ -287,11 +321,11 @@ def test_an_experiment_from_the_command_to_its_report(pictures, tiny, tmp_path):
 def test_a_run_of_other_choices_is_not_taken_for_the_one_wanted(pictures, tiny, tmp_path):
     given: dict[str, Any] = {"size": tiny, "seeds": 1, "iterations": 2}
     list(run_paper(["C2"], [pictures], pictures, tmp_path, **given))
-    state = load_state(tmp_path / "nl+se-rk2-x2-seed0")
-    assert json.loads((tmp_path / "lengths.json").read_text()) == {"tiny-x2-gan": 2}
+    state = load_state(tmp_path / "nl+se-rk2-x2-2-seed0")
+    assert json.loads((tmp_path / "lengths.json").read_text()) == {"C2-tiny-x2": 2}
     state["config"]["batch"] = 4
     state |= {"format": FORMAT}
-    torch.save(state | {"digest": digest_of(state)}, tmp_path / "nl+se-rk2-x2-seed0" / "state.pt")
+    torch.save(state | {"digest": digest_of(state)}, tmp_path / "nl+se-rk2-x2-2-seed0" / "state.pt")
     with pytest.raises(BadOption, match="batch = 4, not 2"):
         list(run_paper(["C2"], [pictures], pictures, tmp_path, **given))
 
@@ -301,8 +335,8 @@ def test_a_stop_ends_it_and_the_same_command_goes_on(pictures, tiny, tmp_path):
     asked = iter(range(10**6))
     given: dict[str, Any] = {"size": tiny, "seeds": 1, "iterations": 4}
     list(run_paper(["C1"], [pictures], pictures, tmp_path, should_stop=lambda: next(asked) >= 3, **given))
-    assert load_state(tmp_path / "nl+se-rk2-x2-seed0")["step"] == 3
-    assert not (tmp_path / "se+nl-rk2-x2-seed0").exists()
+    assert load_state(tmp_path / "nl+se-rk2-x2-4-seed0")["step"] == 3
+    assert not (tmp_path / "se+nl-rk2-x2-4-seed0").exists()
     assert list(run_paper(["C1"], [pictures], pictures, tmp_path, **given))[-1].startswith("written")
 
 
