@@ -18,8 +18,8 @@ from trainer.data.samples import load_pictures, margin_for, sample_batch
 from trainer.loop import train
 from trainer.losses.terms import PIXEL
 from trainer.machine.device import use_bf16
-from trainer.muon import optimiser
 from trainer.networks import new_network
+from trainer.optimisers.build import Descent, optimiser
 
 SIDE = 128  # side of the timed input in pixels
 ROUNDS = 7  # the first round is discarded
@@ -101,7 +101,8 @@ class _Bare:
         self._lr, self._hr = (part.to(device, memory_format=torch.channels_last) for part in batch)
         self._network = new_network(config).to(device)
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._optimiser = optimiser(self._network, config.optimiser, config.lr, config.beta2)
+        descent = Descent(config.momentum, config.weight_decay, config.last_layer)
+        self._optimiser = optimiser(self._network, config.optimiser, config.lr, config.beta2, descent)
         self._loss = PIXEL[config.loss]
         self._order = config.generator.orders[0] if config.generator.orders else None
         self._half = use_bf16(config, device)

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from dagan_cli.errors import BadOption
 from dagan_cli.model.config import GeneratorConfig
 
-Loss = Literal["l1", "charbonnier", "mse"]
+Loss = Literal["l1", "charbonnier", "mse", "euclidean"]
 Schedule = Literal["cosine", "constant", "cooldown"]
 Precision = Literal["auto", "fp32", "bf16"]
 Discriminator = Literal["leftthomas", "srgan", "vgg128", "unet"]
@@ -18,7 +18,7 @@ Adversarial = Literal["sigmoid", "bce", "hinge", "lsgan", "ragan"]
 Backbone = Literal["vgg19-distilled", "vgg19", "vgg16", "lpips-squeeze", "none"]
 Strength = Literal["none", "mild", "medium", "strong"]
 Metric = Literal["psnr_y", "lpips"]
-Optimiser = Literal["adam", "muon"]
+Optimiser = Literal["adam", "muon", "sgd"]
 Inputs = Literal["clean", "web", "video"]
 Ramp = tuple[tuple[float, float], ...]  # (share of the phase, value at that point); linear in between
 
@@ -88,15 +88,20 @@ class TrainConfig:
     accumulate: int = 1  # parts that a batch is split into to save memory; the gradients are those of the whole batch
     loss: Loss = "l1"
     target_weight: Ramp = ((0.0, 0.75),)  # share of the loss against the teacher's target, if there is one
-    optimiser: Optimiser = "adam"  # or muon: Muon for the 3x3 kernels between features, Adam for the rest
+    optimiser: Optimiser = "adam"  # or muon: Muon for the 3x3 kernels between features, Adam for the rest; or sgd
     lr: float = 1e-3  # learning rate after the warm-up
     beta2: float = 0.99  # decay of the mean of squares in Adam
-    warmup: int = 300  # steps of linear increase
+    momentum: float = 0.9  # of SGD
+    weight_decay: float = 0.0  # of SGD
+    last_layer: float = 1.0  # rate of the last layer with SGD, as a share of that of the others
+    warmup: int = 300  # steps of linear increase, a tenth of the phase at most
+    drops: tuple[tuple[int, float], ...] = ()  # (step, factor): the rate is multiplied by it from that step on
     schedule: Schedule = "cosine"  # cosine to zero; constant, for runs without an end; 1 - sqrt cooldown of such a run
     iterations: int | None = None  # the phase ends after this number of steps, 0 skips it ...
     budget: float | None = None  # ... or after this many seconds of training; the schedule follows whichever is given
     ema: float = 0.999  # decay of the running average of the weights, which is validated and released
     clip: float = 1.0  # gradients are scaled down to this norm
+    clip_value: float | None = None  # each number of a gradient is limited to this / learning rate (VDSR)
     order_odds: tuple[float, ...] = ()  # relative frequency of each order of the generator; () = equal
     augment: bool = True  # random flips and rotations by 90 degrees
     degradation: Strength = "none"  # degradation of the low-resolution images; none = bicubic only
@@ -122,8 +127,10 @@ class TrainConfig:
             value = getattr(self, name)
             _require(type(value) is int and value > 0, f"{name} = {value!r}", "use a whole number above 0")
         _require(self.batch % self.accumulate == 0, f"accumulate = {self.accumulate}", "use a divisor of the batch")
-        for name in ("lr", "clip", "save_every"):
+        for name in ("lr", "clip", "save_every", *(["clip_value"] if self.clip_value is not None else [])):
             _require_number(name, getattr(self, name), above=True)
+        _require_number("weight_decay", self.weight_decay)
+        _require_number("last_layer", self.last_layer)
         if self.iterations != 0:  # 0 skips the pixel phase
             _check_end(self)
         for name in ("warmup", "seed"):
@@ -131,6 +138,8 @@ class TrainConfig:
             _require(type(value) is int and value >= 0, f"{name} = {value!r}", "use a whole number from 0 up")
         _check_average("ema", self.ema)
         _check_average("beta2", self.beta2)
+        _check_average("momentum", self.momentum)
+        _check_drops(self.drops)
         for name in ("augment", "compile", "cuda_graph"):
             _require(type(getattr(self, name)) is bool, f"{name} = {getattr(self, name)!r}", "use true or false")
         good = self.patience is None or (type(self.patience) is int and self.patience > 0)
@@ -177,7 +186,7 @@ class TrainConfig:
         if gan is not None:
             _known(gan, GanConfig, "gan.")
             gan = GanConfig(**gan | _as_tuples(gan, ("halve_at", "order_odds", "target_weight")))
-        lists = _as_tuples(values, ("order_odds", "patch_schedule", "target_weight"))
+        lists = _as_tuples(values, ("order_odds", "patch_schedule", "target_weight", "drops"))
         built: dict[str, Any] = {**values, **lists, "generator": GeneratorConfig.from_dict(generator), "gan": gan}
         return cls(**built)
 
@@ -208,7 +217,7 @@ def _check_baseline(name: Any, generator: GeneratorConfig) -> None:
     _require(not generator.orders, found, "leave out orders: a baseline has no solver")
 
 
-_PAIRS = {"patch_schedule": "[[0, 32], [0.5, 48]]", "target_weight": "[[0, 0.75], [1, 0]]"}
+_PAIRS = {"patch_schedule": "[[0, 32], [0.5, 48]]", "target_weight": "[[0, 0.75], [1, 0]]", "drops": "[[200000, 0.5]]"}
 
 
 def _as_tuples(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
@@ -252,6 +261,13 @@ def _check_ramp(name: str, ramp: Ramp) -> None:
     good = bool(ramp) and numbers and all(len(pair) == 2 for pair in ramp)
     good = good and [share for share, _ in ramp] == sorted(share for share, _ in ramp)
     _require(good, f"{name} = {ramp}", f"use pairs of rising shares and weights from 0 to 1, such as {_PAIRS[name]}")
+
+
+def _check_drops(drops: tuple[tuple[int, float], ...]) -> None:
+    steps = [step for step, _ in drops]
+    good = all(type(step) is int and step > 0 for step in steps) and steps == sorted(steps)
+    good = good and all(type(factor) in (int, float) and 0 < factor < inf for _, factor in drops)
+    _require(good, f"drops = {drops}", f"use pairs of rising steps and factors, such as {_PAIRS['drops']}")
 
 
 def _check_end(config: TrainConfig | GanConfig) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Callable, Iterable
-from math import cos, pi, sqrt
+from math import cos, pi, prod, sqrt
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,8 +23,8 @@ from trainer.losses.adversarial import accuracy, adversarial
 from trainer.losses.terms import PIXEL, colour, fft_l1, grid, ldl, shifted, total_variation
 from trainer.machine.cuda_graph import graphed
 from trainer.machine.distributed import average_gradients, place
-from trainer.muon import optimiser, restore
 from trainer.networks import set_weights
+from trainer.optimisers.build import Descent, optimiser, restore, set_rate
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]  # fake and real in [0, 1] -> perceptual distance
 Terms = dict[str, Tensor]  # by name, detached; "loss" is the total loss of the generator
@@ -57,15 +57,16 @@ class Phase(Protocol):
 
 
 class PixelPhase:
-    """Adam or Muon on one pixel loss, against the original and, if there is one, the teacher's target."""
+    """One pixel loss, against the original and, if there is one, the teacher's target."""
 
     name = "pixel"
 
     def __init__(self, generator: Generator, average: Average, config: TrainConfig, half: bool) -> None:
         self.iterations, self.budget = config.iterations, config.budget
         self._generator, self._average, self._config, self._half = generator, average, config, half
-        self._optimiser = optimiser(generator, config.optimiser, config.lr, config.beta2)
-        self._target_weight = torch.zeros((), device=next(generator.parameters()).device)  # fixed for CUDA graphs
+        self._optimiser = optimiser(generator, config.optimiser, config.lr, config.beta2, _descent(config))
+        self._rate = torch.zeros((), device=next(generator.parameters()).device)  # fixed for CUDA graphs, as the next
+        self._target_weight = torch.zeros((), device=next(generator.parameters()).device)
         self._graphed = graphed(self._gradients, generator.parameters()) if config.cuda_graph else None
 
     def set_rate(self, steps: int, done: float, scale: float) -> float:
@@ -74,9 +75,12 @@ class PixelPhase:
         if config.schedule == "cooldown":
             share = 1 - sqrt(done)
         else:
-            share = min(1.0, (steps + 1) / config.warmup) if config.warmup else 1.0
+            share = min(1.0, max((steps + 1) / config.warmup, 10 * done)) if config.warmup else 1.0
             share *= 0.5 * (1 + cos(pi * done)) if config.schedule == "cosine" else 1.0
-        return _set(self._optimiser, config.lr * share * scale)
+        share *= prod(factor for step, factor in config.drops if steps >= step)
+        rate = set_rate(self._optimiser, config.lr * share * scale)
+        self._rate.fill_(rate)
+        return rate
 
     def step(self, lr: Tensor, hr: Tensor, order: int | None, steps: int, number: int) -> Terms | None:
         if self._graphed is None:
@@ -103,7 +107,13 @@ class PixelPhase:
             for name, term in ({"loss": loss} | (apart if len(apart) > 1 else {})).items():
                 share = term.detach() / config.accumulate
                 terms[name] = terms[name] + share if name in terms else share
-        return terms | {"norm": _gathered_norm(self._generator.parameters(), config.clip)}
+        norm = _gathered_norm(self._generator.parameters(), config.clip)
+        if config.clip_value is not None:
+            limit = config.clip_value / self._rate
+            for parameter in self._generator.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.clamp_(-limit, limit)
+        return terms | {"norm": norm}
 
     def state(self) -> dict[str, Any]:
         return {"optimiser": self._optimiser.state_dict()}
@@ -135,7 +145,7 @@ class AdversarialPhase:
             device, memory_format=torch.channels_last
         )  # type: ignore[call-overload]
         self._loss = adversarial(gan.loss)
-        self._optimiser = optimiser(generator, config.optimiser, gan.lr, gan.beta2)
+        self._optimiser = optimiser(generator, config.optimiser, gan.lr, gan.beta2, _descent(config))
         self._optimiser_d = optimiser(self.discriminator, "adam", gan.lr_discriminator, gan.beta2)
         self._target_weight = 0.0
         self._is_adversarial = gan.adversarial_weight > 0  # otherwise the discriminator is not used
@@ -146,8 +156,8 @@ class AdversarialPhase:
     def set_rate(self, steps: int, done: float, scale: float) -> float:
         self._target_weight = value_at(self._gan.target_weight, done)
         share = scale * 0.5 ** bisect(self._gan.halve_at, done)
-        _set(self._optimiser_d, self._gan.lr_discriminator * share)
-        return _set(self._optimiser, self._gan.lr * share)
+        set_rate(self._optimiser_d, self._gan.lr_discriminator * share)
+        return set_rate(self._optimiser, self._gan.lr * share)
 
     def step(self, lr: Tensor, hr: Tensor, order: int | None, steps: int, number: int) -> Terms | None:
         alone = steps < self._gan.warmup and self._is_adversarial
@@ -271,10 +281,8 @@ def _autocast(device: torch.device, half: bool) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=half)
 
 
-def _set(optimiser: torch.optim.Optimizer, rate: float) -> float:
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    return rate
+def _descent(config: TrainConfig) -> Descent:
+    return Descent(config.momentum, config.weight_decay, config.last_layer)
 
 
 def _gathered_norm(parameters: Iterable[nn.Parameter], most: float) -> Tensor:

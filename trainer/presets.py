@@ -1,11 +1,11 @@
 """Named training configurations; each command-line flag replaces one value.
 
-Presets such as `edsr-baseline-x2` train a baseline as its authors did, as far as Adam with a constant rate allows.
+Presets such as `edsr-baseline-x2` train a baseline as its authors did; `Recipe` states where they differ.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from dagan_cli.errors import BadOption
 from dagan_cli.model.config import GeneratorConfig
@@ -87,7 +87,7 @@ def _paper(scale: int) -> TrainConfig:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the authors of a baseline trained it; comments state what a constant rate cannot express."""
+    """How the authors of a baseline trained it; comments state what differs here."""
 
     loss: Loss
     lr: float
@@ -96,19 +96,35 @@ class Recipe:
     iterations: int
     augment: bool = True
     gan: GanConfig | None = None
+    drops: tuple[tuple[int, float], ...] = ()
+    sgd: dict[str, float] = field(default_factory=dict)  # settings of SGD; {} = Adam
 
 
-_EDSR = Recipe("l1", 1e-4, (96, 144, 192), 16, 300_000)  # original: rate halved at 200,000; x3 and x4 start from x2
+def _every(steps: int, end: int, factor: float) -> tuple[tuple[int, float], ...]:
+    return tuple((step, factor) for step in range(steps, end, steps))
+
+
+_EDSR = Recipe("l1", 1e-4, (96, 144, 192), 16, 300_000, drops=((200_000, 0.5),))  # x3 and x4 start from x2
 RECIPES: dict[str, Recipe] = {
-    "srcnn-915": Recipe("mse", 1e-4, (32, 33, 32), 16, 1_000_000, augment=False),  # SGD, last layer at a tenth
-    "vdsr": Recipe("mse", 1e-4, (42, 42, 44), 64, 100_000),  # SGD from 0.1 with clipping, all scales together
+    # Caffe's rates belong to its loss, which is a sum over the pixels.
+    "srcnn-915": Recipe("euclidean", 1e-4, (32, 33, 32), 16, 1_000_000, augment=False, sgd={"last_layer": 0.1}),
+    # All scales together in the original, whose limit of the gradients is not published.
+    "vdsr": Recipe(
+        "euclidean",
+        0.1,
+        (42, 42, 44),
+        64,
+        100_000,
+        drops=_every(25_000, 100_000, 0.1),
+        sgd={"weight_decay": 1e-4, "clip_value": 1e-2},
+    ),
     "srresnet": Recipe("mse", 1e-4, (96, 96, 96), 16, 1_000_000),
     "srgan-lt": Recipe("mse", 1e-3, (88, 87, 88), 64, 0, augment=False, gan=PARITY),
     "edsr-baseline": _EDSR,
     "mdsr-baseline": _EDSR,  # all scales together
-    "rdn": Recipe("l1", 1e-4, (96, 96, 128), 16, 1_000_000),  # rate halved at 200,000
-    "rcan": Recipe("l1", 1e-4, (96, 144, 192), 16, 1_000_000),  # rate halved at 200,000
-    "oisr-rk2-s": _EDSR,  # 800 epochs, rate halved at 250
+    "rdn": Recipe("l1", 1e-4, (96, 96, 128), 16, 1_000_000, drops=_every(200_000, 1_000_000, 0.5)),
+    "rcan": Recipe("l1", 1e-4, (96, 144, 192), 16, 1_000_000, drops=_every(200_000, 1_000_000, 0.5)),
+    "oisr-rk2-s": replace(_EDSR, iterations=800_000, drops=_every(250_000, 800_000, 0.5)),  # 800 epochs of 1,000 steps
 }
 
 
@@ -168,7 +184,11 @@ def _original(network: str, scale: int) -> TrainConfig:
         baseline=network,
         batch=recipe.batch,
         loss=recipe.loss,
+        optimiser="sgd" if recipe.sgd else "adam",
+        **recipe.sgd,  # type: ignore[arg-type]
         lr=recipe.lr,
+        beta2=0.999,  # PyTorch's default
+        drops=recipe.drops,
         warmup=0,
         schedule="constant",
         iterations=recipe.iterations,

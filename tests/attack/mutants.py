@@ -33,7 +33,7 @@ from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator
 from trainer.config import TrainConfig
 from trainer.ema import Average
-from trainer.muon import optimiser
+from trainer.optimisers.build import optimiser
 from trainer.state import NAME, Standing, digest_of, load_state, save_state
 
 TO_SPARE = 2**30  # bytes of address space beyond what the process has at its start

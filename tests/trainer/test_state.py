@@ -26,8 +26,8 @@ from tests.support.irregular import KINDS, at_once, irregular
 from tests.support.training import tensors
 from trainer.config import TrainConfig
 from trainer.ema import Average
-from trainer.muon import optimiser, restore
 from trainer.networks import set_weights
+from trainer.optimisers.build import optimiser, restore
 from trainer.state import BEFORE, NAME, Standing, digest_of, has_state, load_state, save_state
 
 AT = Standing(step=1200, origin=200, elapsed=12.5, best=31.25, stale=1, scale=0.5, skipped=3, roll_backs=1)

@@ -86,7 +86,8 @@ def config_of(
         "keep": 1,
     }
     if protocol == "pixel":
-        return TrainConfig(**common, lr=1e-4, warmup=0, schedule="constant", iterations=iterations, clip=1e6)
+        common |= {"lr": 1e-4, "beta2": 0.999, "warmup": 0, "schedule": "constant", "clip": 1e6}
+        return TrainConfig(**common, iterations=iterations)
     gan: GanConfig = replace(
         PARITY,
         width=size.discriminator,

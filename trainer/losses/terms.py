@@ -17,12 +17,17 @@ def mse(fake: Tensor, real: Tensor) -> Tensor:
     return F.mse_loss(full(fake), full(real))
 
 
+def euclidean(fake: Tensor, real: Tensor) -> Tensor:
+    """Half the sum of squared differences of an image, mean over the batch: Caffe's loss, for rates of its time."""
+    return (full(fake) - full(real)).square().sum() / (2 * len(fake))
+
+
 def charbonnier(fake: Tensor, real: Tensor, epsilon: float = 1e-3) -> Tensor:
     """Mean of sqrt(d^2 + epsilon^2) (Lai et al., CVPR 2017): L1 smoothed around 0."""
     return (full(fake) - full(real)).square().add(epsilon**2).sqrt().mean()
 
 
-PIXEL = {"l1": l1, "charbonnier": charbonnier, "mse": mse}
+PIXEL = {"l1": l1, "charbonnier": charbonnier, "mse": mse, "euclidean": euclidean}
 
 
 def total_variation(fake: Tensor) -> Tensor:

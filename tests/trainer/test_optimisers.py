@@ -11,7 +11,8 @@ from torch import nn
 
 from dagan_cli.model.generator import Generator
 from tests.conftest import TINY
-from trainer.muon import RMS, Muon, optimiser, orthogonal
+from trainer.optimisers.build import optimiser
+from trainer.optimisers.muon import RMS, Muon, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 40), (2, 40, 8), (1, 16, 16)])

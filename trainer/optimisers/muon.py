@@ -8,18 +8,14 @@ square of an update is 0.2 of the learning rate, about that of Adam, so that bot
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from math import inf, sqrt
+from math import sqrt
 from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
-from dagan_cli.model.generator import Generator
-from trainer.baselines import Baseline
-
 MOMENTUM = 0.95
 RMS = 0.2  # root mean square of an update, as a share of the learning rate
-_MOST = 10**12  # steps of a run
 _STEPS = 5
 _QUINTIC = (3.4445, -4.7750, 2.0315)  # coefficients of the Newton-Schulz iteration in the reference implementation
 
@@ -99,66 +95,3 @@ def orthogonal(matrices: Tensor) -> Tensor:
         square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
     return x.mT if turned else x
-
-
-def optimiser(network: Baseline, kind: str, lr: float, beta2: float) -> torch.optim.Optimizer:
-    """Return Adam, or Muon for the kernels between features with Adam for the rest, first and last layer included."""
-    network = getattr(network, "_orig_mod", network)  # unwrap torch.compile
-    parameters = list(network.parameters())
-    if kind == "adam":
-        return torch.optim.Adam(parameters, lr=lr, betas=(0.9, beta2), fused=parameters[0].is_cuda)
-    named = dict(network.named_parameters())
-    kernels = {name for name, p in named.items() if p.ndim == 4 and p.shape[-1] > 1 and not _is_at_an_end(network, p)}
-    return Muon([named[n] for n in named if n in kernels], [named[n] for n in named if n not in kernels], lr, beta2)
-
-
-def restore(optimiser: torch.optim.Optimizer, saved: Any) -> None:
-    """Continue from a saved state dict: its moments and rates. Raises ValueError unless it is of such an optimiser.
-
-    Torch itself takes almost any values, and then fails in a later step, or trains wrongly.
-    """
-    groups = optimiser.state_dict()["param_groups"]
-    if not isinstance(saved, dict) or saved.keys() != {"state", "param_groups"}:
-        raise ValueError("it holds no state of an optimiser")
-    given, moments = saved["param_groups"], saved["state"]
-    if not isinstance(given, list) or not all(isinstance(group, dict) for group in given):
-        raise ValueError("its optimiser has no groups of parameters")
-    if [group.get("params") for group in given] != [group["params"] for group in groups]:
-        raise ValueError("its optimiser has other parameters")
-    for own, group in zip(groups, given, strict=True):
-        own |= {name: group[name] for name in ("lr", "betas", "eps") if name in group}
-        betas = own["betas"] if isinstance(own["betas"], (list, tuple)) else ()
-        good = all(type(number) in (int, float) and 0 <= number < inf for number in (own["lr"], own["eps"], *betas))
-        if not good or len(betas) != 2 or max(betas) >= 1:
-            raise ValueError("its optimiser has impossible rates")
-    parameters = {
-        index: (parameter, {"momentum"} if own.get("muon") else {"step", "exp_avg", "exp_avg_sq"})
-        for own, group in zip(groups, optimiser.param_groups, strict=True)
-        for index, parameter in zip(own["params"], group["params"], strict=True)
-    }
-    if not isinstance(moments, dict) or not moments.keys() <= parameters.keys():
-        raise ValueError("its optimiser has moments of other parameters")
-    for index, values in moments.items():
-        parameter, names = parameters[index]
-        if not isinstance(values, dict) or values.keys() != names or not _are_moments(values, parameter):
-            raise ValueError(f"its optimiser has other moments than those of parameter {index}")
-    optimiser.load_state_dict({"state": moments, "param_groups": groups})
-
-
-def _are_moments(values: dict[str, Any], parameter: Tensor) -> bool:
-    step: Any = values.get("step", 0)
-    squares = values.get("exp_avg_sq")
-    if isinstance(step, Tensor):
-        step = step.item() if step.numel() == 1 else None
-    moments = [value for name, value in values.items() if name != "step"]
-    fits = all(isinstance(m, Tensor) and (m.shape, m.dtype) == (parameter.shape, parameter.dtype) for m in moments)
-    counted = type(step) in (int, float) and 0 <= step <= _MOST
-    return fits and counted and (squares is None or bool((squares >= 0).all()))
-
-
-def _is_at_an_end(network: Baseline, parameter: nn.Parameter) -> bool:
-    """True for parameters of the layers that read or write pixels."""
-    if isinstance(network, Generator):
-        ends = (network.sfe1, network.upsampler)
-        return any(parameter is own for layer in ends for own in layer.parameters())
-    return 3 in parameter.shape[:2]

@@ -1,0 +1,1 @@
+"""Optimisers of the two networks of a run."""
