@@ -207,7 +207,7 @@ class _Run:
                     yield self._progress(float("nan"), 0.0, message="rolled back: learning rate halved")
             else:
                 in_a_row = 0
-                logged.add(terms)
+                logged.add(distributed.average_terms(terms))
 
             now = time.monotonic()
             self.at.elapsed, started = self.at.elapsed + now - started, now

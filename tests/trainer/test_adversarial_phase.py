@@ -242,6 +242,9 @@ def test_two_processes_train_as_one_with_the_whole_batch(pictures, tmp_path):
         for a, b in zip(tensors(one[part]), tensors(two[part]), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-5)
     assert log(tmp_path / "two")[-1]["step"] == 5
+    losses = [[row["loss"] for row in log(tmp_path / name) if "loss" in row] for name in ("one", "two")]
+    assert len(losses[0]) == 5
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)  # of the whole batch, not of the first half
 
 
 def test_a_batch_that_has_no_equal_parts_is_refused(pictures, tmp_path, monkeypatch):

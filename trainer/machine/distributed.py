@@ -58,3 +58,13 @@ def average_gradients(parameters: list[nn.Parameter]) -> None:
     flat /= dist.get_world_size()
     for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
         parameter.grad = part.view_as(parameter).clone(memory_format=torch.preserve_format)
+
+
+def average_terms(terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the means of scalar terms over all processes: those of the whole batch."""
+    if not dist.is_initialized() or not terms:
+        return terms
+    names = sorted(terms)
+    means = torch.stack([terms[name].detach().float() for name in names])
+    dist.all_reduce(means)
+    return dict(zip(names, means / dist.get_world_size(), strict=True))
