@@ -98,7 +98,9 @@ class TrainConfig:
     drops: tuple[tuple[int, float], ...] = ()  # (step, factor): the rate is multiplied by it from that step on
     schedule: Schedule = "cosine"  # cosine to zero; constant, for runs without an end; 1 - sqrt cooldown of such a run
     iterations: int | None = None  # the phase ends after this number of steps, 0 skips it ...
-    budget: float | None = None  # ... or after this many seconds of training; the schedule follows whichever is given
+    budget: float | None = (
+        None  # ... or after this many seconds of all that it does; the schedule follows the one given
+    )
     ema: float = 0.999  # decay of the running average of the weights, which is validated and released
     clip: float = 1.0  # gradients are scaled down to this norm
     clip_value: float | None = None  # each number of a gradient is limited to this / learning rate (VDSR)

@@ -35,6 +35,7 @@ from trainer.record.monitor import Means, attention_entropy, constants, write_st
 from trainer.state import NAME, Standing, has_state, load_state, save_state
 from trainer.validate import scores
 
+FEW_STEPS = 50  # of a phase; fewer say nothing about what is trained
 BAD_STEPS = 10  # consecutive non-finite steps before the run returns to its last state at half the rate
 ROLL_BACKS = 3  # limit per run
 BAD_SHARE = 0.1  # share of non-finite steps above which a phase counts as diverged
@@ -58,6 +59,7 @@ class Progress:
     phase: str = "pixel"
     terms: Mapping[str, float] = field(default_factory=dict)  # means since the last report, as in log.jsonl
     lpips: float | None = None  # LPIPS, if this step was validated
+    note: str = ""  # at the end: what a budget was spent on, and a warning after very few steps
 
 
 def train(
@@ -132,6 +134,7 @@ class _Run:
         targets: Path | None,
         pairs: Path | None,
     ) -> None:
+        self.began = time.monotonic()
         self.config, self.folder = config, run
         self.rank, self.count = distributed.join()
         _require_equal_shares(config, self.count)
@@ -158,6 +161,7 @@ class _Run:
         self.phase: Phase = self._pixel_phase()
         self.at = Standing()
         self.scored: tuple[int, dict[str, float]] = (-1, {})  # step and scores of the last validation
+        self.closing: float | None = None  # seconds of the last validation, of which another ends the phase
         source = run if has_state(run) else branch
         if source is not None:
             self._restore(load_state(source), source, is_branch=source is branch)
@@ -179,14 +183,36 @@ class _Run:
         """Return the completed share of the phase, by steps or by time; always below 1 for a phase without an end."""
         if self.phase.iterations is not None:
             return (self.at.step - self.at.origin) / self.phase.iterations if self.phase.iterations else 1.0
-        return self.at.elapsed / self.phase.budget if self.phase.budget is not None else 0.0
+        if self.phase.budget is None:
+            return 0.0
+        left = self.phase.budget - self._closing_seconds()
+        return self.at.spent / left if left > 0 else 1.0
+
+    def _closing_seconds(self) -> float:
+        """Return the expected seconds of the validation that ends the phase."""
+        if not self.pairs or self.closing is not None:
+            return self.closing or 0.0
+        steps = self.at.step - self.at.origin
+        if not steps:
+            return 0.0
+        config = self.config
+        pixels = sum(lr.shape[-2] * lr.shape[-1] for lr, _ in self.pairs)
+        return self.at.elapsed / steps / 3 * pixels / (config.batch * config.generator.patch**2)  # forward of a step
+
+    def _count(self) -> None:
+        """Count the time since the last call to what this phase has spent."""
+        now = time.monotonic()
+        self.at.spent, self.began = self.at.spent + now - self.began, now
 
     def train(self, should_stop: Callable[[], bool], report_every: float) -> Iterator[Progress]:
         config, logged, in_a_row = self.config, Means(), 0
         started = reported = saved = time.monotonic()
         while True:
-            done, stop, self.at.elapsed = distributed.agree((self.fraction, float(should_stop()), self.at.elapsed))
-            if stop or (done >= 1 and not self._next_phase()):
+            self._count()
+            facts = (self.fraction, float(should_stop()), self.at.elapsed, self.at.spent)
+            done, stop, self.at.elapsed, self.at.spent = distributed.agree(facts)
+            has_begun = self.at.step > self.at.origin or self.phase.iterations == 0
+            if stop or (done >= 1 and has_begun and not self._next_phase()):
                 break
             done = min(done, self.fraction)
             lr, hr = self._batch(done)
@@ -230,6 +256,7 @@ class _Run:
 
         finished = not stop
         scores = self._validate() if finished and self.pairs else {}
+        self._count()
         self._save(scores)
         if finished:
             self._require_converged()
@@ -237,7 +264,8 @@ class _Run:
         self.journal.note(message, self.at.step, phase=self.phase.name, **scores)
         self.journal.report(last=True)
         last = self._progress(float("nan"), 0.0, scores.get("psnr_y"), message)
-        yield replace(last, remaining=0.0, lpips=scores.get("lpips"))
+        note = self._closing_words() if finished else ""
+        yield replace(last, remaining=0.0, lpips=scores.get("lpips"), note=note)
 
     def _batch(self, done: float) -> Batch:
         """Return this process's share of the batch for this step, on the device."""
@@ -272,6 +300,7 @@ class _Run:
         self._publish(PIXEL, self._weights(scores))
         self.journal.note("the pixel phase ended", self.at.step, phase=self.phase.name, **scores)
         self.generator.load_state_dict(self.average.network.state_dict())
+        self._count()
         self.phase = self._adversarial_phase()
         self.at = self.at.next_phase()
         return True
@@ -285,13 +314,29 @@ class _Run:
         torch.manual_seed(self.config.seed + 1)  # the discriminator's initial weights do not depend on the pixel phase
         return AdversarialPhase(self.compiled, self.average, self.config, self.config.gan, self.perceptual, self.half)
 
+    def _closing_words(self) -> str:
+        """Say what the time of a budget went to, and whether there were too few steps to mean anything."""
+        at, words = self.at, []
+        if self.phase.budget is not None and self.phase.iterations is None:
+            rest = max(0.0, at.spent - at.elapsed - at.validating)
+            words.append(
+                f"{at.spent:.0f} s of {self.phase.budget:.0f}: {at.elapsed:.0f} s of steps, {at.validating:.0f} s of "
+                f"validations, {rest:.0f} s of loading and saving"
+            )
+        if at.step - at.origin < FEW_STEPS:
+            words.append(f"{at.step - at.origin} steps are too few to mean anything")
+        return "; ".join(words)
+
     def _validate(self) -> dict[str, float]:
         """Score the averaged weights on the held-out images and write a strip of samples."""
         if self.scored[0] != self.at.step:
+            began = time.monotonic()
             network, order = self.average.network, self.config.generator.order
             self.scored = self.at.step, scores(network, self.pairs, order, self.lpips)
             if self.rank == 0:
                 write_strip(self.folder / SAMPLES / f"{self.at.step:08d}.png", network, self.pairs, order)
+            self.closing = time.monotonic() - began
+            self.at.validating += self.closing
         return self.scored[1]
 
     def _progress(self, loss: float, speed: float, psnr: float | None = None, message: str = "") -> Progress:
@@ -299,7 +344,7 @@ class _Run:
         if phase.iterations is not None:
             left = (phase.iterations - self.at.step + self.at.origin) / speed if speed else None
         elif phase.budget is not None:
-            left = max(0.0, phase.budget - self.at.elapsed)
+            left = max(0.0, phase.budget - self.at.spent)
         return Progress(self.at.step, min(1.0, self.fraction), loss, speed, left, psnr, message, phase.name)
 
     def _log(self, means: dict[str, float], rate: float, scores: dict[str, float]) -> None:

@@ -33,6 +33,7 @@ _LONGEST = 2**17  # bytes of all that is not a tensor
 _DEEPEST = 12  # levels of mappings and lists
 _ALWAYS = {"config", "data", "step", "elapsed", "origin", "best", "generator", "average", "optimiser"}
 _LATER = {"phase", "earlier", "stale", "scale", "skipped", "roll_backs"}  # which the first states did not have
+_COUNTED = {"spent", "validating"}  # which states of this format may lack
 _OF_DISCRIMINATOR = {"discriminator", "optimiser_d"}
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)  # int64: counted batches
 
@@ -43,7 +44,9 @@ class Standing:
 
     step: int = 0  # steps done
     origin: int = 0  # steps done before this phase, or before this branch
-    elapsed: float = 0.0  # seconds of training in this phase
+    elapsed: float = 0.0  # seconds of steps in this phase
+    spent: float = 0.0  # seconds of all that this phase did: steps, validations, saving, and what was loaded before
+    validating: float = 0.0  # those of validations
     best: float = float("-inf")  # best validation score of this phase
     stale: int = 0  # validations since the best one
     scale: float = 1.0  # factor of the learning rate, halved at each roll-back
@@ -58,8 +61,10 @@ class Standing:
                 raise ValueError(f"{name} is not a whole number from 0 to 10^12")
         if self.origin > self.step or self.skipped_in_phase > self.skipped:
             raise ValueError("its counters contradict each other")
-        if not _is_number(self.elapsed) or not 0 <= self.elapsed <= _MOST:
-            raise ValueError("elapsed is not a number of seconds")
+        for name in ("elapsed", "spent", "validating"):
+            value = getattr(self, name)
+            if not _is_number(value) or not 0 <= value <= _MOST:
+                raise ValueError(f"{name} is not a number of seconds")
         if not _is_number(self.best) or self.best != self.best:
             raise ValueError("best is not a number")
         if not _is_number(self.scale) or not 0 < self.scale <= 1:
@@ -68,7 +73,8 @@ class Standing:
     @classmethod
     def of(cls, state: dict[str, Any]) -> Standing:
         """Read the counters from a saved state; counters that older runs did not have start at their defaults."""
-        return cls(**{each.name: state[each.name] for each in fields(cls) if each.name in state})
+        known = {each.name: state[each.name] for each in fields(cls) if each.name in state}
+        return cls(**{"spent": known.get("elapsed", 0.0)} | known)
 
     def next_phase(self) -> Standing:
         """The counters at the start of the next phase."""
@@ -160,7 +166,8 @@ def _checked(found: dict[Any, Any], most: int) -> dict[str, Any]:
     if found.keys() & {"format", "digest"}:
         if type(found.get("format")) is not int or found["format"] != FORMAT:
             raise ValueError("its format is unknown; a newer dagan may read it")
-        known = needed = every | _LATER | {"skipped_in_phase", "format", "digest"}
+        needed = every | _LATER | {"skipped_in_phase", "format", "digest"}
+        known = needed | _COUNTED
     else:
         known, needed = every | _LATER, every
     if missing := sorted(needed - found.keys()):

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from math import cos, pi, sqrt
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -151,15 +152,33 @@ def test_a_branch_takes_optimiser_and_average_too(pictures, tmp_path):
     assert equal(load_state(tmp_path / "branch"), load_state(tmp_path / "trunk"))
 
 
-@pytest.mark.slow
-def test_a_budget_ends_the_run_by_the_clock(pictures, tmp_path):
-    config = replace(CONFIG, iterations=None, budget=0.4)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock on which a step takes 0.1 s, a validation 0.5 s, loading a folder 0.3 s, and nothing else takes time."""
+    now = [0.0]
+
+    def takes(seconds: float, action: Any) -> Any:
+        def timed(*arguments: Any, **given: Any) -> Any:
+            now[0] += seconds
+            return action(*arguments, **given)
+
+        return timed
+
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(loop, "scores", takes(0.5, loop.scores))
+    monkeypatch.setattr(loop, "load_pictures", takes(0.3, loop.load_pictures))
+    monkeypatch.setattr(loop, "training_set", takes(0.3, loop.training_set))
+    monkeypatch.setattr(PixelPhase, "step", takes(0.1, PixelPhase.step))
+
+
+def test_a_budget_ends_the_run_by_the_clock(pictures, tmp_path, clock):
+    config = replace(CONFIG, iterations=None, budget=3.0)
     last = run(config, pictures, tmp_path)[-1]
     assert (last.message, last.fraction) == ("done", 1.0)
-    assert 0.4 <= load_state(tmp_path)["elapsed"] < 2
+    assert 3.0 <= load_state(tmp_path)["spent"] < 3.2
     rates = logged(tmp_path, "lr")
     assert rates == sorted(rates, reverse=True)
-    assert rates[-1] < 0.5 * rates[0]
+    assert rates[-1] < 0.1 * rates[0]
 
 
 @pytest.mark.slow
@@ -381,3 +400,26 @@ def test_adam_is_told_how_long_to_remember(pictures, tmp_path):
     paper = preset("paper-x2").gan
     assert paper is not None
     assert paper.beta2 == 0.999
+
+
+def test_a_budget_counts_all_that_a_run_does_and_says_so(pictures, tmp_path, clock, monkeypatch):
+    config = replace(CONFIG, iterations=None, budget=4.0, validate_every=10)
+    last = run(config, pictures, tmp_path, val=pictures)[-1]
+    at = load_state(tmp_path)
+    # Two loads of 0.3 s, a validation every ten steps, and the last one, which must fit as well.
+    validations = at["step"] // 10 + (at["step"] % 10 > 0)
+    assert at["validating"] == pytest.approx(0.5 * validations)
+    assert at["elapsed"] == pytest.approx(0.1 * at["step"])
+    assert at["spent"] == pytest.approx(0.6 + at["elapsed"] + at["validating"])
+    assert at["spent"] == pytest.approx(4.0, rel=0.1)
+    words = f"{at['elapsed']:.0f} s of steps, {at['validating']:.0f} s of validations, 1 s of loading and saving"
+    assert last.note == f"{at['spent']:.0f} s of 4: {words}; {at['step']} steps are too few to mean anything"
+
+
+def test_a_budget_that_loading_takes_gets_one_step(pictures, tmp_path, clock):
+    assert run(replace(CONFIG, iterations=None, budget=0.1), pictures, tmp_path)[-1].step == 1
+
+
+def test_a_run_of_few_steps_says_that_they_mean_nothing(pictures, tmp_path):
+    assert run(CONFIG, pictures, tmp_path / "few")[-1].note == "6 steps are too few to mean anything"
+    assert run(replace(CONFIG, iterations=50), pictures, tmp_path / "more")[-1].note == ""

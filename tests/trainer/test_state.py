@@ -193,6 +193,8 @@ IMPOSSIBLE: dict[str, list[Any]] = {
         name: [-1, 10**18, 10**12 + 1, 1.0, float("nan"), True, None, "1", [1], DEEP]
         for name in ("step", "origin", "stale", "skipped", "skipped_in_phase", "roll_backs")
     },
+    "spent": [-1.0, float("nan"), "1", None],
+    "validating": [-1.0, 10**18, None],
     "elapsed": [-1.0, 10**18, float("nan"), float("inf"), "1", None, DEEP],
     "best": [float("nan"), "31", None, DEEP],
     "scale": [0.0, -0.5, 1.5, float("nan"), float("inf"), "1", None, DEEP],

@@ -55,7 +55,7 @@ def draw_training(steps: Any, mode: ProgressMode, name: str) -> None:
 def _training(p: Any, *, short: bool) -> str:
     """State of a run in one line: losses of its phase, all their terms if there is room, and its speed."""
     if p.message:
-        return f"{p.phase} step {p.step}  {p.message}"
+        return f"{p.phase} step {p.step}  {p.message}{'; ' if p.note else ''}{p.note}"
     terms = dict(p.terms)
     losses = f"loss {p.loss:.4g}"
     if "loss_d" in terms:  # two networks; the generator may not have started yet
