@@ -97,6 +97,7 @@ class _Bare:
         patch, scale = config.generator.patch, config.generator.scale
         pictures = load_pictures(data, smallest=(patch + 2 * margin_for(config.degradation)) * scale)
         chosen: dict[str, Any] = {"degradation": config.degradation, "augment": config.augment, "seed": config.seed}
+        chosen |= {"sampling": config.sampling, "kernel": config.kernel}
         batch = sample_batch(pictures, scale=scale, patch=patch, batch=config.batch, step=0, **chosen)
         self._lr, self._hr = (part.to(device, memory_format=torch.channels_last) for part in batch)
         self._network = new_network(config).to(device)

@@ -20,6 +20,8 @@ Strength = Literal["none", "mild", "medium", "strong"]
 Metric = Literal["psnr_y", "lpips"]
 Optimiser = Literal["adam", "muon", "sgd"]
 Inputs = Literal["clean", "web", "video"]
+Sampling = Literal["detailed", "uniform"]
+Kernel = Literal["matlab", "pil"]
 Ramp = tuple[tuple[float, float], ...]  # (share of the phase, value at that point); linear in between
 
 
@@ -106,6 +108,8 @@ class TrainConfig:
     clip_value: float | None = None  # each number of a gradient is limited to this / learning rate (VDSR)
     order_odds: tuple[float, ...] = ()  # relative frequency of each order of the generator; () = equal
     augment: bool = True  # random flips and rotations by 90 degrees
+    sampling: Sampling = "detailed"  # detailed: large images and detail more often; uniform: each image once an epoch
+    kernel: Kernel = "matlab"  # downscales the original: MATLAB's bicubic of the image, or Pillow's of the crop alone
     degradation: Strength = "none"  # degradation of the low-resolution images; none = bicubic only
     patch_schedule: tuple[tuple[float, int], ...] = ()  # (share of the phase, patch side from that point on)
     seed: int = 0
@@ -122,7 +126,17 @@ class TrainConfig:
     gan: GanConfig | None = None  # the adversarial phase, which follows the pixel phase
 
     def __post_init__(self) -> None:
-        choices = ("loss", "schedule", "precision", "degradation", "metric", "optimiser", "validate_on")
+        choices = (
+            "loss",
+            "schedule",
+            "precision",
+            "degradation",
+            "metric",
+            "optimiser",
+            "validate_on",
+            "sampling",
+            "kernel",
+        )
         _check_choices(TrainConfig, self, choices)
         _check_ramp("target_weight", self.target_weight)
         for name in ("batch", "accumulate", "validate_every", "validate_side", "keep"):
@@ -144,6 +158,10 @@ class TrainConfig:
         _check_drops(self.drops)
         for name in ("augment", "compile", "cuda_graph"):
             _require(type(getattr(self, name)) is bool, f"{name} = {getattr(self, name)!r}", "use true or false")
+        good = self.kernel == "matlab" or self.degradation == "none"
+        _require(
+            good, "kernel = 'pil' with a degradation", "use kernel = matlab: degradations have kernels of their own"
+        )
         good = self.patience is None or (type(self.patience) is int and self.patience > 0)
         _require(good, f"patience = {self.patience!r}", "use a whole number above 0")
         for share, patch in self.patch_schedule:

@@ -286,6 +286,8 @@ class _Run:
             batch=config.batch,
             augment=config.augment,
             degradation=config.degradation,
+            sampling=config.sampling,
+            kernel=config.kernel,
             seed=config.seed,
             step=step,
         )

@@ -82,7 +82,9 @@ _REAL = GanConfig(  # weights of the loss terms as in Real-ESRGAN
 def _paper(scale: int) -> TrainConfig:
     """Return the paper's run: crops of 88 pixels in batches of 64, adversarial from the first step."""
     generator = GeneratorConfig(scale=scale, patch=88 // scale)
-    return TrainConfig(generator=generator, batch=64, augment=False, iterations=0, gan=PARITY)
+    return TrainConfig(
+        generator=generator, batch=64, augment=False, sampling="uniform", kernel="pil", iterations=0, gan=PARITY
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,5 +196,7 @@ def _original(network: str, scale: int) -> TrainConfig:
         iterations=recipe.iterations,
         clip=1e6,  # no clipping
         augment=recipe.augment,
+        sampling="uniform" if recipe.gan else "detailed",
+        kernel="pil" if recipe.gan else "matlab",
         gan=recipe.gan,
     )

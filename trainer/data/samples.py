@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,14 @@ from dagan_cli.errors import NoInput
 from dagan_cli.files import open_regular
 from dagan_cli.metrics.fidelity import bicubic
 from trainer import degradations
-from trainer.config import Inputs
+from trainer.config import Inputs, Kernel, Sampling
 from trainer.degradations import Strength, degrade, degrade_fixed
 
 log = logging.getLogger(__name__)
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".ppm"}
 LARGEST = 2**30  # bytes of an image's file
+EPOCHS = 5  # distinguishes the random numbers of the order of images from others of the same seed
 MARGIN = 4  # LR pixels of context for the bicubic kernel around a patch, so that it equals a crop of the whole LR
 
 
@@ -94,25 +96,37 @@ def sample_batch(
     seed: int,
     step: int,
     degradation: Strength = "none",
+    sampling: Sampling = "detailed",
+    kernel: Kernel = "matlab",
 ) -> tuple[Tensor, Tensor]:
     """Make a batch of (LR, HR): float32 (batch, 3, patch, patch) and (batch, 3, scale*patch, scale*patch) in [0, 1].
 
-    If the images have targets, HR has six channels: the original's, then the target's. Images are drawn with
-    probabilities proportional to the square root of their area; of two random crops the more detailed one is used, as
-    large images are mostly sky. LR is the given low-resolution image, or else a crop of MATLAB's bicubic of the whole
-    image, rounded to 8 bits and computed here with a margin for the kernel; with a `degradation`, it is degraded as by
-    a camera, the web or a video codec.
+    If the images have targets, HR has six channels: the original's, then the target's.
+
+    sampling "detailed": images are drawn with probabilities proportional to the square root of their area; of two
+    random crops the more detailed one is used, as large images are mostly sky. "uniform": every epoch takes one random
+    crop of each image, in a new order, as SRGAN's common PyTorch port does.
+
+    LR is the given low-resolution image, or else made by the `kernel`, rounded to 8 bits. "matlab": a crop of MATLAB's
+    bicubic of the whole image, computed here with a margin; with a `degradation`, it is degraded as by a camera, the
+    web or a video codec. "pil": Pillow's bicubic of the crop alone, which starts at any pixel.
     """
     random = np.random.default_rng([seed, step])
-    weights = np.sqrt([p.shape[0] * p.shape[1] for p in pictures.pixels])
-    chosen = random.choice(len(pictures.pixels), size=batch, p=weights / weights.sum())
-    margin = 0 if pictures.low is not None else margin_for(degradation)
+    if sampling == "uniform":
+        chosen = [_of_epoch(step * batch + i, len(pictures.pixels), seed) for i in range(batch)]
+    else:
+        weights = np.sqrt([p.shape[0] * p.shape[1] for p in pictures.pixels])
+        chosen = random.choice(len(pictures.pixels), size=batch, p=weights / weights.sum())
+    is_alone = pictures.low is not None or kernel == "pil"
+    margin = 0 if is_alone else margin_for(degradation)
+    grid = 1 if kernel == "pil" and pictures.low is None else scale
     side = (patch + 2 * margin) * scale
     kinds = [images for images in (pictures.pixels, pictures.targets) if images is not None]
     crops = np.empty((batch, side, side, 3 * len(kinds)), np.uint8)
     small = np.empty((batch, patch, patch, 3), np.uint8)  # filled where LR images are given
     for i, index in enumerate(chosen):
-        y, x = _detailed_place(pictures.pixels[index], side, scale, random)
+        place = _detailed_place if sampling == "detailed" else _place
+        y, x = place(pictures.pixels[index], side, grid, random)
         crop = np.concatenate([images[index][y : y + side, x : x + side] for images in kinds], axis=2)
         turns, mirrored = (int(random.integers(4)), bool(random.integers(2))) if augment else (0, False)
         crops[i] = _turned(crop, turns, mirrored)
@@ -122,6 +136,8 @@ def sample_batch(
     hr = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
     if pictures.low is not None:
         lr = torch.from_numpy(small).permute(0, 3, 1, 2).float()
+    elif kernel == "pil":
+        lr = torch.stack([_shrunk_by_pillow(crop[..., :3], patch) for crop in crops])
     elif degradation == "none":
         lr = bicubic(hr[:, :3], side // scale, side // scale)
     else:
@@ -154,11 +170,35 @@ def validation_pairs(
         yield (lr if inputs == "clean" else degrade_fixed(lr / 255, inputs) * 255), hr
 
 
-def _detailed_place(pixels: np.ndarray, side: int, scale: int, random: np.random.Generator) -> tuple[int, int]:
-    """Return (top, left) of the random crop, of two, with more local contrast; both are aligned to the LR grid."""
+@lru_cache(maxsize=4)
+def _order(epoch: int, count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch, EPOCHS]).permutation(count)
+
+
+def _of_epoch(number: int, count: int, seed: int) -> int:
+    """Return the image of the sample `number` of a run in which every epoch takes each of `count` images once."""
+    return int(_order(number // count, count, seed)[number % count])
+
+
+def _shrunk_by_pillow(crop: np.ndarray, patch: int) -> Tensor:
+    """(H, W, 3) uint8 -> (3, patch, patch) in [0, 255]."""
+    from PIL import Image
+
+    small = Image.fromarray(np.ascontiguousarray(crop)).resize((patch, patch), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(small)).permute(2, 0, 1).float()
+
+
+def _place(pixels: np.ndarray, side: int, grid: int, random: np.random.Generator) -> tuple[int, int]:
+    """Return (top, left) of a random crop, in multiples of `grid`."""
+    y, x = (int(grid * random.integers((length - side) // grid + 1)) for length in pixels.shape[:2])
+    return y, x
+
+
+def _detailed_place(pixels: np.ndarray, side: int, grid: int, random: np.random.Generator) -> tuple[int, int]:
+    """Return (top, left) of the random crop, of two, with more local contrast."""
     best, most = (0, 0), -1.0
     for _ in range(2):
-        y, x = (int(scale * random.integers((length - side) // scale + 1)) for length in pixels.shape[:2])
+        y, x = _place(pixels, side, grid, random)
         green = pixels[y : y + side : 2, x : x + side : 2, 1].astype(np.int16)
         detail = np.abs(np.diff(green, axis=0)).mean() + np.abs(np.diff(green, axis=1)).mean()
         if detail > most:

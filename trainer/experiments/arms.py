@@ -98,7 +98,7 @@ def config_of(
         perceptual_weight=perceptual.weight,
         layers=perceptual.layers,
     )
-    return TrainConfig(**common, iterations=0, gan=gan)
+    return TrainConfig(**common, sampling="uniform", kernel="pil", iterations=0, gan=gan)
 
 
 def multiply_adds(network: nn.Module, patch: int) -> int:

@@ -18,6 +18,7 @@ from dagan_cli.metrics.fidelity import bicubic
 from tests.support.irregular import KINDS, at_once, irregular
 from trainer.data import samples
 from trainer.data.samples import Pictures, load_pictures, sample_batch, validation_pairs
+from trainer.presets import preset
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -233,3 +234,36 @@ def test_a_file_larger_than_any_image_is_left_out(tmp_path):
     found = load_pictures([tmp_path], 16)
     assert found.names == ["b.ppm"]
     assert "too large" in found.skipped[0]
+
+
+def test_uniform_sampling_takes_each_picture_once_an_epoch_in_a_new_order():
+    pictures = held(*(np.full((40 + i, 60, 3), i, np.uint8) for i in range(7)))
+
+    def images(step: int, **how: int) -> list[int]:
+        return levels(batch_of(pictures, sampling="uniform", step=step, **how)[1])[:, 0, 0, 0].tolist()
+
+    drawn = [image for step in range(7) for image in images(step)]
+    epochs = [tuple(drawn[i : i + 7]) for i in range(0, 28, 7)]
+    assert [sorted(epoch) for epoch in epochs] == [list(range(7))] * 4
+    assert len(set(epochs)) == 4
+    assert images(0, seed=1) != drawn[:4]
+
+
+def test_the_kernel_of_pillow_sees_the_crop_alone_which_starts_anywhere():
+    picture = noise(48, 60)
+    tops = set()
+    for step in range(6):
+        lr, hr = (levels(x) for x in batch_of(held(picture), kernel="pil", sampling="uniform", step=step))
+        for small, large in zip(lr, hr, strict=True):
+            ((top, left),) = places(picture, large, 1)
+            tops |= {top % 2, left % 2}
+            found = Image.fromarray(large).resize((8, 8), Image.Resampling.BICUBIC)
+            assert np.array_equal(small, np.array(found))
+    assert tops == {0, 1}
+
+
+def test_the_paper_s_presets_draw_as_its_baseline_does():
+    for name in ("paper-x2", "paper-x4", "srgan-lt-x2"):
+        config = preset(name)
+        assert (config.sampling, config.kernel, config.augment) == ("uniform", "pil", False)
+    assert (preset("edsr-baseline-x2").sampling, preset("psnr-x4").kernel) == ("detailed", "matlab")
