@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 import pytest
@@ -27,3 +28,10 @@ def test_the_readme_shows_every_verb_and_both_make_targets():
 
 def test_the_readme_names_every_published_model():
     assert all(f"`{model.name}`" in TEXT for model in CATALOG)
+
+
+def test_what_the_readme_and_the_guide_link_to_exists():
+    for page in (README, README.with_name("CONTRIBUTING.md")):
+        links = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+        assert len(links) >= 2
+        assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
