@@ -100,13 +100,18 @@ def verbs() -> frozenset[str]:
     return frozenset(GROUP.commands)
 
 
+def require_verb(words: tuple[str, ...]) -> None:
+    """Skip the test of a command whose verb is still to come."""
+    if words[1] in _COMING - verbs():
+        pytest.skip(f"this version has no `dagan {words[1]}`")
+
+
 def parse(words: tuple[str, ...], folder: Path) -> None:
     """Parse a command as the program does, without running it; raises AssertionError, or click's error.
 
     The files that it names are made in `folder`, the current one: a first word that is a file needs no verb.
     """
-    if words[1] in _COMING - verbs():
-        pytest.skip(f"this version has no `dagan {words[1]}`")
+    require_verb(words)
     for word in words[1:]:
         if word.endswith(_FILES) and not word.startswith("-") and "://" not in word:
             (folder / word).parent.mkdir(parents=True, exist_ok=True)
