@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo check test attack fmt lint bench gpu clean
+.PHONY: help demo check test attack fmt lint bench docs gpu clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | column -t -s @ 2>/dev/null || \
@@ -41,6 +41,10 @@ bench: $(VENV)/.installed ## speed of the network, the engine and every stage of
 	$(BIN)/dagan bench
 	$(BIN)/dagan bench --stages -s 2
 
+docs: $(VENV)/.installed-dev ## build the documentation site into build/docs, without a network
+	$(BIN)/sphinx-build -W --keep-going -n -q docs build/docs
+	@echo "look at build/docs/index.html"
+
 OUT ?= docs/gpu
 gpu: $(VENV)/.installed-dev ## tests, correctness and speed on a CUDA device, in eight minutes, into docs/gpu
 	$(BIN)/python -m dagan_cli.bench.gpu $(OUT)
@@ -54,5 +58,5 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-clean: ## remove the virtual environment and the demo
-	rm -rf $(VENV) demo
+clean: ## remove the virtual environment, the demo and the site
+	rm -rf $(VENV) demo build/docs

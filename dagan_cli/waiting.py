@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-SPINS = "10000"  # measured on an idle and on a busy machine: see README.md, "Speed"
+SPINS = "10000"  # measured on an idle and on a busy machine: see docs/speed.md
 _SETTINGS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 

@@ -1,4 +1,4 @@
-"""Draw the contact sheet of the README and the strips of the model cards: drawn images x4 through every model.
+"""Draw the contact sheet of docs/models.md and the strips of the model cards: drawn images x4 through every model.
 
 usage: python docs/samples/sheet.py
 """
