@@ -130,7 +130,7 @@ def _add(
 
 
 def _estimate(view: View, encode: Callable[[np.ndarray], Picture]) -> float:
-    """Return the bytes of a large view, judged by the middle of its first frames, or 0 for a view that is fast to try."""
+    """Return the bytes of a large view, from the middle of its first frames, or 0 for a view that is fast to try."""
     height, width = view.images[0][0].shape[:2]
     if _pixels(view) < _LARGE:
         return 0

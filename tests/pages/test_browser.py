@@ -52,6 +52,10 @@ def level(page: Page, across: float, down: float = 0.5) -> int:
     return int(pixels[int(down * (pixels.shape[0] - 1)), int(across * (pixels.shape[1] - 1)), 0])
 
 
+def percent(page: Page) -> float:
+    return float((page.locator("#percent").text_content() or "").split()[0])
+
+
 def divider(page: Page) -> float:
     """Return the place of the slider on the page, in CSS pixels."""
     box = page.locator("#divider").bounding_box()
@@ -95,7 +99,9 @@ def test_the_slider_is_moved_by_mouse(shown):
     x, y = middle(shown)
     drag(shown, (x, y), (x + 120, y))
     assert divider(shown) == pytest.approx(x + 120, abs=2)
-    assert shown.locator("#stage").bounding_box()["x"] + edge(shown) == pytest.approx(x + 120, abs=2)
+    assert shown.evaluate("document.querySelector('#stage').getBoundingClientRect().x") + edge(shown) == pytest.approx(
+        x + 120, abs=2
+    )
     shown.mouse.click(x - 90, y + 20)
     assert divider(shown) == pytest.approx(x - 90, abs=2)
 
@@ -125,13 +131,12 @@ def test_the_slider_is_moved_by_a_finger_and_two_fingers_zoom(browser, tmp_path)
             fingers("touchMove", (x + 10 * step, y))
         fingers("touchEnd")
         assert divider(page) == pytest.approx(x + 80, abs=12)
-        before = page.locator("#percent").text_content()
+        before = percent(page)
         fingers("touchStart", (x - 20, y), (x + 20, y))
         for step in range(1, 9):
             fingers("touchMove", (x - 20 - 10 * step, y), (x + 20 + 10 * step, y))
         fingers("touchEnd")
-        after = page.locator("#percent").text_content()
-        assert int(after.split()[0]) >= 3 * int(before.split()[0])
+        assert percent(page) >= 3 * before
 
 
 def test_space_blinks_between_the_two_columns(shown):
@@ -185,10 +190,12 @@ def test_side_by_side_shows_all_columns(shown):
     assert [level(shown, 0.4), level(shown, 0.6)] == [40, 120]
 
 
-def test_pixels_are_exact_at_one_to_one_and_squares_when_enlarged(browser, tmp_path):
+@pytest.mark.parametrize("density", [1, 2])
+def test_pixels_are_exact_at_one_to_one_and_squares_when_enlarged(browser, tmp_path, density):
+    """One pixel of the picture is one of the screen, also where a CSS pixel is several of them."""
     frame = pattern(5, (240, 310))
     write_viewer(tmp_path / "page.html", Viewer("t", "", [Column("a")], [View("v", [[frame]])]))
-    with opened(browser, tmp_path / "page.html") as page:
+    with opened(browser, tmp_path / "page.html", device_scale_factor=density) as page:
         page.locator("#one").click()
         pixels = seen(page)
         top, left = ((side - part) // 2 for side, part in zip(pixels.shape[:2], frame.shape[:2], strict=True))
@@ -199,9 +206,9 @@ def test_pixels_are_exact_at_one_to_one_and_squares_when_enlarged(browser, tmp_p
             if np.array_equal(pixels[y : y + 240, x : x + 310], frame)
         ]
         assert len(found) == 1
-        while page.locator("#percent").text_content() != "800 %":
+        while percent(page) < 800:
             press(page, "+")
-        pixels = seen(page)
+        pixels = seen(page)[20:-20, 20:-20]  # without the round corners
         wanted = {tuple(each) for each in frame.reshape(-1, 3)}
         assert {tuple(each) for each in pixels[:, ::3].reshape(-1, 3)} <= wanted  # nothing between two colours
         changes = np.flatnonzero((pixels[100, 1:] != pixels[100, :-1]).any(-1))
@@ -216,7 +223,7 @@ def test_zoom_goes_to_sixteen_and_back_to_the_whole_picture(shown):
     press(shown, "0")
     expect(shown.locator("#fit")).to_have_attribute("aria-pressed", "true")
     shown.locator("#in").click()
-    assert int(shown.locator("#percent").text_content().split()[0]) > 200
+    assert percent(shown) > 200
 
 
 def spots(page: Page) -> list[tuple[float, float]]:
@@ -314,8 +321,8 @@ def test_a_click_on_a_curve_shows_the_nearest_view(browser, tmp_path):
 
         chart.click(position={"x": at(0.9), "y": 50})
         expect(page.locator("#title")).to_have_text("frame 24")
-        mark = chart.locator(".mark").get_attribute("d")
-        assert float(re.findall(r"M([\d.]+)", mark)[0]) == pytest.approx(46 + 0.5 * 324, abs=0.1)
+        mark = chart.locator(".mark").get_attribute("d") or ""
+        assert float(mark[1:].split()[0]) == pytest.approx(46 + 0.5 * 324, abs=0.1)
         chart.click(position={"x": at(0.1), "y": 50})
         expect(page.locator("#title")).to_have_text("frame 0")
 
@@ -350,7 +357,7 @@ def test_without_scripts_the_first_view_and_all_numbers_are_there(browser, tmp_p
     write_viewer(tmp_path / "page.html", viewer(size=(300, 400)))
     with opened(browser, tmp_path / "page.html", java_script_enabled=False) as page:
         pictures = page.locator(".layer img")
-        assert [pictures.nth(i).bounding_box()["width"] > 100 for i in range(3)] == [True] * 3
+        assert all(box and box["width"] > 100 for box in (pictures.nth(i).bounding_box() for i in range(3)))
         assert not page.locator("#play, #split, [data-mode=split], .copy").first.is_visible()
         expect(page.get_by_text("dagan upscale -n 1")).to_be_visible()
         expect(page.get_by_role("cell", name="31.1")).to_be_visible()

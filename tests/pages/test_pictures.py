@@ -1,4 +1,4 @@
-"""Pictures on a page are exact, stored once, and bounded: what does not fit is left out, and what is changed is said."""
+"""Pictures on a page are exact, stored once, and bounded; what is left out or changed is said."""
 
 from __future__ import annotations
 

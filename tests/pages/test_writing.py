@@ -75,7 +75,13 @@ def test_all_that_was_given_is_readable_without_scripts():
     texts = [text.strip() for _, text in found.texts]
     for column in given.columns:
         assert {column.label, column.command, *(word for fact in column.facts for word in fact)} <= {*texts}
-    for told in (given.title, given.lead, *given.notes, given.views[0].note, *(cell for row in given.table for cell in row)):
+    for told in (
+        given.title,
+        given.lead,
+        *given.notes,
+        given.views[0].note,
+        *(cell for row in given.table for cell in row),
+    ):
         assert told in texts
     assert {score for scores in given.views[0].scores for score in scores} <= {*texts}
     sources = [a for a in found.attributes("img") if a.get("data-picture") and a.get("src")]

@@ -1,4 +1,4 @@
-"""A real browser for the tests of pages: Debian's chromium, driven by playwright, with whatever goes wrong collected."""
+"""A real browser for the tests of pages: Debian's chromium, driven by playwright, with what goes wrong collected."""
 
 from __future__ import annotations
 

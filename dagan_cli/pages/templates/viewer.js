@@ -156,7 +156,8 @@ function style(img, wide, high, left, top) {
   if (+img.getAttribute('width') !== view().width || +img.getAttribute('height') !== view().height) return; // of the view before
   img.style.width = `${wide}px`;
   img.style.height = `${high}px`;
-  img.style.transform = `translate(${left}px,${top}px)`;
+  img.style.left = `${left}px`; // no transform, which would blur where the stage begins between two pixels of the screen
+  img.style.top = `${top}px`;
   img.classList.toggle('pixels', state.scale >= 2);
 }
 
