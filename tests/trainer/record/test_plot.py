@@ -13,8 +13,9 @@ from PIL import Image
 
 from dagan_cli.commands.train import draw_training
 from dagan_cli.errors import BadOption
+from dagan_cli.pages.axes import number
 from trainer.loop import Progress
-from trainer.record.curves import Line, Panel, axis, boundaries, nice, number, panels, smoothed, thin
+from trainer.record.curves import Line, Panel, axis, boundaries, panels, smoothed
 from trainer.record.folder import read_run
 from trainer.record.plot import COLOURS, plot
 from trainer.record.svg import HEIGHT, WIDTH, sketch
@@ -95,16 +96,6 @@ def test_a_smoothed_constant_is_that_constant():
     assert np.allclose(smoothed((x, np.full(300, 0.25)))[1], 0.25)
 
 
-def test_thinning_loses_no_peak():
-    x, y = np.arange(10_000.0), np.sin(np.arange(10_000.0))
-    y[6789], y[1234] = 50.0, -50.0
-    kept, values = thin((x, y), 200)
-    assert len(kept) <= 202
-    assert (values.max(), values.min()) == (50.0, -50.0)
-    assert (kept[0], kept[-1]) == (0, 9999)
-    assert (np.diff(kept) > 0).all()
-
-
 @pytest.mark.parametrize(
     "values", [(0.0, 1.0), (28.01, 28.02), (-3.0, 4e6), (1e-9, 3e-9), (5.0,), (0.0,), (0.9999, 1.0)]
 )
@@ -124,28 +115,6 @@ def test_ticks_of_a_logarithmic_axis_are_told_apart(values):
     assert 10**low < min(values) <= max(values) < 10**high
     assert 1 <= len(ticks) <= 7
     assert all(low <= np.log10(tick) <= high for tick in ticks)
-
-
-def test_round_numbers_are_those_a_person_would_choose():
-    assert nice(0, 6000, 6) == [0, 2000, 4000, 6000]
-    assert nice(0.2, 1.1, 5) == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-
-
-@pytest.mark.parametrize(
-    ("value", "told"),
-    [
-        (0, "0"),
-        (0.25, "0.25"),
-        (1.2e-5, "1.2e-5"),
-        (1e-4, "1e-4"),
-        (15000, "15k"),
-        (2e6, "2M"),
-        (-0.5, "-0.5"),
-        (999, "999"),
-    ],
-)
-def test_numbers_are_told_in_few_characters(value, told):
-    assert number(value) == told
 
 
 def test_a_sketch_puts_each_value_where_its_axis_has_it():
