@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -227,3 +229,23 @@ def test_an_error_is_two_lines_and_its_exit_code(preset, data, code, pictures, t
     where = ["--data", str(tmp_path / data), "--run", str(tmp_path / "run")]
     assert run_command(["train", "--preset", preset, *where]) == code
     assert [line.split(":")[0].strip() for line in capsys.readouterr().err.splitlines()] == ["error", "try"]
+
+
+@pytest.mark.slow
+def test_several_processes_start_as_documented_and_train_as_one(pictures, tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    (line,) = (each for each in page.split("`") if each.startswith("torchrun "))
+    changes = {"4": "2", "psnr-x4": "smoke", "photos": str(pictures), "runs/mine": str(tmp_path / "two")}
+    launcher, *words = (changes.get(word, word) for word in shlex.split(line))
+    together = [str(Path(sys.executable).with_name(launcher)), *words]
+    together += ["--iterations", "3", "--set", "optimiser=sgd"]  # Adam divides rounding errors by tiny gradients
+    alone = [sys.executable, "-m", *together[together.index("--") + 1 :]]
+    alone[alone.index(str(tmp_path / "two"))] = str(tmp_path / "one")
+    for command in (together, alone):
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr[-2000:]
+    one, two = (load_state(tmp_path / name) for name in ("one", "two"))
+    assert (one["step"], two["step"]) == (3, 3)
+    for name, value in one["generator"].items():
+        torch.testing.assert_close(two["generator"][name], value, rtol=1e-5, atol=1e-6)
