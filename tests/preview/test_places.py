@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from dagan_cli.preview.places import DARK, DETAIL, FACE, MIDDLE, WHOLE, Box, cells_of, find_places
 
 CROP = (160, 128)
-RANDOM = np.random.default_rng(7)
 
 
 def smooth(height: int, width: int, low: float, high: float, coarse: int) -> np.ndarray:
@@ -122,6 +123,6 @@ def test_the_places_of_a_film_are_far_apart_if_it_is_long_enough(scene):
     cells = [cells_of(scene)] * 9
     times = [float(second) for second in range(9)]
     far = sorted(times[place.frame] for place in find_places(cells, CROP, times, (4.0, 1.0, 0.0)))
-    assert [later - earlier for earlier, later in zip(far, far[1:], strict=False)] == [4.0, 4.0]
+    assert [later - earlier for earlier, later in pairwise(far)] == [4.0, 4.0]
     near = find_places(cells[:2], CROP, [0.0, 0.2], (4.0, 1.0, 0.0))
     assert [place.why for place in near] == [DETAIL, FACE, DARK]
