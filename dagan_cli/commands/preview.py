@@ -139,8 +139,11 @@ def preview(
         if inline:
             from dagan_cli.commands.shown.strip import show_strip
 
-            if reason := show_strip(result):
+            with StopSignals().caught() as stop:  # while the terminal is asked, its settings are others
+                reason = show_strip(result)
+            if reason is not None:
                 say(f"--inline: {reason}; the page shows the images: {page}")
+            raise typer.Exit(stop.exit_code if stop() else 0)
 
 
 def _text(result: Preview, page: Path) -> str:
