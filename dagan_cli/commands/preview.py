@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from dagan_cli.media.find import Source
     from dagan_cli.preview.result import Preview
 
-_TITLE = b"dagan"
-
 
 def preview(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="An image or a video.")],
@@ -129,7 +127,7 @@ def preview(
                 reporter.stopped()
                 raise typer.Exit(stop.exit_code) from None
 
-        from dagan_cli.pages.viewer import write_viewer
+        from dagan_cli.pages.writing import write_viewer
 
         write_viewer(page, result.viewer())
         if as_json:
@@ -200,6 +198,7 @@ def _source(name: str) -> Source:
 def _page(path: Path, output: Path | None, overwrite: bool) -> Path:
     """Return the path of the page. Raises BadOption if it is the input, CannotWrite if it cannot be written."""
     from dagan_cli.files import place_of, require_older, require_replaceable, require_writable
+    from dagan_cli.pages.templates import MARK
 
     usual = f"{path.stem}_preview.html"
     page = Path(usual) if output is None else output / usual if output.is_dir() else output
@@ -208,6 +207,6 @@ def _page(path: Path, output: Path | None, overwrite: bool) -> Path:
     if overwrite:
         require_replaceable(page)
     else:
-        require_older(page, "page", _TITLE)
+        require_older(page, "page", MARK)
     require_writable(page)
     return page

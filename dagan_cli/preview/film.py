@@ -21,6 +21,8 @@ _LOOKS = 32  # frames that are looked at, at most
 _FEW = 8  # of them, at least, of a film whose frames are large
 _DECODED = 120_000_000  # pixels that are decoded in all; a film of fewer is decoded from start to end
 _SOUGHT = 60_000_000  # pixels of the frames that are sought in a longer one
+_EARLIER = 0.0, 3.0, 12.0  # seconds to seek before a time: in a broadcast, a search does not end at a key frame
+_LATE = 0.25  # seconds; a frame so late is not the one that was sought
 RATE = 12  # frames per second that are shown, at most
 FRAMES = 12  # of a second, at most
 
@@ -136,15 +138,16 @@ def _reversed_bits(number: int) -> int:
 
 def _from(video: VideoSource, time: float) -> Iterator[Frame]:
     """Yield the frames that are shown from `time` on."""
-    half = 0.5 / float(video.info.rate)  # times are rounded
-    near = (frame for frame in video.frames_near(time) if _time(frame, video.info) >= time - half)
-    first = next(near, None)
-    if first is None:  # the file cannot be sought
-        with open_video(video.info.path) as again:
-            yield from again.frames(start=max(0.0, time - half))
-        return
-    yield first
-    yield from near
+    since = time - 0.5 / float(video.info.rate)  # times are rounded
+    for earlier in _EARLIER:
+        near = (one for one in video.frames_near(max(0.0, time - earlier)) if _time(one, video.info) >= since)
+        first = next(near, None)
+        if first is not None and (_time(first, video.info) < time + _LATE or earlier == _EARLIER[-1]):
+            yield first
+            yield from near
+            return
+    with open_video(video.info.path) as again:  # the file cannot be sought
+        yield from again.frames(start=max(0.0, since))
 
 
 def _time(frame: Frame, info: VideoInfo) -> float:

@@ -26,7 +26,9 @@ from dagan_cli.upscaler import Upscaler
 from weights.choice import ModelChoice
 
 _NETWORKS = 30.0  # seconds that the networks may take for a film; a slow machine shows fewer frames of each second
-_LEAST = 4  # frames of a second, however slow
+_PIXELS = 13_000_000  # of all frames of a film; more do not fit into a page
+_LEAST = 3  # frames of a second, however large
+_FLICKER = 6  # frames of a second that show flicker, however slow
 _PATIENCE = 0.5  # seconds for each thing that is measured for an estimate
 
 
@@ -136,16 +138,20 @@ class _Run:
     def _affordable(
         self, subject: Subject, upscalers: Sequence[Upscaler], paces: Sequence[Pace], counts: list[int]
     ) -> list[int]:
-        """Return the frames of each second that all networks can do in time, by the second frame of the first one."""
+        """Return the frames of each second that fit into a page, and that all networks can do in time.
+
+        The time is that of the second frame of the first network.
+        """
+        height, width = subject.places[0].box.height * subject.factor, subject.places[0].box.width * subject.factor
+        most = max(_LEAST, int(_PIXELS / (height * width * (1 + len(upscalers)) * len(counts))))
         networks = [(one, pace) for one, pace in zip(upscalers, paces, strict=True) if not one.is_baseline]
-        if not networks or counts[0] < 2:
-            return counts
-        upscaler, pace = networks[0]
-        subject.through(upscaler, 0, 0, self._work, pace)  # it compiles
-        started = monotonic()
-        subject.through(upscaler, 0, 1, self._work, pace)
-        each = monotonic() - started
-        most = max(_LEAST, int(_NETWORKS / (each * len(networks) * len(counts))))
+        if networks and counts[0] > 1:
+            upscaler, pace = networks[0]
+            subject.through(upscaler, 0, 0, self._work, pace)  # it compiles
+            started = monotonic()
+            subject.through(upscaler, 0, 1, self._work, pace)
+            each = monotonic() - started
+            most = min(most, max(_FLICKER, int(_NETWORKS / (each * len(networks) * len(counts)))))
         return [min(most, count) for count in counts]
 
     def _option(self, choice: ModelChoice, upscaler: Upscaler, pace: Pace, subject: Subject, target: Path) -> Option:
@@ -186,7 +192,7 @@ def _spot(subject: Subject, place: int, made: Sequence[list[np.ndarray]]) -> Spo
 
 def _notes(subject: Subject, upscalers: Sequence[Upscaler], counts: Sequence[int]) -> Iterator[str]:
     if subject.rate and max(counts) < max(subject.frames(place) for place in range(len(counts))):
-        yield f"Each second shows its first {max(counts)} frames, as this machine is slow."
+        yield f"Each second shows its first {max(counts)} frames, so that the preview is quick and its page small."
     if beyond := [one.words for one in upscalers if sees_beyond(one, subject.around)]:
         seen = f"the {subject.around} pixels around a place that are computed here"
         yield f"{', '.join(beyond)}: sees more than {seen}; the whole result may differ a little."

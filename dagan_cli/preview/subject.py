@@ -137,7 +137,6 @@ class Film:
         length = looks[-1].time - looks[0].time
         cells, moments = [look.cells for look in looks], [look.time for look in looks]
         places = find_places(cells, crop_for(_FILM, self.factor), moments, (length / 8, 1.0, 0.0))
-        places.sort(key=lambda place: moments[place.frame])
         self.places: Sequence[Place] = places
         end = (info.duration or 0.0) - 1.0  # a second that begins later would be cut short
         times = [max(0.0, min(moments[p.frame], end)) if end > 0 else 0.0 for p in places]
