@@ -53,7 +53,7 @@ def test_a_command_that_is_copied_makes_the_result_that_was_announced(tmp_path, 
     assert done.returncode == 0, done.stderr
     with Image.open(model["output"]) as made:
         assert made.size == (75, 60)
-        assert tiny_model.name in made.text["Software"]
+        assert tiny_model.name in made.info["Software"]
     shown = json.loads(ran.out)
     assert shown["out_size"] == [75, 60]
 
