@@ -26,6 +26,8 @@ _QUALITIES = (100, 99, 98, 97, 96, 95)
 _OVERHEAD = 120  # bytes of markup around a picture, at most
 _REFERENCE = 10  # bytes to name a picture as a frame of a view, at most
 _SMALL = 6_000_000  # pixels of a page that are worth 1.5 s a megapixel; others take 0.4 s and are 5 % larger
+_LARGE = 500_000  # pixels of a view that take so long that its bytes are first estimated
+_SAMPLE = 256  # side of the square to estimate by
 _THUMB = (160, 120)  # pixels, twice the size at which thumbnails are shown
 
 
@@ -96,16 +98,18 @@ def _add(
     fitted: Fitted, known: dict[bytes, int], view: View, room: int, encode: Callable[[np.ndarray], Picture]
 ) -> bool:
     """Add the pictures of a view. Return False, and leave all as it was, if they do not fit."""
-    before, shape = len(fitted.pictures), None
+    before, shape = len(fitted.pictures), view.images[0][0].shape
+    _check(view.images[0][0], shape)
     thumb = thumbnail(view.images[0][0])
     free = room - fitted.size - thumb.size
+    if _estimate(view, encode) > 2 * free:
+        return False
     added: dict[bytes, int] = {}
     columns: list[list[int]] = []
     for frames in view.images:
         columns.append([])
         for frame in frames:
             _check(frame, shape)
-            shape = frame.shape
             free -= _REFERENCE
             name = sha256(np.ascontiguousarray(frame).data).digest() + repr(shape).encode()
             index = known.get(name, added.get(name))
@@ -119,17 +123,27 @@ def _add(
                 fitted.pictures.append(picture)
             columns[-1].append(index)
     known |= added
-    height, width = view.images[0][0].shape[:2]
     fitted.views.append(columns)
-    fitted.sizes.append((width, height))
+    fitted.sizes.append((shape[1], shape[0]))
     fitted.thumbs.append(thumb)
     return True
 
 
-def _check(frame: np.ndarray, shape: tuple[int, ...] | None) -> None:
+def _estimate(view: View, encode: Callable[[np.ndarray], Picture]) -> float:
+    """Return the bytes of a large view, from the middle of its first frames, or 0 for a view that is fast to try."""
+    height, width = view.images[0][0].shape[:2]
+    if _pixels(view) < _LARGE:
+        return 0
+    top, left = max(0, (height - _SAMPLE) // 2), max(0, (width - _SAMPLE) // 2)
+    firsts = [frames[0][top : top + _SAMPLE, left : left + _SAMPLE] for frames in view.images if frames]
+    sizes = {frame.tobytes(): encode(frame).size for frame in firsts}
+    return sum(sizes.values()) / (len(firsts) * firsts[0].shape[0] * firsts[0].shape[1]) * _pixels(view)
+
+
+def _check(frame: np.ndarray, shape: tuple[int, ...]) -> None:
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
         raise ValueError(f"a frame is (H, W, 3) uint8, not {frame.shape} {frame.dtype}")
-    if shape is not None and frame.shape != shape:
+    if frame.shape != shape:
         raise ValueError(f"the frames of a view are of one size, not {shape} and {frame.shape}")
 
 

@@ -1,6 +1,7 @@
 """report.html: a report of a run on one page, without network access, scripts or matplotlib.
 
-All text from files is escaped and printable: a run folder may be untrusted.
+This gathers what the page says; `templates/report.html` lays it out. A run folder may be untrusted: the templates of
+`dagan_cli.pages` escape all text and make it printable.
 """
 
 from __future__ import annotations
@@ -10,21 +11,20 @@ import shlex
 import time
 from base64 import b64encode
 from dataclasses import replace
-from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from dagan_cli.errors import BadOption
 from dagan_cli.files import require_older, whole_or_absent
-from dagan_cli.version import __version__
-from dagan_cli.words import printable, printable_lines
+from dagan_cli.pages.axes import number
+from dagan_cli.pages.templates import environment
+from dagan_cli.words import printable
 from trainer.config import TrainConfig
 from trainer.config_toml import to_toml
 from trainer.record.curves import boundaries, panels
 from trainer.record.folder import CONFIG, SCORES, Row, Run
-from trainer.record.page_style import STYLE
-from trainer.record.svg import number, sketch
+from trainer.record.svg import sketch
 
 NAME = "report.html"
 LARGEST = 2_000_000  # bytes of the page; samples are left out if it would be larger
@@ -33,6 +33,7 @@ _NAMED = {"psnr_y": "PSNR-Y, dB", "psnr_rgb": "PSNR RGB, dB", "lpips": "LPIPS"}
 _CELL = 196  # width of a column of a strip in pixels
 _STEPS = 3  # strips whose results are shown side by side
 _MOST_ROWS = 200  # limit for tables
+_HARDWARE = ("hardware", "torch", "perceptual_sha256")  # keys of the provenance
 _SHOWN = ("event", "step", "at", "phase")  # keys of an event that are not repeated as details
 
 
@@ -47,30 +48,42 @@ def write_report(run: Run) -> Path:
 
 def page(run: Run) -> str:
     """Return the page as text."""
-    parts = [_head(run), _summary(run), _curves(run), _validations(run), _events(run), _use(run), _facts(run)]
-    room = LARGEST - sum(len(part.encode()) for part in parts) - len(STYLE) - 1000
-    parts.insert(2, _samples(run, room))
-    title = _text(run.name)
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f"<title>{title}: training run</title><style>{STYLE}</style></head><body><main>{''.join(parts)}"
-        f"<footer>dagan {_text(__version__)}</footer></main></body></html>\n"
-    )
+    template = environment("trainer.record").get_template("report.html")
+    use, resume = _commands(run)
+    facts = {
+        "name": run.name,
+        "lead": _lead(run),
+        "tiles": _tiles(run),
+        "is_logged": bool(run.rows),
+        "marks": boundaries(run),
+        "figures": _figures(run) if run.rows else [],
+        "validations": _validations(run),
+        "events": _events(run),
+        "use": use,
+        "resume": resume,
+        "hardware": [(key, _brief(_provenance(run)[key])) for key in _HARDWARE if key in _provenance(run)],
+        "config": _config(run),
+    }
+    strips, paths = _samples(run)
+    text = template.render(facts, strips=strips, sheet=None)
+    sheet = _sheet(paths) if paths else None
+    if sheet is None or len(text.encode()) + len(sheet) > LARGEST - 1000:
+        return text
+    return template.render(facts, strips=strips, sheet=sheet)
 
 
-def _head(run: Run) -> str:
+def _lead(run: Run) -> str:
     states = {"done": "finished", "stopped": "stopped; can be resumed", "diverged": "failed: it diverged"}
     last = next((e["event"] for e in reversed(run.events) if e["event"] in (*states, "started", "resumed")), "")
     state = states.get(last, "running, or interrupted")
     scale = _scale(run)
     what = f"{'×' + str(scale) + ' ' if scale else ''}{' then '.join(name for name, _ in run.phases)}".strip()
     when = time.strftime("%Y-%m-%d %H:%M")
-    return f"<h1>{_text(run.name)}</h1><p class=lead>{_text(what)} training, {state}. Written {when}.</p>"
+    return f"{what} training, {state}. Written {when}."
 
 
-def _summary(run: Run) -> str:
+def _tiles(run: Run) -> list[tuple[str, str, str]]:
+    """Return the largest facts of the run: name, value and detail."""
     tiles = []
     provenance = _provenance(run)
     for name, unit, digits, pick in (("psnr_y", "dB", 2, max), ("lpips", "", 4, min)):
@@ -90,29 +103,22 @@ def _summary(run: Run) -> str:
         tiles.append(("parameters", f"{count:,}", "of the generator"))
     if type(count := provenance.get("pictures")) is int:
         tiles.append(("images", f"{count:,}", f"fingerprint {provenance.get('data')}"))
-    cells = [f"<div><dt>{_text(a)}</dt><dd>{_text(b)}<small>{_text(c)}</small></dd></div>" for a, b, c in tiles]
-    return f"<dl class=tiles>{''.join(cells)}</dl>"
+    return tiles
 
 
-def _samples(run: Run, room: int) -> str:
-    """Show the newest strip, with earlier results from the first validation and from the end of each phase."""
+def _samples(run: Run) -> tuple[list[tuple[str, str]], list[Path]]:
+    """Return the heads and scores of the columns of samples, and the strips that they are from.
+
+    It is the newest strip, with earlier results from the first validation and from the end of each phase.
+    """
     strips = run.samples
     if not strips:
-        return ""
+        return [], []
     ends = [max((s for s in strips if s[0] <= end), default=strips[0]) for end, _ in boundaries(run)]
     shown = list(dict.fromkeys([strips[0], *ends, strips[-1]]))[-_STEPS:]
-    sheet = _sheet([path for _, path in shown])
-    if sheet is None or len(sheet) > room:
-        return "<h2>Samples</h2><p>The newest samples cannot be shown here; see the samples folder.</p>"
     scores = {row.step: row for row in run.rows if "psnr_y" in row.values}
-    heads = ["input", "bicubic", *(f"step {step:,}" for step, _ in shown), "original"]
-    under = ["", "", *(_score(scores.get(step)) for step, _ in shown), ""]
-    cells = "".join(f"<span>{_text(a)}<small>{_text(b)}</small></span>" for a, b in zip(heads, under, strict=True))
-    side = f"max-width:{_CELL * len(heads)}px"
-    return (
-        f'<h2>Samples</h2><div class=wide><div class=strip style="{side}"><div class=heads>{cells}</div>'
-        f'<img alt="{_text(", ".join(heads))}" src="{sheet}"></div></div>'
-    )
+    results = [(f"step {step:,}", _score(scores.get(step))) for step, _ in shown]
+    return [("input", ""), ("bicubic", ""), *results, ("original", "")], [path for _, path in shown]
 
 
 def _sheet(paths: list[Path]) -> str | None:
@@ -144,33 +150,27 @@ def _sheet(paths: list[Path]) -> str | None:
     return f"data:image/webp;base64,{b64encode(data.getvalue()).decode()}"
 
 
-def _curves(run: Run) -> str:
-    if not run.rows:
-        return "<h2>Curves</h2><p>Nothing has been logged yet.</p>"
+def _figures(run: Run) -> list[dict[str, Any]]:
+    """Return for each panel its title, unit, legend (colour, label and last value) and drawing."""
+    from markupsafe import Markup
+
     reach = (float(run.rows[0].step), float(run.rows[-1].step))
     marks = [(step, printable(f"start of the {name} phase")) for step, name in boundaries(run)]
     figures = []
     for panel in panels([run]):
         panel = replace(panel, title=printable(panel.title))  # it may hold a name from the log
-        keys = "".join(
-            f"<span{f' class=k{line.kind % 4}' if line.label else ''}>"
-            f"{_text(line.label)} {number(line.smooth[-1][1][-1])}</span>"
-            for line in panel.lines
-        )
+        legend = [(line.kind % 4, line.label, number(line.smooth[-1][1][-1])) for line in panel.lines]
         unit = ", ".join(filter(None, (panel.unit, "log scale" if panel.log else "")))
-        unit = f" <small>{_text(unit)}</small>" if unit else ""
-        caption = f"<figcaption><b>{_text(panel.title)}{unit}</b><span>{keys}</span></figcaption>"
-        figures.append(f"<figure>{caption}{sketch(panel, reach, marks)}</figure>")
-    legend = "Horizontal axis: steps. Faint: as logged; strong: smoothed. Number at the right: last smoothed value."
-    legend += " Dashed: start of the next phase." if marks else ""
-    return f"<h2>Curves</h2><p class=note>{legend}</p><div class=curves>{''.join(figures)}</div>"
+        svg = Markup(sketch(panel, reach, marks))
+        figures.append({"title": panel.title, "unit": unit, "legend": legend, "svg": svg})
+    return figures
 
 
-def _validations(run: Run) -> str:
-    """List all validations; the best one of each phase is marked."""
+def _validations(run: Run) -> dict[str, Any] | None:
+    """Return the table of all validations, and which of its rows are the best of their phase."""
     rows = [row for row in run.rows if "psnr_y" in row.values]
     if not rows:
-        return "<h2>Validations</h2><p>There are none yet; they need --val.</p>"
+        return None
     metric = _provenance(run).get("training", {}).get("metric")
     by_lpips = metric == "lpips" and all("lpips" in row.values for row in rows)
     best = {
@@ -179,18 +179,17 @@ def _validations(run: Run) -> str:
         if (group := [row for row in rows if row.phase == phase])
     }
     names = [name for name in SCORES if any(name in row.values for row in rows)]
-    lines = []
-    for row in rows[-_MOST_ROWS:]:
+    shown, best_rows = [], []
+    for i, row in enumerate(rows[-_MOST_ROWS:]):
         is_best = best[row.phase] == row.step
         scores = [f"{row.values[name]:.{4 if name == 'lpips' else 3}f}" if name in row.values else "" for name in names]
-        cells = [f"{row.step:,}", row.phase, *scores, "best" if is_best else ""]
-        lines.append(f"<tr{' class=best' if is_best else ''}>{_cells(cells)}</tr>")
+        shown.append([f"{row.step:,}", row.phase, *scores, "best" if is_best else ""])
+        best_rows += [i] if is_best else []
     heads = ["step", "phase", *(_NAMED[name] for name in names), ""]
-    note = f"<p class=note>Best of each phase by {'LPIPS' if by_lpips else 'PSNR-Y'}.</p>"
-    return f"<h2>Validations</h2>{note}{_table(heads, lines)}"
+    return {"metric": "LPIPS" if by_lpips else "PSNR-Y", "heads": heads, "rows": shown, "best": best_rows}
 
 
-def _events(run: Run) -> str:
+def _events(run: Run) -> list[list[str]]:
     """List the events in order: start, resumptions, roll-backs, skipped steps, end."""
     found: list[tuple[int, str, str]] = []
     for event in run.events:
@@ -202,17 +201,12 @@ def _events(run: Run) -> str:
         more, skipped = row.values.get("skipped", skipped) - skipped, row.values.get("skipped", skipped)
         if more > 0:
             found.append((row.step, "", f"{more:.0f} steps were not finite and were skipped"))
-    if not found:
-        return "<h2>Events</h2><p>No events were recorded.</p>"
     found.sort(key=lambda item: item[0])
-    lines = [
-        f"<tr>{_cells([f'{step:,}', when[:19].replace('T', ' '), what[:400]])}</tr>"
-        for step, when, what in found[-_MOST_ROWS:]
-    ]
-    return f"<h2>Events</h2>{_table(['step', 'time', 'event'], lines)}"
+    return [[f"{step:,}", when[:19].replace("T", " "), what[:400]] for step, when, what in found[-_MOST_ROWS:]]
 
 
-def _use(run: Run) -> str:
+def _commands(run: Run) -> tuple[str, str]:
+    """Return the command lines that use the weights and that resume the run."""
     folder, scale = str(run.folder), _scale(run)
     best = "best" if (run.folder / "best.safetensors").exists() else "model"
     start = next((event for event in reversed(run.events) if event["event"] in ("started", "resumed")), {})
@@ -225,22 +219,7 @@ def _use(run: Run) -> str:
         words += [word for value in (given if isinstance(given, list) else [given]) for word in (flag, str(value))]
     to = f" -s {scale}" if scale else ""
     use = f"dagan upscale{to} -n {shlex.quote(f'{folder}/{best}.safetensors')} image.png"
-    return (
-        f"<h2>Use the weights</h2><pre>{_text(use)}</pre><h2>Resume the run</h2><pre>{_text(shlex.join(words))}</pre>"
-    )
-
-
-def _facts(run: Run) -> str:
-    provenance = _provenance(run)
-    rows = [
-        f"<tr>{_cells([name, _brief(provenance[name])])}</tr>"
-        for name in ("hardware", "torch", "perceptual_sha256")
-        if name in provenance
-    ]
-    choices = (
-        f"<details><summary>Config of the run</summary><pre>{escape(printable_lines(_config(run)))}</pre></details>"
-    )
-    return f"<h2>Environment</h2><table>{''.join(rows)}</table>{choices}"
+    return use, shlex.join(words)
 
 
 def _config(run: Run) -> str:
@@ -291,17 +270,3 @@ def _brief(value: Any) -> str:
     if isinstance(value, float):
         return number(value)
     return ", ".join(map(str, value))[:300] if isinstance(value, list) else str(value)[:300]
-
-
-def _text(text: str) -> str:
-    """Escape one line for HTML; characters that would turn or break it are written out."""
-    return escape(printable(text))
-
-
-def _cells(cells: list[str]) -> str:
-    return "".join(f"<td>{_text(cell)}</td>" for cell in cells)
-
-
-def _table(heads: list[str], lines: list[str]) -> str:
-    head = "".join(f"<th>{_text(name)}</th>" for name in heads)
-    return f"<div class=rows><table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"

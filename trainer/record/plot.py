@@ -10,9 +10,10 @@ from typing import Any
 
 from dagan_cli.errors import BadOption, DaganError
 from dagan_cli.files import require_older, whole_or_absent
+from dagan_cli.pages.axes import number, thin
 from dagan_cli.words import printable
 from trainer.places import files_of, require_others
-from trainer.record.curves import Panel, axis, boundaries, number, panels, thin
+from trainer.record.curves import Panel, axis, boundaries, panels
 from trainer.record.folder import Run
 
 FORMATS = (".png", ".svg")

@@ -7,7 +7,8 @@ from html import escape
 
 import numpy as np
 
-from trainer.record.curves import Line, Panel, Points, axis, nice, number, thin
+from dagan_cli.pages.axes import Points, nice, number, thin
+from trainer.record.curves import Line, Panel, axis
 
 WIDTH, HEIGHT = 380, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 10, 8, 24  # margins of the axes

@@ -153,9 +153,11 @@ function place() {
 }
 
 function style(img, wide, high, left, top) {
+  if (+img.getAttribute('width') !== view().width || +img.getAttribute('height') !== view().height) return; // of the view before
   img.style.width = `${wide}px`;
   img.style.height = `${high}px`;
-  img.style.transform = `translate(${left}px,${top}px)`;
+  img.style.left = `${left}px`; // no transform, which would blur where the stage begins between two pixels of the screen
+  img.style.top = `${top}px`;
   img.classList.toggle('pixels', state.scale >= 2);
 }
 
@@ -260,9 +262,7 @@ function setView(i) {
   play(false);
   state.view = i;
   state.frame = 0;
-  const kept = new Set(ports.map((port) => port.firstElementChild)); // until the new ones are decoded
-  for (const [name, img] of images) if (!kept.has(img)) images.delete(name);
-  for (const [name, img] of images) if (kept.has(img) && !view().pictures.flat().includes(+name.split(' ')[1])) images.delete(name);
+  images.clear();
   describe();
   show();
   say();

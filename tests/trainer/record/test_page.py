@@ -6,7 +6,6 @@ import base64
 import json
 import shlex
 import sys
-from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
 
@@ -18,35 +17,12 @@ from PIL import Image
 from dagan_cli.model.checkpoint import save_model
 from dagan_cli.model.generator import Generator
 from tests.conftest import TINY
+from tests.support.browser import axe_findings, chromium, opened
+from tests.support.pages import Page
 from trainer.config import GanConfig, TrainConfig
 from trainer.config_toml import to_toml
 from trainer.record.folder import read_run
 from trainer.record.page import LARGEST, page, write_report
-
-
-class Page(HTMLParser):
-    """The elements of a page and the texts in them, by an independent parser."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[tuple[str, str]] = []  # tag, text
-        self._open: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        self._open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        while self._open and self._open.pop() != tag:
-            pass
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append((self._open[-1] if self._open else "", data))
-
-    def all(self, tag: str) -> list[str]:
-        return [text for of, text in self.texts if of == tag]
 
 
 def write_log(folder: Path, steps: int = 60) -> Path:
@@ -95,7 +71,8 @@ def test_the_page_needs_nothing_from_elsewhere(tmp_path):
         assert not [name for name in attributes if name.startswith("on")]
         for name in ("src", "href", "srcset", "xlink:href"):
             assert (attributes.get(name) or "data:").startswith("data:")
-    assert "http" not in text
+    assert "http:" not in text
+    assert "https:" not in text
     assert "url(" not in text
     assert "@import" not in text
 
@@ -123,8 +100,8 @@ def test_there_is_a_curve_for_everything_logged(tmp_path):
 @pytest.mark.parametrize(("metric", "best"), [("psnr_y", ["20", "50"]), ("lpips", ["30", "60"])])
 def test_the_best_validation_of_each_phase_is_marked(tmp_path, metric, best):
     write_model(write_log(tmp_path), metric=metric)
-    rows = page(read_run(tmp_path)).split("<tr class=best>")[1:]
-    assert [Page(f"<tr>{row}").all("td")[0] for row in rows] == best
+    rows = page(read_run(tmp_path)).split('<tr class="best">')[1:]
+    assert [Page(f"<tr>{row}").all("th")[0] for row in rows] == best
 
 
 def test_the_newest_samples_stand_beside_those_of_the_first_step_and_of_the_phase_before(tmp_path):
@@ -230,3 +207,14 @@ def test_all_choices_are_on_the_page_even_where_only_the_weights_know_them(tmp_p
     assert "iterations = 9" in text
     assert "[gan]" in text
     assert "[generator]" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_readable_for_all_in_a_browser(tmp_path, scheme):
+    write_model(write_log(tmp_path))
+    write_strip(tmp_path, 60, 128)
+    report = write_report(read_run(tmp_path))
+    with chromium() as browser, opened(browser, report, width=390, color_scheme=scheme) as shown:
+        assert shown.evaluate("document.documentElement.scrollWidth") <= 390
+        assert axe_findings(shown) == []

@@ -13,8 +13,9 @@ from PIL import Image
 
 from dagan_cli.commands.train import draw_training
 from dagan_cli.errors import BadOption
+from dagan_cli.pages.axes import nice, number, thin
 from trainer.loop import Progress
-from trainer.record.curves import Line, Panel, axis, boundaries, nice, number, panels, smoothed, thin
+from trainer.record.curves import Line, Panel, axis, boundaries, panels, smoothed
 from trainer.record.folder import read_run
 from trainer.record.plot import COLOURS, plot
 from trainer.record.svg import HEIGHT, WIDTH, sketch
