@@ -27,7 +27,7 @@ from dagan_cli.preview.parts import (
     image_part,
     luma_of_image,
 )
-from dagan_cli.preview.places import Place, cells_of, find_places
+from dagan_cli.preview.places import WHOLE, Place, cells_of, find_places
 from dagan_cli.upscale.plan import outline
 from dagan_cli.upscale.request import Request
 from dagan_cli.upscale.work import Work
@@ -91,7 +91,7 @@ class Image:
         )
         self.times: Sequence[float | None] = [None] * len(self.places)
         self.notes: Sequence[str] = [
-            *_fewer(len(self.places), "an image"),
+            *_fewer(self.places, "image"),
             *([f"The first of {info.frames} frames is shown."] if info.frames > 1 else []),
             *(["Transparent parts are shown on grey."] if info.has_alpha else []),
         ]
@@ -144,7 +144,7 @@ class Film:
         self._seconds = [_Second(*second_of(path, time, work.stop_if_asked)) for time in times]
         self.rate = self._seconds[0].rate
         self.notes: Sequence[str] = [
-            *_fewer(len(places), "a film"),
+            *_fewer(places, "film"),
             "Frames are shown as they are before the video is encoded.",
         ]
 
@@ -171,8 +171,10 @@ def _cut(subject: Image | Film, upscaler: Upscaler, place: int) -> Cut:
     return cut_of(upscaler, subject.places[place].box, subject.size, subject.result, subject.around)
 
 
-def _fewer(places: int, what: str) -> list[str]:
-    if places == _PLACES:
+def _fewer(places: Sequence[Place], what: str) -> list[str]:
+    if len(places) == _PLACES:
         return []
-    shown = "1 place is" if places == 1 else f"{places} places are"
-    return [f"{shown} shown: the rest of so small or so plain {what} shows no more."]
+    if places[0].why == WHOLE:
+        return [f"The {what} is small, and is shown whole."]
+    shown = "1 place is" if len(places) == 1 else f"{len(places)} places are"
+    return [f"Only {shown} shown: the {what} is too small or too plain for {_PLACES}."]

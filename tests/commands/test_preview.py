@@ -49,7 +49,7 @@ def test_a_command_that_is_copied_makes_the_result_that_was_announced(tmp_path, 
     (model,) = json.loads(ran.out)["models"]
     program = " ".join(map(shlex.quote, map(str, command())))
     line = model["command"].replace("dagan upscale", f"{program} upscale", 1)
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, env=_environment())
     assert done.returncode == 0, done.stderr
     with Image.open(model["output"]) as made:
         assert made.size == (75, 60)

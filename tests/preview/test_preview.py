@@ -179,7 +179,7 @@ def test_a_picture_of_one_colour_is_shown_once_and_that_is_said(colour, tmp_path
     Image.fromarray(np.full((400, 500, 3), colour, np.uint8)).save(path)
     shown = previewed(path, "bicubic")
     assert len(shown.spots) == 1
-    assert any("1 place is shown" in note for note in shown.notes)
+    assert "Only 1 place is shown: the image is too small or too plain for 3." in shown.notes
 
 
 @pytest.mark.slow
