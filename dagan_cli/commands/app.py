@@ -14,6 +14,7 @@ from dagan_cli.commands.doctor import doctor
 from dagan_cli.commands.evaluate import evaluate
 from dagan_cli.commands.models import models_app
 from dagan_cli.commands.options import SETTINGS, GroupedCommand, GroupedCommands, UsageError, as_bad_option
+from dagan_cli.commands.preview import preview
 from dagan_cli.commands.probe import probe
 from dagan_cli.commands.settings.command import ConfiguredCommand
 from dagan_cli.commands.settings.config import config_app
@@ -25,12 +26,18 @@ from dagan_cli.commands.verify import verify
 from dagan_cli.errors import BadOption
 from dagan_cli.version import __version__
 
-_OF_MODELS = ("eval", "bench", "models")  # commands that find models by name; `upscale` reads its settings by itself
+_OF_MODELS = (
+    "eval",
+    "preview",
+    "bench",
+    "models",
+)  # commands that find models by name; `upscale` reads its settings by itself
 
 _COMPLETION = ("--install-completion", "--show-completion")
 
 COMMANDS = {
     "upscale": upscale,
+    "preview": preview,
     "eval": evaluate,
     "verify": verify,
     "probe": probe,

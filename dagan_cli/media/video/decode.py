@@ -56,6 +56,19 @@ class Decoding:
         self._decoder.flush_buffers()
         return self.pictures(since)
 
+    def pictures_near(self, since: Fraction) -> Iterator[av.VideoFrame]:
+        """Yield the frames from the key frame at or before `since` on, in seconds, as the file's clock tells it.
+
+        Clock and times start anew, so that it may be called again, for any time. Raises FFmpegError if the file cannot
+        be sought.
+        """
+        self._clock = None if self._clock is None else clock_of(self._container, self._stream)
+        self._times = _BestTimes(in_decoding_order=self._times.in_decoding_order)
+        assert self._stream.time_base
+        self._container.seek(round(since / self._stream.time_base), stream=self._stream, backward=True)
+        self._decoder.flush_buffers()
+        return self.pictures()
+
     def pictures(self, since: Fraction | None = None) -> Iterator[av.VideoFrame]:
         """Yield all frames, or those that are shown from `since` on, in seconds: the others are not counted."""
         in_a_row = 0
@@ -131,7 +144,7 @@ class _BestTimes:
     """
 
     def __init__(self, *, in_decoding_order: bool) -> None:
-        self._in_decoding_order = in_decoding_order
+        self.in_decoding_order = in_decoding_order
         self._wrong_pts = self._wrong_dts = 0
         self._last_pts: int | None = None
         self._last_dts: int | None = None
@@ -139,7 +152,7 @@ class _BestTimes:
 
     def of(self, pts: int | None, dts: int | None) -> int | None:
         """Return the time of the next frame, by its two times; None if it has neither."""
-        if self._in_decoding_order and dts is None and self._step:
+        if self.in_decoding_order and dts is None and self._step:
             dts = (self._last_dts or 0) + self._step  # one of the last frames, which no packet pushes out
         if dts is not None:
             if self._last_dts is not None:
@@ -155,7 +168,7 @@ class _BestTimes:
             self._last_pts = dts
         if pts is None or dts is None:
             return dts if pts is None else pts
-        if self._in_decoding_order and not self._wrong_dts:
+        if self.in_decoding_order and not self._wrong_dts:
             return dts
         return pts if self._wrong_pts <= self._wrong_dts else dts
 

@@ -136,6 +136,18 @@ class VideoSource:
                 return
         raise Irregular(f"the file ends before the frame at {expected} ticks")
 
+    def frames_near(self, time: float) -> Iterator[Frame]:
+        """Yield the frames from the key frame at or before `time` on, in seconds from the start of the file.
+
+        It may be called again, for any time. There are none if the file cannot be sought.
+        """
+        info = self.info
+        try:
+            self._pictures = self._decoding.pictures_near(info.start - info.moved + Fraction(time))
+        except FFmpegError:
+            return
+        yield from self._timed(self._whole(self._pictures))
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings collected while reading."""

@@ -15,7 +15,7 @@ from dagan_cli.media.find import Source
 from dagan_cli.media.video.info import VideoInfo, count_frames
 from dagan_cli.media.video.source import open_video
 from dagan_cli.planes import HALVINGS
-from dagan_cli.upscale.estimate.pace import PATIENCE, Paces
+from dagan_cli.upscale.estimate.pace import BUDGET, PATIENCE, Paces
 from dagan_cli.upscale.events import Forecast, Item
 from dagan_cli.upscale.plan import VideoPlan, outline, plan_image, plan_video
 from dagan_cli.upscale.request import Request
@@ -32,24 +32,33 @@ _PICTURE = {".png": 0.6, ".tif": 0.6, ".tiff": 0.6, ".bmp": 1.0, ".webp": 0.1, "
 class Forecaster:
     """Estimates costs: opens inputs, tries a few tiles and frames of each kind, and writes nothing next to them.
 
-    `patience`: see `Paces`.
+    `patience` and `budget`: see `Paces`.
     """
 
-    def __init__(self, request: Request, engines: Engines, patience: float = PATIENCE) -> None:
+    def __init__(self, request: Request, engines: Engines, patience: float = PATIENCE, budget: float = BUDGET) -> None:
         self._request = request
         self._upscalers = engines
-        self._paces = Paces(request, patience)
+        self._paces = Paces(request, patience, budget)
 
-    def look_at(self, source: Source, target: Path) -> Item:
-        """Return the planned Item of `source`. Raises BadInput, BadOption and BadModel like upscaling it."""
-        return self._picture(source.path, target) if source.kind == "picture" else self._video(source.path, target)
+    def look_at(self, source: Source, target: Path, upscaler: Upscaler | None = None) -> Item:
+        """Return the planned Item of `source`, with a model that is not the request's if one is given.
 
-    def _picture(self, path: Path, target: Path) -> Item:
+        Raises BadInput, BadOption and BadModel like upscaling it.
+        """
+        look = self._picture if source.kind == "picture" else self._video
+        return look(source.path, target, upscaler)
+
+    def know(self, upscaler: Upscaler, height: int, width: int, pixel: float) -> None:
+        """Take the pace of a model from work that was timed; see `Paces.know`."""
+        self._paces.know(upscaler, height, width, pixel)
+
+    def _picture(self, path: Path, target: Path, upscaler: Upscaler | None) -> Item:
         request = self._request
         with images.open_picture(path, limit_pixels=request.max_pixels) as picture:
             info = picture.info
             factor = request.goal.factor_for(info.width, info.height)
-            upscaler = self._upscalers.for_source(path, factor, lambda: analyse_image(path, picture.peek(), info))
+            if upscaler is None:
+                upscaler = self._upscalers.for_source(path, factor, lambda: analyse_image(path, picture.peek(), info))
             chosen = {"format": request.format, "quality": request.quality, "lossless": request.lossless}
             planned = plan_image(info, target, request.goal, **chosen)
             size, output = planned.size, planned.output
@@ -67,12 +76,12 @@ class Forecaster:
             warnings=(*info.warnings, *planned.warnings),
         )
 
-    def _video(self, path: Path, target: Path) -> Item:
+    def _video(self, path: Path, target: Path, upscaler: Upscaler | None) -> Item:
         request = self._request
         with open_video(path, request.deinterlace) as source:
             info, warnings = source.info, source.warnings
         factor = outline(info, request.goal).factor
-        upscaler = self._upscalers.for_source(path, factor, lambda: analyse_video(path))
+        upscaler = upscaler or self._upscalers.for_source(path, factor, lambda: analyse_video(path))
         kept = resumable(path, target, request, upscaler, info)
         planned = plan_video(info, target, request.goal, request.encoding)
         size, recipe = planned.size, planned.recipe

@@ -29,7 +29,7 @@ from dagan_cli.upscale.work import Engines, Work
 from dagan_cli.upscaler import ModelChoice, Upscaler
 
 PATIENCE = 2.0  # seconds to spend on tiles of one size, whose first one is slow, and on frames of one video
-_BUDGET = 30.0  # seconds to spend on the rest of all inputs; later ones are assumed to be like the earlier ones
+BUDGET = 30.0  # seconds to spend on the rest of all inputs; later ones are assumed to be like the earlier ones
 _FRAMES = 48  # of a video that are tried, at most
 _GRAIN = 6 / 255
 _SAMPLE = 1 << 21  # pixels of an image that are encoded, at most
@@ -59,9 +59,10 @@ class Paces:
     """Measures each kind of work once, and remembers it for the inputs that follow.
 
     `patience`: seconds to spend on tiles of one size, and on frames of one video; the first of each is always tried.
+    `budget`: seconds to spend on the rest of all inputs.
     """
 
-    def __init__(self, request: Request, patience: float = PATIENCE) -> None:
+    def __init__(self, request: Request, patience: float = PATIENCE, budget: float = BUDGET) -> None:
         choice = request.model if request.model.is_baseline else ModelChoice("bicubic")
         self._request = replace(request, model=choice, dry_run=False, overwrite=True, resume=False, report=None)
         self._engines = Engines(self._request)
@@ -71,6 +72,12 @@ class Paces:
         self._rests: dict[Hashable, list[tuple[float, Rest]]] = {}  # with the pixels of a result
         self._spent = 0.0
         self._patience = patience
+        self._budget = budget
+
+    def know(self, upscaler: Upscaler, height: int, width: int, pixel: float) -> None:
+        """Take the pace of a model on images of this size from work that was timed: seconds per pixel of a tile."""
+        sides = upscaler.engine.plan(height, width).sides
+        self._tiles[upscaler.name, sides] = pixel * sides[0] * sides[1]
 
     def network(self, upscaler: Upscaler, height: int, width: int, frames: int) -> Pace:
         """Return the pace of a model, per tile of images of this size; `once` is what a run does first."""
@@ -190,7 +197,7 @@ class Paces:
     def _like(self, key: Hashable, pixels: int) -> Rest | None:
         """Return the pace of the known input that is nearest in size, once enough time was spent; None: measure it."""
         known = self._rests.get(key, [])
-        if not known or self._spent < _BUDGET:
+        if not known or self._spent < self._budget:
             return None
         size, rest = min(known, key=lambda entry: abs(entry[0] - pixels))
         return Rest(Pace(rest.time.each * pixels / size, rest.time.once), rest.processor * pixels / size)
