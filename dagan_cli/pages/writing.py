@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dagan_cli.files import whole_or_absent
 from dagan_cli.pages.charts import chart
 from dagan_cli.pages.pictures import Fitted, fit
-from dagan_cli.pages.templates import environment
+from dagan_cli.pages.rendering import environment
 from dagan_cli.pages.viewer import View, Viewer
 from dagan_cli.words import printable
 

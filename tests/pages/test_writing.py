@@ -12,7 +12,7 @@ import pytest
 
 from dagan_cli.errors import CannotWrite
 from dagan_cli.pages import writing
-from dagan_cli.pages.templates import MARK
+from dagan_cli.pages.rendering import MARK
 from dagan_cli.pages.viewer import Column, Curve, View, Viewer
 from dagan_cli.pages.writing import LARGEST, viewer_html, write_viewer
 from tests.support.pages import HOSTILE, Page, film, pattern, pictures_in, viewer

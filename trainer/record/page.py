@@ -18,7 +18,7 @@ from typing import Any
 from dagan_cli.errors import BadOption
 from dagan_cli.files import require_older, whole_or_absent
 from dagan_cli.pages.axes import number
-from dagan_cli.pages.templates import environment
+from dagan_cli.pages.rendering import environment
 from dagan_cli.words import printable
 from trainer.config import TrainConfig
 from trainer.config_toml import to_toml
