@@ -9,6 +9,7 @@ import typer
 import typer.main
 
 from dagan_cli.commands.bench import bench
+from dagan_cli.commands.compare import compare
 from dagan_cli.commands.console import echo, fail
 from dagan_cli.commands.doctor import doctor
 from dagan_cli.commands.evaluate import evaluate
@@ -31,6 +32,7 @@ _COMPLETION = ("--install-completion", "--show-completion")
 
 COMMANDS = {
     "upscale": upscale,
+    "compare": compare,
     "eval": evaluate,
     "verify": verify,
     "probe": probe,

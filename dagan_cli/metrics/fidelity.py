@@ -50,17 +50,20 @@ def luma(rgb: Tensor) -> Tensor:
 
 def psnr_y(sr: Tensor, hr: Tensor, border: int) -> float:
     """Peak signal-to-noise ratio on Y in dB, of (1, 3, H, W) whole values in [0, 255]; inf for identical images."""
-    return psnr(*(_inside(luma(x.double()), border) for x in (sr, hr)))
+    a, b = (_inside(luma(x.double()), border) for x in (sr, hr))
+    return psnr(a, b)
 
 
 def ssim_y(sr: Tensor, hr: Tensor, border: int) -> float:
     """Structural similarity on Y, see `ssim`, of (1, 3, H, W) whole values in [0, 255]."""
-    return ssim(*(_inside(luma(x.double()), border) for x in (sr, hr)))
+    a, b = (_inside(luma(x.double()), border) for x in (sr, hr))
+    return ssim(a, b)
 
 
 def psnr_rgb(sr: Tensor, hr: Tensor, border: int) -> float:
     """Peak signal-to-noise ratio over R, G and B together in dB, of (1, 3, H, W) in [0, 255]; inf if identical."""
-    return psnr(*(_inside(x.double(), border) for x in (sr, hr)))
+    a, b = (_inside(x.double(), border) for x in (sr, hr))
+    return psnr(a, b)
 
 
 def psnr(a: Tensor, b: Tensor, peak: float = 255.0) -> float:
