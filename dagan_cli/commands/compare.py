@@ -67,13 +67,9 @@ def compare(
 
         from dagan_cli.comparison.compare import Stopped
         from dagan_cli.comparison.pairs import find_pairs
-        from dagan_cli.files import require_older, require_replaceable
-        from dagan_cli.pages.templates import MARK
 
         if output is not None:
-            require_replaceable(output)
-            if not overwrite:
-                require_older(output, "page", MARK)
+            _require_page(output, overwrite=overwrite)
         pairs = find_pairs(files)
         is_video = pairs.items[0].kind == "video"
         judge = None if is_video or no_reference else _judge(lpips)
@@ -101,6 +97,17 @@ def _require_sense(files: list[Path], output: Path | None, *, no_reference: bool
         raise BadOption("compare needs a REFERENCE and at least one result", hint="dagan compare REFERENCE RESULT")
     if no_reference and output is None:
         raise BadOption("--no-reference gives no numbers, only a page", hint="name the page with -o page.html")
+
+
+def _require_page(output: Path, *, overwrite: bool) -> None:
+    """Raise CannotWrite for a name that is no file, and without `overwrite` for a file that is no page of dagan."""
+    from dagan_cli.files import require_older, require_replaceable, require_writable
+    from dagan_cli.pages.templates import MARK
+
+    require_replaceable(output)
+    require_writable(output)
+    if not overwrite:
+        require_older(output, "page", MARK)
 
 
 def _judge(path: Path | None) -> Lpips | None:
