@@ -94,7 +94,8 @@ def compare(
 def _require_sense(files: list[Path], output: Path | None, *, no_reference: bool) -> None:
     """Raise BadOption for too few files, and for a comparison that shows nothing."""
     if len(files) < 2:
-        raise BadOption("compare has one input, and needs a REFERENCE and at least one result", hint="dagan compare REFERENCE RESULT")
+        what = "compare has one input, and needs a REFERENCE and at least one result"
+        raise BadOption(what, hint="dagan compare REFERENCE RESULT")
     if no_reference and output is None:
         raise BadOption("--no-reference gives no numbers, only a page", hint="name the page with -o page.html")
 
