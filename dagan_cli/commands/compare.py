@@ -161,7 +161,8 @@ def _protocol(border: int, judge: Lpips | None, *, is_video: bool, no_reference:
     cut = [f"{counted(border, 'pixel')} on each side left out of PSNR and SSIM"] if border else []
     if is_video:
         return [FILMS_PROTOCOL, *cut, PROTOCOL]
-    return [STILLS_PROTOCOL, *cut, *([f"LPIPS v0.1 ({judge.net}) of whole RGB images"] if judge else [])]
+    perceptual = [f"LPIPS v0.1 ({judge.net}) of whole RGB images, lower is better"] if judge else []
+    return [STILLS_PROTOCOL, *cut, *perceptual]
 
 
 def _write(

@@ -25,6 +25,7 @@ from torch import Tensor
 from dagan_cli.prefetch import processors
 from dagan_cli.words import printable
 
+MODEL = "vmaf_v0.6.1"  # for video of 1080 lines, seen from three times its height
 _FILTERS = {"vmaf": "libvmaf", "xpsnr_y": "xpsnr"}
 _VMAF, _XPSNR, _ERRORS = "vmaf.json", "xpsnr.log", "errors.log"
 _FORMATS = {8: "yuv444p", 10: "yuv444p10le", 12: "yuv444p12le"}

@@ -40,7 +40,7 @@ FILMS = "psnr_y", "ssim_y", "vmaf", "xpsnr_y", "flicker"
 STILLS_PROTOCOL = "Y of BT.601 studio range, float; PSNR and SSIM on the scale of 255"
 FILMS_PROTOCOL = (
     "Luma as stored, on the scale of 8-bit code values; frames are paired by their times; means over frames, infinite "
-    "values left out"
+    "values left out; VMAF v0.6.1 and XPSNR by FFmpeg"
 )
 
 

@@ -20,10 +20,16 @@ from torch import Tensor
 
 from dagan_cli.metrics.motion import Motion, find_motion
 
-PROTOCOL = "flicker: mean |e(t) - W e(t-1)| of the luma error e along the motion of the reference, 8-bit code values"
+PROTOCOL = (
+    "Flicker, lower is better: mean |e(t) - W e(t-1)| of the luma error e along the motion W of the reference, in "
+    "8-bit code values"
+)
 LIMIT = 8.0  # code values; where the reference differs more from its own moved frame, motion does not explain it
 WINDOW = 5  # side of the square in pixels over which that difference is averaged
-LEAST = 0.5  # share of reliable pixels below which a pair of frames has no value: a cut, or a wild change
+# Share of reliable pixels below which a pair of frames has no value: a cut, or a wild change. In seven clips of
+# 640x360, 91 % of the pixels or more were reliable from one frame to the next, 59 % or more after a second, and 26 %
+# or less at cuts.
+LEAST = 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BLOCK = 16  # side of a block in pixels
-REACH = 10  # pixels of the smallest copy that are searched in each direction
+REACH = 8  # pixels of the smallest copy that are searched in each direction
 _HALVINGS = ((720, 2), (2048, 3))  # how often a frame with at most so many rows and columns is halved; a larger one: 4
 _QUARTERS = 4  # steps of a pixel
 _TAPS = {  # of HEVC, for each number of quarters, from 3 samples before to 4 after
@@ -82,7 +82,7 @@ class Motion:
 def find_motion(previous: Tensor, current: Tensor) -> Motion:
     """Find the motion from one frame to the next: (H, W) float luma in code values of 255, of at least one pixel.
 
-    Displacements reach 40 pixels, 80 in frames of more than 720 columns or rows, and 160 above 2048. Where several
+    Displacements reach 32 pixels, 64 in frames of more than 720 columns or rows, and 128 above 2048. Where several
     displacements fit equally, as in flat areas, blocks move like those around them, or stay.
     """
     height, width = current.shape
@@ -94,7 +94,10 @@ def find_motion(previous: Tensor, current: Tensor) -> Motion:
     found = _searched(*levels[-1], BLOCK >> (len(levels) - 1), rows, columns)
     for level in range(len(levels) - 2, -1, -1):
         before, now = levels[level]
-        found = _Refiner(before, now, BLOCK >> level, rows, columns).refined(2 * found, 1 if level == 0 else 2)
+        refiner = _Refiner(before, now, BLOCK >> level, rows, columns)
+        found = refiner.refined(refiner.agreed(2 * found), 1 if level == 0 else 2)
+        if level == 0:
+            found = refiner.agreed(found)
     quarters = _with_quarters(*levels[0], found, rows, columns)
     return Motion(quarters.view(rows, columns, 2), (height, width))
 
@@ -138,8 +141,7 @@ class _Refiner:
         self._now = _patches(now, still, columns, side, self._more, self._more)
 
     def refined(self, found: Tensor, steps: int) -> Tensor:
-        """Take over what fits better from the blocks around, or no motion, then search `steps` pixels around it."""
-        found = self._agreed(found)
+        """Search for what fits best within `steps` pixels of a displacement, on each axis."""
         reach = self._more + steps
         patches = _patches(self._before, found, self._columns, self._side, reach, reach)
         length = self._now.shape[-1]
@@ -149,9 +151,9 @@ class _Refiner:
             is_better = cost < best
             best = torch.where(is_better, cost, best)
             moved[is_better] = found[is_better] + torch.tensor([down - steps, right - steps])
-        return self._agreed(moved)
+        return moved
 
-    def _agreed(self, found: Tensor) -> Tensor:
+    def agreed(self, found: Tensor) -> Tensor:
         """Give each block the displacement of least residual and difference from its neighbours, among theirs and 0."""
         field = found.view(self._rows, self._columns, 2)
         around = [each.reshape(-1, 2) for each in _neighbours(field)]

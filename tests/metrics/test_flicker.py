@@ -40,7 +40,7 @@ def noises(sigma: float) -> tuple[Tensor, Tensor]:
     return sigma * torch.randn(SIZE), sigma * torch.randn(SIZE)
 
 
-@pytest.mark.parametrize("pan", [(0, 0), (1, 0), (-3, 7), (13, -21), (-38, 34)])
+@pytest.mark.parametrize("pan", [(0, 0), (1, 0), (-3, 7), (13, -21), (-30, 32)])
 def test_whole_pixels_of_motion_are_found_exactly(pan):
     motion = find_motion(*panned(*pan))
     exact = (motion.quarters == 4 * torch.tensor(pan)).all(-1)
