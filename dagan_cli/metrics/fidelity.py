@@ -14,6 +14,9 @@ from torch import Tensor
 
 PROTOCOL = "Y of BT.601 studio range, float; SR rounded to 8 bit; `scale` px cut on each side; LR by MATLAB bicubic"
 
+_RADIUS = 5  # of SSIM's window, in samples
+_BAND = 1 << 17  # samples whose SSIM is computed at a time, which bounds the memory and stays in the cache
+
 
 def bicubic(x: Tensor, out_h: int, out_w: int) -> Tensor:
     """MATLAB's imresize(..., 'bicubic') for uint8: (N, C, H, W) in [0, 255] -> (N, C, out_h, out_w), whole values.
@@ -78,13 +81,21 @@ def ssim(a: Tensor, b: Tensor) -> float:
     a, b: (1, 1, H, W) float in [0, 255], both sides at least 11. In float32 the result is exact to about 1e-6: samples
     are centred first, as variances are differences of squares.
     """
-    x, y = a - 128, b - 128
+    height, width = (side - 2 * _RADIUS for side in a.shape[-2:])
+    rows, total = max(1, _BAND // width), 0.0
+    for top in range(0, height, rows):
+        band = slice(top, min(top + rows, height) + 2 * _RADIUS)
+        total += _similarities(a[..., band, :] - 128, b[..., band, :] - 128).sum(dtype=torch.float64).item()
+    return total / (height * width)
+
+
+def _similarities(x: Tensor, y: Tensor) -> Tensor:
+    """Return the SSIM of each window of two planes (1, 1, H, W), from which 128 was subtracted."""
     mx, my, xx, yy, xy = _blurred(_blurred(torch.cat([x, y, x * x, y * y, x * y]), -2), -1)
     vx, vy, cov = xx - mx * mx, yy - my * my, xy - mx * my
     ma, mb = mx + 128, my + 128
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    similar = ((2 * ma * mb + c1) * (2 * cov + c2)) / ((ma**2 + mb**2 + c1) * (vx + vy + c2))
-    return similar.mean(dtype=torch.float64).item()
+    return ((2 * ma * mb + c1) * (2 * cov + c2)) / ((ma**2 + mb**2 + c1) * (vx + vy + c2))
 
 
 def crop_to_multiple(hr: Tensor, scale: int) -> Tensor:
@@ -106,12 +117,13 @@ def _round_half_up(x: Tensor) -> Tensor:
 
 def _blurred(x: Tensor, axis: int) -> Tensor:
     """Filter one axis by a Gaussian of sigma 1.5 with 11 taps, where it has all of them: 10 samples fewer."""
-    taps = torch.exp(-(torch.arange(-5, 6, dtype=torch.float64)).square() / (2 * 1.5**2))
-    taps = (taps / taps.sum()).tolist()
-    length = x.shape[axis] - 10
-    blurred = x.narrow(axis, 5, length) * taps[5]
-    for i in range(5):
-        blurred.add_(x.narrow(axis, i, length), alpha=taps[i]).add_(x.narrow(axis, 10 - i, length), alpha=taps[i])
+    taps = torch.exp(-torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float64).square() / (2 * 1.5**2))
+    weights = (taps / taps.sum()).tolist()
+    length = x.shape[axis] - 2 * _RADIUS
+    blurred = x.narrow(axis, _RADIUS, length) * weights[_RADIUS]
+    for i in range(_RADIUS):
+        blurred.add_(x.narrow(axis, i, length), alpha=weights[i])
+        blurred.add_(x.narrow(axis, 2 * _RADIUS - i, length), alpha=weights[i])
     return blurred
 
 

@@ -185,6 +185,14 @@ def test_ssim_is_what_its_definition_gives_also_for_bright_and_flat_planes(kind,
     assert found == pytest.approx(gaussian_ssim(a.numpy(), b.numpy()), abs=tolerance)
 
 
+def test_ssim_is_the_same_in_bands_of_any_height(monkeypatch):
+    a, b = (picture(40, 30, seed)[:, :1] for seed in (0, 1))
+    whole = ssim(a, b)
+    for samples in (1, 70, 20 * 29):
+        monkeypatch.setattr("dagan_cli.metrics.fidelity._BAND", samples)
+        assert ssim(a, b) == pytest.approx(whole, abs=1e-12)
+
+
 def test_psnr_over_rgb_is_that_of_all_samples_together_within_the_border():
     a, b = (picture(20, 30, seed) for seed in (0, 1))
     inner = (a - b).numpy()[..., 4:-4, 4:-4]
