@@ -160,7 +160,9 @@ class _Follower:
             text = f"frames without a partner: {unmatched[0]} of the reference, {unmatched[1]} of the result"
             notes.append(text + (f", {self._other_size} of them of another size" if self._other_size else ""))
         equal = sum(value == float("inf") for value in numbers["psnr_y"])
-        if equal:
+        if equal == count:
+            notes.append("all frames are equal to those of the reference")
+        elif equal:
             notes.append(f"frames equal to the reference, and not in the mean of PSNR: {equal}")
         share = mean(self._shares)
         if share is None:

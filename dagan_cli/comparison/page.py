@@ -161,11 +161,13 @@ def _frames(item: Item, comparison: Comparison, most: int, tell: Callable[[], No
     rows = {row.column: row for row in comparison.rows if row.film}
     moments = _moments(item, rows, most, tell)
     times = [moment.seconds for moment in moments]
+    sizes = [row.size for row in rows.values() if row.size]
+    size = (min(width for width, _ in sizes), min(height for _, height in sizes)) if sizes else None
     found: list[Images] = []
     for column, path in enumerate(item.paths):
         film = rows[column].film if column in rows else None
         own = [time + film.later for time in times] if film else times
-        found.append(_frames_at(path, own, tell) if isinstance(path, Path) else [None] * len(times))
+        found.append(_frames_at(path, own, size, tell) if isinstance(path, Path) else [None] * len(times))
     for moment, *images in zip(moments, *found, strict=True):
         if images[0] is None:
             continue
@@ -207,8 +209,11 @@ def _moments(item: Item, rows: dict[int, Compared], most: int, tell: Callable[[]
     return [_Moment(i, seconds[i], note) for i, note in chosen.items()]
 
 
-def _frames_at(path: Path, times: Sequence[float], tell: Callable[[], None]) -> Images:
-    """Return the frame that is nearest to each time, within half a frame, as uint8 (H, W, 3)."""
+def _frames_at(path: Path, times: Sequence[float], size: tuple[int, int] | None, tell: Callable[[], None]) -> Images:
+    """Return the frame that is nearest to each time, within half a frame, as uint8 (H, W, 3).
+
+    size: the (width, height) at the top left that is shown, before the frame is turned; None: all.
+    """
     found: Images = [None] * len(times)
     if not times:
         return found
@@ -220,7 +225,7 @@ def _frames_at(path: Path, times: Sequence[float], tell: Callable[[], None]) -> 
                 near = frame.duration * float(frame.time_base) / 2
                 for i, wanted in enumerate(times):
                     if (distance := abs(time - wanted)) <= near + 1e-9 and distance < best[i]:
-                        found[i], best[i] = _as_rgb(frame), distance
+                        found[i], best[i] = _as_rgb(frame, size, source.info.rotation), distance
                 if time > last + near:
                     break
     except DaganError:  # reported with the scores
@@ -234,10 +239,12 @@ def _telling(frames: Iterator[tuple[float, Frame]], tell: Callable[[], None]) ->
         yield each
 
 
-def _as_rgb(frame: Frame) -> np.ndarray:
-    """Return a frame as uint8 (H, W, 3), nearest codes, as stored: not turned, transfer not converted."""
+def _as_rgb(frame: Frame, size: tuple[int, int] | None, rotation: int) -> np.ndarray:
+    """Return a frame as uint8 (H, W, 3), cropped, then turned counter-clockwise; its transfer is not converted."""
     rgb = to_rgb([torch.from_numpy(plane) for plane in frame.planes], frame.layout)
-    return rgb.mul(255).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    width, height = size or (rgb.shape[-1], rgb.shape[-2])
+    codes = rgb[:, :height, :width].mul(255).round_().clamp_(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(np.rot90(codes.permute(1, 2, 0).numpy(), round(rotation / 90)))
 
 
 def _view(

@@ -144,3 +144,20 @@ def test_curves_have_a_value_for_each_frame_and_none_for_the_reference(films):
 def test_videos_without_a_reference_show_frames_from_their_whole_length(films):
     page = page_of(*films, reference=False, most=3)
     assert [view.title for view in page.views] == ["0:00.000", "0:00.960", "0:01.960"]
+
+
+@pytest.mark.slow
+def test_frames_are_shown_upright_and_of_a_cropped_result_the_same_part(tmp_path):
+    a, b = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    plain = tmp_path / "plain.mp4"
+    clip(plain, "-c:v", "libx264", "-qp", "0", "-an", seconds=0.12, source="testsrc2=size=98x66:rate=25")
+    ffmpeg("-display_rotation", "90", "-i", plain, "-c", "copy", a)
+    ffmpeg("-i", plain, "-vf", "crop=96:64:0:0", "-c:v", "libx264", "-qp", "0", tmp_path / "cropped.mp4")
+    ffmpeg("-display_rotation", "90", "-i", tmp_path / "cropped.mp4", "-c", "copy", b)
+    view = page_of(a, b).views[0]
+    assert [images[0].shape for images in view.images] == [(96, 64, 3)] * 2
+    assert np.abs(view.images[0][0].astype(int) - view.images[1][0]).mean() < 2  # chroma at the new edge
+    ffmpeg("-i", b, "-frames:v", "1", tmp_path / "upright.png")  # FFmpeg turns it by itself
+    upright = np.array(Image.open(tmp_path / "upright.png").convert("RGB")).astype(int)
+    assert upright.shape == (96, 64, 3)
+    assert np.abs(upright - view.images[1][0]).mean() < 20  # another conversion to RGB
