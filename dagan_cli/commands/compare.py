@@ -25,12 +25,12 @@ _WORST = 3  # frames that are named below the table
 
 
 def compare(
-    files: Annotated[
+    reference: Annotated[
+        Path, typer.Argument(metavar="REFERENCE", help="The original: an image, a video, or a folder of images.")
+    ],
+    results: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="REFERENCE RESULT...",
-            help="An image or video and its results, or folders of images of equal names.",
-        ),
+        typer.Argument(metavar="RESULT", help="What is scored, of the same kind; images in folders have equal names."),
     ],
     no_reference: Annotated[
         bool, typer.Option("--no-reference", help="Take all arguments as results: show them, without numbers.")
@@ -43,7 +43,7 @@ def compare(
         bool, typer.Option("-y", "--overwrite", help="Replace a file at -o that is no page of dagan.")
     ] = False,
     most: Annotated[
-        int, typer.Option("--most", min=1, max=100, help="Show at most N images or frames on the page.")
+        int, typer.Option("--most", min=1, max=100, metavar="N", help="Show at most N images or frames on the page.")
     ] = 12,
     border: Annotated[
         int, typer.Option("--border", min=0, metavar="N", help="Leave N pixels out of PSNR and SSIM on each side.")
@@ -63,7 +63,9 @@ def compare(
 ) -> None:
     """Score results next to their reference. Images: PSNR, SSIM, LPIPS; videos also VMAF, XPSNR and flicker."""
     with friendly_errors(debug):
-        _require_sense(files, output, no_reference=no_reference)
+        if no_reference and output is None:
+            raise BadOption("--no-reference gives no numbers, only a page", hint="name the page with -o page.html")
+        files = [reference, *results]
 
         from dagan_cli.comparison.compare import Stopped
         from dagan_cli.comparison.pairs import find_pairs
@@ -89,15 +91,6 @@ def compare(
         else:
             _show(comparison, protocol, output)
         raise typer.Exit(int(bool(comparison.failed)))
-
-
-def _require_sense(files: list[Path], output: Path | None, *, no_reference: bool) -> None:
-    """Raise BadOption for too few files, and for a comparison that shows nothing."""
-    if len(files) < 2:
-        what = "compare has one input, and needs a REFERENCE and at least one result"
-        raise BadOption(what, hint="dagan compare REFERENCE RESULT")
-    if no_reference and output is None:
-        raise BadOption("--no-reference gives no numbers, only a page", hint="name the page with -o page.html")
 
 
 def _require_page(output: Path, *, overwrite: bool) -> None:
