@@ -96,7 +96,7 @@ def compare(
 def _require_page(output: Path, *, overwrite: bool) -> None:
     """Raise CannotWrite for a name that is no file, and without `overwrite` for a file that is no page of dagan."""
     from dagan_cli.files import require_older, require_replaceable, require_writable
-    from dagan_cli.pages.templates import MARK
+    from dagan_cli.pages.rendering import MARK
 
     require_replaceable(output)
     require_writable(output)
