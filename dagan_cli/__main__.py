@@ -9,7 +9,20 @@ import sys
 from dagan_cli.commands.console import echo, escape_messages, fail
 from dagan_cli.commands.shown.streams import NoStdout, end, finish, prepare
 
-COMMANDS = ("upscale", "preview", "eval", "verify", "probe", "models", "doctor", "train", "bench", "config", "recipes")
+COMMANDS = (
+    "upscale",
+    "preview",
+    "compare",
+    "eval",
+    "verify",
+    "probe",
+    "models",
+    "doctor",
+    "train",
+    "bench",
+    "config",
+    "recipes",
+)
 
 
 def program() -> None:

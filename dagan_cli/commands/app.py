@@ -9,6 +9,7 @@ import typer
 import typer.main
 
 from dagan_cli.commands.bench import bench
+from dagan_cli.commands.compare import compare
 from dagan_cli.commands.console import echo, fail
 from dagan_cli.commands.doctor import doctor
 from dagan_cli.commands.evaluate import evaluate
@@ -38,6 +39,7 @@ _COMPLETION = ("--install-completion", "--show-completion")
 COMMANDS = {
     "upscale": upscale,
     "preview": preview,
+    "compare": compare,
     "eval": evaluate,
     "verify": verify,
     "probe": probe,

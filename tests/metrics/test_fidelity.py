@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dagan_cli.metrics.fidelity import bicubic, bicubic_weights, crop_to_multiple, luma, psnr_y, ssim_y
+from dagan_cli.metrics.fidelity import bicubic, bicubic_weights, crop_to_multiple, luma, psnr_rgb, psnr_y, ssim, ssim_y
 
 
 def picture(height: int, width: int, seed: int = 0) -> Tensor:
@@ -158,3 +158,43 @@ def test_bicubic_reaches_its_published_scores_on_set5(scale, psnr, ssim, corpus)
         scores.append((psnr_y(sr, hr, scale), ssim_y(sr, hr, scale)))
     assert len(scores) == 5
     assert np.mean(scores, axis=0) == pytest.approx([psnr, ssim], abs=0.005)
+
+
+def gaussian_ssim(a: np.ndarray, b: np.ndarray) -> float:
+    """SSIM written out window by window, in float64 (Wang et al., 2004)."""
+    taps = np.exp(-((np.arange(11) - 5.0) ** 2) / (2 * 1.5**2))
+    weights = np.outer(taps, taps) / taps.sum() ** 2
+    x, y = (np.lib.stride_tricks.sliding_window_view(each.astype(np.float64), (11, 11)) for each in (a, b))
+
+    def means(windows: np.ndarray) -> np.ndarray:
+        return (windows * weights).sum((2, 3))
+
+    mx, my = means(x), means(y)
+    vx, vy = (means((windows - m[..., None, None]) ** 2) for windows, m in ((x, mx), (y, my)))
+    cov = means((x - mx[..., None, None]) * (y - my[..., None, None]))
+    c1, c2 = 6.5025, 58.5225
+    return float((((2 * mx * my + c1) * (2 * cov + c2)) / ((mx**2 + my**2 + c1) * (vx + vy + c2))).mean())
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("level", [20, 128, 230])
+def test_ssim_is_what_its_definition_gives_also_for_bright_and_flat_planes(kind, tolerance, level):
+    a = level + 3 * torch.randn(40, 52, dtype=torch.float64)
+    b = a + torch.randn_like(a)
+    found = ssim(*(each.to(kind)[None, None] for each in (a, b)))
+    assert found == pytest.approx(gaussian_ssim(a.numpy(), b.numpy()), abs=tolerance)
+
+
+def test_ssim_is_the_same_in_bands_of_any_height(monkeypatch):
+    a, b = (picture(40, 30, seed)[:, :1] for seed in (0, 1))
+    whole = ssim(a, b)
+    for samples in (1, 70, 20 * 29):
+        monkeypatch.setattr("dagan_cli.metrics.fidelity._BAND", samples)
+        assert ssim(a, b) == pytest.approx(whole, abs=1e-12)
+
+
+def test_psnr_over_rgb_is_that_of_all_samples_together_within_the_border():
+    a, b = (picture(20, 30, seed) for seed in (0, 1))
+    inner = (a - b).numpy()[..., 4:-4, 4:-4]
+    assert psnr_rgb(a, b, 4) == pytest.approx(10 * np.log10(255**2 / (inner**2).mean()), abs=1e-9)
+    assert psnr_rgb(a, a, 0) == float("inf")

@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 import typer.main
 
 from dagan_cli.__main__ import with_verb
@@ -24,7 +23,6 @@ GROUP: Any = typer.main.get_command(app)
 
 _BLOCK = re.compile(rf"^(?P<mark>{RUN}\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _QUOTED = re.compile(r"`([^`\n]+)`")
-_COMING = {"compare", "preview"}  # verbs that pages may show before the program has them
 _FILES = (".jpg", ".png", ".mp4", ".mkv", ".avi")
 _FOLDERS = ("films",)  # that pages name without a verb
 
@@ -100,18 +98,11 @@ def verbs() -> frozenset[str]:
     return frozenset(GROUP.commands)
 
 
-def require_verb(words: tuple[str, ...]) -> None:
-    """Skip the test of a command whose verb is still to come."""
-    if words[1] in _COMING - verbs():
-        pytest.skip(f"this version has no `dagan {words[1]}`")
-
-
 def parse(words: tuple[str, ...], folder: Path) -> None:
     """Parse a command as the program does, without running it; raises AssertionError, or click's error.
 
     The files that it names are made in `folder`, the current one: a first word that is a file needs no verb.
     """
-    require_verb(words)
     for word in words[1:]:
         if word.endswith(_FILES) and not word.startswith("-") and "://" not in word:
             (folder / word).parent.mkdir(parents=True, exist_ok=True)
