@@ -95,6 +95,16 @@ def test_the_first_sight_is_two_columns_and_a_slider_between_them(shown):
     assert shown.evaluate("document.querySelectorAll('img[data-picture]').length") == 3
 
 
+def test_the_names_of_the_columns_stand_on_the_picture(shown):
+    picture = shown.locator(".layer.on img").first.bounding_box()
+    left, right = (shown.locator(f"#{side}").bounding_box() for side in ("left", "right"))
+    assert picture
+    assert left
+    assert right
+    assert left["x"] == pytest.approx(picture["x"] + 8, abs=1)
+    assert right["x"] + right["width"] == pytest.approx(picture["x"] + picture["width"] - 8, abs=1)
+
+
 def test_the_slider_is_moved_by_mouse(shown):
     x, y = middle(shown)
     drag(shown, (x, y), (x + 120, y))
@@ -283,6 +293,24 @@ def test_views_change_by_key_button_and_list_and_bring_their_numbers(browser, tm
 def test_the_pixels_of_a_later_view_are_its_own(shown):
     press(shown, "ArrowDown", "ArrowDown")
     assert [level(shown, 0.4), level(shown, 0.6)] == [60, 140]
+
+
+def test_views_of_other_sizes_and_shapes_are_fitted_and_keep_their_columns_together(browser, tmp_path):
+    sizes = [(200, 300), (400, 100), (50, 700)]
+    views = [View(str(size), [[flat(level, size)] for level in LEVELS]) for size in sizes]
+    write_viewer(tmp_path / "page.html", Viewer("t", "", [Column(f"c {i}") for i in range(3)], views))
+    with opened(browser, tmp_path / "page.html") as page:
+        for height, width in sizes:
+            page.wait_for_timeout(80)
+            boxes = [page.locator(".layer.on img").nth(i).bounding_box() for i in range(2)]
+            assert boxes[0] == boxes[1]
+            assert boxes[0]
+            assert boxes[0]["width"] / boxes[0]["height"] == pytest.approx(width / height, rel=0.01)
+            stage = page.locator("#stage").bounding_box()
+            assert stage
+            assert boxes[0]["width"] <= stage["width"]
+            assert boxes[0]["height"] <= stage["height"]
+            press(page, "ArrowDown")
 
 
 def test_keys_scroll_the_page_where_the_pictures_are_out_of_sight(browser, tmp_path):

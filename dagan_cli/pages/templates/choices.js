@@ -22,7 +22,6 @@ function controls() {
   text('left', mode === 'side' ? '' : mode === 'difference' ? `difference ×${state.gain}: ${data.columns[a]} − ${data.columns[b]}`
     : data.columns[mode === 'single' ? state[state.front] : a]);
   text('right', mode === 'split' ? data.columns[b] : '');
-  $('left').classList.toggle('alone', mode !== 'split');
 }
 
 let waiting;

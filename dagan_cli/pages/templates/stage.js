@@ -147,6 +147,10 @@ function place() {
   divider.style.left = `${at}px`;
   divider.dataset.start = start;
   divider.dataset.end = end;
+  const inset = end - start > 320 ? [start, box.width - end] : [0, 0]; // labels stand on the picture, if they fit
+  $('left').style.left = `${inset[0] + 8}px`;
+  $('right').style.right = `${inset[1] + 8}px`;
+  for (const id of ['left', 'right']) $(id).style.maxWidth = `${(box.width - inset[0] - inset[1]) / (state.mode === 'split' ? 2 : 1) - 16}px`;
   controls();
 }
 
