@@ -198,7 +198,7 @@ def _source(name: str) -> Source:
 def _page(path: Path, output: Path | None, overwrite: bool) -> Path:
     """Return the path of the page. Raises BadOption if it is the input, CannotWrite if it cannot be written."""
     from dagan_cli.files import place_of, require_older, require_replaceable, require_writable
-    from dagan_cli.pages.templates import MARK
+    from dagan_cli.pages.rendering import MARK
 
     usual = f"{path.stem}_preview.html"
     page = Path(usual) if output is None else output / usual if output.is_dir() else output
