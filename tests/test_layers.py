@@ -22,6 +22,7 @@ USE_CASES = (
     "dagan_cli.bench",
     "dagan_cli.exchange",
     "dagan_cli.evaluate",
+    "dagan_cli.ablate",
 )
 FLOORS = (
     "dagan_cli.media",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -27,6 +28,7 @@ from dagan_cli.commands.options import (
     Window,
     fetched,
     friendly_errors,
+    one_of,
     tile_side,
 )
 from dagan_cli.commands.shown.tables import room, table, wrapped
@@ -34,6 +36,8 @@ from dagan_cli.errors import BadInput, BadOption
 
 if TYPE_CHECKING:
     from dagan_cli.evaluate import Score
+    from dagan_cli.metrics.lpips import Lpips as LpipsMetric
+    from dagan_cli.upscaler import Upscaler
 
 
 def evaluate(
@@ -64,6 +68,14 @@ def evaluate(
     window: Window = None,
     ensemble: Ensemble = False,
     lpips: Lpips = None,
+    ablate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ablate",
+            metavar="PART",
+            help="Score the model with parts replaced or left out: spatial, channel, constants or all; repeatable.",
+        ),
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -71,6 +83,11 @@ def evaluate(
     with friendly_errors(debug):
         if (model is None) == (results is None):
             raise BadOption("eval needs a model or results to score", hint="give either -n MODEL or --results FOLDER")
+
+        if ablate and results is not None:
+            raise BadOption("--ablate changes a model, and --results names none", hint="give -n MODEL instead")
+        if ablate:
+            runtime, precision = _for_ablation(runtime, precision)
 
         from dagan_cli.evaluate import evaluate as scores_of
         from dagan_cli.evaluate import mean
@@ -98,6 +115,10 @@ def evaluate(
             left_out.append(str(error))
             say(f"left out: {error}")
 
+        if ablate:
+            assert upscaler is not None
+            _ablate(dataset, upscaler, ablate, factor, metric, inputs, leave_out, as_json=as_json)
+            raise typer.Exit(int(bool(left_out)))
         for score in scores_of(dataset, scored, factor, metric, inputs, leave_out):
             scores.append(score)
             if sys.stderr.isatty():
@@ -123,6 +144,59 @@ def evaluate(
         scored_by = printable(f"{model or results} x{factor}{choices}")
         echo("\n" + wrapped(f"{scored_by}, {count}. {PROTOCOL}{seen}. {columns}.", room()))
         raise typer.Exit(int(bool(left_out)))
+
+
+def _for_ablation(runtime: str, precision: str) -> tuple[Literal["torch"], Literal["fp32"]]:
+    """Return the only runtime and precision in which parts can be replaced. Raises BadOption if others were named."""
+    if runtime not in ("auto", "torch") or precision not in ("auto", "fp32"):
+        raise BadOption("--ablate needs PyTorch and fp32", hint="leave out --runtime and --precision")
+    return "torch", "fp32"
+
+
+def _ablate(
+    dataset: Path,
+    upscaler: Upscaler,
+    named: list[str],
+    scale: int,
+    metric: LpipsMetric | None,
+    inputs: Path | None,
+    leave_out: Callable[[BadInput], None],
+    *,
+    as_json: bool,
+) -> None:
+    from dagan_cli.ablate import PARTS, Part, ablate
+    from dagan_cli.metrics.fidelity import PROTOCOL
+
+    chosen = {str(one_of("--ablate", name, (*PARTS, "all"))) for name in named}
+    parts: tuple[Part, ...] = tuple(part for part in PARTS if part in chosen or "all" in chosen)
+
+    def tell(change: str) -> None:
+        if sys.stderr.isatty():
+            say(change or "the model as it is")
+
+    found = ablate(dataset, upscaler, parts, scale, metric, inputs, leave_out, tell)
+    if as_json:
+        facts = {"model": upscaler.words, "sha256": upscaler.sha256, "scale": scale, "order": upscaler.order}
+        facts |= {"dataset": str(dataset), "inputs": inputs and str(inputs), "protocol": PROTOCOL}
+        echo(in_json(facts | found.to_json()))
+        return
+    whole = found.rows[0].score
+    header = ["change", "PSNR-Y", "lost", "SSIM-Y", *(["LPIPS", "more"] if metric else [])]
+    rows = []
+    for row in found.rows:
+        score, is_whole = row.score, not row.change
+        cells = [row.change or "none", f"{score.psnr:.3f}", "" if is_whole else f"{whole.psnr - score.psnr:.3f}"]
+        cells.append(f"{score.ssim:.4f}")
+        if score.lpips is not None and whole.lpips is not None:
+            cells += [f"{score.lpips:.4f}", "" if is_whole else f"{score.lpips - whole.lpips:+.4f}"]
+        rows.append(cells)
+    echo(table(header, rows))
+    facts = [f"{upscaler.words} x{scale}{'' if upscaler.order is None else f', order {upscaler.order}'}. {PROTOCOL}."]
+    if found.entropy is not None:
+        facts.append(f"Entropy of the softmax: {found.entropy:.3f} of that of equal weights.")
+    if found.gate_spread is not None:
+        facts.append(f"Standard deviation of a gate over images and positions: {found.gate_spread:.4f}.")
+    echo("\n" + wrapped(printable(" ".join(facts)), room()))
 
 
 def _table(scores: list[Score], *, lpips: bool, timed: bool) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dagan_cli.files import whole_or_absent
 from dagan_cli.metrics.fidelity import bicubic
-from dagan_cli.model.attention import attend, attending_by
+from dagan_cli.model.ablation import observed
 from trainer.baselines import Baseline
 
 LARGEST = 24  # side in pixels of the input that the entropy is measured on
@@ -53,17 +52,9 @@ def attention_entropy(generator: Baseline, lr: Tensor) -> float | None:
 
     1 = all positions have the same weight, 0 = a single position has all of it; None without spatial attention.
     """
-    shares: list[float] = []
-
-    def watched(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-        logits = (q.float() @ k.float().transpose(1, 2)) * scale
-        entropy = -(logits.log_softmax(-1) * logits.softmax(-1)).sum(-1).mean()
-        shares.append((entropy / np.log(max(2, k.shape[1]))).item())
-        return attend(q, k, v, scale)
-
-    with attending_by(generator, watched):
+    with observed(generator) as found:
         generator(lr[..., :LARGEST, :LARGEST])
-    return float(np.mean(shares)) if shares else None
+    return found.entropy
 
 
 @torch.inference_mode()

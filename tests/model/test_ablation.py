@@ -1,0 +1,110 @@
+"""Parts of a network are replaced exactly, and come back as they were."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dagan_cli.model.ablation import (
+    observed,
+    with_constant_gates,
+    with_even_attention,
+    with_textbook_constants,
+    without,
+)
+from dagan_cli.model.attention import ChannelAttention, SpatialAttention
+from dagan_cli.model.generator import Generator
+from dagan_cli.model.rk import CLASSICAL
+from tests.conftest import TINY
+
+
+@pytest.fixture
+def network() -> Generator:
+    """A network whose attention does something."""
+    made = Generator(replace(TINY, identity_start=False)).eval().requires_grad_(False)
+    for layer in made.modules():
+        if isinstance(layer, SpatialAttention):
+            layer.theta.weight.mul_(300)
+        if isinstance(layer, ChannelAttention):
+            layer.excite.weight.mul_(30)
+    made.order = 4
+    return made
+
+
+def attentions(network: nn.Module, kind: type[nn.Module]) -> list[nn.Module]:
+    return [layer for layer in network.modules() if isinstance(layer, kind)]
+
+
+def assert_changed(network: Generator, x: Tensor, found: Tensor, expected: Tensor, before: Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert (found - before).abs().max() > 1e-4
+    assert torch.equal(network(x), before), "the network is as it was"
+
+
+def test_even_attention_is_that_of_queries_that_ask_for_nothing(network):
+    x = torch.rand(2, 3, 32, 32)
+    before, blind = network(x), deepcopy(network)
+    for layer in attentions(blind, SpatialAttention):
+        assert isinstance(layer, SpatialAttention)
+        layer.theta.weight.zero_()
+        assert layer.theta.bias is not None
+        layer.theta.bias.zero_()
+    with with_even_attention(network):
+        found = network(x)
+    assert_changed(network, x, found, blind(x), before)
+    with observed(blind) as seen:
+        blind(x)
+    assert seen.entropy == pytest.approx(1.0)
+    with observed(network) as seen:
+        network(x)
+    assert seen.entropy is not None
+    assert 0 < seen.entropy < 0.999
+
+
+def test_constant_gates_are_the_means_of_what_was_observed(network):
+    x = torch.rand(3, 3, 32, 32)
+    with observed(network) as seen:
+        before = network(x)
+    constants, by_hand = seen.constants(), deepcopy(network)
+    assert seen.gate_spread is not None
+    assert seen.gate_spread > 0
+    for layer, copy in zip(attentions(network, ChannelAttention), attentions(by_hand, ChannelAttention), strict=True):
+        assert isinstance(copy, ChannelAttention)
+        scale = copy.gain * constants[layer].view(1, -1, 1, 1)
+        assert constants[layer].shape == (TINY.channels,)
+        copy.forward = lambda features, scale=scale: features * scale  # type: ignore[method-assign]
+    with with_constant_gates(network, constants):
+        found = network(x)
+    assert_changed(network, x, found, by_hand(x), before)
+
+
+@pytest.mark.parametrize(("kind", "left"), [(SpatialAttention, "channel"), (ChannelAttention, "spatial")])
+def test_a_network_without_layers_of_a_kind_is_one_that_was_built_so(network, kind, left):
+    x = torch.rand(1, 3, 32, 32)
+    before = network(x)
+    smaller = Generator(replace(network.config, attention=left)).eval()
+    inside = {id(p) for layer in attentions(network, kind) for p in layer.parameters()}
+    kept = [p for p in network.parameters() if id(p) not in inside]
+    with torch.no_grad():
+        for mine, theirs in zip(smaller.parameters(), kept, strict=True):
+            mine.copy_(theirs)
+    smaller.order = 4
+    with without(network, kind):
+        found = network(x)
+    assert_changed(network, x, found, smaller(x), before)
+
+
+def test_the_textbook_s_constants_are_used_for_a_while(network):
+    x = torch.rand(1, 3, 32, 32)
+    textbook = network(x)
+    for block in network.blocks:
+        block.constants["rk4"] += 0.1
+    before = network(x)
+    with with_textbook_constants(network):
+        found = network(x)
+        assert tuple(network.blocks[0].constants["rk4"].tolist()) == pytest.approx(CLASSICAL["rk4"])
+    assert_changed(network, x, found, textbook, before)
