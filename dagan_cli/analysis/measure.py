@@ -74,8 +74,10 @@ class Analysis:
     def _sharpness(self) -> str:
         if self.resolution is None:
             return ""
-        if self.resolution >= 0.75:
+        if self.resolution >= 0.95:  # below, `auto` takes the model for degraded sources: the word is to say why
             return "sharp"
+        if self.resolution >= 0.75:
+            return "a little soft"
         return "soft" if self.resolution >= 0.55 else f"blurred, as if enlarged {1 / self.resolution:.1f} times"
 
 

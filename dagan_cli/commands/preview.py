@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dagan_cli.commands.console import StopSignals, echo, in_json, in_time, printable, say
+from dagan_cli.commands.console import StopSignals, echo, in_json, printable, say
 from dagan_cli.commands.options import (
     AUTO,
     IN_OUT,
@@ -26,7 +26,7 @@ from dagan_cli.commands.options import (
 )
 from dagan_cli.commands.shown.progress import Reporter
 from dagan_cli.commands.shown.tables import columns, room, table, wrapped
-from dagan_cli.errors import BadOption, NoInput
+from dagan_cli.errors import BadInput, BadOption, NoInput
 
 if TYPE_CHECKING:
     from dagan_cli.media.find import Source
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def preview(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="An image or a video.")],
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "-o",
             "--output",
@@ -126,6 +126,8 @@ def preview(
             except Stopped:
                 reporter.stopped()
                 raise typer.Exit(stop.exit_code) from None
+            except BadInput as error:
+                raise _unusable(error) from error
 
         from dagan_cli.pages.writing import write_viewer
 
@@ -146,10 +148,11 @@ def preview(
 
 def _text(result: Preview, page: Path) -> str:
     """Return the models with the time of the whole job, their commands, and the notes."""
+    from dagan_cli.preview.result import in_words
+
     rows = []
     for option in result.options:
-        least = "at least " if option.at_least else "about "
-        rows.append([option.model, f"{least}{in_time(option.seconds)}", option.command])
+        rows.append([option.model, in_words(option.seconds, option.at_least), option.command])
     width = room()
     text = table(["model", "whole job", "command"], rows, left=3, width=1 << 30)
     if width is not None and max(map(columns, text.splitlines())) > width:  # a command is to be copied in one piece
@@ -157,7 +160,7 @@ def _text(result: Preview, page: Path) -> str:
         text = "\n".join(lines)
     notes = [wrapped(note, width) for note in result.notes]
     notes += [wrapped(f"warning: {w}", width) for w in dict.fromkeys(w for o in result.options for w in o.warnings)]
-    return "\n".join([text, "", *notes, f"{page}"])
+    return "\n".join([text, "", *notes, printable(str(page))])
 
 
 def _strengths(texts: list[str]) -> tuple[float, ...]:
@@ -177,31 +180,50 @@ def _number(factor: float) -> str:
 
 
 def _source(name: str) -> Source:
-    """Return the input. Raises BadInput, BadOption, NoInput."""
+    """Return the input. Raises BadOption, and NoInput for whatever cannot be previewed."""
     import os
 
     from dagan_cli.media.find import Listed, find_inputs
-    from dagan_cli.media.remote.address import is_url
+    from dagan_cli.media.remote.address import is_url, redacted
 
     if name in ("", "-"):
         raise BadOption("preview reads its INPUT more than once: - is not possible", hint="save it as a file first")
+    if is_url(name) and not name.lower().startswith("file:"):
+        raise NoInput(f"{redacted(name)} is a URL, and a preview is of a file", hint="download it first")
     if os.path.isdir(name):
         raise BadOption(f"{name} is a folder, and a preview is of one file", hint="name one of its files")
     found = find_inputs([name if is_url(name) else Listed(name)])
     for _, error in found.failed:
-        raise error
+        raise _unusable(error) from error
     if not found.sources:
         raise NoInput(f"{name} is no input", hint="name an image or a video")
     return found.sources[0]
 
 
-def _page(path: Path, output: Path | None, overwrite: bool) -> Path:
-    """Return the path of the page. Raises BadOption if it is the input, CannotWrite if it cannot be written."""
+def _unusable(error: BadInput) -> NoInput:
+    """Return the error for the only input, which cannot be left out."""
+    import re
+
+    hint = re.sub(r"(, or )?leave it out( with --exclude)?$", "", error.hint).replace(", rename it", " or rename it")
+    return NoInput(str(error), hint=hint or "name an image or a video")
+
+
+def _page(path: Path, output: str | None, overwrite: bool) -> Path:
+    """Return the path of the page.
+
+    Raises BadOption if it is the input or no file of this machine, CannotWrite if it cannot be written.
+    """
     from dagan_cli.files import place_of, require_older, require_replaceable, require_writable
+    from dagan_cli.media.remote.address import is_url, redacted
     from dagan_cli.pages.rendering import MARK
 
-    usual = f"{path.stem}_preview.html"
-    page = Path(usual) if output is None else output / usual if output.is_dir() else output
+    if output is not None and (output in ("", "-") or is_url(output)):
+        raise BadOption(
+            f"-o {redacted(output)}: the page is a file on this machine", hint="name a file, such as preview.html"
+        )
+    page = Path(output or ".")
+    if output is None or page.is_dir():
+        page /= f"{path.stem}_preview.html"
     if place_of(page) == place_of(path):
         raise BadOption(f"-o {page} is the input", hint="name another file, such as preview.html")
     if overwrite:

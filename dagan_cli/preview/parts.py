@@ -43,10 +43,13 @@ def cut_of(upscaler: Upscaler, box: Box, size: tuple[int, int], result: tuple[in
     return cut_for(box, size, result, margin_for(network.receptive_field, usual), grid)
 
 
-def sees_beyond(upscaler: Upscaler, usual: int) -> bool:
-    """True if a model sees more than the margin that a place gets."""
+def sees_beyond(upscaler: Upscaler, boxes: Sequence[Box], size: tuple[int, int], usual: int) -> bool:
+    """True if a model would see more of an input of `size` than it gets for one of the places."""
     field = upscaler.engine.network(torch.float32).receptive_field
-    return field is None or field > margin_for(field, usual)
+    if field is not None and field <= margin_for(field, usual):
+        return False
+    reads = (cut_of(upscaler, box, size, size, usual).read for box in boxes)
+    return any((read.width, read.height) != size for read in reads)
 
 
 def image_part(upscaler: Upscaler, samples: np.ndarray, cut: Cut, work: Work, pace: Pace) -> np.ndarray:

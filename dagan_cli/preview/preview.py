@@ -11,11 +11,12 @@ from time import monotonic
 import numpy as np
 
 from dagan_cli.analysis.measure import Analysis
+from dagan_cli.engine.memory import free_host_memory
 from dagan_cli.errors import BadOption
 from dagan_cli.media.find import Found, Source
 from dagan_cli.media.targets import plan_naming, plan_targets
 from dagan_cli.preview.choices import Asked, choices_for, command_of
-from dagan_cli.preview.parts import Pace, sees_beyond
+from dagan_cli.preview.parts import Pace
 from dagan_cli.preview.result import Option, Preview, Spot
 from dagan_cli.preview.subject import Subject, open_subject
 from dagan_cli.upscale.estimate.forecast import Forecaster
@@ -173,7 +174,7 @@ class _Run:
             at_least=item.forecast.at_least,
             output=target,
             command=command_of(str(self._source.path), choice, self._asked),
-            warnings=item.warnings,
+            warnings=(*item.warnings, *_too_large(item.forecast.memory, upscaler)),
         )
 
 
@@ -190,9 +191,18 @@ def _spot(subject: Subject, place: int, made: Sequence[list[np.ndarray]]) -> Spo
     )
 
 
+def _too_large(memory: int, upscaler: Upscaler) -> Iterator[str]:
+    """Say that the whole job on a CPU, which takes `memory` bytes, would run out of them."""
+    free = free_host_memory()
+    if upscaler.choice.device.type == "cpu" and memory > free:
+        yield f"the whole job needs about {memory / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free"
+
+
 def _notes(subject: Subject, upscalers: Sequence[Upscaler], counts: Sequence[int]) -> Iterator[str]:
     if subject.rate and max(counts) < max(subject.frames(place) for place in range(len(counts))):
         yield f"Each second shows its first {max(counts)} frames, so that the preview is quick and its page small."
-    if beyond := [one.words for one in upscalers if sees_beyond(one, subject.around)]:
-        seen = f"the {subject.around} pixels around a place that are computed here"
-        yield f"{', '.join(beyond)}: sees more than {seen}; the whole result may differ a little."
+    if beyond := [one.words for one in upscalers if subject.lacks(one)]:
+        yield (
+            f"Each place is computed with {subject.around} pixels around it. These models look farther, and the whole "
+            f"result may differ a little: {', '.join(beyond)}."
+        )

@@ -69,7 +69,8 @@ class Preview:
             columns.append(Column(option.model, facts, option.command))
         views = [View(s.title, s.images, note=s.why, seconds=s.time, rate=s.rate) for s in self.spots]
         (w, h), (width, height) = self.in_size, self.out_size
-        lead = f"{w}x{h} to {width}x{height}, through {len(self.options)} models. Times are for the whole job."
+        models = "1 model" if len(self.options) == 1 else f"{len(self.options)} models"
+        lead = f"{w}x{h} to {width}x{height}, through {models}. Times are for the whole job."
         return Viewer(f"Preview of {self.path.name}", lead, columns, views, notes=self.notes)
 
     def to_json(self, page: Path) -> dict[str, Any]:

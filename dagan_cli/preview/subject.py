@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import PIL.Image
+from PIL import ImageCms
 
 from dagan_cli.analysis.measure import Analysis, analyse_image, analyse_video
 from dagan_cli.media import images
@@ -15,6 +18,7 @@ from dagan_cli.media.images.info import PictureInfo
 from dagan_cli.media.video.info import VideoInfo
 from dagan_cli.media.video.mux import default_suffix
 from dagan_cli.media.video.source import Frame, open_video
+from dagan_cli.planes import tag_names
 from dagan_cli.preview.cuts import AROUND_FILM, AROUND_IMAGE, Cut, crop_for
 from dagan_cli.preview.film import look_around, second_of
 from dagan_cli.preview.parts import (
@@ -26,6 +30,7 @@ from dagan_cli.preview.parts import (
     frame_part,
     image_part,
     luma_of_image,
+    sees_beyond,
 )
 from dagan_cli.preview.places import WHOLE, Place, cells_of, find_places
 from dagan_cli.upscale.plan import outline
@@ -35,6 +40,7 @@ from dagan_cli.upscaler import Upscaler
 
 _IMAGE, _FILM = (160, 128), (112, 80)  # (width, height) of places, input pixels
 _PLACES = 3
+_ALIKE = 4  # code values by which profiles that call themselves sRGB differ
 
 
 class Subject(Protocol):
@@ -66,6 +72,10 @@ class Subject(Protocol):
         """Return a place of the result of a model, (h, w, 3) uint8. Raises Stopped."""
         ...
 
+    def lacks(self, upscaler: Upscaler) -> bool:
+        """True if a model would see more of the input than it gets for a place."""
+        ...
+
 
 def open_subject(path: Path, kind: str, work: Work) -> Subject:
     """Open an input and choose its places. Raises BadInput, BadOption, and Stopped."""
@@ -94,6 +104,7 @@ class Image:
             *_fewer(self.places, "image"),
             *([f"The first of {info.frames} frames is shown."] if info.frames > 1 else []),
             *(["Transparent parts are shown on grey."] if info.has_alpha else []),
+            *_profile_note(info),
         ]
 
     def analyse(self) -> Analysis:
@@ -110,6 +121,9 @@ class Image:
     def through(self, upscaler: Upscaler, place: int, frame: int, work: Work, pace: Pace) -> np.ndarray:
         cut = _cut(self, upscaler, place)
         return as_shown(image_part(upscaler, self._samples, cut, work, pace))
+
+    def lacks(self, upscaler: Upscaler) -> bool:
+        return sees_beyond(upscaler, [place.box for place in self.places], self.size, self.around)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +160,7 @@ class Film:
         self.notes: Sequence[str] = [
             *_fewer(places, "film"),
             "Frames are shown as they are before the video is encoded.",
+            *_hdr_note(info),
         ]
 
     def analyse(self) -> Analysis:
@@ -161,6 +176,9 @@ class Film:
     def through(self, upscaler: Upscaler, place: int, frame: int, work: Work, pace: Pace) -> np.ndarray:
         cut = _cut(self, upscaler, place)
         return self._upright(as_shown(frame_part(upscaler, self._seconds[place].frames[frame], cut, work, pace)))
+
+    def lacks(self, upscaler: Upscaler) -> bool:
+        return sees_beyond(upscaler, [place.box for place in self.places], self.size, self.around)
 
     def _upright(self, shown: np.ndarray) -> np.ndarray:
         """Turn a frame as players do."""
@@ -178,3 +196,38 @@ def _fewer(places: Sequence[Place], what: str) -> list[str]:
         return [f"The {what} is small, and is shown whole."]
     shown = "1 place is" if len(places) == 1 else f"{len(places)} places are"
     return [f"Only {shown} shown: the {what} is too small or too plain for {_PLACES}."]
+
+
+def _profile_note(info: PictureInfo) -> list[str]:
+    """Say that the page does not show the colours of an image as its profile, or its code points, define them."""
+    name = _other_profile(info.icc, info.channels < 3) if info.icc else None
+    if not info.icc and info.colour is not None and not info.colour.is_default:
+        name = str(info.colour)
+    if name is None:
+        return []
+    return [f"Colours are shown as if they were sRGB, and the profile of the image is {name}. The result keeps it."]
+
+
+def _other_profile(icc: bytes, grey: bool) -> str | None:
+    """Return how an ICC profile describes itself; None if its colours are those of sRGB, or if it cannot be read."""
+    samples = np.stack(np.meshgrid(*[np.arange(0, 256, 51).astype(np.uint8)] * 3), axis=-1).reshape(6, 36, 3)
+    image = PIL.Image.fromarray(samples[..., 0] if grey else samples)
+    try:
+        profile = ImageCms.ImageCmsProfile(BytesIO(icc))
+        seen = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        assert seen is not None
+        if np.abs(np.asarray(seen).astype(int) - np.asarray(image.convert("RGB"))).max() <= _ALIKE:
+            return None
+        return ImageCms.getProfileDescription(profile).strip() or "without a name"
+    except (OSError, ImageCms.PyCMSError):
+        return None
+
+
+def _hdr_note(info: VideoInfo) -> list[str]:
+    """Say that the page does not show HDR as players do."""
+    transfer = tag_names(info.layout.tags)["transfer"]
+    if transfer not in ("pq", "hlg"):
+        return []
+    return [
+        f"The film is HDR ({transfer.upper()}): its values are shown as they are stored, paler than players show them."
+    ]

@@ -99,10 +99,14 @@ def test_a_film_is_previewed_too(tmp_path, cli):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["missing.png"], 1, "missing.png"),
+        (["missing.png"], 3, "missing.png"),
         (["."], 2, "is a folder"),
         (["-"], 2, "- is not possible"),
-        (["text.png"], 1, "text.png"),
+        (["text.png"], 3, "text.png"),
+        (["cut.png", "-n", "nearest"], 3, "cut.png"),
+        (["https://example.org/in.png"], 3, "is a URL, and a preview is of a file"),
+        (["in.png", "-o", "-"], 2, "the page is a file"),
+        (["in.png", "-o", "s3://bucket/page.html"], 2, "the page is a file"),
         (["in.png", "-s", "0"], 2, "--scale 0"),
         (["in.png", "-s", "2", "--size", "720p"], 2, "both --scale and --size"),
         (["in.png", "-n", "dagan-x9"], 4, "dagan-x9"),
@@ -119,6 +123,7 @@ def test_a_film_is_previewed_too(tmp_path, cli):
 def test_what_cannot_be_is_two_lines_and_a_code(arguments, code, words, tmp_path, cli):
     picture(tmp_path / "in.png", (24, 20))
     (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "in.png").read_bytes()[:-400])
     (tmp_path / "mine.html").write_text("<p>mine</p>")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     ran = cli("preview", *arguments)
@@ -126,6 +131,7 @@ def test_what_cannot_be_is_two_lines_and_a_code(arguments, code, words, tmp_path
     assert (ran.code, ran.out) == (code, "")
     assert [line[:7] for line in lines] == ["error: ", "  try: "]
     assert words in lines[0]
+    assert not any(part in lines[1] for part in ("exclude", "or leave it out"))  # there is one input only
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -139,6 +145,19 @@ def test_an_older_page_of_dagan_is_replaced_and_a_file_of_others_only_with_y(tmp
     assert cli("preview", source, *FAST).code == 6
     assert cli("preview", source, *FAST, "-y").code == 0
     assert b"<p>mine" not in (tmp_path / "in_preview.html").read_bytes()
+
+
+def test_the_path_of_the_page_is_one_line(tmp_path, cli):
+    source = picture(tmp_path / "a\nb.png", (24, 20))
+    assert cli("preview", source, *FAST).out.splitlines()[-1] == "a\\nb_preview.html"
+
+
+def test_a_time_is_said_in_the_words_of_the_page(tmp_path, cli):
+    ran = cli("preview", picture(tmp_path / "in.png", (24, 20)), "-n", "bicubic")
+    assert "  less than 1 s  " in ran.out
+    page = Path("in_preview.html").read_text()
+    assert "less than 1 s" in page
+    assert "through 1 model." in page
 
 
 def test_a_name_of_control_characters_changes_no_terminal_and_no_page(tmp_path, cli):

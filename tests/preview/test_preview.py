@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from dagan_cli.engine.options import EngineOptions
 from dagan_cli.media.find import Kind, Source
+from dagan_cli.media.images.blocks.code_points import CodePoints, profile_of
 from dagan_cli.media.video.recipe import Encoding
 from dagan_cli.media.video.source import open_video
 from dagan_cli.preview import preview as preview_module
@@ -24,7 +25,7 @@ from dagan_cli.upscale.events import Advance, Event, Stopped, Tell
 from dagan_cli.upscale.request import Goal, Request
 from dagan_cli.upscaler import Upscaler
 from tests.support.fakes import Blur
-from tests.support.tiny import clip, ffmpeg, noise
+from tests.support.tiny import clip, ffmpeg, noise, picture
 from weights.choice import ModelChoice
 
 CPU = EngineOptions(device="cpu")
@@ -65,6 +66,7 @@ def test_a_place_equals_that_of_the_whole_result_where_the_network_sees_no_more(
     whole = upscaler.upscale_to(np.asarray(Image.open(photo)), shown.out_size)
     factor = shown.out_size[0] / 400
     assert len(shown.spots) == 3
+    assert not any("differ" in note for note in shown.notes)
     for spot in shown.spots:
         left, top = round(spot.box.left * factor), round(spot.box.top * factor)
         (part,) = spot.images[1]
@@ -80,12 +82,39 @@ def test_a_place_is_nearly_that_of_the_whole_result_where_the_network_sees_all(p
     assert cli(photo, "-s", 2, "-n", tiny_model, "-o", photo.with_name("whole.png"), "--device", "cpu").code == 0
     whole = np.asarray(Image.open(photo.with_name("whole.png"))).astype(int)
     shown = previewed(photo, str(tiny_model))
+    (note,) = [note for note in shown.notes if "may differ" in note]
+    assert "64 pixels" in note
+    assert tiny_model.name in note
     for spot in shown.spots:
         (part,) = spot.images[1]
         y, x = 2 * spot.box.top, 2 * spot.box.left
         difference = np.abs(part - whole[y : y + part.shape[0], x : x + part.shape[1]])
         assert difference.mean() < 0.5
         assert difference.max() <= 8
+
+
+@pytest.mark.slow
+def test_an_image_that_is_computed_whole_is_exactly_its_result_and_nothing_else_is_said(tmp_path, tiny_model, cli):
+    path = picture(tmp_path / "in.png", (90, 60))
+    assert cli(path, "-s", 2, "-n", tiny_model, "-o", tmp_path / "whole.png", "--device", "cpu").code == 0
+    shown = previewed(path, str(tiny_model))
+    np.testing.assert_array_equal(shown.spots[0].images[1][0], np.asarray(Image.open(tmp_path / "whole.png")))
+    assert not any("differ" in note for note in shown.notes)
+
+
+@pytest.mark.parametrize(("primaries", "transfer"), [(12, 13), (9, 16)])
+def test_a_profile_that_the_page_does_not_show_is_said(primaries, transfer, tmp_path):
+    points = CodePoints(primaries, transfer)
+    for profile in (profile_of(points), ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), None):
+        Image.fromarray(noise(20, 30, 3)).save(tmp_path / "in.png", icc_profile=profile)
+        said = [note for note in previewed(tmp_path / "in.png", "nearest").notes if "as if they were sRGB" in note]
+        assert [str(points) in note for note in said] == [True] * (profile == profile_of(points))
+
+
+@pytest.mark.parametrize(("transfer", "is_said"), [("bt709", False), ("smpte2084", True), ("arib-std-b67", True)])
+def test_hdr_that_the_page_does_not_show_is_said(transfer, is_said, tmp_path):
+    path = clip(tmp_path / "film.mkv", "-an", "-vf", f"setparams=color_trc={transfer}", seconds=0.5)
+    assert any("HDR" in note for note in previewed(path, "nearest", kind="video").notes) == is_said
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "I;16"])
@@ -124,6 +153,16 @@ def test_the_time_is_that_of_the_forecast_of_a_dry_run_with_the_pace_of_what_was
     assert 0 < known[0] < 1e-4
     assert network.seconds >= 400 * 300 * 1e-3
     assert bicubic.seconds < 60
+
+
+def test_a_job_that_does_not_fit_into_memory_is_said(tmp_path, monkeypatch):
+    path = picture(tmp_path / "in.png", (90, 60))
+    (option,) = previewed(path, "nearest").options
+    assert not option.warnings
+    monkeypatch.setattr(preview_module, "free_host_memory", lambda: 50_000)  # bytes; the result alone takes more
+    (option,) = previewed(path, "nearest").options
+    (warning,) = option.warnings
+    assert "of memory, and 0.0 GB are free" in warning
 
 
 @pytest.mark.slow

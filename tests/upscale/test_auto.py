@@ -65,6 +65,12 @@ def test_noise_blur_and_compression_make_a_source_degraded(analysis, expected):
     assert is_degraded(analysis) is expected
 
 
+@pytest.mark.parametrize("resolution", [0.5, 0.7, 0.8, 0.9, 0.94, 0.95, 1.0])
+def test_only_a_source_that_is_not_called_sharp_is_degraded_by_its_resolution(resolution):
+    analysis = Analysis(codec="PNG", noise=0.0, resolution=resolution)
+    assert ("sharp" in analysis.describe()) is not is_degraded(analysis)
+
+
 def test_the_model_has_the_scale_that_is_needed():
     assert [model_for(CLEAN, factor) for factor in (1.5, 2, 3, 4, 9)] == [
         *("dagan-x2", "dagan-x2", "dagan-x4", "dagan-x4", "dagan-x4")
