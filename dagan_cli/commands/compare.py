@@ -73,6 +73,8 @@ def compare(
         if output is not None:
             _require_page(output, overwrite=overwrite)
         pairs = find_pairs(files)
+        if output is not None:
+            _require_no_input(output, [*files, *pairs.paths, *([lpips] if lpips else [])])
         is_video = pairs.items[0].kind == "video"
         judge = None if is_video or no_reference else _judge(lpips)
         with StopSignals().caught() as stop, Reporter(progress, quiet=False, verbose=False) as reporter:
@@ -102,6 +104,14 @@ def _require_page(output: Path, *, overwrite: bool) -> None:
     require_writable(output)
     if not overwrite:
         require_older(output, "page", MARK)
+
+
+def _require_no_input(output: Path, inputs: Sequence[Path]) -> None:
+    """Raise BadOption if the page would replace what is compared, by whatever name."""
+    from dagan_cli.files import place_of
+
+    if place_of(output) in {place_of(path) for path in inputs}:
+        raise BadOption(f"-o {output} is an input", hint="name another file, such as compare.html")
 
 
 def _judge(path: Path | None) -> Lpips | None:

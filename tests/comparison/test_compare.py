@@ -145,6 +145,19 @@ def test_a_file_that_is_no_page_is_only_replaced_if_asked_to(cli, tmp_path):
     assert page.read_bytes().startswith(b"<!doctype html>")
 
 
+@pytest.mark.parametrize("kept", ["hr/a.png", "sr/b_x4.png", "lpips.safetensors", "link.html"])
+def test_what_is_compared_is_never_replaced_by_the_page(cli, folders, kept):
+    place = folders[0].parent
+    weights = place / "lpips.safetensors"
+    save_file(random_weights("alex"), weights)
+    os.link(folders[0] / "a.png", place / "link.html")
+    before = (place / kept).read_bytes()
+    ran = cli("compare", *folders, "--lpips", weights, "-o", place / kept, "-y")
+    assert ran.code == 2
+    assert "is an input" in ran.err
+    assert (place / kept).read_bytes() == before
+
+
 def test_results_without_a_reference_become_a_page(cli, tmp_path):
     a, b = image(tmp_path / "a.png"), image(tmp_path / "b.png", 3)
     ran = cli("compare", a, b, "--no-reference", "-o", tmp_path / "page.html")
