@@ -69,5 +69,5 @@ def notes_of(reference: PixelLayout, result: PixelLayout) -> tuple[str, ...]:
     if curves[0] != curves[1] and any(curve in _HDR for curve in curves):
         notes.append(f"the transfers differ, {curves[0]} and {curves[1]}: luma is compared as stored, and says little")
     elif curves[0] in _HDR:
-        notes.append(f"HDR ({curves[0]}) is compared as stored; the scores were made for SDR")
+        notes.append(f"HDR ({curves[0]}) is compared and shown as stored; the scores were made for SDR")
     return tuple(notes)

@@ -166,6 +166,33 @@ def test_results_without_a_reference_become_a_page(cli, tmp_path):
     assert b"PSNR" not in (tmp_path / "page.html").read_bytes()[-3000:]
 
 
+def test_results_that_cannot_be_shown_together_are_reported(cli, tmp_path):
+    shown = [image(tmp_path / "a.png"), image(tmp_path / "b.png", 3)]
+    other = image(tmp_path / "large.png", size=(80, 64))
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(shown[0].read_bytes()[:-500])
+    files = [*shown, other, damaged, tmp_path / "none.png"]
+    ran = cli("compare", *files, "--no-reference", "-o", tmp_path / "page.html", "--json")
+    assert ran.code == 1
+    for name in ("large.png is 80x64", "damaged.png", "none.png"):
+        assert name in ran.err
+    found = json.loads(ran.out)
+    assert found["reference"] is None
+    assert found["results"] == [str(file) for file in files]
+    assert (found["items"], found["means"]) == ([], [])
+
+
+@pytest.mark.slow
+def test_videos_that_cannot_be_shown_together_are_reported(cli, tmp_path):
+    one, other = (
+        clip(tmp_path / f"{name}.mkv", "-an", seconds=0.2, source=f"testsrc2=size={size}:rate=25")
+        for name, size in (("a", "64x48"), ("b", "128x96"))
+    )
+    ran = cli("compare", one, other, one, "--no-reference", "-o", tmp_path / "page.html")
+    assert ran.code == 1
+    assert "b.mkv is 128x96" in ran.err
+
+
 HOSTILE = ["-i.mkv", "a:b='c',[x];\\n.mkv", "%d.mkv", "a b\n\u202e<script>.mkv", "concat:x|y.mkv"]
 
 
