@@ -228,8 +228,10 @@ def _show(comparison: Comparison, protocol: Sequence[str], output: Path | None) 
 
 def _counts(comparison: Comparison, protocol: Sequence[str]) -> str:
     kind = "video" if comparison.rows[0].kind == "video" else "image"
-    count = counted(sum(not row.failed for row in comparison.rows), kind)
     lost = len(comparison.failed)
+    if lost == len(comparison.rows):
+        return f"nothing was compared with {comparison.arguments[0]}"
+    count = counted(len(comparison.rows) - lost, kind)
     against = f"{count} compared with {comparison.arguments[0]}" + (f", {lost} not compared" if lost else "")
     return f"{against}. {'. '.join(protocol)}."
 

@@ -62,6 +62,12 @@ def test_one_bad_item_is_reported_in_two_lines_and_the_others_are_scored(cli, fo
     assert "1 not compared" in ran.out
 
 
+def test_a_protocol_is_only_stated_of_what_was_measured(cli, tmp_path):
+    ran = cli("compare", image(tmp_path / "a.png"), image(tmp_path / "b.png", size=(33, 32)))
+    assert ran.code == 1
+    assert ran.out.splitlines() == [f"nothing was compared with {tmp_path / 'a.png'}"]
+
+
 def test_no_pair_at_all_is_exit_3(cli, tmp_path):
     a = image(tmp_path / "a.png")
     assert cli("compare", a, tmp_path / "none.png").code == 3
