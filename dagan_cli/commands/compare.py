@@ -18,6 +18,7 @@ from dagan_cli.upscale.events import Advance, Notice, Outlook, Start, failed
 if TYPE_CHECKING:
     from dagan_cli.comparison.pairs import Pairs
     from dagan_cli.comparison.result import Comparison
+    from dagan_cli.errors import DaganError
     from dagan_cli.metrics.lpips import Lpips
 
 _LPIPS = "lpips/lpips_alex.safetensors"  # in the cache folder
@@ -73,6 +74,8 @@ def compare(
         if output is not None:
             _require_page(output, overwrite=overwrite)
         pairs = find_pairs(files)
+        if output is not None:
+            _require_no_input(output, [*files, *pairs.paths, *([lpips] if lpips else [])])
         is_video = pairs.items[0].kind == "video"
         judge = None if is_video or no_reference else _judge(lpips)
         with StopSignals().caught() as stop, Reporter(progress, quiet=False, verbose=False) as reporter:
@@ -81,8 +84,9 @@ def compare(
                 if is_video and lpips is not None:
                     reporter.show(Notice("--lpips is for images, and is left out", ()))
                 protocol = _protocol(border, judge, is_video=is_video, no_reference=no_reference)
+                missed = 0
                 if output is not None:
-                    _write(output, pairs, comparison, protocol, most, stop)
+                    missed = _write(output, pairs, comparison, protocol, most, reporter, stop)
             except Stopped:
                 reporter.stopped()
                 raise typer.Exit(stop.exit_code) from None
@@ -90,7 +94,7 @@ def compare(
             echo(in_json(comparison.to_json(protocol) | {"page": None if output is None else printable(str(output))}))
         else:
             _show(comparison, protocol, output)
-        raise typer.Exit(int(bool(comparison.failed)))
+        raise typer.Exit(int(bool(comparison.failed or missed)))
 
 
 def _require_page(output: Path, *, overwrite: bool) -> None:
@@ -102,6 +106,14 @@ def _require_page(output: Path, *, overwrite: bool) -> None:
     require_writable(output)
     if not overwrite:
         require_older(output, "page", MARK)
+
+
+def _require_no_input(output: Path, inputs: Sequence[Path]) -> None:
+    """Raise BadOption if the page would replace what is compared, by whatever name."""
+    from dagan_cli.files import place_of
+
+    if place_of(output) in {place_of(path) for path in inputs}:
+        raise BadOption(f"-o {output} is an input", hint="name another file, such as compare.html")
 
 
 def _judge(path: Path | None) -> Lpips | None:
@@ -159,18 +171,32 @@ def _protocol(border: int, judge: Lpips | None, *, is_video: bool, no_reference:
 
 
 def _write(
-    output: Path, pairs: Pairs, comparison: Comparison, protocol: Sequence[str], most: int, stop: StopSignals
-) -> None:
+    output: Path,
+    pairs: Pairs,
+    comparison: Comparison,
+    protocol: Sequence[str],
+    most: int,
+    reporter: Reporter,
+    stop: StopSignals,
+) -> int:
+    """Write the page. Returns the number of results that could not be shown, which no row reports."""
     from dagan_cli.comparison.compare import Stopped
     from dagan_cli.comparison.page import make_page
     from dagan_cli.pages.writing import write_viewer
+
+    lost = []
 
     def tell() -> None:
         if stop():
             raise Stopped
 
+    def missed(path: Path | None, error: DaganError) -> None:
+        lost.append(error)
+        reporter.show(failed(path or comparison.arguments[0], error))
+
     title = f"Comparison with {comparison.labels[0]}" if comparison.rows else f"{comparison.labels[0]} and others"
-    write_viewer(output, make_page(title, pairs, comparison, protocol, most=most, tell=tell))
+    write_viewer(output, make_page(title, pairs, comparison, protocol, most=most, tell=tell, missed=missed))
+    return len(lost)
 
 
 def _show(comparison: Comparison, protocol: Sequence[str], output: Path | None) -> None:
@@ -202,8 +228,10 @@ def _show(comparison: Comparison, protocol: Sequence[str], output: Path | None) 
 
 def _counts(comparison: Comparison, protocol: Sequence[str]) -> str:
     kind = "video" if comparison.rows[0].kind == "video" else "image"
-    count = counted(sum(not row.failed for row in comparison.rows), kind)
     lost = len(comparison.failed)
+    if lost == len(comparison.rows):
+        return f"nothing was compared with {comparison.arguments[0]}"
+    count = counted(len(comparison.rows) - lost, kind)
     against = f"{count} compared with {comparison.arguments[0]}" + (f", {lost} not compared" if lost else "")
     return f"{against}. {'. '.join(protocol)}."
 

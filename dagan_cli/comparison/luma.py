@@ -9,9 +9,10 @@ from torch import Tensor
 
 from dagan_cli.engine.colour import LUMA, to_rgb
 from dagan_cli.media.video.source import Frame
-from dagan_cli.planes import Matrix, PixelLayout
+from dagan_cli.planes import Matrix, PixelLayout, tag_names
 
 _LOW, _SPAN = 16.0, 219.0  # black, and white above black, of limited range with 8 bits
+_HDR = "pq", "hlg"  # transfers whose code values are not those that the scores were made for
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,4 +65,9 @@ def notes_of(reference: PixelLayout, result: PixelLayout) -> tuple[str, ...]:
         notes.append(f"the reference has {reference.depth} bits, the result {result.depth}")
     if reference.matrix != result.matrix and "rgb" not in (reference.chroma, result.chroma):
         notes.append("the colour matrices differ, and luma is compared as stored")
+    curves = [tag_names(each.tags)["transfer"] for each in (reference, result)]
+    if curves[0] != curves[1] and any(curve in _HDR for curve in curves):
+        notes.append(f"the transfers differ, {curves[0]} and {curves[1]}: luma is compared as stored, and says little")
+    elif curves[0] in _HDR:
+        notes.append(f"HDR ({curves[0]}) is compared and shown as stored; the scores were made for SDR")
     return tuple(notes)

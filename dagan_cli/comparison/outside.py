@@ -56,7 +56,8 @@ class Outside:
         program, self.scores = available()
         if missing := [name for name in _FILTERS if name not in self.scores]:
             titles = " and ".join("VMAF" if name == "vmaf" else "XPSNR" for name in missing)
-            self.note = f"{titles} left out: the ffmpeg program of imageio-ffmpeg does not have it"
+            why = "does not have them" if program else "does not run"
+            self.note = f"{titles} left out: the ffmpeg program of imageio-ffmpeg {why}"
         self._depth = next((known for known in _FORMATS if known >= depth), max(_FORMATS))
         width, height = size
         grey = np.full((2, 2 * height, width), 128 << (self._depth - 8), _type(self._depth))

@@ -29,6 +29,7 @@ _CURVES = "psnr_y", "vmaf", "flicker"
 _ENDS = 3  # views of a video that show its first, middle and last frame
 _APART = 0.5  # seconds between the other frames that are shown
 
+Missed = Callable[[Path | None, DaganError], None]  # a file, None for one that was not found, and why it is not shown
 Images = list[np.ndarray | None]  # one for each argument, uint8 (H, W, 3); None if there is none
 
 
@@ -49,18 +50,20 @@ def make_page(
     *,
     most: int = MOST,
     tell: Callable[[], None] = lambda: None,
+    missed: Missed = lambda path, error: None,
 ) -> Viewer:
     """Describe the page: at most `most` views, the worst first. `tell` is called while files are read, and may raise.
 
-    Without rows, as there is no reference, views are in the order of the names, and show where the results differ.
-    Raises BadInput if nothing can be shown.
+    Without rows, as there is no reference, views are in the order of the names, and show where the results differ;
+    `missed` is called for what cannot be shown, which no row reports. Raises BadInput if nothing can be shown.
     """
     rated = bool(comparison.rows)
+    missed = (lambda path, error: None) if rated else missed
     scores = comparison.shown
     if pairs.items[0].kind == "video":
-        views = list(_frames(pairs.items[0], comparison, most, tell))
+        views = list(_frames(pairs.items[0], comparison, most, tell, missed))
     else:
-        views = list(_stills(pairs, comparison, most, tell))
+        views = list(_stills(pairs, comparison, most, tell, missed))
     if not views:
         raise BadInput("none of the images can be read, and so there is no page", hint="see the errors above")
     count = len(comparison.labels) - rated
@@ -116,7 +119,9 @@ def _curves(comparison: Comparison) -> Iterator[Curve]:
             yield Curve(_titled(score), seconds, values)
 
 
-def _stills(pairs: Pairs, comparison: Comparison, most: int, tell: Callable[[], None]) -> Iterator[View]:
+def _stills(
+    pairs: Pairs, comparison: Comparison, most: int, tell: Callable[[], None], missed: Missed
+) -> Iterator[View]:
     """Yield the images, those first whose worst result is the worst: by LPIPS if it was measured, else by PSNR-Y."""
     rows: dict[str, list[Compared]] = {}
     for row in comparison.rows:
@@ -137,7 +142,8 @@ def _stills(pairs: Pairs, comparison: Comparison, most: int, tell: Callable[[], 
         own = rows.get(item.name, [])
         if comparison.rows and all(row.failed for row in own):
             continue
-        images = [_read(path) for path in item.paths]
+        images = [_read(path, missed) for path in item.paths]
+        _miss_other_sizes(item.paths, images, missed)
         if images[0] is None or (not comparison.rows and sum(image is not None for image in images) < 2):
             continue
         note = f"worst by {score.title}" if comparison.rows and left == most and len(pairs.items) > 1 else ""
@@ -145,18 +151,31 @@ def _stills(pairs: Pairs, comparison: Comparison, most: int, tell: Callable[[], 
         left -= 1
 
 
-def _read(path: Path | DaganError) -> np.ndarray | None:
+def _read(path: Path | DaganError, missed: Missed) -> np.ndarray | None:
     """Return an image as uint8 (H, W, 3); None if it cannot be read."""
     if isinstance(path, DaganError):
+        missed(None, path)
         return None
     try:
         colour = read_still(path).colour
-    except BadInput:
+    except BadInput as error:
+        missed(path, error)
         return None
     return colour if colour.dtype == np.uint8 else np.rint(np.nan_to_num(on_255(colour)).clip(0, 255)).astype(np.uint8)
 
 
-def _frames(item: Item, comparison: Comparison, most: int, tell: Callable[[], None]) -> Iterator[View]:
+def _miss_other_sizes(paths: Sequence[Path | DaganError], images: Images, missed: Missed) -> None:
+    """Report images that are not of the size of the first one."""
+    if (base := images[0]) is None:
+        return
+    for path, image in zip(paths, images, strict=True):
+        if image is not None and image.shape != base.shape and isinstance(path, Path):
+            have, want = (f"{each.shape[1]}x{each.shape[0]}" for each in (image, base))
+            what = f"{path} is {have}, and {paths[0]} is {want}"
+            missed(path, BadInput(what, hint="show results of one size together"))
+
+
+def _frames(item: Item, comparison: Comparison, most: int, tell: Callable[[], None], missed: Missed) -> Iterator[View]:
     """Yield frames of a video: the worst ones, spread over it, and its first, middle and last one."""
     rows = {row.column: row for row in comparison.rows if row.film}
     moments = _moments(item, rows, most, tell)
@@ -167,7 +186,13 @@ def _frames(item: Item, comparison: Comparison, most: int, tell: Callable[[], No
     for column, path in enumerate(item.paths):
         film = rows[column].film if column in rows else None
         own = [time + film.later for time in times] if film else times
-        found.append(_frames_at(path, own, size, tell) if isinstance(path, Path) else [None] * len(times))
+        if isinstance(path, Path):
+            found.append(_frames_at(path, own, size, tell, missed))
+        else:
+            missed(None, path)
+            found.append([None] * len(times))
+    firsts = [next((image for image in images if image is not None), None) for images in found]
+    _miss_other_sizes(item.paths, firsts, missed)
     for moment, *images in zip(moments, *found, strict=True):
         if images[0] is None:
             continue
@@ -209,7 +234,9 @@ def _moments(item: Item, rows: dict[int, Compared], most: int, tell: Callable[[]
     return [_Moment(i, seconds[i], note) for i, note in chosen.items()]
 
 
-def _frames_at(path: Path, times: Sequence[float], size: tuple[int, int] | None, tell: Callable[[], None]) -> Images:
+def _frames_at(
+    path: Path, times: Sequence[float], size: tuple[int, int] | None, tell: Callable[[], None], missed: Missed
+) -> Images:
     """Return the frame that is nearest to each time, within half a frame, as uint8 (H, W, 3).
 
     size: the (width, height) at the top left that is shown, before the frame is turned; None: all.
@@ -228,8 +255,8 @@ def _frames_at(path: Path, times: Sequence[float], size: tuple[int, int] | None,
                         found[i], best[i] = _as_rgb(frame, size, source.info.rotation), distance
                 if time > last + near:
                     break
-    except DaganError:  # reported with the scores
-        pass
+    except DaganError as error:  # reported with the scores, if there are any
+        missed(path, error)
     return found
 
 

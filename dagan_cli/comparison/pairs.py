@@ -30,6 +30,11 @@ class Pairs:
     items: tuple[Item, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files that are compared."""
+        return tuple(path for item in self.items for path in item.paths if isinstance(path, Path))
+
 
 def find_pairs(arguments: Sequence[Path]) -> Pairs:
     """Pair the first argument with each of the others: files, or folders with images of the same names.

@@ -139,13 +139,15 @@ class Comparison:
         result of each image or video. In a row of a video, `frames` lists the values of all paired frames by name, with
         their times in seconds; `flicker_reliable` is the share of pixels on which flicker was measured, and
         `worst_seconds` are the times of the frames of lowest PSNR-Y. `failed` of a row is null, or an error with a
-        hint; then it has no scores. `means` has one entry for each result.
+        hint; then it has no scores. `means` has one entry for each result. Without rows, all arguments are results, and
+        there is no reference: null.
         """
         texts = [_text(path) for path in self.arguments]
+        rated = bool(self.rows)
         return {
             "dagan": __version__,
-            "reference": texts[0],
-            "results": texts[1:],
+            "reference": texts[0] if rated else None,
+            "results": texts[1:] if rated else texts,
             "protocol": list(protocol),
             "notes": [_text(note) for note in self.notes],
             "items": [row.to_json() for row in self.rows],
@@ -155,7 +157,7 @@ class Comparison:
                     "items": sum(row.column == column and not row.failed for row in self.rows),
                     "scores": {name: _number(value) for name, value in self.means(column).items()},
                 }
-                for column in range(1, len(texts))
+                for column in range(1, len(texts) if rated else 1)
             ],
         }
 

@@ -111,7 +111,10 @@ def on_255(samples: np.ndarray) -> np.ndarray:
 
 
 def _even_out(colours: list[np.ndarray], alphas: list[np.ndarray | None], notes: list[str]) -> None:
-    """Make equal what is not to be compared: the colour under no opacity, and values that are not finite; in place."""
+    """Make equal what is not to be compared: colour under no opacity, and where the reference is not finite; in place.
+
+    Values of the result that are not finite become what they are shown as. Raises BadInput if nothing is left.
+    """
     height, width = colours[0].shape[:2]
     seen = [None if alpha is None else on_255(alpha[:height, :width]) for alpha in alphas]
     if any(alpha is not None for alpha in seen):
@@ -122,11 +125,16 @@ def _even_out(colours: list[np.ndarray], alphas: list[np.ndarray | None], notes:
         note = "colours are compared, and not where the reference is fully transparent"
         difference = float(np.nan_to_num(np.abs(a - b)).mean())
         notes.append(f"{note}; alpha differs by {difference:.2f} of 255 on average" if difference else note)
-    broken = ~(np.isfinite(colours[0]) & np.isfinite(colours[1])).all(axis=2)
-    if count := int(broken.sum()):
+    unknown = ~np.isfinite(colours[0]).all(axis=2)
+    if unknown.all():
+        raise BadInput("the reference has no pixel that is a number", hint="compare with another reference")
+    if count := int(unknown.sum()):
         for colour in colours:
-            colour[broken] = 0
-        notes.append(f"pixels that are not finite count as equal, {count:,} in all")
+            colour[unknown] = 0
+        notes.append(f"pixels that are not finite in the reference count as equal, {count:,} in all")
+    if count := int((~np.isfinite(colours[1])).any(axis=2).sum()):
+        np.nan_to_num(colours[1], copy=False, nan=0, posinf=255, neginf=0)
+        notes.append(f"pixels that are not finite count as black or white, {count:,} in all")
 
 
 @torch.inference_mode()

@@ -62,6 +62,12 @@ def test_one_bad_item_is_reported_in_two_lines_and_the_others_are_scored(cli, fo
     assert "1 not compared" in ran.out
 
 
+def test_a_protocol_is_only_stated_of_what_was_measured(cli, tmp_path):
+    ran = cli("compare", image(tmp_path / "a.png"), image(tmp_path / "b.png", size=(33, 32)))
+    assert ran.code == 1
+    assert ran.out.splitlines() == [f"nothing was compared with {tmp_path / 'a.png'}"]
+
+
 def test_no_pair_at_all_is_exit_3(cli, tmp_path):
     a = image(tmp_path / "a.png")
     assert cli("compare", a, tmp_path / "none.png").code == 3
@@ -145,12 +151,52 @@ def test_a_file_that_is_no_page_is_only_replaced_if_asked_to(cli, tmp_path):
     assert page.read_bytes().startswith(b"<!doctype html>")
 
 
+@pytest.mark.parametrize("kept", ["hr/a.png", "sr/b_x4.png", "lpips.safetensors", "link.html"])
+def test_what_is_compared_is_never_replaced_by_the_page(cli, folders, kept):
+    place = folders[0].parent
+    weights = place / "lpips.safetensors"
+    save_file(random_weights("alex"), weights)
+    os.link(folders[0] / "a.png", place / "link.html")
+    before = (place / kept).read_bytes()
+    ran = cli("compare", *folders, "--lpips", weights, "-o", place / kept, "-y")
+    assert ran.code == 2
+    assert "is an input" in ran.err
+    assert (place / kept).read_bytes() == before
+
+
 def test_results_without_a_reference_become_a_page(cli, tmp_path):
     a, b = image(tmp_path / "a.png"), image(tmp_path / "b.png", 3)
     ran = cli("compare", a, b, "--no-reference", "-o", tmp_path / "page.html")
     assert ran.code == 0, ran.err
     assert ran.out.splitlines() == [f"page: {tmp_path / 'page.html'}"]
     assert b"PSNR" not in (tmp_path / "page.html").read_bytes()[-3000:]
+
+
+def test_results_that_cannot_be_shown_together_are_reported(cli, tmp_path):
+    shown = [image(tmp_path / "a.png"), image(tmp_path / "b.png", 3)]
+    other = image(tmp_path / "large.png", size=(80, 64))
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(shown[0].read_bytes()[:-500])
+    files = [*shown, other, damaged, tmp_path / "none.png"]
+    ran = cli("compare", *files, "--no-reference", "-o", tmp_path / "page.html", "--json")
+    assert ran.code == 1
+    for name in ("large.png is 80x64", "damaged.png", "none.png"):
+        assert name in ran.err
+    found = json.loads(ran.out)
+    assert found["reference"] is None
+    assert found["results"] == [str(file) for file in files]
+    assert (found["items"], found["means"]) == ([], [])
+
+
+@pytest.mark.slow
+def test_videos_that_cannot_be_shown_together_are_reported(cli, tmp_path):
+    one, other = (
+        clip(tmp_path / f"{name}.mkv", "-an", seconds=0.2, source=f"testsrc2=size={size}:rate=25")
+        for name, size in (("a", "64x48"), ("b", "128x96"))
+    )
+    ran = cli("compare", one, other, one, "--no-reference", "-o", tmp_path / "page.html")
+    assert ran.code == 1
+    assert "b.mkv is 128x96" in ran.err
 
 
 HOSTILE = ["-i.mkv", "a:b='c',[x];\\n.mkv", "%d.mkv", "a b\n\u202e<script>.mkv", "concat:x|y.mkv"]

@@ -209,7 +209,29 @@ def test_without_the_filters_the_other_scores_remain_and_a_note_says_so(referenc
     monkeypatch.setattr(outside, "available", lambda: ("ffmpeg", ()))
     (film,) = compared(reference, reference)
     assert film.means.keys() == {"psnr_y", "ssim_y", "flicker"}
-    assert any("VMAF and XPSNR left out" in note for note in film.notes)
+    assert any("VMAF and XPSNR left out" in note and "does not have them" in note for note in film.notes)
+
+
+@pytest.mark.slow
+def test_a_program_that_does_not_run_is_called_so(reference, monkeypatch):
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/nonexistent")
+    outside.available.cache_clear()
+    try:
+        (film,) = compared(reference, reference)
+    finally:
+        outside.available.cache_clear()
+    assert any("VMAF and XPSNR left out" in note and "does not run" in note for note in film.notes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("other", "words"), [("smpte2084", "HDR (pq)"), ("bt709", "pq and bt709")])
+def test_scores_of_hdr_are_said_to_be_of_stored_values(other, words, tmp_path):
+    made = [
+        clip(tmp_path / f"{name}.mkv", *LOSSLESS, "-vf", f"setparams=color_trc={transfer}", seconds=0.12, source=SOURCE)
+        for name, transfer in (("a", "smpte2084"), ("b", other))
+    ]
+    (film,) = compared(*made)
+    assert any(words in note for note in film.notes)
 
 
 @pytest.mark.slow

@@ -117,13 +117,24 @@ def test_colour_that_nobody_sees_does_not_count_and_other_opacity_is_said(tmp_pa
     assert f"{255 * 1600 / (96 * 128):.2f} of 255" in notes[0]
 
 
-def test_values_that_are_no_numbers_are_counted_and_not_compared(tmp_path):
+def test_a_reference_that_is_no_number_somewhere_is_not_compared_there(tmp_path):
     samples = photograph().astype(np.float32) / 255
     broken = samples.copy()
     broken[3, 5, 0], broken[7, 9, 1] = np.nan, np.inf
-    found, _, notes = scores(saved(tmp_path / "a.tif", samples), saved(tmp_path / "b.tif", broken))
+    found, _, notes = scores(saved(tmp_path / "a.tif", broken), saved(tmp_path / "b.tif", samples))
     assert found["psnr_rgb"] == float("inf")
     assert any("2 in all" in note for note in notes)
+    with pytest.raises(BadInput, match="no pixel"):
+        scores(saved(tmp_path / "c.tif", np.full_like(samples, np.nan)), saved(tmp_path / "b.tif", samples))
+
+
+@pytest.mark.parametrize(("value", "shown"), [(np.nan, 0), (np.inf, 255), (-np.inf, 0)])
+def test_a_result_that_is_no_number_is_wrong_by_what_is_shown_of_it(value, shown, tmp_path):
+    samples = np.full((32, 40, 3), 0.2, np.float32)
+    broken = np.full_like(samples, value)
+    found, _, notes = scores(saved(tmp_path / "a.tif", samples), saved(tmp_path / "b.tif", broken))
+    assert found["psnr_rgb"] == pytest.approx(20 * np.log10(255 / abs(shown - 51)), abs=1e-4)
+    assert any("1,280 in all" in note for note in notes)
 
 
 @pytest.mark.parametrize("result", [(100, 75), (100, 74), (99, 75), (100, 72), (98, 70)])

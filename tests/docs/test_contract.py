@@ -10,7 +10,7 @@ import pytest
 
 from dagan_cli import errors
 from tests.support.documentation import ROOT
-from tests.support.tiny import picture
+from tests.support.tiny import clip, picture
 
 TEXT = (ROOT / "docs" / "contract.md").read_text()
 NAMED = set(re.findall(r"`([^`\n]+)`", TEXT))
@@ -32,6 +32,15 @@ def test_every_field_of_a_report_is_documented(options, tmp_path, cli):
     (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     ran = cli("upscale", tmp_path, "-s", 2, "-n", "lanczos", "-o", tmp_path / "out", "--json", *options)
     assert keys(json.loads(ran.out)) - NAMED == set()
+
+
+@pytest.mark.slow
+def test_every_field_of_scores_is_documented(tmp_path, cli):
+    film = clip(tmp_path / "a.mkv", "-an", seconds=0.2)
+    picture(tmp_path / "a.png")
+    for files in ((film, film), (tmp_path / "a.png", tmp_path / "a.png", tmp_path / "none.png")):
+        ran = cli("compare", *files, "--json")
+        assert keys(json.loads(ran.out)) - NAMED == set()
 
 
 def test_every_event_of_progress_is_documented():
