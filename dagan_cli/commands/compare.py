@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dagan_cli.commands.console import StopSignals, counted, echo, in_json, printable
-from dagan_cli.commands.options import AsJson, Debug, Progress, friendly_errors
+from dagan_cli.commands.options import AsJson, Debug, Progress, friendly_errors, page_path
 from dagan_cli.commands.shown.progress import Reporter
 from dagan_cli.commands.shown.tables import room, table, wrapped
 from dagan_cli.errors import BadOption
@@ -36,8 +36,8 @@ def compare(
     no_reference: Annotated[
         bool, typer.Option("--no-reference", help="Take all arguments as results: show them, without numbers.")
     ] = False,
-    output: Annotated[
-        Path | None,
+    page: Annotated[
+        str | None,
         typer.Option("-o", "--output", metavar="PAGE", help="Also write a page (HTML) to look at the results."),
     ] = None,
     overwrite: Annotated[
@@ -64,9 +64,10 @@ def compare(
 ) -> None:
     """Score results next to their reference. Images: PSNR, SSIM, LPIPS; videos also VMAF, XPSNR and flicker."""
     with friendly_errors(debug):
-        if no_reference and output is None:
+        if no_reference and page is None:
             raise BadOption("--no-reference gives no numbers, only a page", hint="name the page with -o page.html")
         files = [reference, *results]
+        output = None if page is None else page_path(page, "compare.html")
 
         from dagan_cli.comparison.compare import Stopped
         from dagan_cli.comparison.pairs import find_pairs
@@ -231,7 +232,10 @@ def _counts(comparison: Comparison, protocol: Sequence[str]) -> str:
     lost = len(comparison.failed)
     if lost == len(comparison.rows):
         return f"nothing was compared with {comparison.arguments[0]}"
-    count = counted(len(comparison.rows) - lost, kind)
+    good = [row for row in comparison.rows if not row.failed]
+    count = counted(len({row.item for row in good}), kind)
+    if len(comparison.labels) > 2:
+        count = f"{counted(len(good), 'result')} of {count}"
     against = f"{count} compared with {comparison.arguments[0]}" + (f", {lost} not compared" if lost else "")
     return f"{against}. {'. '.join(protocol)}."
 

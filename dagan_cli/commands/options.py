@@ -400,3 +400,14 @@ def time_budget(flag: str, text: str) -> float:
     if not 0 < seconds < 1e9:
         raise BadOption(f"invalid {flag} {text!r}", hint="use a time such as 90s, 20m or 3h")
     return seconds
+
+
+def page_path(output: str, usual: str) -> Path:
+    """Return the path of a page. Raises BadOption for stdout and URLs; `usual` is an example of a name."""
+    from dagan_cli.media.remote.address import is_url, redacted
+
+    if output in ("", "-") or is_url(output):
+        raise BadOption(
+            f"-o {redacted(output)}: the page is a file on this machine", hint=f"name a file, such as {usual}"
+        )
+    return Path(output)

@@ -22,6 +22,7 @@ from dagan_cli.commands.options import (
     Size,
     friendly_errors,
     model_choices,
+    page_path,
     switch,
 )
 from dagan_cli.commands.shown.progress import Reporter
@@ -214,14 +215,9 @@ def _page(path: Path, output: str | None, overwrite: bool) -> Path:
     Raises BadOption if it is the input or no file of this machine, CannotWrite if it cannot be written.
     """
     from dagan_cli.files import place_of, require_older, require_replaceable, require_writable
-    from dagan_cli.media.remote.address import is_url, redacted
     from dagan_cli.pages.rendering import MARK
 
-    if output is not None and (output in ("", "-") or is_url(output)):
-        raise BadOption(
-            f"-o {redacted(output)}: the page is a file on this machine", hint="name a file, such as preview.html"
-        )
-    page = Path(output or ".")
+    page = Path() if output is None else page_path(output, "preview.html")
     if output is None or page.is_dir():
         page /= f"{path.stem}_preview.html"
     if place_of(page) == place_of(path):

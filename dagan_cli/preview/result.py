@@ -77,7 +77,7 @@ class Preview:
         """Return the document of `--json`, with the path of the page."""
         return {
             **paths_to_json(input=self.path, page=page),
-            "kind": self.kind,
+            "kind": "image" if self.kind == "picture" else "video",
             "in_size": list(self.in_size),
             "out_size": list(self.out_size),
             "models": [

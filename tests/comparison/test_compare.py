@@ -78,7 +78,15 @@ def test_no_pair_at_all_is_exit_3(cli, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("a.png",), ("a.png", "b.png", "--no-reference"), ("a.png", "b.png", "--border", -1), ("a.png", ".")]
+    "arguments",
+    [
+        ("a.png",),
+        ("a.png", "b.png", "--no-reference"),
+        ("a.png", "b.png", "--border", -1),
+        ("a.png", "."),
+        ("a.png", "b.png", "-o", "-"),
+        ("a.png", "b.png", "-o", "https://host/page.html"),
+    ],
 )
 def test_wrong_usage_is_exit_2(cli, tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
@@ -87,6 +95,12 @@ def test_wrong_usage_is_exit_2(cli, tmp_path, monkeypatch, arguments):
     ran = cli("compare", *arguments)
     assert ran.code == 2
     assert len(ran.err.splitlines()) == 2
+    assert sorted(path.name for path in Path().iterdir()) == ["a.png", "b.png"]
+
+
+def test_several_results_of_several_images_are_counted_apart(cli, folders):
+    ran = cli("compare", folders[0], folders[1], folders[1])
+    assert "4 results of 2 images compared with" in " ".join(ran.out.split())
 
 
 def test_the_document_has_every_number_and_null_for_infinity(cli, tmp_path):
