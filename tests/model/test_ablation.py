@@ -29,6 +29,7 @@ def network() -> Generator:
     for layer in made.modules():
         if isinstance(layer, SpatialAttention):
             layer.theta.weight.mul_(300)
+            layer.w.weight.mul_(20)
         if isinstance(layer, ChannelAttention):
             layer.excite.weight.mul_(30)
     made.order = 4

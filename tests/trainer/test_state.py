@@ -275,7 +275,7 @@ def test_weights_of_another_network_are_refused(run):
 def test_states_of_former_versions_are_read(keys, run):
     """They had no format and no digest, their networks were ordered mappings, and the first had few counters."""
     state = raw(run)
-    for name in ("format", "digest", "skipped_in_phase"):
+    for name in ("format", "digest", "skipped_in_phase", "spent", "validating"):
         del state[name]
     for name in ("phase", "earlier", "stale", "scale", "skipped", "roll_backs") if keys == "the first ones" else ():
         del state[name]
@@ -284,6 +284,7 @@ def test_states_of_former_versions_are_read(keys, run):
     found = load_state(run)
     assert same(found, {**state, "generator": dict(state["generator"])})
     assert Standing.of(found).step == 1200
+    assert Standing.of(found).spent == Standing.of(found).elapsed  # what is known of it
     for change in ({"more": 1}, {"step": 10**18}, {"average": {"a": torch.tensor(float("nan"))}}):
         torch.save(state | change, run / NAME)
         refused(run)
