@@ -36,12 +36,12 @@ class Observed:
     @property
     def gate_spread(self) -> float | None:
         """Mean standard deviation of a channel's gate over all images and positions; None without gates."""
-        spreads = [torch.cat(seen).std(0, correction=0).mean().item() for seen in self.gates.values()]
+        spreads = [torch.cat(seen).double().std(0, correction=0).mean().item() for seen in self.gates.values()]
         return sum(spreads) / len(spreads) if spreads else None
 
     def constants(self) -> dict[nn.Module, Tensor]:
         """Return the mean gate of each layer and channel."""
-        return {layer: torch.cat(seen).mean(0) for layer, seen in self.gates.items()}
+        return {layer: torch.cat(seen).double().mean(0) for layer, seen in self.gates.items()}
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def observed(network: nn.Module) -> Iterator[Observed]:
         return attend(q, k, v, scale)
 
     def note(layer: nn.Module, logits: Tensor) -> None:
-        found.gates.setdefault(layer, []).append(logits.sigmoid().flatten(0, 2).float().cpu())
+        found.gates.setdefault(layer, []).append(logits.sigmoid().flatten(0, 2).cpu())
 
     with attending_by(network, watched), _gates_through(network, note):
         yield found
