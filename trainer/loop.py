@@ -18,6 +18,7 @@ from dagan_cli.errors import BadModel, BadOption, DaganError
 from dagan_cli.files import Folder, open_regular, owned, place_of, whole_or_absent, write_errors
 from dagan_cli.metrics.lpips import Lpips
 from dagan_cli.model.generator import Generator
+from trainer.budget import Stopwatch, closing_words
 from trainer.config import TrainConfig
 from trainer.data.batches import Ahead, Batch
 from trainer.data.samples import Pictures, load_pictures, sample_batch, validation_pairs
@@ -35,7 +36,6 @@ from trainer.record.monitor import Means, attention_entropy, constants, write_st
 from trainer.state import NAME, Standing, has_state, load_state, save_state
 from trainer.validate import scores
 
-FEW_STEPS = 50  # of a phase; fewer say nothing about what is trained
 BAD_STEPS = 10  # consecutive non-finite steps before the run returns to its last state at half the rate
 ROLL_BACKS = 3  # limit per run
 BAD_SHARE = 0.1  # share of non-finite steps above which a phase counts as diverged
@@ -134,7 +134,7 @@ class _Run:
         targets: Path | None,
         pairs: Path | None,
     ) -> None:
-        self.began = time.monotonic()
+        self.watch = Stopwatch()
         self.config, self.folder = config, run
         self.rank, self.count = distributed.join()
         _require_equal_shares(config, self.count)
@@ -161,7 +161,6 @@ class _Run:
         self.phase: Phase = self._pixel_phase()
         self.at = Standing()
         self.scored: tuple[int, dict[str, float]] = (-1, {})  # step and scores of the last validation
-        self.closing: float | None = None  # seconds of the last validation, of which another ends the phase
         source = run if has_state(run) else branch
         if source is not None:
             self._restore(load_state(source), source, is_branch=source is branch)
@@ -185,30 +184,15 @@ class _Run:
             return (self.at.step - self.at.origin) / self.phase.iterations if self.phase.iterations else 1.0
         if self.phase.budget is None:
             return 0.0
-        left = self.phase.budget - self._closing_seconds()
+        lows = [lr for lr, _ in self.pairs]
+        left = self.watch.left_for_steps(self.phase.budget, self.at, self.config, lows)
         return self.at.spent / left if left > 0 else 1.0
-
-    def _closing_seconds(self) -> float:
-        """Return the expected seconds of the validation that ends the phase."""
-        if not self.pairs or self.closing is not None:
-            return self.closing or 0.0
-        steps = self.at.step - self.at.origin
-        if not steps:
-            return 0.0
-        config = self.config
-        pixels = sum(lr.shape[-2] * lr.shape[-1] for lr, _ in self.pairs)
-        return self.at.elapsed / steps / 3 * pixels / (config.batch * config.generator.patch**2)  # forward of a step
-
-    def _count(self) -> None:
-        """Count the time since the last call to what this phase has spent."""
-        now = time.monotonic()
-        self.at.spent, self.began = self.at.spent + now - self.began, now
 
     def train(self, should_stop: Callable[[], bool], report_every: float) -> Iterator[Progress]:
         config, logged, in_a_row = self.config, Means(), 0
         started = reported = saved = time.monotonic()
         while True:
-            self._count()
+            self.watch.count(self.at)
             facts = (self.fraction, float(should_stop()), self.at.elapsed, self.at.spent)
             done, stop, self.at.elapsed, self.at.spent = distributed.agree(facts)
             has_begun = self.at.step > self.at.origin or self.phase.iterations == 0
@@ -256,7 +240,7 @@ class _Run:
 
         finished = not stop
         scores = self._validate() if finished and self.pairs else {}
-        self._count()
+        self.watch.count(self.at)
         self._save(scores)
         if finished:
             self._require_converged()
@@ -264,7 +248,7 @@ class _Run:
         self.journal.note(message, self.at.step, phase=self.phase.name, **scores)
         self.journal.report(last=True)
         last = self._progress(float("nan"), 0.0, scores.get("psnr_y"), message)
-        note = self._closing_words() if finished else ""
+        note = closing_words(self.at, self.phase) if finished else ""
         yield replace(last, remaining=0.0, lpips=scores.get("lpips"), note=note)
 
     def _batch(self, done: float) -> Batch:
@@ -302,7 +286,7 @@ class _Run:
         self._publish(PIXEL, self._weights(scores))
         self.journal.note("the pixel phase ended", self.at.step, phase=self.phase.name, **scores)
         self.generator.load_state_dict(self.average.network.state_dict())
-        self._count()
+        self.watch.count(self.at)
         self.phase = self._adversarial_phase()
         self.at = self.at.next_phase()
         return True
@@ -316,29 +300,14 @@ class _Run:
         torch.manual_seed(self.config.seed + 1)  # the discriminator's initial weights do not depend on the pixel phase
         return AdversarialPhase(self.compiled, self.average, self.config, self.config.gan, self.perceptual, self.half)
 
-    def _closing_words(self) -> str:
-        """Say what the time of a budget went to, and whether there were too few steps to mean anything."""
-        at, words = self.at, []
-        if self.phase.budget is not None and self.phase.iterations is None:
-            rest = max(0.0, at.spent - at.elapsed - at.validating)
-            words.append(
-                f"{at.spent:.0f} s of {self.phase.budget:.0f}: {at.elapsed:.0f} s of steps, {at.validating:.0f} s of "
-                f"validations, {rest:.0f} s of loading and saving"
-            )
-        if at.step - at.origin < FEW_STEPS:
-            words.append(f"{at.step - at.origin} steps are too few to mean anything")
-        return "; ".join(words)
-
     def _validate(self) -> dict[str, float]:
         """Score the averaged weights on the held-out images and write a strip of samples."""
         if self.scored[0] != self.at.step:
-            began = time.monotonic()
             network, order = self.average.network, self.config.generator.order
-            self.scored = self.at.step, scores(network, self.pairs, order, self.lpips)
-            if self.rank == 0:
-                write_strip(self.folder / SAMPLES / f"{self.at.step:08d}.png", network, self.pairs, order)
-            self.closing = time.monotonic() - began
-            self.at.validating += self.closing
+            with self.watch.validating(self.at):
+                self.scored = self.at.step, scores(network, self.pairs, order, self.lpips)
+                if self.rank == 0:
+                    write_strip(self.folder / SAMPLES / f"{self.at.step:08d}.png", network, self.pairs, order)
         return self.scored[1]
 
     def _progress(self, loss: float, speed: float, psnr: float | None = None, message: str = "") -> Progress:

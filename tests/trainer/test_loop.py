@@ -21,7 +21,7 @@ from dagan_cli.model.checkpoint import load_generator, save_model
 from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator
 from tests.support.training import equal, run
-from trainer import loop
+from trainer import budget, loop
 from trainer.config import GanConfig, TrainConfig
 from trainer.data.samples import load_pictures, validation_pairs
 from trainer.loop import Diverged, train
@@ -164,7 +164,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return timed
 
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    for module in (loop, budget):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(loop, "scores", takes(0.5, loop.scores))
     monkeypatch.setattr(loop, "load_pictures", takes(0.3, loop.load_pictures))
     monkeypatch.setattr(loop, "training_set", takes(0.3, loop.training_set))
