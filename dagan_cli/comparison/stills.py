@@ -82,11 +82,11 @@ def compare_stills(
     if min(width, height) <= 2 * border:
         what = f"{result.path} is {width}x{height}, and a border of {border} leaves nothing of it"
         raise BadInput(what, hint="use a smaller --border")
-    colours = [on_255(still.colour[:height, :width]) for still in (reference, result)]
+    colours = [_comparable(still.colour[:height, :width]) for still in (reference, result)]
     _even_out(colours, [still.alpha for still in (reference, result)], notes)
     if reference.profile != result.profile:
         notes.append("the colour profiles differ, and samples are compared as stored")
-    hr, sr = (torch.from_numpy(each).permute(2, 0, 1)[None] for each in colours)
+    hr, sr = (torch.from_numpy(np.require(each, requirements="W")).permute(2, 0, 1)[None] for each in colours)
     scores: dict[str, float | None] = {"psnr_y": psnr_y(sr, hr, border)}
     if min(width, height) - 2 * border >= _SSIM_SIDE:
         scores["ssim_y"] = ssim_y(sr, hr, border)
@@ -100,6 +100,11 @@ def compare_stills(
     return scores, (width, height), tuple(dict.fromkeys(notes))
 
 
+def _comparable(samples: np.ndarray) -> np.ndarray:
+    """Return 8-bit samples as they are, which the measures convert by bands of rows, and others on the scale of 255."""
+    return samples if samples.dtype == np.uint8 else on_255(samples)
+
+
 def on_255(samples: np.ndarray) -> np.ndarray:
     """Return samples of any type as new float64 on the scale of 255: 16-bit ones over 257, float ones times 255."""
     values = samples.astype(np.float64)
@@ -111,7 +116,7 @@ def on_255(samples: np.ndarray) -> np.ndarray:
 
 
 def _even_out(colours: list[np.ndarray], alphas: list[np.ndarray | None], notes: list[str]) -> None:
-    """Make equal what is not to be compared: colour under no opacity, and where the reference is not finite; in place.
+    """Make equal what is not to be compared: colour under no opacity, and where the reference is not finite.
 
     Values of the result that are not finite become what they are shown as. Raises BadInput if nothing is left.
     """
@@ -121,19 +126,20 @@ def _even_out(colours: list[np.ndarray], alphas: list[np.ndarray | None], notes:
         full = np.full((height, width), 255.0)
         a, b = (full if alpha is None else alpha for alpha in seen)
         hidden = (a <= 0) if seen[0] is not None else np.zeros((height, width), bool)
-        colours[1][hidden] = colours[0][hidden]
+        colours[1] = np.where(hidden[..., None], colours[0], colours[1])
         note = "colours are compared, and not where the reference is fully transparent"
         difference = float(np.nan_to_num(np.abs(a - b)).mean())
         notes.append(f"{note}; alpha differs by {difference:.2f} of 255 on average" if difference else note)
-    unknown = ~np.isfinite(colours[0]).all(axis=2)
+    if all(colour.dtype == np.uint8 for colour in colours):
+        return
+    unknown = np.asarray(~np.isfinite(colours[0]).all(axis=2))
     if unknown.all():
         raise BadInput("the reference has no pixel that is a number", hint="compare with another reference")
     if count := int(unknown.sum()):
-        for colour in colours:
-            colour[unknown] = 0
+        colours[:] = [np.where(unknown[..., None], 0, colour) for colour in colours]
         notes.append(f"pixels that are not finite in the reference count as equal, {count:,} in all")
     if count := int((~np.isfinite(colours[1])).any(axis=2).sum()):
-        np.nan_to_num(colours[1], copy=False, nan=0, posinf=255, neginf=0)
+        colours[1] = np.nan_to_num(colours[1], nan=0, posinf=255, neginf=0)
         notes.append(f"pixels that are not finite count as black or white, {count:,} in all")
 
 

@@ -6,6 +6,7 @@ values: bicubic on Set5 is 33.66 dB at x2 and 28.42 dB at x4.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from math import ceil, log10
 
@@ -53,42 +54,49 @@ def luma(rgb: Tensor) -> Tensor:
 
 def psnr_y(sr: Tensor, hr: Tensor, border: int) -> float:
     """Peak signal-to-noise ratio on Y in dB, of (1, 3, H, W) whole values in [0, 255]; inf for identical images."""
-    a, b = (_inside(luma(x.double()), border) for x in (sr, hr))
-    return psnr(a, b)
+    return psnr(_inside(sr, border), _inside(hr, border), of=_luma64)
 
 
 def ssim_y(sr: Tensor, hr: Tensor, border: int) -> float:
     """Structural similarity on Y, see `ssim`, of (1, 3, H, W) whole values in [0, 255]."""
-    a, b = (_inside(luma(x.double()), border) for x in (sr, hr))
-    return ssim(a, b)
+    return ssim(_inside(sr, border), _inside(hr, border), of=_luma64)
 
 
 def psnr_rgb(sr: Tensor, hr: Tensor, border: int) -> float:
     """Peak signal-to-noise ratio over R, G and B together in dB, of (1, 3, H, W) in [0, 255]; inf if identical."""
-    a, b = (_inside(x.double(), border) for x in (sr, hr))
-    return psnr(a, b)
+    return psnr(_inside(sr, border), _inside(hr, border), of=Tensor.double)
 
 
-def psnr(a: Tensor, b: Tensor, peak: float = 255.0) -> float:
-    """Peak signal-to-noise ratio in dB over all samples of two float tensors of one shape; inf if they are equal."""
-    rows = max(1, _BAND // max(1, a.shape[-1]))  # in bands, which bounds the memory
-    bands = zip(a.split(rows, -2), b.split(rows, -2), strict=True)
-    error = sum((x - y).square_().sum(dtype=torch.float64).item() for x, y in bands) / a.numel()
-    return float("inf") if error == 0 else 10 * log10(peak**2 / error)
+def psnr(a: Tensor, b: Tensor, peak: float = 255.0, of: Callable[[Tensor], Tensor] = lambda x: x) -> float:
+    """Peak signal-to-noise ratio in dB over all samples of two tensors of one shape; inf if they are equal.
+
+    of: makes the float samples of a band of rows, so that the images can stay as they are stored.
+    """
+    rows, error, count = max(1, _BAND // max(1, a.shape[-1])), 0.0, 0
+    for x, y in zip(a.split(rows, -2), b.split(rows, -2), strict=True):  # in bands, which bounds the memory
+        difference = of(x) - of(y)
+        error, count = error + difference.square_().sum(dtype=torch.float64).item(), count + difference.numel()
+    return float("inf") if error == 0 else 10 * log10(peak**2 * count / error)
 
 
-def ssim(a: Tensor, b: Tensor) -> float:
+def ssim(a: Tensor, b: Tensor, of: Callable[[Tensor], Tensor] = lambda x: x) -> float:
     """Structural similarity (Wang et al., 2004): 11x11 Gaussian of sigma 1.5, valid windows only, L = 255.
 
-    a, b: (1, 1, H, W) float in [0, 255], both sides at least 11. In float32 the result is exact to about 1e-6: samples
-    are centred first, as variances are differences of squares.
+    a, b: (1, 1, H, W) float in [0, 255], both sides at least 11, or images of which `of` makes such planes, a band of
+    rows at a time. In float32 the result is exact to about 1e-6: samples are centred first, as variances are
+    differences of squares.
     """
     height, width = (side - 2 * _RADIUS for side in a.shape[-2:])
     rows, total = max(1, _BAND // width), 0.0
     for top in range(0, height, rows):
         band = slice(top, min(top + rows, height) + 2 * _RADIUS)
-        total += _similarities(a[..., band, :] - 128, b[..., band, :] - 128).sum(dtype=torch.float64).item()
+        x, y = (of(each[..., band, :]) - 128 for each in (a, b))
+        total += _similarities(x, y).sum(dtype=torch.float64).item()
     return total / (height * width)
+
+
+def _luma64(rgb: Tensor) -> Tensor:
+    return luma(rgb.double())
 
 
 def _similarities(x: Tensor, y: Tensor) -> Tensor:

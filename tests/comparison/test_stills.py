@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -218,3 +219,23 @@ def test_every_odd_image_is_compared_with_itself_or_refused_in_words(corpus):
         assert found["psnr_rgb"] == float("inf"), file
         equal += 1
     assert equal > 40
+
+
+@pytest.mark.slow
+def test_images_of_8_bit_are_converted_by_bands_of_rows():
+    """In a process of its own, whose peak is that of the comparison: less than the two images as they are stored."""
+    code = """
+import resource
+import numpy as np
+from pathlib import Path
+from dagan_cli.comparison.stills import Still, compare_stills
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+still = lambda side: Still(Path("a"), np.zeros((side, side, 3), np.uint8) + 7, None, None, ())
+compare_stills(still(500), still(500), 0, None)
+a, b = still(4000), still(4000)
+before = peak()
+compare_stills(a, b, 0, None)
+print((peak() - before) / (2 * a.colour.nbytes))
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(ran.stdout) < 1
