@@ -33,7 +33,7 @@ PARTS: tuple[Part, ...] = ("spatial", "channel", "constants")
 class Ablated:
     """Mean scores with one change."""
 
-    change: str  # "" for the model as it is
+    change: str  # "" for the unchanged model
     score: Score
 
 
@@ -41,7 +41,7 @@ class Ablated:
 class Ablation:
     """Scores with each change, and what the attention of the unchanged model did on these images."""
 
-    rows: tuple[Ablated, ...]  # the first one is the model as it is
+    rows: tuple[Ablated, ...]  # the first one is the unchanged model
     entropy: float | None  # mean entropy of the spatial attention relative to equal weights, 1 = all equal
     gate_spread: float | None  # mean standard deviation of the gates of the channel attention, from 0 to 1
 

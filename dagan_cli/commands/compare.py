@@ -1,4 +1,4 @@
-"""`dagan compare`: numbers for results beside their reference, and a page to look at them."""
+"""`dagan compare`: scores of results against their reference, and a page to look at them."""
 
 from __future__ import annotations
 

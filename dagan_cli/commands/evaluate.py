@@ -172,7 +172,7 @@ def _ablate(
 
     def tell(change: str) -> None:
         if sys.stderr.isatty():
-            say(change or "the model as it is")
+            say(change or "the unchanged model")
 
     found = ablate(dataset, upscaler, parts, scale, metric, inputs, leave_out, tell)
     if as_json:

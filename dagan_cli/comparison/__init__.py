@@ -1,1 +1,1 @@
-"""`dagan compare`: numbers for results beside their reference, and a page to look at them."""
+"""`dagan compare`: scores of results against their reference, and a page to look at them."""

@@ -1,4 +1,4 @@
-"""`dagan compare`: score results beside their reference, image by image, or videos frame by frame."""
+"""`dagan compare`: score results against their reference, image by image, or videos frame by frame."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ class _Follower:
         size = common_size(*sizes, (reference.path, result.path))
         if reference.rotation != result.rotation:
             what = f"{result.path} is shown turned by {result.rotation} degrees, its reference by {reference.rotation}"
-            raise BadInput(what, hint="compare videos that are turned alike")
+            raise BadInput(what, hint="compare videos with the same rotation")
         if min(size) <= 2 * self._border:
             width, height = size
             what = f"{result.path} is {width}x{height}, and a border of {self._border} leaves nothing of it"

@@ -68,7 +68,7 @@ def make_page(
         raise BadInput("none of the images can be read, and so there is no page", hint="see the errors above")
     count = len(comparison.labels) - rated
     what = f"{count} result{'s' if count != 1 else ''}"
-    lead = f"{what} beside {comparison.labels[0]}, worst first." if rated else f"{what}, without a reference."
+    lead = f"{what} next to {comparison.labels[0]}, worst first." if rated else f"{what}, without a reference."
     return Viewer(
         title=title,
         lead=lead,

@@ -1,4 +1,4 @@
-"""What a comparison finds: scores of each result beside its reference, in numbers and as JSON."""
+"""Result of a comparison: scores of each result against its reference, in numbers and as JSON."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class FilmScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """One result beside its reference: a row of the table."""
+    """Scores of one result: a row of the table."""
 
     item: str  # name of the image or video
     kind: Kind

@@ -34,7 +34,7 @@ LEAST = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How the reference changes from one frame to the next."""
+    """Change of the reference from one frame to the next."""
 
     motion: Motion
     reliable: Tensor  # (H, W) bool: where the motion explains the change, and starts inside the frame

@@ -17,7 +17,10 @@ from torch import Tensor
 
 BLOCK = 16  # side of a block in pixels
 REACH = 8  # pixels of the smallest copy that are searched in each direction
-_HALVINGS = ((720, 2), (2048, 3))  # how often a frame with at most so many rows and columns is halved; a larger one: 4
+_HALVINGS = (
+    (720, 2),
+    (2048, 3),
+)  # how often a frame with at most this many rows and columns is halved; a larger one: 4
 _QUARTERS = 4  # steps of a pixel
 _TAPS = {  # of HEVC, for each number of quarters, from 3 samples before to 4 after
     0: (0, 0, 0, 64, 0, 0, 0, 0),
@@ -28,7 +31,7 @@ _TAPS = {  # of HEVC, for each number of quarters, from 3 samples before to 4 af
 _BEFORE, _AFTER = 3, 4
 _NEARER = 0.01  # code values of residual that a pixel of distance costs in the exhaustive search
 _SMOOTH = 0.5  # code values of residual that a block pays if it moves unlike all blocks around it
-_WORTH = 0.9, 0.1  # a fraction of a pixel must reduce the residual to this share, and by so many code values
+_WORTH = 0.9, 0.1  # a fraction of a pixel must reduce the residual to this share, and by this many code values
 
 
 def _interpolating() -> Tensor:

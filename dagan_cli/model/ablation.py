@@ -23,7 +23,7 @@ _ROWS = 1024  # of an attention matrix whose entropy is computed at a time, at m
 
 @dataclass(slots=True)
 class Observed:
-    """What the attention of a network did on the images that it saw."""
+    """Weights and gates of the attention of a network, on the images that it saw."""
 
     gates: dict[nn.Module, list[Tensor]] = field(default_factory=dict)  # per layer the gates, (positions, C), 0 to 1
     entropies: list[float] = field(default_factory=list)  # of softmax rows, relative to equal weights: 1 = all equal

@@ -54,7 +54,7 @@ def look_around(path: Path, stop_if_asked: Callable[[], None]) -> list[Look]:
 def second_of(path: Path, time: float, stop_if_asked: Callable[[], None]) -> tuple[list[Frame], float]:
     """Return the frames of the second that starts at `time`, at most FRAMES, and how many of them fill a second.
 
-    The frames own their planes, and are alike. Raises BadInput if there is none.
+    The frames own their planes, and have one size and format. Raises BadInput if there is none.
     """
     with open_video(path) as video:
         step = max(1, round(video.info.rate / RATE))
