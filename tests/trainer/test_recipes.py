@@ -33,16 +33,16 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def short(name: str, **changes: Any) -> TrainConfig:
+def short(name: str, patch: int = 8, **changes: Any) -> TrainConfig:
     """The preset with small crops and batches, and as many steps as the loop takes."""
     config = preset(name)
-    generator = replace(config.generator, patch=8)
+    generator = replace(config.generator, patch=patch)
     return replace(config, generator=generator, batch=2, iterations=STEPS, precision="fp32", seed=3, **changes)
 
 
 def batch(config: TrainConfig, folder: Path, step: int) -> tuple[Tensor, Tensor]:
     found = load_pictures([folder], 32)
-    given = {"scale": 2, "patch": 8, "batch": 2, "augment": config.augment, "seed": config.seed}
+    given = {"scale": 2, "patch": config.generator.patch, "batch": 2, "augment": config.augment, "seed": config.seed}
     lr, hr = sample_batch(found, step=step, **given)  # type: ignore[arg-type]
     return lr.to(memory_format=torch.channels_last), hr.to(memory_format=torch.channels_last)
 
@@ -103,7 +103,7 @@ def test_sgd_with_its_limits_is_that_of_the_papers(name, pictures, tmp_path):
 @pytest.mark.slow
 def test_rdn_halves_its_rate_and_uses_adam_as_it_comes(pictures, tmp_path):
     assert preset("rdn-x2").drops == tuple((step, 0.5) for step in (200_000, 400_000, 600_000, 800_000))
-    config = short("rdn-x2", baseline="rdn-a", drops=((15, 0.5), (30, 0.5)))
+    config = short("rdn-x2", patch=4, baseline="rdn-a", drops=((15, 0.5), (30, 0.5)))
     network = start(config)
     adam = torch.optim.Adam(network.parameters(), lr=1e-4)
     for step in range(STEPS):

@@ -67,6 +67,7 @@ class _Execution:
         self._later: list[Job] = []  # whose results other processes were writing
         self._open = 0  # units and videos in work
         self._films = ThreadPoolExecutor(FILMS, "dagan-film")
+        self._absent: set[Path] = set()  # results that were not there when workers began with them
         self._made: dict[Path, int] = {}  # frames of this run in videos that one worker goes on with
         self._opening: set[Path] = set()  # videos that have not handed out their first segment
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()  # what threads of videos want done here
@@ -147,6 +148,8 @@ class _Execution:
     def _submit(self, jobs: tuple[Job, ...], *, waits: bool = False, deaths: list[str] | None = None) -> None:
         """Let a worker upscale whole inputs."""
         now = jobs[0].source.path
+        targets = (job.target for job in jobs if isinstance(job.target, Path))
+        self._absent.update(target for target in targets if not exists(target, self._work.request))
 
         def tell(worker: str, event: Event) -> None:
             nonlocal now
@@ -154,6 +157,8 @@ class _Execution:
                 now = event.input
                 self._ledger.start(now)
             elif isinstance(event, Item):
+                if event.status == "skipped" and task.deaths and event.output in self._absent:
+                    event = replace(event, status="done", reason="")  # a worker had made it, and died before it said so
                 resumed = max(0, event.resumed - self._made.pop(event.input, 0))
                 workers = () if event.status == "skipped" else (worker,)
                 self._ledger.item(replace(event, resumed=resumed, workers=workers))

@@ -293,3 +293,24 @@ def test_films_are_made_one_after_the_other_where_one_has_enough_segments(cli, t
     ends = [max(index for index, each in enumerate(names) if each == name) for name in sorted(set(names))]
     assert ends == sorted(ends)
     assert names.index("film3.mp4") > ends[0]
+
+
+def test_an_image_of_a_worker_that_died_before_it_said_so_counts_as_done(cli, tmp_path, inputs, pools):
+    """The unit is repeated, and finds the result there."""
+    picture(tmp_path / "out/z08_x2.png")  # made by nobody knows whom: it stays what it is
+    dead: list[Path] = []
+
+    def deadly(worker, unit, event):
+        output = event.output if isinstance(event, Item) and event.status == "done" else None
+        if dead or output is None or output.suffix != ".png":
+            return False
+        dead.append(output)
+        return True
+
+    pools.deadly = deadly
+    code, found = report(cli, inputs, *TWICE, "-o", tmp_path / "out", "--jobs", 2, "--skip-existing")
+    assert code == 0
+    assert dead[0].is_file()
+    assert found["totals"]["done"] == 12
+    (skipped,) = (item for item in found["items"] if item["status"] == "skipped")
+    assert skipped["output"] == str(tmp_path / "out/z08_x2.png")
