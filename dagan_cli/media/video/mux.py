@@ -25,7 +25,7 @@ from dagan_cli.media.marks import STEREO_MODES
 from dagan_cli.media.streams.copied import CopiedStreams, can_hold, chapters_within, sort_streams
 from dagan_cli.media.streams.tags import RECORD, kept_metadata, later_timecode, lost_tags, tag_file
 from dagan_cli.media.video.info import VideoInfo
-from dagan_cli.media.video.preflight import set_up
+from dagan_cli.media.video.preflight import priority_kept, set_up
 from dagan_cli.media.video.recipe import Encoding, Recipe, Size
 
 _BUFFER = 1 << 20  # bytes
@@ -134,7 +134,8 @@ class FilePlan:
             out.metadata["comment"] = self.made_by
         if self.record and self.form in ("matroska", "webm"):  # the other containers get a box at their end
             out.metadata[RECORD] = self.record
-        out.start_encoding()  # opens the encoder, whose headers the container needs; it encodes no frame
+        with priority_kept(self.recipe.codec):
+            out.start_encoding()  # opens the encoder, whose headers the container needs; it encodes no frame
         if unknown := sorted(video.codec_context.options):
             raise BadOption(f"{self.recipe.codec} has no option {', '.join(unknown)}", hint="check -e and --preset")
         return _Mux(out, video, copies, dropped)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -43,6 +44,27 @@ def set_up(context: VideoCodecContext, recipe: Recipe, size: Size, time_base: Fr
     tags = recipe.layout.tags
     context.color_range, context.colorspace = tags.range, tags.matrix
     context.color_primaries, context.color_trc = tags.primaries, tags.transfer
+
+
+@contextmanager
+def priority_kept(codec: str) -> Iterator[None]:
+    """Open an encoder within this context: its threads, and the one that opens it, keep their priority.
+
+    SVT-AV1 gives them the highest real-time priority where it may, as for root: all other programs on the machine, and
+    all other threads of this one, would wait for them.
+    """
+    if codec != "libsvtav1" or sys.platform != "linux":
+        yield
+        return
+    before, kept = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if (now := os.sched_getscheduler(0)) != before:
+            for task in map(int, os.listdir("/proc/self/task")):
+                with suppress(OSError):  # it has ended
+                    if os.sched_getscheduler(task) == now:
+                        os.sched_setscheduler(task, before, kept)
 
 
 def check_encoder(recipe: Recipe, size: Size, rate: Fraction, time_base: Fraction) -> None:
@@ -99,7 +121,9 @@ def _encode_black(recipe: Recipe, size: Size, rate: Fraction, time_base: Fractio
     context.options = dict(recipe.options)
     frame = frame_of(_black(recipe.layout, size), recipe.pix_fmt, recipe.layout.tags)
     frame.pts, frame.time_base = 0, time_base
-    if not context.encode(frame) + context.encode(None):
+    with priority_kept(recipe.codec):
+        encoded = context.encode(frame) + context.encode(None)
+    if not encoded:
         raise ValueError("it produces no packet for a frame")
     return sorted(context.options)
 

@@ -16,7 +16,7 @@ from dagan_cli.errors import BadOption, CannotWrite
 from dagan_cli.media.video.mux import default_suffix
 from dagan_cli.media.video.recipe import Encoding
 from dagan_cli.media.video.source import open_video
-from dagan_cli.media.video.writer import create_video
+from dagan_cli.media.video.writer import VideoWriter, create_video
 from tests.support.clips import (
     FAST,
     LOSSLESS,
@@ -150,6 +150,27 @@ def test_a_full_disk_is_told_as_such_and_leaves_nothing_behind(tmp_path):
     assert isinstance(caught.value.__cause__, OSError)
     assert caught.value.__cause__.errno == errno.EFBIG
     assert os.listdir(tmp_path) == ["in.mkv"]
+
+
+@pytest.mark.slow
+def test_an_encoder_that_takes_the_highest_priority_gives_it_back(tmp_path, monkeypatch):
+    """SVT-AV1 does so where it may: without this, all programs on the machine would wait for its threads and ours."""
+    before, kept = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError:
+        pytest.skip("needs the right to real-time priority")
+    os.sched_setscheduler(0, before, kept)
+    policies: set[int] = set()
+    write = VideoWriter.write
+
+    def watched(self, *frame):
+        write(self, *frame)
+        policies.update(os.sched_getscheduler(int(task)) for task in os.listdir("/proc/self/task"))
+
+    monkeypatch.setattr(VideoWriter, "write", watched)
+    passed_through(clip(tmp_path / "in.mkv"), tmp_path / "out.mkv", Encoding(codec="libsvtav1", preset="13"))
+    assert policies == {before}
 
 
 def test_names_that_look_like_protocols_are_files(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from dagan_cli.media.captions import with_captions
 from dagan_cli.media.video import packets
 from dagan_cli.media.video.frames import frame_of
 from dagan_cli.media.video.mux import FilePlan
+from dagan_cli.media.video.preflight import priority_kept
 
 
 class SegmentEncoder:
@@ -59,8 +60,10 @@ class SegmentEncoder:
         self._open.close()
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
-        for packet in self._encoder.encode(frame):
+        codec = self._plan.recipe.codec
+        with priority_kept(codec):  # the first frame opens the encoder
+            encoded = self._encoder.encode(frame)
+        for packet in encoded:
             captions = self._captions.pop(packet.pts or 0, b"")
-            codec = self._plan.recipe.codec
             packets.store(self._file, packet, with_captions(bytes(packet), captions, codec) if captions else None)
             self._packets += 1
