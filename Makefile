@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo check test attack fmt lint bench docs gpu clean
+.PHONY: help demo check test browser attack fmt lint bench docs gpu clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | column -t -s @ 2>/dev/null || \
@@ -24,6 +24,10 @@ test: $(VENV)/.installed-dev ## everything that must pass, on all cores: lint, t
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright & types=$$!; $(BIN)/python -m pytest -n auto; tests=$$?; wait $$types && exit $$tests
+
+BROWSER ?= chromium
+browser: $(VENV)/.installed-dev ## tests of the pages in a real browser
+	DAGAN_TEST_BROWSER=$(BROWSER) $(BIN)/python -m pytest tests/pages tests/trainer/record/test_page.py
 
 attack: $(VENV)/.installed-dev ## attacks at full length, with a table of figures (half an hour)
 	DAGAN_ATTACK=1 $(BIN)/python -m pytest -m attack

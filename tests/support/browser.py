@@ -1,7 +1,12 @@
-"""A real browser for the tests of pages: Debian's chromium, driven by playwright, with what goes wrong collected."""
+"""A real browser for the tests of pages: Debian's chromium, driven by playwright, with what goes wrong collected.
+
+It runs where DAGAN_TEST_BROWSER names its program, as `make browser` does. It is no part of `make test`: a browser that
+hangs takes the machine with it, as its threads give themselves real-time priority where they may.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +20,12 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Yield a browser. Skips the test if there is none."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("needs chromium")
+    """Yield the browser. Skips the test if none is asked for."""
+    name = os.environ.get("DAGAN_TEST_BROWSER")
+    if not name:
+        pytest.skip("DAGAN_TEST_BROWSER names no browser")
+    program = shutil.which(name)
+    assert program, f"there is no program {name}"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
