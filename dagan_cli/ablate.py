@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from dagan_cli.errors import BadInput, BadOption
 from dagan_cli.evaluate import Score, evaluate, mean
 from dagan_cli.metrics.lpips import Lpips
-from dagan_cli.model.ablation import (
-    Observed,
-    observed,
-    with_constant_gates,
-    with_even_attention,
-    with_textbook_constants,
-    without,
-)
-from dagan_cli.model.attention import ChannelAttention, SpatialAttention
+from dagan_cli.model.ablation import Part, changes, observed
 from dagan_cli.model.generator import Generator
 from dagan_cli.upscaler import Upscaler
-
-Part = Literal["spatial", "channel", "constants"]
-PARTS: tuple[Part, ...] = ("spatial", "channel", "constants")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +64,7 @@ def ablate(
     tell("")
     with observed(network) as found:
         rows = [Ablated("", score(leave_out))]
-    for change, context in _changes(network, parts, found):
+    for change, context in changes(network, parts, found):
         tell(change)
         with context:
             rows.append(Ablated(change, score(lambda error: None)))
@@ -85,18 +73,3 @@ def ablate(
         hint = "use --order 2 or --order 4" if parts == ("constants",) and at else "choose another part of --ablate"
         raise BadOption(f"{upscaler.name} has no {' or '.join(parts)} to replace{at}", hint=hint)
     return Ablation(tuple(rows), found.entropy, found.gate_spread)
-
-
-def _changes(
-    network: Generator, parts: tuple[Part, ...], found: Observed
-) -> Iterator[tuple[str, AbstractContextManager[None]]]:
-    kinds = {type(layer) for layer in network.modules()}
-    if "spatial" in parts and SpatialAttention in kinds:
-        yield "softmax replaced by the mean of its window", with_even_attention(network)
-        yield "spatial attention left out", without(network, SpatialAttention)
-    if "channel" in parts and ChannelAttention in kinds:
-        yield "gates replaced by their means", with_constant_gates(network, found.constants())
-        yield "channel attention left out", without(network, ChannelAttention)
-    constants = f".constants.{network.solver}"
-    if "constants" in parts and any(name.endswith(constants) for name, _ in network.named_parameters()):
-        yield f"textbook constants of {network.solver}", with_textbook_constants(network)

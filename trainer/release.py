@@ -1,7 +1,8 @@
 """Prepare a run for publication: measure the averaged weights, record the results in the header, store as fp16.
 
 The measurements become part of the provenance: `metrics` (PSNR-Y in dB) and `lpips` by image set and order,
-`microseconds` per input pixel by order, and `detail`, both scores at several values of `--detail`.
+`microseconds` per input pixel by order, `detail`, both scores at several values of `--detail`, and `ablation`, both
+scores without the attention or the trained constants.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dagan_cli.errors import BadOption
 from dagan_cli.files import whole_or_absent
 from dagan_cli.metrics.fidelity import PROTOCOL
 from dagan_cli.metrics.lpips import Lpips
+from dagan_cli.model.ablation import Part, changes, observed
 from dagan_cli.model.blend import blend
 from dagan_cli.model.checkpoint import load_generator, save_model
 from dagan_cli.model.config import Window
@@ -43,6 +45,7 @@ _MEASURED = (
     "twin",
     "fidelity_model",
     "detail",
+    "ablation",
 )
 
 
@@ -97,6 +100,7 @@ def release(
     sets = {f"val (centre {_CENTRE})": held_out}
     if degraded:
         sets |= {f"val, degraded as {kind}": _pairs(val, generator.scale, _CENTRE, kind) for kind in FIXED}
+    purpose = f"val, degraded as {FIXED[0]}" if degraded else f"val (centre {_CENTRE})"
     sets |= {path.name: _pairs(path, generator.scale, _WHOLE) for path in reports}
     for name, pairs in sets.items():
         found = {_order(o): scores(generator, pairs, o, metric) for o in generator.config.orders or (None,)}
@@ -119,6 +123,8 @@ def release(
             facts["fidelity_model"] = {"sha256": end.sha256, "iterations": end.provenance.get("iterations")}
         facts["detail"] = _detail_scores(end.generator, generator, held_out, metric)
 
+    facts["ablation"] = {"data": purpose} | ablation(generator, sets[purpose], metric)
+
     data = save_model(generator, facts, half=True)
     with whole_or_absent(target) as file:
         file.write(data)
@@ -135,6 +141,38 @@ def _detail_scores(
         values = scores(blend(fidelity, perceptual, detail), pairs, perceptual.config.default_order, metric)
         found[f"{detail:g}"] = {key: round(values[key], digits) for _, key, digits in _SCORES if key in values}
     return found
+
+
+def ablation(generator: Generator, pairs: Pairs, metric: Lpips | None) -> dict[str, Any]:
+    """Return the scores with each part replaced by constants or left out, and what the attention did on the images.
+
+    `rows`: order of the solver, change ("" for none), psnr_y in dB, and lpips with a metric. The attention is changed
+    at the default order, the solver's constants at the highest one. `entropy`: of the softmax relative to equal
+    weights, 1 = all equal. `gate_spread`: standard deviation of a gate, 0 to 1, over images and positions.
+    """
+    rows: list[dict[str, Any]] = []
+    facts: dict[str, float | None] = {}
+    default, highest = generator.order, max(generator.config.orders, default=None)
+
+    def measure(change: str) -> None:
+        values = scores(generator, pairs, generator.order, metric)
+        numbers = {key: round(values[key], digits) for _, key, digits in _SCORES if key in values}
+        rows.append({"order": generator.order, "change": change, **numbers})
+
+    plan: dict[int | None, tuple[Part, ...]] = {default: ("spatial", "channel")}
+    plan[highest] = (*plan.get(highest, ()), "constants")
+    for order, parts in plan.items():
+        if order is not None:
+            generator.order = order
+        with observed(generator) as found:
+            measure("")
+        facts = facts or {"entropy": found.entropy, "gate_spread": found.gate_spread}  # at the default order
+        for change, context in changes(generator, parts, found):
+            with context:
+                measure(change)
+    if default is not None:
+        generator.order = default
+    return {"rows": rows, **{name: None if value is None else round(value, 4) for name, value in facts.items()}}
 
 
 def _pairs(folder: Path, scale: int, largest: int, inputs: Inputs = "clean") -> Pairs:

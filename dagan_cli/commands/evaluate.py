@@ -164,8 +164,9 @@ def _ablate(
     *,
     as_json: bool,
 ) -> None:
-    from dagan_cli.ablate import PARTS, Part, ablate
+    from dagan_cli.ablate import ablate
     from dagan_cli.metrics.fidelity import PROTOCOL
+    from dagan_cli.model.ablation import PARTS, Part
 
     chosen = {str(one_of("--ablate", name, (*PARTS, "all"))) for name in named}
     parts: tuple[Part, ...] = tuple(part for part in PARTS if part in chosen or "all" in chosen)

@@ -18,6 +18,8 @@ _MEASURES = (  # key in the provenance, type on the Hub, name, unit
     ("lpips", "lpips", "LPIPS", "lower is better"),
 )
 
+_ABLATED = (("psnr_y", "PSNR-Y, dB", 3), ("lpips", "LPIPS", 4))  # key, title, decimals
+
 
 def card(
     name: str, model: Model[Network], use: str, *, licence: str | None = None, pictures: Sequence[str] = ()
@@ -48,6 +50,7 @@ def card(
         _table(_training(facts, licence)),
         "## Results",
         _results(facts),
+        *_parts(facts),
         "## Known failures",
         "\n".join(f"- {line}" for line in _failures(facts)),
     ]
@@ -216,6 +219,34 @@ def _results(facts: dict[str, Any]) -> str:
     if facts.get("protocol"):
         parts.append(f"Protocol: {_plain(facts['protocol'])}.")
     return "\n\n".join(parts)
+
+
+def _parts(facts: dict[str, Any]) -> list[str]:
+    """Return a section on what the scores lose without a part of the network; nothing where that was not measured."""
+    ablation = _mapping(facts.get("ablation"))
+    given = ablation.get("rows")
+    rows = [row for row in map(_mapping, given if isinstance(given, list) else ()) if row]
+    if not rows:
+        return []
+    shown = [each for each in _ABLATED if any(isinstance(row.get(each[0]), float) for row in rows)]
+    header = ["change", "order", *(title for _, label, _ in shown for title in (label, "difference"))]
+    cells = []
+    for row in rows:
+        whole = next(_mapping(each) for each in rows if each.get("order") == row.get("order"))
+        line = [_plain(row.get("change") or "none"), _plain(row.get("order") or "")]
+        for key, _, digits in shown:
+            here, there = row.get(key), whole.get(key)
+            is_both = isinstance(here, float) and isinstance(there, float) and row is not whole
+            line += [_plain(here), f"{here - there:+.{digits}f}" if is_both else ""]  # type: ignore[operator]
+        cells.append(line)
+    words = [
+        f"Each part replaced by a constant or left out, without training again; {_plain(ablation.get('data', ''))}."
+    ]
+    if isinstance(entropy := ablation.get("entropy"), float):
+        words.append(f"The entropy of the softmax is {entropy:.3f} of that of equal weights.")
+    if isinstance(spread := ablation.get("gate_spread"), float):
+        words.append(f"The standard deviation of a gate over images and positions is {spread:.4f}.")
+    return ["## What its parts are worth", " ".join(words), _table(cells, header)]
 
 
 def _scores(facts: dict[str, Any], key: str) -> dict[str, dict[str, Any]]:

@@ -7,16 +7,20 @@ that could be a number, does not look at its input.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from math import log
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from dagan_cli.model.attention import ChannelAttention, SpatialAttention, attend, attending_by
+from dagan_cli.model.generator import Generator
 from dagan_cli.model.rk import RungeKutta, classical
+
+Part = Literal["spatial", "channel", "constants"]
+PARTS: tuple[Part, ...] = ("spatial", "channel", "constants")
 
 _ROWS = 1024  # of an attention matrix whose entropy is computed at a time, at most
 
@@ -42,6 +46,25 @@ class Observed:
     def constants(self) -> dict[nn.Module, Tensor]:
         """Return the mean gate of each layer and channel."""
         return {layer: torch.cat(seen).double().mean(0) for layer, seen in self.gates.items()}
+
+
+def changes(
+    network: Generator, parts: tuple[Part, ...], found: Observed
+) -> Iterator[tuple[str, AbstractContextManager[None]]]:
+    """Yield each change of the parts that the network has at its order: what is done, and the context that does it.
+
+    found: of the unchanged network, on the images that the changes are measured on.
+    """
+    kinds = {type(layer) for layer in network.modules()}
+    if "spatial" in parts and SpatialAttention in kinds:
+        yield "softmax replaced by the mean of its window", with_even_attention(network)
+        yield "spatial attention left out", without(network, SpatialAttention)
+    if "channel" in parts and ChannelAttention in kinds:
+        yield "gates replaced by their means", with_constant_gates(network, found.constants())
+        yield "channel attention left out", without(network, ChannelAttention)
+    constants = f".constants.{network.solver}"
+    if "constants" in parts and any(name.endswith(constants) for name, _ in network.named_parameters()):
+        yield f"textbook constants of {network.solver}", with_textbook_constants(network)
 
 
 @contextmanager

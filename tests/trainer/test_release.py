@@ -10,7 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from dagan_cli import Upscaler
+from dagan_cli.ablate import ablate
 from dagan_cli.commands.app import run_command
+from dagan_cli.model.ablation import PARTS
 from dagan_cli.model.checkpoint import load_generator, save_model
 from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator
@@ -53,6 +56,34 @@ def test_the_published_file_is_half_precise_measured_and_signed(run, tmp_path, c
         for order in (1, 2, 4):
             measured = validate(model.generator, pairs, order)
             assert facts["metrics"]["val"][f"order {order}"] == pytest.approx(measured, abs=2e-3)
+
+
+@pytest.mark.slow
+def test_the_file_says_what_its_parts_are_worth(run, tmp_path):
+    """As `dagan eval --ablate` measures it, which upscales the same images through the engine."""
+    folder, val = run
+    out = tmp_path / "out.safetensors"
+    assert run_command(["train", "release", str(folder), "-o", str(out), "--val", str(val)]) == 0
+    found = load_generator(out).provenance["ablation"]
+    assert found["data"] == "val (centre 512)"
+    assert [(row["order"], row["change"]) for row in found["rows"]] == [
+        (1, ""),
+        (1, "softmax replaced by the mean of its window"),
+        (1, "spatial attention left out"),
+        (1, "gates replaced by their means"),
+        (1, "channel attention left out"),
+        (4, ""),
+        (4, "textbook constants of rk4"),
+    ]
+    for order in (1, 4):
+        upscaler = Upscaler.load(str(out), device="cpu", precision="fp32", order=order)
+        measured = ablate(val, upscaler, PARTS if order == 4 else ("spatial", "channel"), 2)
+        own = {row["change"]: row["psnr_y"] for row in found["rows"] if row["order"] == order}
+        there = {row.change: row.score.psnr for row in measured.rows}
+        assert own == pytest.approx({change: there[change] for change in own}, abs=2e-3)
+        if order == 1:
+            assert found["entropy"] == pytest.approx(measured.entropy, abs=1e-3)
+            assert found["gate_spread"] == pytest.approx(measured.gate_spread, abs=1e-3)
 
 
 @pytest.mark.slow
