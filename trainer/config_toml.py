@@ -33,17 +33,17 @@ def to_toml(config: TrainConfig) -> str:
     return "\n".join(_table(config.to_dict(), ""))
 
 
-def with_values(config: TrainConfig, assignments: list[str]) -> TrainConfig:
+def with_values(config: TrainConfig, assignments: list[str], option: str = "--set") -> TrainConfig:
     """Replace values: `lr=5e-4`, `generator.blocks=4`, `gan.loss=hinge`, `gan.layers.conv3_4=1.0`.
 
     `none` unsets a value, unless the key has `none` among its choices. Raises BadOption for anything that is not an
-    assignment of a known key and a valid value.
+    assignment of a known key and a valid value; its message names the option.
     """
     plain = config.to_dict()
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals or not name.strip():
-            raise BadOption(f"--set {assignment!r} is not name=value", hint="for example --set gan.lr=1e-4")
+            raise BadOption(f"{option} {assignment!r} is not name=value", hint="for example gan.lr=1e-4")
         *tables, key = name.strip().split(".")
         into = plain
         for table in tables:
@@ -52,7 +52,7 @@ def with_values(config: TrainConfig, assignments: list[str]) -> TrainConfig:
             into = into[table]
             if not isinstance(into, dict):
                 raise BadOption(
-                    f"--set {assignment!r}: {table} is not a table", hint="see `dagan train --print-config`"
+                    f"{option} {assignment!r}: {table} is not a table", hint="see `dagan train --print-config`"
                 )
         is_a_choice = "none" in get_args(get_type_hints(_KINDS.get(".".join(tables), dict)).get(key))
         into[key] = "none" if is_a_choice and text.strip().lower() == "none" else _value(text.strip())

@@ -298,6 +298,14 @@ def paper(
         ),
     ] = None,
     lpips: LpipsWeights = None,
+    arms: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--arm",
+            metavar="NAME=KEY=VALUE,...",
+            help="Own arm: the first one with other values, such as wide=generator.channels=96; repeatable.",
+        ),
+    ] = None,
     part: Part = "1/1",
     debug: Debug = False,
 ) -> None:
@@ -322,6 +330,7 @@ def paper(
                 budget=time_budget("--budget", budget) if budget else None,
                 perceptual=vgg_weights,
                 lpips=lpips,
+                own=arms,
                 part=_part(part),
                 should_stop=stop,
             )

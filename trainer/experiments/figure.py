@@ -22,6 +22,7 @@ PANELS = (  # key in the log, title, logarithmic axis
     ("attention_entropy", "attention entropy, 1 = uniform", False),
 )
 _ACROSS = 4
+_DASHES = ("-", "--", "-.", ":")  # in turn, as curves that coincide would hide each other
 
 
 def draw(arms: list[Arm], title: str, targets: list[Path], epoch: float) -> None:
@@ -30,19 +31,20 @@ def draw(arms: list[Arm], title: str, targets: list[Path], epoch: float) -> None
     epoch: steps of an epoch over the training images, for the second axis above the panels.
     """
     panels = [panel for panel in PANELS if any(curve(arm, panel[0]) for arm in arms)]
-    down = ceil(len(panels) / _ACROSS)
+    across = min(_ACROSS, len(panels))
+    down = ceil(len(panels) / across)
     with drawing() as Figure:
-        figure = Figure(figsize=(3.1 * _ACROSS, 2.2 * down + 0.9), layout="constrained")
-        grid = figure.subplots(down, _ACROSS, sharex=True, squeeze=False).ravel()
+        figure = Figure(figsize=(3.1 * across, 2.2 * down + 0.9), layout="constrained")
+        grid = figure.subplots(down, across, sharex=True, squeeze=False).ravel()
         for axes, (key, name, logarithmic) in zip(grid, panels, strict=False):
             _panel(axes, arms, key, name, logarithmic)
         for axes in grid[len(panels) :]:
             axes.set_visible(False)
-        for axes in grid[: min(_ACROSS, len(panels))]:
+        for axes in grid[:across]:
             above = axes.secondary_xaxis("top", functions=(lambda x: x / epoch, lambda x: x * epoch))
             above.set_xlabel("epochs", labelpad=2)
         figure.suptitle(title, fontsize=10)
-        for axes in grid[max(0, len(panels) - _ACROSS) : len(panels)]:
+        for axes in grid[len(panels) - across : len(panels)]:
             axes.set_xlabel("steps")
         handles, labels = grid[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)), frameon=False)
@@ -71,11 +73,23 @@ def _panel(axes: Any, arms: list[Arm], key: str, name: str, logarithmic: bool) -
             axes.plot([], [], color=COLOURS[i % len(COLOURS)], label=arm.name)
             continue
         steps, middles, deviations = zip(*points, strict=True)
-        colour, dashes = COLOURS[i % len(COLOURS)], "-" if i < len(COLOURS) else "--"
-        axes.plot(steps, middles, dashes, color=colour, linewidth=1.2, label=arm.name)
-        below, above = ([m + sign * d for m, d in zip(middles, deviations, strict=True)] for sign in (-1, 1))
-        axes.fill_between(steps, below, above, color=colour, alpha=0.15, linewidth=0)
+        colour, dashes = COLOURS[i % len(COLOURS)], (i + i // len(COLOURS)) % len(_DASHES)
+        above = 2 + dashes / 10  # gaps over lines: what is under them shows
+        axes.plot(steps, middles, _DASHES[dashes], color=colour, linewidth=1.2, label=arm.name, zorder=above)
+        lower, upper = ([m + sign * d for m, d in zip(middles, deviations, strict=True)] for sign in (-1, 1))
+        axes.fill_between(steps, lower, upper, color=colour, alpha=0.15, linewidth=0)
         lowest.append(min(middles))
     if logarithmic and lowest and min(lowest) > 0:
         axes.set_yscale("log")
         axes.set_ylim(bottom=0.8 * min(lowest))
+        _ticks(axes)
+
+
+def _ticks(axes: Any) -> None:
+    """Label a logarithmic axis with plain numbers, also within a decade, where the default has few labels or none."""
+    from matplotlib.ticker import AutoLocator, FuncFormatter, LogLocator, NullLocator
+
+    bottom, top = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if top > 8 * bottom else AutoLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())

@@ -30,7 +30,7 @@ def draw_grid(target: Path, networks: dict[str, Baseline], val: Path, scale: int
     sheet = Image.new("RGB", (len(columns) * step - _GAP, _HEAD + len(detailed) * step - _GAP), "white")
     pen = ImageDraw.Draw(sheet)
     for i, name in enumerate(columns):
-        pen.text((i * step + 2, 2), name, fill="black")
+        pen.text((i * step + 2, 2), name[:26], fill="black")  # as many letters as fit
     for row, (lr, hr) in enumerate(detailed):
         cells = _cells(lr, hr, networks)
         for i, cell in enumerate(cells):

@@ -9,6 +9,7 @@ from pathlib import Path
 from dagan_cli.errors import BadOption
 from trainer.data.samples import MARGIN, load_pictures
 from trainer.experiments.arms import perceptual_of
+from trainer.experiments.own import extended, own_arms
 from trainer.experiments.report import WRITTEN, write_report
 from trainer.experiments.runs import (
     LENGTHS,
@@ -37,16 +38,21 @@ def run_paper(
     budget: float | None = None,
     perceptual: Path | None = None,
     lpips: Path | None = None,
+    own: list[str] | None = None,
     part: tuple[int, int] = (1, 1),
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[str]:
     """Train the unfinished runs, and write table, figure and README of each experiment to folder/NAME.
 
-    iterations: steps of each run; default: as many as `budget` seconds for all runs allow, or the paper's. part: (2, 3)
-    trains the second third of the runs, for parallel processes on one folder; the process that finds all runs finished
-    writes the reports. Yields progress lines. Raises BadOption, and the errors of `train`.
+    iterations: steps of each run; default: as many as `budget` seconds for all runs allow, or the paper's. own: own
+    arms, as `own_arms` reads them. part: (2, 3) trains the second third of the runs, for parallel processes on one
+    folder; the process that finds all runs finished writes the reports. Yields progress lines. Raises BadOption, and
+    the errors of `train`.
     """
-    chosen = [experiment(name) for name in names]
+    chosen, arms = [experiment(name) for name in names], own_arms(own or [])
+    if arms and len(chosen) > 1:
+        raise BadOption("--arm with several experiments, whose first arms differ", hint="run them one after the other")
+    chosen = [extended(one, list(arms)) for one in chosen]
     scale = _common_scale(chosen, scale)
     if len({one.protocol for one in chosen}) > 1:
         raise BadOption("E9 is trained without a discriminator, the others with one", hint="run E9 separately")
@@ -66,7 +72,11 @@ def run_paper(
         protocol=chosen[0].protocol,
         perceptual=perceptual_of(perceptual),
         lpips=lpips,
+        first=chosen[0].arms[0],
+        own=arms,
     )
+    for arm in arms:  # before anything is written
+        replace(setting, iterations=SIZES[size].intervals).config(arm, 0)
     settings = _settled(setting, chosen, iterations, seeds, budget)
     yield from _introduction(settings, chosen, seeds)
 
@@ -134,11 +144,14 @@ def _common_scale(chosen: list[Experiment], scale: int | None) -> int:
 
 def _introduction(settings: list[Setting], chosen: list[Experiment], seeds: int) -> Iterator[str]:
     size = settings[0].size
-    network = ", ".join(f"{name} {value}" for name, value in size.generator.items())
-    trained = f"batches of {size.batch} crops of {size.crop} px; discriminator of width {size.discriminator}"
-    yield f"size {size.name}: {network}; {trained}"
+    trained = f"batches of {size.batch} crops of {size.crop} px"
+    if settings[0].protocol == "gan":  # the others are baselines, whose size does not change
+        network = ", ".join(f"{name} {value}" for name, value in size.generator.items())
+        trained = f"{network}; {trained}; discriminator of width {size.discriminator}"
+    yield f"size {size.name}: {trained}"
     for one, setting in zip(chosen, settings, strict=True):
         full = one.iterations(setting.scale)
         yield f"{one.name}: {len(one.arms)} arms x {seeds} seeds at x{setting.scale}: {', '.join(one.arms)}"
         yield f"{setting.iterations} steps each, {setting.iterations / full:.2%} of the paper's {full}"
-    yield f"perceptual: {settings[0].perceptual.label}"
+    if settings[0].protocol == "gan":
+        yield f"perceptual: {settings[0].perceptual.label}"

@@ -1,21 +1,23 @@
-"""Results of an experiment as files to commit: table.md, figure.png and .svg, README.md."""
+"""Results of an experiment as files to commit: table.md, figure.png and .svg, README.md, and runs/ with the logs."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 import torch
 
 from dagan_cli.files import whole_or_absent
 from trainer.experiments.figure import draw
 from trainer.experiments.grid import draw_grid
+from trainer.experiments.logs import write_logs
 from trainer.experiments.runs import Arm, Setting
 from trainer.experiments.summary import arms_table, pairs_table
 from trainer.experiments.table import Experiment
 from trainer.loop import MODEL
 from trainer.networks import load_network
 
-WRITTEN = ("README.md", "table.md", "figure.png", "figure.svg", "grid.png")
+WRITTEN = ("README.md", "table.md", "figure.png", "figure.svg", "grid.png", "runs")
 
 
 def write_report(experiment: Experiment, setting: Setting, arms: list[Arm], seeds: int) -> Path:
@@ -30,6 +32,7 @@ def write_report(experiment: Experiment, setting: Setting, arms: list[Arm], seed
         networks = {arm.name: load_network(setting.run(arm.name, 0) / MODEL)[0] for arm in arms}
         draw_grid(folder / "grid.png", networks, setting.val, setting.scale)
         images.insert(0, "grid.png")
+    write_logs(folder / "runs", setting, arms)
     header = _header(experiment, setting, seeds)
     tables = f"{arms_table(arms)}\n\n{pairs_table(arms, experiment.comparisons)}\n"
     _write(folder / "table.md", f"{header}\n\n{tables}")
@@ -43,11 +46,12 @@ def write_report(experiment: Experiment, setting: Setting, arms: list[Arm], seed
 def _header(experiment: Experiment, setting: Setting, seeds: int) -> str:
     size, full = setting.size, experiment.iterations(setting.scale)
     network = ", ".join(f"{name} {value}" for name, value in size.generator.items())
+    network = f"{network}; " if _of_the_size(experiment, setting) else ""
     lines = [
         f"The paper's {experiment.figure}. Each arm was trained for **{setting.iterations:,} steps**, "
         f"{setting.iterations / full:.2%} of the paper's {full:,}, with {seeds} seed{'s' if seeds > 1 else ''}; "
         f"all arms of a seed got the same batches.",
-        f"Setting `{size.name}`: {network}; batches of {size.batch} crops of {size.crop} px"
+        f"Setting `{size.name}`: {network}batches of {size.batch} crops of {size.crop} px"
         + (f"; discriminator of width {size.discriminator} (the paper's: 64)" if setting.protocol == "gan" else "")
         + f"; {len(setting.pictures.pixels)} training images, fingerprint {setting.pictures.fingerprint}; validated "
         f"on the centre {size.validate_side} px of each held-out image.",
@@ -62,13 +66,19 @@ def _header(experiment: Experiment, setting: Setting, seeds: int) -> str:
     return "\n\n".join([*lines, f"```\n{_command(experiment, setting, seeds)}\n```"])
 
 
+def _of_the_size(experiment: Experiment, setting: Setting) -> list[str]:
+    """Return the arms whose networks are as large as the setting says: all but the baselines."""
+    return [arm for arm in experiment.arms if setting.config(arm, 0).baseline is None]
+
+
 def _caveats(experiment: Experiment, setting: Setting, seeds: int) -> str:
     short = setting.iterations < experiment.iterations(setting.scale)
     lines = [
         "PSNR is that of the averaged weights (decay 0.999), which do not affect the training; every other number is "
         "the mean over the last interval. ± is the standard deviation over seeds, for a comparison that of the paired "
         "differences. Multiply-adds are those of one patch. Seconds are those of training only, on "
-        f"{_hardware()}; other load on the machine distorts them."
+        f"{_hardware()}; other load on the machine distorts them.",
+        "`runs/` has the configuration of each arm for seed 0 (`ARM.toml`) and its log for all seeds (`ARM.jsonl`).",
     ]
     if setting.protocol == "gan":
         lines.append(
@@ -82,7 +92,10 @@ def _caveats(experiment: Experiment, setting: Setting, seeds: int) -> str:
             "that the comparison works, but not the final results: it neither confirms nor refutes the paper's."
         )
     if setting.size.name != "full":
-        lines.append("The networks, batches and crops are also smaller than the paper's.")
+        sized = _of_the_size(experiment, setting)
+        lines.append(f"The {'networks, ' if sized else ''}batches and crops are also smaller than the paper's.")
+        if sized and (whole := [arm for arm in experiment.arms if arm not in sized]):
+            lines.append(f"Only {', '.join(whole)} has the size of the paper's: compare times and scores with care.")
     if seeds < 3:
         lines.append("Fewer than three seeds: this supports no claim.")
     else:
@@ -109,6 +122,7 @@ def _command(experiment: Experiment, setting: Setting, seeds: int) -> str:
         words.append(f"--vgg-weights {setting.perceptual.path.name}")
     if setting.lpips is not None:
         words.append(f"--lpips {setting.lpips.name}")
+    words += [f"--arm {quote(name + '=' + ','.join(values))}" for name, values in setting.own.items()]
     return " ".join(words)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import pairwise
 from math import inf
 from pathlib import Path
@@ -17,6 +17,7 @@ from dagan_cli.files import read_regular, whole_or_absent
 from trainer.config import TrainConfig
 from trainer.data.samples import Pictures, validation_pairs
 from trainer.experiments.arms import Perceptual, config_of, multiply_adds
+from trainer.experiments.own import changed
 from trainer.experiments.table import Protocol, Size
 from trainer.loop import Progress, train
 from trainer.networks import new_network
@@ -41,10 +42,14 @@ class Setting:
     perceptual: Perceptual
     lpips: Path | None
     iterations: int = 0  # steps of each run
+    first: str = ""  # the arm that own arms change
+    own: dict[str, list[str]] = field(default_factory=dict)  # the assignments of each own arm
 
     def config(self, arm: str, seed: int) -> TrainConfig:
         given = {"seed": seed, "iterations": self.iterations, "perceptual": self.perceptual}
-        return config_of(arm, self.size, self.scale, self.protocol, **given)
+        base = self.first if arm in self.own else arm
+        config = config_of(base, self.size, self.scale, self.protocol, **given)
+        return changed(config, arm, self.own[arm]) if arm in self.own else config
 
     def run(self, arm: str, seed: int) -> Path:
         """Return the folder of a run, which is named after arm, scale, length and seed."""
@@ -154,9 +159,7 @@ def steps_within(budget: float, seeds: int, step_seconds: list[float], check_sec
 def measure(setting: Setting, arm: str, held_out: Pictures, steps: int = 6) -> tuple[float, float]:
     """Measure the seconds of a step and of a validation in a short trial."""
     perceptual = setting.perceptual.path if setting.protocol == "gan" else None
-    config = config_of(
-        arm, setting.size, setting.scale, setting.protocol, seed=0, iterations=steps, perceptual=setting.perceptual
-    )
+    config = replace(setting, iterations=steps).config(arm, 0)
     times = []
     with TemporaryDirectory() as folder:
         for _ in train(config, setting.pictures, Path(folder), perceptual=perceptual, report_every=0.0):

@@ -32,7 +32,7 @@ SOLVER: dict[str, dict[str, Any]] = {
 }
 VARIANT: dict[str, dict[str, Any]] = {  # changes of the generator
     "": {},
-    "frozen": {"learned_constants": False},  # the textbook's constants
+    "frozen": {"learned_constants": False},  # the textbook's constants, which all others start from
     "embedded": {"pairwise": "embedded"},
     "temperature": {},  # square root of the number of channels; set by the size
     "matched": {},  # as many parameters as nl+se-rk2; widths set by the size
@@ -179,20 +179,20 @@ EXPERIMENTS = {
         ),
         Experiment(
             name="C1",
-            figure="the claim on the order of the attentions",
+            figure="claim on the order of the attentions",
             question="Is it better to attend to positions first, or to channels?",
             arms=("nl+se-rk2", "se+nl-rk2"),
         ),
         Experiment(
             name="C2",
-            figure="the claim on the solver's constants",
-            question="Does it help to learn the constants of the solver?",
+            figure="claim on the solver's constants",
+            question="Does it help to learn the solver's constants, which start as the textbook's, or to keep these?",
             arms=("nl+se-rk2-frozen", "nl+se-rk2", "nl+se-rk4-frozen", "nl+se-rk4"),
             pairs=(("nl+se-rk2", "nl+se-rk2-frozen"), ("nl+se-rk4", "nl+se-rk4-frozen")),
         ),
         Experiment(
             name="C4",
-            figure="the claim on stability",
+            figure="claim on stability",
             question="Is training with a solver of higher order more stable at higher learning rates?",
             arms=tuple(
                 f"nl+se-{solver}{rate}"
@@ -207,20 +207,20 @@ EXPERIMENTS = {
         ),
         Experiment(
             name="C5",
-            figure="the variants of the spatial attention",
+            figure="variants of the spatial attention",
             question="Are embedded or tempered logits better than the plain Gaussian ones?",
             arms=("nl+se-rk2", "nl+se-rk2-embedded", "nl+se-rk2-temperature"),
         ),
         Experiment(
             name="C6",
-            figure="the claim on the order of the solver",
+            figure="claim on the order of the solver",
             question="At equal computation, is a solver of higher order better than more blocks?",
             arms=("nl+se-rk2", "nl+se-euler-deep2", "nl+se-rk4", "nl+se-euler-deep4"),
             pairs=(("nl+se-rk2", "nl+se-euler-deep2"), ("nl+se-rk4", "nl+se-euler-deep4")),
         ),
         Experiment(
             name="C7",
-            figure="the claim on the order of the solver",
+            figure="claim on the order of the solver",
             question="Does the gain of a higher order depend on the number of blocks?",
             arms=tuple(
                 f"nl+se-{solver}{depth}" for depth in ("-half", "", "-deep2") for solver in ("euler", "rk2", "rk4")

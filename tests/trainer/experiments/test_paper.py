@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from dagan_cli.errors import BadModel, BadOption
 from trainer.config import TrainConfig
-from trainer.data.samples import load_pictures, sample_batch
-from trainer.experiments import table
 from trainer.experiments.arms import (
     DISTILLED,
     NO_PERCEPTUAL,
@@ -32,8 +26,7 @@ from trainer.experiments.runs import Arm, steps_within
 from trainer.experiments.summary import arms_table, differences, mean_text, pairs_table, spread
 from trainer.experiments.table import EXPERIMENTS, SIZES, experiment
 from trainer.networks import new_network
-from trainer.record.folder import Row, read_run
-from trainer.state import FORMAT, digest_of, load_state
+from trainer.record.folder import Row
 
 GENERATED = {  # by hand, from the list of experiments
     "E7": {"srgan-lt", *(f"{a}-{s}" for a in ("none", "se", "nl", "nl+se") for s in ("rk2", "rk4", "euler"))},
@@ -174,26 +167,6 @@ def test_arms_differ_in_what_their_name_says_only():
         assert config(arm) == replace(config("nl+se-rk2"), generator=replace(base, **changes))
 
 
-def test_all_arms_of_a_seed_see_the_same_batches(pictures):
-    seen: dict[int, set[bytes]] = {}
-    for seed in (0, 1):
-        for arm in EXPERIMENTS["E7"].arms:
-            c = config(arm, "small", seed=seed)
-            lr, hr = sample_batch(
-                load_pictures([pictures], 40),
-                scale=c.generator.scale,
-                patch=c.generator.patch,
-                batch=c.batch,
-                augment=c.augment,
-                degradation=c.degradation,
-                seed=c.seed,
-                step=3,
-            )
-            seen.setdefault(seed, set()).add(lr.numpy().tobytes() + hr.numpy().tobytes())
-    assert [len(batches) for batches in seen.values()] == [1, 1]
-    assert seen[0] != seen[1]
-
-
 def test_a_budget_is_shared_by_all_runs_after_their_validations():
     # 3 seeds x ((0.5 + 1.5) s a step and 10 x (2 + 3) s of validations) in 750 s: 100 steps
     assert steps_within(750, 3, [0.5, 1.5], [2, 3], 10) == 100
@@ -246,109 +219,6 @@ def test_the_perceptual_network_is_told_by_its_file(tmp_path, monkeypatch):
     assert perceptual_of(None).backbone == "vgg16"
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    for i in range(2):
-        small = np.random.default_rng(i).integers(0, 256, (18, 18, 3), np.uint8)
-        Image.fromarray(small).resize((176, 176), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
-    return folder
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A size that trains in a second."""
-    generator = {"blocks": 1, "layers": 1, "growth": 4, "channels": 8, "reduction": 4}
-    size = replace(
-        SIZES["small"],
-        name="tiny",
-        generator=generator,
-        batch=2,
-        crop=16,
-        discriminator=2,
-        validate_side=16,
-        intervals=2,
-    )
-    monkeypatch.setitem(table.SIZES, "tiny", size)
-    return "tiny"
-
-
-@pytest.mark.slow
-def test_an_experiment_from_the_command_to_its_report(pictures, tiny, tmp_path):
-    def paper(*names: str, **how: Any) -> list[str]:
-        given: dict[str, Any] = {"size": tiny, "seeds": 2, "iterations": 4} | how
-        return list(run_paper(list(names), [pictures], pictures, tmp_path, **given))
-
-    first = paper("E11", part=(1, 2))
-    assert "other parts are not finished yet" in first[-1]
-    assert not (tmp_path / "E11").exists()
-    assert sum(line.endswith("done") for line in paper("E11")) == 4  # the other half
-    assert sorted(path.name for path in (tmp_path / "E11").iterdir()) == [
-        "README.md",
-        "figure.png",
-        "figure.svg",
-        "table.md",
-    ]
-    runs = sorted(path.name for path in tmp_path.iterdir() if "seed" in path.name)
-    arms = ("nl+se-rk2", "nl+se-rk4", "none-rk2", "none-rk4")
-    assert runs == [f"{arm}-x2-4-seed{seed}" for arm in arms for seed in (0, 1)]
-    logged = [row for row in read_run(tmp_path / runs[0]).rows if "loss" in row.values]
-    assert [row.step for row in logged] == [2, 4]  # a line an interval
-    assert {"psnr_y", "psnr_rgb", "pixel", "adversarial", "d_real", "d_fake"} <= logged[-1].values.keys()
-
-    readme = (tmp_path / "E11" / "README.md").read_text()
-    assert "**4 steps**, 0.02% of the paper's 26,100, with 2 seeds" in readme
-    assert "reduced length" in readme
-    assert "Fewer than three seeds" in readme
-    assert str(tmp_path) not in readme
-    assert str(pictures) not in readme
-    scores = [load_state(tmp_path / f"{arm}-x2-4-seed0")["best"] for arm in ("nl+se-rk2", "none-rk2")]
-    assert all(np.isfinite(scores))
-    with Image.open(tmp_path / "E11" / "figure.png") as picture:
-        assert len(picture.convert("RGB").getcolors(1 << 20) or []) > 50
-
-    # An arm that another experiment has trained is used again, and what is finished stays finished.
-    state = (tmp_path / "nl+se-rk2-x2-4-seed0" / "state.pt").read_bytes()
-    again = paper("E12")
-    assert {line.split()[1] for line in again if line.startswith("[")} == {"se-rk2", "nl-rk2"}
-    assert (tmp_path / "nl+se-rk2-x2-4-seed0" / "state.pt").read_bytes() == state
-    assert [line for line in paper("E11", iterations=None) if line.startswith("[")] == []  # the folder knows the length
-    with pytest.raises(BadOption, match="have 4 steps, not 6"):
-        paper("E11", iterations=6)
-
-
-@pytest.mark.slow
-def test_a_run_of_other_choices_is_not_taken_for_the_one_wanted(pictures, tiny, tmp_path):
-    given: dict[str, Any] = {"size": tiny, "seeds": 1, "iterations": 2}
-    list(run_paper(["C2"], [pictures], pictures, tmp_path, **given))
-    state = load_state(tmp_path / "nl+se-rk2-x2-2-seed0")
-    assert json.loads((tmp_path / "lengths.json").read_text()) == {"C2-tiny-x2": 2}
-    state["config"]["batch"] = 4
-    state |= {"format": FORMAT}
-    torch.save(state | {"digest": digest_of(state)}, tmp_path / "nl+se-rk2-x2-2-seed0" / "state.pt")
-    with pytest.raises(BadOption, match="batch = 4, not 2"):
-        list(run_paper(["C2"], [pictures], pictures, tmp_path, **given))
-
-
-@pytest.mark.slow
-def test_a_stop_ends_it_and_the_same_command_goes_on(pictures, tiny, tmp_path):
-    asked = iter(range(10**6))
-    given: dict[str, Any] = {"size": tiny, "seeds": 1, "iterations": 4}
-    list(run_paper(["C1"], [pictures], pictures, tmp_path, should_stop=lambda: next(asked) >= 3, **given))
-    assert load_state(tmp_path / "nl+se-rk2-x2-4-seed0")["step"] == 3
-    assert not (tmp_path / "se+nl-rk2-x2-4-seed0").exists()
-    assert list(run_paper(["C1"], [pictures], pictures, tmp_path, **given))[-1].startswith("written")
-
-
-@pytest.mark.slow
-def test_the_pictures_are_put_side_by_side(pictures, tiny, tmp_path):
-    given: dict[str, Any] = {"size": tiny, "seeds": 1, "budget": 12.0}
-    lines = list(run_paper(["V"], [pictures], pictures, tmp_path, **given))
-    assert lines[-1].startswith("written")
-    with Image.open(tmp_path / "V" / "grid.png") as grid:
-        assert grid.size == (5 * 164 - 4, 16 + 2 * 164 - 4)  # LR, bicubic, two arms, HR; two pictures
-
-
 @pytest.mark.parametrize(
     ("names", "how", "message"),
     [
@@ -358,6 +228,7 @@ def test_the_pictures_are_put_side_by_side(pictures, tiny, tmp_path):
         (["E9", "E10"], {}, "without a discriminator"),
         (["E10"], {"size": "huge"}, "unknown size"),
         ([], {}, "no experiment was given"),
+        (["E10", "E11"], {"own": ["wide=gan.lr=1e-4"]}, "--arm with several experiments"),
     ],
 )
 def test_what_cannot_be_run_is_refused_with_advice(names, how, message, tmp_path):
