@@ -1,9 +1,11 @@
-"""Capabilities of this machine's CPU, for the engine and the trainer."""
+"""Capabilities of this machine, for the engine and the trainer: its CPU and its free memory."""
 
 from __future__ import annotations
 
+import os
 import platform
 from functools import cache
+from pathlib import Path
 from time import perf_counter
 
 import torch
@@ -40,3 +42,41 @@ def _convolution_seconds(dtype: torch.dtype) -> float:
     except RuntimeError:  # not implemented for this type
         return float("inf")
     return best
+
+
+def free_host_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the bytes this process can still allocate, limited by the machine and its control groups."""
+    try:
+        fields = dict(line.split(":", 1) for line in (proc / "meminfo").read_text().splitlines())
+        free = int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):  # not Linux: assume half of the installed memory
+        names = getattr(os, "sysconf_names", {})
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if "SC_PHYS_PAGES" in names else 4 << 30
+    try:
+        groups = [line.split(":", 2) for line in (proc / "self/cgroup").read_text().splitlines()]
+    except OSError:
+        return free
+    for _, controllers, path in groups:
+        if controllers == "":
+            root, limit, usage, cache = cgroups, "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            names = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+            root, (limit, usage, cache) = cgroups / "memory", names
+        else:
+            continue
+        # Every ancestor may set a limit; inside a container the path is often the host's and does not exist.
+        here = root / path.lstrip("/")
+        for group in (here, *here.parents[: len(here.parts) - len(root.parts)]):
+            free = min(free, _left_in(group, limit, usage, cache))
+    return max(0, free)
+
+
+def _left_in(group: Path, limit: str, usage: str, cache: str) -> int:
+    """Return the bytes a control group still allows: limit - use + the file cache the kernel would drop."""
+    try:
+        most = int((group / limit).read_text())  # "max" (unlimited) is a ValueError
+        used = int((group / usage).read_text())
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines() if line)
+        return max(0, most - used + int(stat.get(cache, 0)))
+    except (OSError, ValueError):
+        return 1 << 62

@@ -38,7 +38,7 @@ class BadModel(DaganError):
 
 
 class OutOfMemory(DaganError):
-    """Even the smallest tile does not fit."""
+    """Even the smallest tile, or the images to train on, do not fit."""
 
     exit_code = 5
 

@@ -29,7 +29,7 @@ from trainer.machine import distributed
 from trainer.machine.device import hardware, use_bf16
 from trainer.networks import network_bytes, new_network, set_weights, start_from
 from trainer.phases import AdversarialPhase, Phase, PixelPhase
-from trainer.places import files_of, require_apart, require_others, require_own
+from trainer.places import files_of, require_apart, require_others, require_own, require_pack_apart
 from trainer.record.folder import BEST, CHECKPOINTS, MODEL, PIXEL, SAMPLES
 from trainer.record.journal import Journal
 from trainer.record.monitor import Means, attention_entropy, constants, write_strip
@@ -74,6 +74,7 @@ def train(
     lpips: Path | None = None,
     targets: Path | None = None,
     pairs: Path | None = None,
+    pack: Path | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     report_every: float = 1.0,
 ) -> Iterator[Progress]:
@@ -83,12 +84,14 @@ def train(
     branch: the folder of another run whose whole state is used, optimiser and step included, for a cooldown.
     perceptual: weights of the perceptual network of the adversarial phase. lpips: LPIPS weights for validation.
     targets: folder of a teacher's targets for the data. pairs: folder of lr, hr and optionally target, instead of data.
+    pack: file of the decoded images, made if missing, from which they are mapped instead of held in memory.
     should_stop: called between steps; if it returns True, the state is saved and the generator ends.
     Raises NoInput, BadModel, BadOption, CannotWrite, Taken if another process trains in the folder, Diverged.
     """
     images = [] if isinstance(data, Pictures) else data
     require_apart(run, {"--data": images, "--val": [val], "--targets": [targets], "--pairs": [pairs]})
     require_others(files_of(run), {"--start": start, "--vgg-weights": perceptual, "--lpips": lpips})
+    require_pack_apart(pack, [run], {"--data": images, "--targets": [targets], "--pairs": [pairs], "--val": [val]})
     if branch is not None and place_of(branch) == place_of(run):
         raise BadOption(
             f"--branch {branch} and --run {run} are the same folder", hint="use another --run, or leave out --branch"
@@ -97,7 +100,7 @@ def train(
         with ExitStack() as stack:
             if distributed.join()[0] == 0:
                 stack.enter_context(_owned_folder(run))
-            started = _Run(config, data, run, val, start, branch, perceptual, lpips, targets, pairs)
+            started = _Run(config, data, run, val, start, branch, perceptual, lpips, targets, pairs, pack)
             stack.enter_context(closing(started.batches))
             yield from started.train(should_stop, report_every)
     finally:
@@ -133,6 +136,7 @@ class _Run:
         lpips: Path | None,
         targets: Path | None,
         pairs: Path | None,
+        pack: Path | None,
     ) -> None:
         self.watch = Stopwatch()
         self.config, self.folder = config, run
@@ -140,7 +144,7 @@ class _Run:
         _require_equal_shares(config, self.count)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         scale = config.generator.scale
-        self.pictures = training_set(config, data, targets, pairs)
+        self.pictures = training_set(config, data, targets, pairs, pack)
         held_out = load_pictures([val], smallest=8 * scale) if val else None
         side, inputs = config.validate_side, config.validate_on
         self.pairs = list(validation_pairs(held_out, scale, side, inputs)) if held_out else []
@@ -173,7 +177,7 @@ class _Run:
             self.provenance["earlier"] = self.earlier
         self.provenance["parameters"] = sum(parameter.numel() for parameter in self.generator.parameters())
         given = {"val": val, "start": start, "branch": branch, "perceptual": perceptual, "lpips": lpips}
-        given |= {"targets": targets, "pairs": pairs}
+        given |= {"targets": targets, "pairs": pairs, "pack": pack}
         roots = None if isinstance(data, Pictures) else [str(root) for root in data]
         self.journal.begin("resumed" if source == run else "started", config, self.at.step, data=roots, **given)
 

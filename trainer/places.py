@@ -60,6 +60,19 @@ def require_others(written: Iterable[Path], files: Mapping[str, Path | None]) ->
             )
 
 
+def require_pack_apart(pack: Path | None, runs: Iterable[Path], folders: Mapping[str, Iterable[Path | None]]) -> None:
+    """Raise BadOption if the packed file is in a folder of images, or a file of a run. folders: by option."""
+    if pack is None:
+        return
+    own = {place_of(path) for run in runs for path in files_of(run)}
+    if place_of(pack) in own or any(holds(run / name, pack) for run in runs for name in _FOLDERS):
+        raise BadOption(f"--pack {pack} is a file that the run itself writes", hint="name another file")
+    for option, given in folders.items():
+        for folder in given:
+            if folder is not None and holds(folder, pack):
+                raise BadOption(f"--pack {pack} is in {option} {folder}", hint="keep it outside the folders of images")
+
+
 def require_own(run: Path) -> None:
     """Raise BadOption unless all that a run in this folder would replace or remove was made by a run.
 

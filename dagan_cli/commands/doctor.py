@@ -40,8 +40,8 @@ def examine() -> dict[str, Any]:
     """Return the facts as plain values, for a table or JSON."""
     import torch
 
+    from dagan_cli.device import free_host_memory
     from dagan_cli.engine.cache import cache_folder
-    from dagan_cli.engine.memory import free_host_memory
     from dagan_cli.engine.precision import choose
     from dagan_cli.engine.runtimes import library
     from dagan_cli.engine.runtimes.compiled import kept_networks

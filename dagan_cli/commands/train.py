@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from trainer.config import TrainConfig
 
 DATA, RUN, SCHEDULE, GAN = "Data", "Run", "Schedule", "Adversarial phase"
+PACK = "File for decoded images, if they exceed memory; made if missing."
 
 
 def _preset_names(incomplete: str) -> list[str]:
@@ -76,6 +77,7 @@ def train(
             rich_help_panel=DATA,
         ),
     ] = None,
+    pack: Annotated[Path | None, typer.Option("--pack", metavar="FILE", help=PACK, rich_help_panel=DATA)] = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -202,6 +204,7 @@ def train(
                 val=val,
                 targets=targets,
                 pairs=pairs,
+                pack=pack,
                 start=begin,
                 branch=branch,
                 perceptual=vgg_weights,
@@ -306,6 +309,7 @@ def paper(
             help="Own arm: the first one with other values, such as wide=generator.channels=96; repeatable.",
         ),
     ] = None,
+    pack: Annotated[Path | None, typer.Option("--pack", metavar="FILE", help=PACK)] = None,
     part: Part = "1/1",
     debug: Debug = False,
 ) -> None:
@@ -331,6 +335,7 @@ def paper(
                 perceptual=vgg_weights,
                 lpips=lpips,
                 own=arms,
+                pack=pack,
                 part=_part(part),
                 should_stop=stop,
             )

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dagan_cli.device import free_host_memory
 from dagan_cli.errors import CannotWrite
 
 T = TypeVar("T")
@@ -30,33 +31,6 @@ def free_memory(device: torch.device) -> int:
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     return free_host_memory()
-
-
-def free_host_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the bytes this process can still allocate, limited by the machine and its control groups."""
-    try:
-        fields = dict(line.split(":", 1) for line in (proc / "meminfo").read_text().splitlines())
-        free = int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):  # not Linux: assume half of the installed memory
-        names = getattr(os, "sysconf_names", {})
-        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if "SC_PHYS_PAGES" in names else 4 << 30
-    try:
-        groups = [line.split(":", 2) for line in (proc / "self/cgroup").read_text().splitlines()]
-    except OSError:
-        return free
-    for _, controllers, path in groups:
-        if controllers == "":
-            root, limit, usage, cache = cgroups, "memory.max", "memory.current", "inactive_file"
-        elif "memory" in controllers.split(","):
-            names = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
-            root, (limit, usage, cache) = cgroups / "memory", names
-        else:
-            continue
-        # Every ancestor may set a limit; inside a container the path is often the host's and does not exist.
-        here = root / path.lstrip("/")
-        for group in (here, *here.parents[: len(here.parts) - len(root.parts)]):
-            free = min(free, _left_in(group, limit, usage, cache))
-    return max(0, free)
 
 
 def attempt(step: Callable[[], T]) -> T | None:
@@ -120,14 +94,3 @@ def _mapped(size: int, folder: Path | None) -> np.ndarray:
         raise CannotWrite(
             f"no room for an image of {size / 2**30:.1f} GiB in {place}", hint="free some space, or use another folder"
         ) from error
-
-
-def _left_in(group: Path, limit: str, usage: str, cache: str) -> int:
-    """Return the bytes a control group still allows: limit - use + the file cache the kernel would drop."""
-    try:
-        most = int((group / limit).read_text())  # "max" (unlimited) is a ValueError
-        used = int((group / usage).read_text())
-        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines() if line)
-        return max(0, most - used + int(stat.get(cache, 0)))
-    except (OSError, ValueError):
-        return 1 << 62

@@ -11,7 +11,7 @@ from time import monotonic
 import numpy as np
 
 from dagan_cli.analysis.measure import Analysis
-from dagan_cli.engine.memory import free_host_memory
+from dagan_cli.device import free_host_memory
 from dagan_cli.errors import BadOption
 from dagan_cli.media.find import Found, Source
 from dagan_cli.media.targets import plan_naming, plan_targets

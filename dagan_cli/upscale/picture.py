@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from dagan_cli.analysis.measure import Analysis, analyse_image
-from dagan_cli.engine.memory import free_host_memory
+from dagan_cli.device import free_host_memory
 from dagan_cli.errors import OutOfMemory
 from dagan_cli.files import cannot_write
 from dagan_cli.media import images

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dagan_cli.errors import NoInput
+from dagan_cli.device import free_host_memory
+from dagan_cli.errors import NoInput, OutOfMemory
 from dagan_cli.files import open_regular
 from dagan_cli.metrics.fidelity import bicubic
+from dagan_cli.prefetch import in_order
 from trainer import degradations
 from trainer.config import Inputs, Kernel, Sampling
+from trainer.data.packed import THREADS, packed
 from trainer.degradations import Strength, degrade, degrade_fixed
 
 log = logging.getLogger(__name__)
@@ -33,7 +36,7 @@ MARGIN = 4  # LR pixels of context for the bicubic kernel around a patch, so tha
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """High-resolution images in memory, uint8 (H, W, 3) each."""
+    """High-resolution images, uint8 (H, W, 3) each, in memory or mapped from a file."""
 
     names: list[str]
     pixels: list[np.ndarray]
@@ -42,6 +45,11 @@ class Pictures:
     low: list[np.ndarray] | None = None  # low-resolution image of each, if given instead of computed
     targets: list[np.ndarray] | None = None  # a teacher's upscaling of each low-resolution image
     teacher: dict[str, Any] | None = None  # name, source, licence and sha256 of the teacher
+    probabilities: np.ndarray = field(init=False, compare=False, repr=False)  # proportional to the root of the area
+
+    def __post_init__(self) -> None:
+        weights = np.sqrt([p.shape[0] * p.shape[1] for p in self.pixels])
+        object.__setattr__(self, "probabilities", weights / weights.sum())  # once: it takes longer than a batch
 
     @property
     def fingerprint(self) -> str:
@@ -51,21 +59,28 @@ class Pictures:
         return sha256("\n".join(lines).encode(errors="backslashreplace")).hexdigest()[:16]
 
 
-def load_pictures(folders: Iterable[Path], smallest: int) -> Pictures:
+def load_pictures(folders: Iterable[Path], smallest: int, pack: Path | None = None) -> Pictures:
     """Read all images in the folders, recursively, with sides of at least `smallest` pixels, sorted by path.
 
-    Unreadable and too small images are listed in `skipped`. Raises NoInput if none is left.
+    Unreadable and too small images are listed in `skipped`. pack: a file of the decoded images, which is made if it is
+    missing, and mapped instead of reading them into memory. Raises NoInput if no image is left, OutOfMemory before any
+    is decoded if they take more than three quarters of the free memory, and the errors of `packed`.
     """
     folders = list(folders)
     if missing := [folder for folder in folders if not folder.exists()]:
         raise NoInput(
             f"there is no folder {missing[0]}", hint="check the folders of --data, --val, --pairs and --targets"
         )
-    paths = [p for folder in folders for p in pictures_under(folder)]
-    within = [_within(p, folder) for folder in folders for p in pictures_under(folder)]
+    found = [(path, _within(path, folder)) for folder in folders for path in pictures_under(folder)]
+    paths = [path for path, _ in found]
+    if pack is None or not found:
+        _require_memory(paths, smallest)
+        images = in_order(_read, paths, THREADS)
+    else:
+        images = nullcontext(packed(pack, [(path, str(inner.with_name(path.name))) for path, inner in found], _read))
     names, pixels, skipped, kept = [], [], [], []
-    with ThreadPoolExecutor(4) as pool:
-        for path, inner, result in zip(paths, within, pool.map(_read, paths), strict=True):
+    with images as results:
+        for (path, inner), result in zip(found, results, strict=True):
             if isinstance(result, str):
                 skipped.append(f"{path}: {result}")
             elif min(result.shape[:2]) < smallest:
@@ -115,8 +130,7 @@ def sample_batch(
     if sampling == "uniform":
         chosen = [_of_epoch(step * batch + i, len(pictures.pixels), seed) for i in range(batch)]
     else:
-        weights = np.sqrt([p.shape[0] * p.shape[1] for p in pictures.pixels])
-        chosen = random.choice(len(pictures.pixels), size=batch, p=weights / weights.sum())
+        chosen = random.choice(len(pictures.pixels), size=batch, p=pictures.probabilities)
     is_alone = pictures.low is not None or kernel == "pil"
     margin = 0 if is_alone else margin_for(degradation)
     grid = 1 if kernel == "pil" and pictures.low is None else scale
@@ -221,6 +235,29 @@ def pictures_under(folder: Path) -> list[Path]:
     if folder.is_file():
         return [folder]
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+
+
+def _require_memory(paths: list[Path], smallest: int) -> None:
+    """Raise OutOfMemory if the images, by their headers, take more than three quarters of the free memory."""
+    free = free_host_memory()
+    with in_order(partial(_decoded_bytes, smallest=smallest), paths, THREADS) as sizes:
+        needed = sum(sizes)
+    if needed > free * 3 // 4:
+        raise OutOfMemory(
+            f"{len(paths)} images take {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free",
+            hint="keep the images of `dagan train` on disk with --pack FILE, or use fewer",
+        )
+
+
+def _decoded_bytes(path: Path, smallest: int) -> int:
+    """Return the bytes of an image that will be kept, from its header; 0 for any other."""
+    from PIL import Image
+
+    try:
+        with open_regular(path) as file, Image.open(file) as image:
+            return 3 * image.width * image.height if min(image.size) >= smallest else 0
+    except Exception:  # `_read` says why
+        return 0
 
 
 def _read(path: Path) -> np.ndarray | str:

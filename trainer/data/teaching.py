@@ -25,9 +25,16 @@ _LONGEST = 2**20  # bytes of teacher.toml
 
 
 def training_set(
-    config: TrainConfig, data: list[Path] | Pictures, targets: Path | None, pairs: Path | None
+    config: TrainConfig,
+    data: list[Path] | Pictures,
+    targets: Path | None,
+    pairs: Path | None,
+    pack: Path | None = None,
 ) -> Pictures:
-    """Read and check the training data. Raises NoInput, BadOption."""
+    """Read and check the training data. pack: see `load_pictures`; other kinds of images are packed next to it.
+
+    Raises NoInput, BadOption, OutOfMemory, CannotWrite.
+    """
     scale = config.generator.scale
     patch = max(config.generator.patch, *(side for _, side in config.patch_schedule), 0)
     if pairs is not None:
@@ -35,18 +42,18 @@ def training_set(
             raise BadOption("--pairs cannot be combined with --data or --targets", hint="leave them out")
         if config.degradation != "none":
             raise BadOption(f"--pairs with degradation = {config.degradation!r}", hint="use --set degradation=none")
-        return load_pairs(pairs, scale, smallest=patch * scale)
+        return load_pairs(pairs, scale, smallest=patch * scale, pack=pack)
     if targets is not None and config.degradation != "none":
         raise BadOption(
             f"--targets with degradation = {config.degradation!r}: targets belong to clean inputs",
             hint="make a folder of pairs, and give it with --pairs",
         )
     smallest = (patch + 2 * margin_for(config.degradation)) * scale
-    pictures = data if isinstance(data, Pictures) else load_pictures(data, smallest)
-    return with_targets(pictures, targets) if targets is not None else pictures
+    pictures = data if isinstance(data, Pictures) else load_pictures(data, smallest, pack)
+    return with_targets(pictures, targets, pack) if targets is not None else pictures
 
 
-def with_targets(pictures: Pictures, folder: Path) -> Pictures:
+def with_targets(pictures: Pictures, folder: Path, pack: Path | None = None) -> Pictures:
     """Add a teacher's result for each image: `folder` mirrors the tree of the data and contains `teacher.toml`.
 
     A target has the name of its original, with any suffix, and the same size. `teacher.toml` has name, source, licence
@@ -55,11 +62,11 @@ def with_targets(pictures: Pictures, folder: Path) -> Pictures:
     if not folder.is_dir():
         raise BadOption(f"{folder} is not a folder", hint="give --targets a folder of a teacher's results")
     teacher = read_teacher(folder)
-    targets = _counterparts(pictures, folder, "target", 1)
+    targets = _counterparts(pictures, folder, "target", 1, _beside(pack, "target"))
     return replace(pictures, targets=targets, teacher=teacher)
 
 
-def load_pairs(folder: Path, scale: int, smallest: int) -> Pictures:
+def load_pairs(folder: Path, scale: int, smallest: int, pack: Path | None = None) -> Pictures:
     """Read the images of `folder`/hr, of `folder`/lr and, if it exists, of `folder`/target.
 
     All have the same names, with any suffix; hr is `scale` times as large as lr, target as large as hr. smallest: least
@@ -71,11 +78,12 @@ def load_pairs(folder: Path, scale: int, smallest: int) -> Pictures:
                 f"{folder} has no folder {name}", hint="--pairs needs a folder with lr, hr and optionally target"
             )
     try:
-        pictures = load_pictures([folder / "hr"], smallest)
+        pictures = load_pictures([folder / "hr"], smallest, pack)
     except NoInput as error:
         raise NoInput(str(error), hint="give --pairs larger images, or use a smaller patch") from error
-    pictures = replace(pictures, low=_counterparts(pictures, folder / "lr", "low-resolution image", scale))
-    return with_targets(pictures, folder / "target") if (folder / "target").is_dir() else pictures
+    low = _counterparts(pictures, folder / "lr", "low-resolution image", scale, _beside(pack, "lr"))
+    pictures = replace(pictures, low=low)
+    return with_targets(pictures, folder / "target", pack) if (folder / "target").is_dir() else pictures
 
 
 def read_teacher(folder: Path) -> dict[str, Any]:
@@ -96,10 +104,15 @@ def read_teacher(folder: Path) -> dict[str, Any]:
     return {name: facts[name] for name in _FACTS}
 
 
-def _counterparts(pictures: Pictures, folder: Path, what: str, divisor: int) -> list[np.ndarray]:
+def _beside(pack: Path | None, kind: str) -> Path | None:
+    """Return the packed file of the images that belong to those of `pack`."""
+    return pack and pack.with_name(f"{pack.name}.{kind}")
+
+
+def _counterparts(pictures: Pictures, folder: Path, what: str, divisor: int, pack: Path | None) -> list[np.ndarray]:
     """Return the image of the same name in `folder` for each image; its sides are those of the image / divisor."""
     try:
-        found = load_pictures([folder], smallest=1)
+        found = load_pictures([folder], smallest=1, pack=pack)
     except NoInput:
         found = Pictures([], [], [])
     by_path = dict(zip(found.paths, found.pixels, strict=True))

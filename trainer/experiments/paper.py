@@ -22,7 +22,7 @@ from trainer.experiments.runs import (
     train_arm,
 )
 from trainer.experiments.table import SIZES, Experiment, experiment
-from trainer.places import files_of_runs, require_apart, require_others, require_unused
+from trainer.places import files_of_runs, require_apart, require_others, require_pack_apart, require_unused
 
 
 def run_paper(
@@ -39,15 +39,16 @@ def run_paper(
     perceptual: Path | None = None,
     lpips: Path | None = None,
     own: list[str] | None = None,
+    pack: Path | None = None,
     part: tuple[int, int] = (1, 1),
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[str]:
     """Train the unfinished runs, and write table, figure and README of each experiment to folder/NAME.
 
     iterations: steps of each run; default: as many as `budget` seconds for all runs allow, or the paper's. own: own
-    arms, as `own_arms` reads them. part: (2, 3) trains the second third of the runs, for parallel processes on one
-    folder; the process that finds all runs finished writes the reports. Yields progress lines. Raises BadOption, and
-    the errors of `train`.
+    arms, as `own_arms` reads them. pack: see `train`. part: (2, 3) trains the second third of the runs, for parallel
+    processes on one folder; the process that finds all runs finished writes the reports. Yields progress lines. Raises
+    BadOption, and the errors of `train`.
     """
     chosen, arms = [experiment(name) for name in names], own_arms(own or [])
     if arms and len(chosen) > 1:
@@ -62,10 +63,11 @@ def run_paper(
     for one in chosen:
         require_unused(folder, LENGTHS, [f"{one.name}{mark}/{name}" for mark in ("", f"-x{scale}") for name in WRITTEN])
     require_others(files_of_runs(folder), {"--vgg-weights": perceptual, "--lpips": lpips})
+    require_pack_apart(pack, [folder, *folder.glob("*")], {"--data": data, "--val": [val]})
     smallest = SIZES[size].crop + 2 * MARGIN * scale
     setting = Setting(
         folder=folder,
-        pictures=load_pictures(data, smallest),
+        pictures=load_pictures(data, smallest, pack),
         val=val,
         size=SIZES[size],
         scale=scale,

@@ -212,7 +212,7 @@ def _commands(run: Run) -> tuple[str, str]:
     start = next((event for event in reversed(run.events) if event["event"] in ("started", "resumed")), {})
     config = f"{folder}/{CONFIG}" if (run.folder / CONFIG).exists() else CONFIG  # sets what the flags below do not
     words = ["dagan", "train", "--config", config, "--run", folder]
-    flags = {"--targets": "targets", "--pairs": "pairs", "--val": "val"}
+    flags = {"--targets": "targets", "--pairs": "pairs", "--pack": "pack", "--val": "val"}
     flags |= {"--vgg-weights": "perceptual", "--lpips": "lpips"}
     for flag, key in {"--data": "data", **flags}.items():
         given = start.get(key, ["DATA"] if key == "data" and "pairs" not in start else [])

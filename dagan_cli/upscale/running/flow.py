@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dagan_cli.engine.memory import attempt, free_host_memory
+from dagan_cli.device import free_host_memory
+from dagan_cli.engine.memory import attempt
 from dagan_cli.errors import CannotWrite
 from dagan_cli.files import acting_for
 from dagan_cli.prefetch import processors
