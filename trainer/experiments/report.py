@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from pathlib import Path
 from shlex import quote
 
 import torch
 
 from dagan_cli.files import whole_or_absent
+from trainer.experiments.evidence import t_quantile
 from trainer.experiments.figure import draw
 from trainer.experiments.grid import draw_grid
 from trainer.experiments.logs import write_logs
@@ -99,17 +101,17 @@ def _caveats(experiment: Experiment, setting: Setting, seeds: int) -> str:
     if seeds < 3:
         lines.append("Fewer than three seeds: this supports no claim.")
     else:
+        least = t_quantile(0.05, seeds - 1) / sqrt(seeds)
         lines.append(
-            f"With {seeds} seeds, a mean difference of less than about {_least(seeds):.1f} standard deviations of the "
-            "differences is not significant (two-sided t-test at 5 %)."
+            f"With {seeds} seeds, a mean difference of less than {least:.1f} standard deviations of the differences is "
+            "not significant (two-sided t-test at 5 %)."
+        )
+    if seeds > 1:
+        lines.append(
+            "95 % is half the width of the confidence interval of the mean difference in PSNR-Y (Student's t over the "
+            "seeds). p is that of the paired t-test, multiplied for the number of comparisons in the table (Holm)."
         )
     return "\n\n".join(lines)
-
-
-def _least(seeds: int) -> float:
-    """Return the smallest significant |mean| / deviation: Student's t at 97.5 % over the root of the count."""
-    t = {3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
-    return t.get(seeds, 2.2) / seeds**0.5
 
 
 def _command(experiment: Experiment, setting: Setting, seeds: int) -> str:

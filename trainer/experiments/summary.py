@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from statistics import mean, stdev
 
+from trainer.experiments.evidence import half_interval, holm, p_value
 from trainer.experiments.runs import Arm
 
 Shown = tuple[str, str, int, float]  # a column: key in the log, title, decimals, factor
@@ -58,22 +59,31 @@ def pairs_table(arms: list[Arm], comparisons: tuple[tuple[str, str], ...]) -> st
     """Return Markdown with a row per comparison: differences of the scores and of the generator's loss.
 
     Each as mean and deviation over the seeds, and per seed. The paper compares the loss in figures 7, 8 and 10 to 12.
+    Of PSNR-Y also the interval that holds the mean of many seeds with 95 %, and p, corrected for all comparisons.
     """
     named = {arm.name: arm for arm in arms}
-    columns = [c for c in (SCORES[0], LPIPS, *TERMS[:2]) if any(arm.last(c[0]) for arm in arms)]
+    columns = [SCORES[0], *(c for c in (LPIPS, *TERMS[:2]) if any(arm.last(c[0]) for arm in arms))]
     header = ["comparison"]
     for _, title, _, _ in columns:
         header += [f"Δ {title}", "per seed"]
+    header[3:3] = ["95 %", "p"]
     header.append("relative time")
+    found = [_differences(named[name], named[other], columns) for name, other in comparisons]
+    chances = iter(holm([p for each in found if (p := p_value(each[0])) is not None]))
     rows = []
-    for name, other in comparisons:
-        a, b = named[name], named[other]
-        row = [f"{name} − {other}"]
-        for key, _, digits, factor in columns:
-            found = [factor * value for value in differences(a.last(key), b.last(key))]
-            row += [mean_text(found, digits, signed=True), ", ".join(f"{value:+.{digits}f}" for value in found)]
-        rows.append([*row, _relative_time(a, b)])
+    for (name, other), each in zip(comparisons, found, strict=True):
+        cells: list[str] = []
+        for (_, _, digits, _), values in zip(columns, each, strict=True):
+            cells += [mean_text(values, digits, signed=True), ", ".join(f"{value:+.{digits}f}" for value in values)]
+        half = half_interval(each[0])
+        cells[2:2] = ["–", "–"] if half is None else [f"± {half:.{columns[0][2]}f}", f"{next(chances):.2g}"]
+        rows.append([f"{name} − {other}", *cells, _relative_time(named[name], named[other])])
     return markdown(header, rows)
+
+
+def _differences(arm: Arm, other: Arm, columns: list[Shown]) -> list[list[float]]:
+    """Return the difference per seed of each column."""
+    return [[f * value for value in differences(arm.last(key), other.last(key))] for key, _, _, f in columns]
 
 
 def _relative_time(arm: Arm, other: Arm) -> str:

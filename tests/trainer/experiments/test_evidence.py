@@ -40,6 +40,7 @@ def test_the_interval_ends_where_the_test_at_that_level_begins():
     found = [0.08, 0.04, -0.03, 0.05]
     half = half_interval(found)
     assert half == pytest.approx(3.182446 * stdev(found) / sqrt(4), rel=1e-6)
+    assert half is not None
     at_the_end = [value - mean(found) + half for value in found]  # the same spread, with a mean of half the interval
     assert p_value(at_the_end) == pytest.approx(0.05, rel=1e-6)
 

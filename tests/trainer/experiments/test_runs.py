@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from math import atan, pi
 from pathlib import Path
 from typing import Any
 
@@ -213,14 +214,22 @@ def test_the_tables_are_the_arithmetic_of_the_logs(trained):
         assert about(row["solver constants"], [sum(line["constants"]["heun"][0] for line in last[arm]) / 2], 3)
     pairs = cells(text, "comparison")
     assert list(pairs) == [f"{arm} − nl+se-rk2" for arm in C1[1:]]  # the own arm is compared with the first
+    chances = {}  # of Student's t with one degree of freedom, whose distribution is Cauchy's
     for name, row in pairs.items():
         arm = name.split()[0]
+        middle, deviation = of_two(*(last[arm][i]["psnr_y"] - last["nl+se-rk2"][i]["psnr_y"] for i in (0, 1)))
+        chances[name] = 1 - 2 / pi * atan(abs(middle) / deviation * 2**0.5)
+        assert about(row["95 %"], [12.7062 * deviation / 2**0.5], 3)
         for title in ("PSNR-Y, dB", "G loss, 1e-3", "image, 1e-3"):
             key, factor, decimals = COLUMNS[title]
             a, b = (factor * (last[arm][seed][key] - last["nl+se-rk2"][seed][key]) for seed in (0, 1))
             assert about(row[f"Δ {title}"], of_two(a, b), decimals)
             assert about(row[f"Δ {title} per seed"], [a, b], decimals)
         assert row["relative time"] == rows[arm]["relative time"]
+    small, large = sorted(pairs, key=chances.__getitem__)
+    corrected = min(1, 2 * chances[small])
+    assert float(pairs[small]["p"]) == pytest.approx(corrected, rel=0.051)
+    assert float(pairs[large]["p"]) == pytest.approx(max(corrected, chances[large]), rel=0.051)
 
 
 @pytest.mark.slow
