@@ -18,12 +18,12 @@ demo: $(VENV)/.installed ## upscale a sample image and a sample clip with the pa
 check: $(VENV)/.installed-dev ## what to run before each commit: lint, types and the fast tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/basedpyright & types=$$!; $(BIN)/python -m pytest -n auto -m "not slow"; tests=$$?; wait $$types && exit $$tests
+	$(BIN)/basedpyright & types=$$!; $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"; tests=$$?; wait $$types && exit $$tests
 
 test: $(VENV)/.installed-dev ## everything that must pass, on all cores: lint, types and all tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/basedpyright & types=$$!; $(BIN)/python -m pytest -n auto; tests=$$?; wait $$types && exit $$tests
+	$(BIN)/basedpyright & types=$$!; $(BIN)/python -m pytest -n auto --dist worksteal; tests=$$?; wait $$types && exit $$tests
 
 BROWSER ?= chromium
 browser: $(VENV)/.installed-dev ## tests of the pages in a real browser

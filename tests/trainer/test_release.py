@@ -25,6 +25,13 @@ SMALL = GeneratorConfig(
 )
 
 
+@pytest.fixture(autouse=True)
+def _short_timing(monkeypatch):
+    """Times are measured on a few pixels, as these tests ask only that they are there."""
+    monkeypatch.setattr("trainer.bench.SIDE", 16)
+    monkeypatch.setattr("trainer.bench.ROUNDS", 2)
+
+
 @pytest.fixture
 def run(tmp_path):
     """A run's folder, and one of pictures."""
