@@ -126,6 +126,29 @@ def test_lpips_has_a_table_and_a_place_in_the_metadata(tmp_path):
     assert [(m["type"], m["value"]) for m in result["metrics"]] == [("psnr", 26.5), ("lpips", 0.151)]
 
 
+def test_what_the_parts_are_worth_is_a_table_of_differences_to_the_whole_at_that_order():
+    rows = [
+        {"order": 1, "change": "", "psnr_y": 28.859, "lpips": 0.1887},
+        {"order": 1, "change": "spatial attention left out", "psnr_y": 22.807, "lpips": 0.31},
+        {"order": 4, "change": "", "psnr_y": 28.884, "lpips": 0.1891},
+        {"order": 4, "change": "textbook constants of rk4", "psnr_y": 28.88, "lpips": 0.1891},
+    ]
+    text = made(ablation={"data": "val (centre 512)", "rows": rows, "entropy": 0.9812, "gate_spread": 0.0123})
+    section = text[text.index("## What its parts are worth") : text.index("## Known failures")]
+    assert "| none | 1 | 28.859 |  | 0.1887 |  |" in section
+    assert "| spatial attention left out | 1 | 22.807 | -6.052 | 0.31 | +0.1213 |" in section
+    assert "| textbook constants of rk4 | 4 | 28.88 | -0.004 | 0.1891 | +0.0000 |" in section
+    assert "val (centre 512)" in section
+    assert "entropy of the softmax is 0.981 " in section
+    assert "is 0.0123." in section
+    assert "## What its parts are worth" not in made()
+
+
+@pytest.mark.parametrize("rows", [7, [None], [{}], [{"change": 3}], [{"order": [], "psnr_y": "x"}, {"psnr_y": 1.0}]])
+def test_a_table_of_parts_can_be_anything_in_somebody_s_file(rows):
+    made(ablation={"rows": rows, "data": 3, "entropy": "x", "gate_spread": None})
+
+
 def test_a_licence_that_the_hub_has_no_name_for_is_told_in_words(tmp_path):
     facts = metadata(made(licence="Only on: Sundays"), tmp_path)
     assert (facts["license"], facts["license_name"]) == ("other", "Only on: Sundays")
@@ -147,6 +170,7 @@ def test_a_licence_that_the_hub_has_no_name_for_is_told_in_words(tmp_path):
         "earlier",
         "teacher",
         "pairs",
+        "ablation",
     ],
 )
 def test_a_card_can_be_written_whatever_a_file_says(key, value, tmp_path):
