@@ -21,7 +21,8 @@ from dagan_cli.commands.settings.command import ConfiguredCommand
 from dagan_cli.commands.settings.config import config_app
 from dagan_cli.commands.settings.recipes import recipes_app
 from dagan_cli.commands.settings.sources import PREFIX, use_model_folders
-from dagan_cli.commands.train import train, train_app
+from dagan_cli.commands.training.app import train_app
+from dagan_cli.commands.training.train import train
 from dagan_cli.commands.upscale import upscale
 from dagan_cli.commands.verify import verify
 from dagan_cli.errors import BadOption

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dagan_cli.commands.train import draw_training
+from dagan_cli.commands.shown.training import draw_training
 from dagan_cli.errors import BadOption
 from dagan_cli.pages.axes import number
 from trainer.loop import Progress

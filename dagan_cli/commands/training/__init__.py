@@ -1,0 +1,1 @@
+"""`dagan train` and its commands. The trainer is imported only while one of them runs."""
