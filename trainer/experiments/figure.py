@@ -90,6 +90,7 @@ def _ticks(axes: Any) -> None:
     from matplotlib.ticker import AutoLocator, FuncFormatter, LogLocator, NullLocator
 
     bottom, top = axes.get_ylim()
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if top > 8 * bottom else AutoLocator())
+    decades = LogLocator(subs=(1,) if top > 200 * bottom else (1, 2, 5))
+    axes.yaxis.set_major_locator(decades if top > 8 * bottom else AutoLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
