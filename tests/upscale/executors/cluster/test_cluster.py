@@ -137,14 +137,17 @@ def a_job_survives_the_death_of_its_first_process_and_then_of_a_node(
     items = {Path(item["input"]).name: item for item in told["items"]}
     assert len(told["items"]) == len(items) == IMAGES + 1
     film = items.pop("film.mp4")
-    assert (film["status"], film["resumed"]) == ("done", before * FRAMES)
+    resumed = film["resumed"] // FRAMES
+    assert film["status"] == "done"
+    assert film["resumed"] == resumed * FRAMES
+    assert before - 1 <= resumed <= before  # one of them may not have been in the journal when the process was killed
     done = [item for item in items.values() if item["status"] == "done"]
     assert {item["status"] for item in items.values()} <= {"done", "skipped"}
     assert all(item["workers"] for item in done)
     assert len(told["nodes"]) == 2
     assert sum(each["images"] for each in told["nodes"]) == len(done)
     counts = [each.rpartition(": ")[2] for each in film["workers"]]
-    assert sum(int(count.split()[0]) for count in counts) == SEGMENTS - before  # whoever made a copy as well
+    assert sum(int(count.split()[0]) for count in counts) == SEGMENTS - resumed  # whoever made a copy as well
     assert all(each["segments"] for each in told["nodes"])
 
 
