@@ -26,10 +26,26 @@ _ROWS = 1024  # of an attention matrix whose entropy is computed at a time, at m
 
 
 @dataclass(slots=True)
+class _Moments:
+    """Count, mean and summed squared deviations of the gates of a layer, float64 (C,), of any number of images."""
+
+    count: int
+    mean: Tensor
+    squares: Tensor
+
+    def add(self, other: _Moments) -> None:
+        """Merge in those of other positions (Chan, Golub and LeVeque, 1979)."""
+        total, apart = self.count + other.count, other.mean - self.mean
+        self.squares += other.squares + apart**2 * self.count * other.count / total
+        self.mean = self.mean + apart * other.count / total
+        self.count = total
+
+
+@dataclass(slots=True)
 class Observed:
     """Weights and gates of the attention of a network, on the images that it saw."""
 
-    gates: dict[nn.Module, list[Tensor]] = field(default_factory=dict)  # per layer the gates, (positions, C), 0 to 1
+    gates: dict[nn.Module, _Moments] = field(default_factory=dict)  # by layer; gates are between 0 and 1
     entropies: list[float] = field(default_factory=list)  # of softmax rows, relative to equal weights: 1 = all equal
 
     @property
@@ -40,12 +56,12 @@ class Observed:
     @property
     def gate_spread(self) -> float | None:
         """Mean standard deviation of a channel's gate over all images and positions; None without gates."""
-        spreads = [torch.cat(seen).double().std(0, correction=0).mean().item() for seen in self.gates.values()]
+        spreads = [(seen.squares / seen.count).sqrt().mean().item() for seen in self.gates.values()]
         return sum(spreads) / len(spreads) if spreads else None
 
     def constants(self) -> dict[nn.Module, Tensor]:
         """Return the mean gate of each layer and channel."""
-        return {layer: torch.cat(seen).double().mean(0) for layer, seen in self.gates.items()}
+        return {layer: seen.mean for layer, seen in self.gates.items()}
 
 
 def changes(
@@ -80,7 +96,13 @@ def observed(network: nn.Module) -> Iterator[Observed]:
         return attend(q, k, v, scale)
 
     def note(layer: nn.Module, logits: Tensor) -> None:
-        found.gates.setdefault(layer, []).append(logits.sigmoid().flatten(0, 2).cpu())
+        gates = logits.sigmoid().flatten(0, 2).double()
+        mean = gates.mean(0)
+        new = _Moments(len(gates), mean.cpu(), (gates - mean).square().sum(0).cpu())
+        if (seen := found.gates.get(layer)) is None:
+            found.gates[layer] = new
+        else:
+            seen.add(new)
 
     with attending_by(network, watched), _gates_through(network, note):
         yield found

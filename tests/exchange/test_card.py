@@ -46,6 +46,28 @@ def test_there_is_a_card_for_each_published_model_and_no_other():
 
 @pytest.mark.slow
 @EACH
+def test_the_page_of_models_says_what_the_file_says_of_its_parts(model: Published):
+    page = (CARDS.parents[1] / "docs" / "models.md").read_text()
+    section = page[page.index("## What the parts are worth") : page.index("## Blending with")]
+    (line,) = (line for line in section.splitlines() if line.startswith(f"| `{model.name}` |"))
+    found = load_model(model.path).provenance["ablation"]
+    rows = {(row["order"], row["change"]): (row["psnr_y"], row["lpips"]) for row in found["rows"]}
+    psnr, lpips = rows[1, ""]
+    cells = [f"`{model.name}`", f"{psnr:.3f} / {lpips:.4f}"]
+    for order, change in (
+        (1, "softmax replaced by the mean of its window"),
+        (1, "spatial attention left out"),
+        (1, "gates replaced by their means"),
+        (4, "textbook constants of rk4"),
+    ):
+        lost = [a - b for a, b in zip(rows[order, change], rows[order, ""], strict=True)]
+        cells.append(f"{lost[0]:+.3f} / {lost[1]:+.4f}")
+    cells += [f"{found['entropy']:.3f}", f"{found['gate_spread']:.4f}"]
+    assert line == f"| {' | '.join(cells)} |"
+
+
+@pytest.mark.slow
+@EACH
 def test_the_catalogue_says_what_the_file_says(model: Published):
     loaded = load_model(model.path, model.sha256)
     order = f"order {loaded.generator.order}"

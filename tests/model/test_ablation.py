@@ -66,6 +66,22 @@ def test_even_attention_is_that_of_queries_that_ask_for_nothing(network):
     assert 0 < seen.entropy < 0.999
 
 
+def test_means_and_spread_of_the_gates_are_those_over_all_images_and_positions(network):
+    images = [torch.rand(1, 3, *size).double() for size in ((32, 32), (48, 20), (24, 64))]
+    kept: dict[object, list[torch.Tensor]] = {}
+    layers = attentions(network, ChannelAttention)
+    for layer in layers:
+        layer.excite.register_forward_hook(lambda _, __, y, layer=layer: kept.setdefault(layer, []).append(y))
+    with observed(network) as seen:
+        for image in images:
+            network(image)
+    gates = {layer: torch.cat([y.sigmoid().flatten(0, 2) for y in kept[layer]]) for layer in layers}
+    for layer in layers:
+        torch.testing.assert_close(seen.constants()[layer], gates[layer].mean(0))
+    spread = sum(each.std(0, correction=0).mean().item() for each in gates.values()) / len(gates)
+    assert seen.gate_spread == pytest.approx(spread, rel=1e-9)
+
+
 def test_constant_gates_are_the_means_of_what_was_observed(network):
     x = torch.rand(3, 3, 32, 32).double()
     with observed(network) as seen:
