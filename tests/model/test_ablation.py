@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -69,13 +70,17 @@ def test_even_attention_is_that_of_queries_that_ask_for_nothing(network):
 def test_means_and_spread_of_the_gates_are_those_over_all_images_and_positions(network):
     images = [torch.rand(1, 3, *size).double() for size in ((32, 32), (48, 20), (24, 64))]
     kept: dict[object, list[torch.Tensor]] = {}
-    layers = attentions(network, ChannelAttention)
+    layers = [layer for layer in network.modules() if isinstance(layer, ChannelAttention)]
+
+    def keep(layer: ChannelAttention, _module: nn.Module, _given: object, logits: torch.Tensor) -> None:
+        kept.setdefault(layer, []).append(logits.sigmoid().flatten(0, 2))
+
     for layer in layers:
-        layer.excite.register_forward_hook(lambda _, __, y, layer=layer: kept.setdefault(layer, []).append(y))
+        layer.excite.register_forward_hook(partial(keep, layer))
     with observed(network) as seen:
         for image in images:
             network(image)
-    gates = {layer: torch.cat([y.sigmoid().flatten(0, 2) for y in kept[layer]]) for layer in layers}
+    gates = {layer: torch.cat(kept[layer]) for layer in layers}
     for layer in layers:
         torch.testing.assert_close(seen.constants()[layer], gates[layer].mean(0))
     spread = sum(each.std(0, correction=0).mean().item() for each in gates.values()) / len(gates)
