@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from trainer.experiments.runs import (
     is_finished,
     measure,
     read_arm,
+    require_same_validation,
     settle_length,
     steps_within,
     train_arm,
@@ -50,6 +52,8 @@ def run_paper(
     processes on one folder; the process that finds all runs finished writes the reports. Yields progress lines. Raises
     BadOption, and the errors of `train`.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise BadOption("experiments are not trained by torchrun", hint="share their runs among processes with --part")
     chosen, arms = [experiment(name) for name in names], own_arms(own or [])
     if arms and len(chosen) > 1:
         raise BadOption("--arm with several experiments, whose first arms differ", hint="run them one after the other")
@@ -64,6 +68,7 @@ def run_paper(
         require_unused(folder, LENGTHS, [f"{one.name}{mark}/{name}" for mark in ("", f"-x{scale}") for name in WRITTEN])
     require_others(files_of_runs(folder), {"--vgg-weights": perceptual, "--lpips": lpips})
     require_pack_apart(pack, [folder, *folder.glob("*")], {"--data": data, "--val": [val]})
+    held_out = load_pictures([val], smallest=8 * scale)
     smallest = SIZES[size].crop + 2 * MARGIN * scale
     setting = Setting(
         folder=folder,
@@ -79,6 +84,7 @@ def run_paper(
     )
     for arm in arms:  # before anything is written
         replace(setting, iterations=SIZES[size].intervals).config(arm, 0)
+    require_same_validation(folder, held_out)
     settings = _settled(setting, chosen, iterations, seeds, budget)
     yield from _introduction(settings, chosen, seeds)
 

@@ -11,6 +11,7 @@ from math import inf
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from dagan_cli.errors import BadOption
 from dagan_cli.files import read_regular, whole_or_absent
@@ -27,6 +28,7 @@ from trainer.validate import scores
 
 LENGTHS = "lengths.json"  # steps per run of each experiment in a folder: all its arms must have the same
 LONGEST = 2**20  # bytes of lengths.json
+_HELD_OUT = "held-out images"  # their fingerprint, in lengths.json
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,26 +120,53 @@ def read_arm(setting: Setting, arm: str, seeds: range) -> Arm:
 def settle_length(setting: Setting, name: str, wanted: int | None, measured: Callable[[], int]) -> int:
     """Return the steps per run of an experiment: `wanted`, or else as stored in the folder, or else as measured.
 
-    name: that of the experiment. The result is stored, rounded down to whole intervals. Raises BadOption if the folder
-    has another length.
+    name: that of the experiment. The result is stored; a measured one is rounded down to whole intervals. Raises
+    BadOption if the folder has another length, or `wanted` is not in whole intervals.
     """
-    path, key = setting.folder / LENGTHS, f"{name}-{setting.size.name}-x{setting.scale}"
-    try:
-        noted = json.loads(read_regular(path, LONGEST)) if path.exists() else {}
-        before = noted.get(key)
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise BadOption(f"{path} is unreadable", hint="remove it, or use another --run folder") from error
-    whole = setting.size.intervals
+    key, whole = f"{name}-{setting.size.name}-x{setting.scale}", setting.size.intervals
+    if wanted is not None and wanted % whole:
+        near = max(whole, wanted // whole * whole)
+        raise BadOption(
+            f"--iterations {wanted}: every run has {whole} equal intervals", hint=f"use --iterations {near}"
+        )
+    before = _noted(setting.folder).get(key)
     steps = wanted if wanted is not None else before if type(before) is int else measured()
     steps = max(whole, steps // whole * whole)
     if before not in (None, steps):
         raise BadOption(
             f"the runs of {name} in {setting.folder} have {before} steps, not {steps}", hint="use another --run folder"
         )
-    if before is None:
-        with whole_or_absent(path) as file:
-            file.write(json.dumps(noted | {key: steps}).encode())
+    _note(setting.folder, key, steps)
     return steps
+
+
+def require_same_validation(folder: Path, held_out: Pictures) -> None:
+    """Note the held-out images of a folder of runs. Raises BadOption if its runs were validated on other ones."""
+    before = _noted(folder).get(_HELD_OUT)
+    if before not in (None, held_out.fingerprint):
+        raise BadOption(
+            f"the runs in {folder} have other held-out images", hint="use their --val, or another --run folder"
+        )
+    _note(folder, _HELD_OUT, held_out.fingerprint)
+
+
+def _noted(folder: Path) -> dict[str, Any]:
+    """Return what all runs of a folder have in common. Raises BadOption if it cannot be read."""
+    path = folder / LENGTHS
+    try:
+        found = json.loads(read_regular(path, LONGEST)) if path.exists() else {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadOption(f"{path} is unreadable", hint="remove it, or use another --run folder") from error
+    if not isinstance(found, dict):
+        raise BadOption(f"{path} is unreadable", hint="remove it, or use another --run folder")
+    return found
+
+
+def _note(folder: Path, key: str, value: int | str) -> None:
+    noted = _noted(folder)
+    if key not in noted:
+        with whole_or_absent(folder / LENGTHS) as file:
+            file.write(json.dumps(noted | {key: value}).encode())
 
 
 def steps_within(budget: float, seeds: int, step_seconds: list[float], check_seconds: list[float], checks: int) -> int:
@@ -151,7 +180,7 @@ def steps_within(budget: float, seeds: int, step_seconds: list[float], check_sec
         least = seeds * checks * (sum(step_seconds) + sum(check_seconds))
         raise BadOption(
             f"--budget {budget:.0f}s is too short for {seeds} x {len(step_seconds)} runs",
-            hint=f"use at least --budget {least / 60 + 1:.0f}m, fewer --seeds, or --size small",
+            hint=f"use at least --budget {least / 60 + 1:.0f}m, or fewer --seeds",
         )
     return steps
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dagan_cli.errors import BadOption
+from dagan_cli.errors import BadOption, NoInput
 from trainer.config_toml import read_config
 from trainer.data.samples import load_pictures, sample_batch
 from trainer.experiments import table
@@ -141,7 +141,9 @@ def test_an_experiment_from_the_command_to_its_report(trained):
     assert sorted(path.name for path in report.iterdir()) == written
     runs = sorted(path for path in trained.folder.iterdir() if "seed" in path.name)
     assert runs == [trained.run(arm, seed) for arm in C1 for seed in (0, 1)]
-    assert json.loads((trained.folder / "lengths.json").read_text()) == {"C1-tiny-x2": 4}
+    held_out = load_pictures([trained.pictures], 16).fingerprint
+    noted = json.loads((trained.folder / "lengths.json").read_text())
+    assert noted == {"held-out images": held_out, "C1-tiny-x2": 4}
     logged = [row for row in read_run(runs[0]).rows if "loss" in row.values]
     assert [row.step for row in logged] == [2, 4]  # a line an interval
     assert {"psnr_y", "psnr_rgb", "pixel", "adversarial", "d_real", "d_fake"} <= logged[-1].values.keys()
@@ -310,3 +312,28 @@ def test_the_pictures_are_put_side_by_side_after_the_steps_of_the_budget(picture
     assert lines[-1].startswith("written")
     with Image.open(tmp_path / "V" / "grid.png") as grid:
         assert grid.size == (5 * 164 - 4, 16 + 2 * 164 - 4)  # LR, bicubic, two arms, HR; two pictures
+
+
+def test_runs_of_a_folder_have_the_same_held_out_images(trained, tmp_path):
+    shutil.copytree(trained.pictures, tmp_path / "others")
+    (tmp_path / "others" / "0.png").unlink()
+    given: dict[str, Any] = {"size": "tiny", "seeds": 2, "iterations": 4}
+    with pytest.raises(BadOption, match="other held-out images"):
+        list(run_paper(["C1"], [trained.pictures], tmp_path / "others", trained.folder, own=[WIDE], **given))
+
+
+def test_nothing_is_noted_of_a_run_that_cannot_begin(pictures, tiny, tmp_path):
+    given: dict[str, Any] = {"size": tiny, "seeds": 1}
+    with pytest.raises(NoInput, match="no folder"):
+        list(run_paper(["C1"], [pictures], tmp_path / "nosuch", tmp_path / "runs", **given))
+    with pytest.raises(BadOption, match="2 equal intervals") as caught:
+        list(run_paper(["C1"], [pictures], pictures, tmp_path / "runs", iterations=5, **given))
+    assert caught.value.hint == "use --iterations 4"
+    assert "C1" not in json.dumps([path.read_text() for path in tmp_path.glob("runs/*")])
+
+
+def test_experiments_are_not_shared_by_torchrun(pictures, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(BadOption, match="torchrun") as caught:
+        list(run_paper(["C1"], [pictures], pictures, tmp_path / "runs", size=tiny))
+    assert "--part" in caught.value.hint
