@@ -74,6 +74,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The slow checks over real files run when they are asked for: `-m corpus`, or DAGAN_CORPUS=1."""
+    for item in items:
+        if item.get_closest_marker("corpus") or (os.environ.get("DAGAN_ATTACK") and item.get_closest_marker("attack")):
+            item.add_marker(pytest.mark.timeout(0))  # at full length they take what they take
     if "corpus" in (config.option.markexpr or "") or os.environ.get("DAGAN_CORPUS") == "1":
         return
     slow = [item for item in items if item.get_closest_marker("corpus")]

@@ -96,9 +96,9 @@ def observed(network: nn.Module) -> Iterator[Observed]:
         return attend(q, k, v, scale)
 
     def note(layer: nn.Module, logits: Tensor) -> None:
-        gates = logits.sigmoid().flatten(0, 2).double()
+        gates = logits.sigmoid().flatten(0, 2).cpu().double()  # not every device has float64
         mean = gates.mean(0)
-        new = _Moments(len(gates), mean.cpu(), (gates - mean).square().sum(0).cpu())
+        new = _Moments(len(gates), mean, (gates - mean).square().sum(0))
         if (seen := found.gates.get(layer)) is None:
             found.gates[layer] = new
         else:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from dagan_cli.errors import BadOption
-from trainer.data.samples import MARGIN, load_pictures
+from trainer.data.samples import MARGIN, Pictures, load_pictures
 from trainer.experiments.arms import perceptual_of
 from trainer.experiments.own import extended, own_arms
 from trainer.experiments.report import WRITTEN, write_report
@@ -17,6 +16,7 @@ from trainer.experiments.runs import (
     Setting,
     is_finished,
     measure,
+    note_validation,
     read_arm,
     require_same_validation,
     settle_length,
@@ -24,6 +24,7 @@ from trainer.experiments.runs import (
     train_arm,
 )
 from trainer.experiments.table import SIZES, Experiment, experiment
+from trainer.machine import distributed
 from trainer.places import files_of_runs, require_apart, require_others, require_pack_apart, require_unused
 
 
@@ -52,7 +53,7 @@ def run_paper(
     processes on one folder; the process that finds all runs finished writes the reports. Yields progress lines. Raises
     BadOption, and the errors of `train`.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if distributed.started() > 1:
         raise BadOption("experiments are not trained by torchrun", hint="share their runs among processes with --part")
     chosen, arms = [experiment(name) for name in names], own_arms(own or [])
     if arms and len(chosen) > 1:
@@ -85,7 +86,8 @@ def run_paper(
     for arm in arms:  # before anything is written
         replace(setting, iterations=SIZES[size].intervals).config(arm, 0)
     require_same_validation(folder, held_out)
-    settings = _settled(setting, chosen, iterations, seeds, budget)
+    settings = _settled(setting, chosen, iterations, seeds, budget, held_out)
+    note_validation(folder, held_out)
     yield from _introduction(settings, chosen, seeds)
 
     # A run that two experiments share, with one length, is trained once.
@@ -112,7 +114,12 @@ def run_paper(
 
 
 def _settled(
-    setting: Setting, chosen: list[Experiment], iterations: int | None, seeds: int, budget: float | None
+    setting: Setting,
+    chosen: list[Experiment],
+    iterations: int | None,
+    seeds: int,
+    budget: float | None,
+    held_out: Pictures,
 ) -> list[Setting]:
     """Return the setting of each experiment with its length: as given, as stored, as the budget allows, or in full."""
     measured: list[int] = []
@@ -122,7 +129,9 @@ def _settled(
             return full
         if not measured:
             measured.append(
-                _length(setting, list(dict.fromkeys(arm for one in chosen for arm in one.arms)), seeds, budget)
+                _length(
+                    setting, list(dict.fromkeys(arm for one in chosen for arm in one.arms)), seeds, budget, held_out
+                )
             )
         return min(full, measured[0])
 
@@ -133,8 +142,7 @@ def _settled(
     return [replace(setting, iterations=length) for length in lengths]
 
 
-def _length(setting: Setting, arms: list[str], seeds: int, budget: float) -> int:
-    held_out = load_pictures([setting.val], smallest=8 * setting.scale)
+def _length(setting: Setting, arms: list[str], seeds: int, budget: float, held_out: Pictures) -> int:
     measured = [measure(setting, arm, held_out) for arm in arms]
     steps, checks = zip(*measured, strict=True)
     return steps_within(budget, seeds, list(steps), list(checks), setting.size.intervals + 1)

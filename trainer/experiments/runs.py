@@ -141,12 +141,14 @@ def settle_length(setting: Setting, name: str, wanted: int | None, measured: Cal
 
 
 def require_same_validation(folder: Path, held_out: Pictures) -> None:
-    """Note the held-out images of a folder of runs. Raises BadOption if its runs were validated on other ones."""
-    before = _noted(folder).get(_HELD_OUT)
-    if before not in (None, held_out.fingerprint):
-        raise BadOption(
-            f"the runs in {folder} have other held-out images", hint="use their --val, or another --run folder"
-        )
+    """Raise BadOption if the runs of the folder are validated on other images."""
+    if _noted(folder).get(_HELD_OUT) not in (None, held_out.fingerprint):
+        hint = "use their --val, or another --run folder"
+        raise BadOption(f"the runs in {folder} have other held-out images", hint=hint)
+
+
+def note_validation(folder: Path, held_out: Pictures) -> None:
+    """Note the held-out images of the runs of a folder."""
     _note(folder, _HELD_OUT, held_out.fingerprint)
 
 

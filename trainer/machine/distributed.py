@@ -10,9 +10,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 
+def started() -> int:
+    """Return the number of processes that `torchrun` started, this one among them; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def join() -> tuple[int, int]:
     """Join the processes that `torchrun` started; returns (rank, number of processes)."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
+    count = started()
     if count > 1 and not dist.is_initialized():
         # An optimiser loads it. Loaded after the group is made, it keeps the group's threads alive past `leave`, and a
         # thread that still runs as Python ends aborts the process (one of 160 runs on a busy machine, PyTorch 2.13).

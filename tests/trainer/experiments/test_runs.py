@@ -329,7 +329,7 @@ def test_nothing_is_noted_of_a_run_that_cannot_begin(pictures, tiny, tmp_path):
     with pytest.raises(BadOption, match="2 equal intervals") as caught:
         list(run_paper(["C1"], [pictures], pictures, tmp_path / "runs", iterations=5, **given))
     assert caught.value.hint == "use --iterations 4"
-    assert "C1" not in json.dumps([path.read_text() for path in tmp_path.glob("runs/*")])
+    assert not (tmp_path / "runs").exists()
 
 
 def test_experiments_are_not_shared_by_torchrun(pictures, tiny, tmp_path, monkeypatch):
