@@ -32,6 +32,7 @@ def network() -> Generator:
             layer.theta.weight.mul_(300)
             layer.w.weight.mul_(20)
         if isinstance(layer, ChannelAttention):
+            layer.squeeze.weight[1] = -layer.squeeze.weight[0]  # so that one of the two units passes its ReLU
             layer.excite.weight.mul_(30)
     made.order = 4
     return made.double()  # so that rounding is far below what is compared
