@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from math import inf
@@ -197,6 +198,10 @@ class TrainConfig:
         plain = _with_lists(asdict(self)) | {"generator": self.generator.to_dict()}
         return plain | ({"gan": _with_lists(asdict(self.gan))} if self.gan is not None else {})
 
+    def changed_from(self, before: TrainConfig) -> list[str]:
+        """Return a phrase for each value that differs, such as "gan.lr = 0.0002 instead of 0.0001"."""
+        return list(_changes(before.to_dict(), self.to_dict()))
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
         """Build from a mapping read from TOML or JSON. Raises BadOption, with the closest name, for an unknown key."""
@@ -209,6 +214,15 @@ class TrainConfig:
         lists = _as_tuples(values, ("order_odds", "patch_schedule", "target_weight", "drops"))
         built: dict[str, Any] = {**values, **lists, "generator": GeneratorConfig.from_dict(generator), "gan": gan}
         return cls(**built)
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in now.items():
+        old = before.get(name)
+        if isinstance(value, dict) and isinstance(old, dict):
+            yield from _changes(old, value, f"{prefix}{name}.")
+        elif value != old:
+            yield f"{prefix}{name} = {value} instead of {old}"
 
 
 def _known(values: dict[str, Any], kind: type, prefix: str) -> None:

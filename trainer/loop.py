@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,8 @@ from trainer.record.journal import Journal
 from trainer.record.monitor import Means, attention_entropy, constants, write_strip
 from trainer.state import NAME, Standing, has_state, load_state, save_state
 from trainer.validate import scores
+
+log = logging.getLogger(__name__)
 
 BAD_STEPS = 10  # consecutive non-finite steps before the run returns to its last state at half the rate
 ROLL_BACKS = 3  # limit per run
@@ -409,6 +412,8 @@ class _Run:
                 )
             self.phase = self._adversarial_phase()
         self._take(state, source)
+        if not is_branch and self.rank == 0 and (changes := self.config.changed_from(before)):
+            log.warning("resumed with %s", ", ".join(changes))
         self.earlier = state.get("earlier", self.earlier)
         self.at = Standing.of(state)
         if is_branch:  # its time starts at 0; the data continues at the trunk's step

@@ -193,6 +193,15 @@ def test_a_step_that_is_not_finite_changes_nothing(pictures, tmp_path, monkeypat
     assert equal(good | {"step": 3}, bad)
 
 
+@pytest.mark.slow
+def test_a_run_that_is_resumed_with_other_settings_says_so(pictures, tmp_path, caplog):
+    run(ENDLESS, pictures, tmp_path, steps=1)
+    run(ENDLESS, pictures, tmp_path, steps=1)
+    assert "resumed" not in caplog.text
+    run(replace(ENDLESS, lr=5e-4, gan=None, seed=3), pictures, tmp_path, steps=1)
+    assert "resumed with lr = 0.0005 instead of 0.001, seed = 3 instead of 0" in caplog.text
+
+
 def broken(monkeypatch: pytest.MonkeyPatch, lost: set[int], phase: type = PixelPhase) -> None:
     """Steps of these numbers, from 1, have gradients that are not finite."""
     step = phase.step
