@@ -1,0 +1,68 @@
+"""The tables of models on the pages are what the script writes from the headers of the weights and from its scores."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dagan_cli.evaluate import evaluate, mean
+from dagan_cli.upscaler import ModelChoice, Upscaler
+from tests.support.documentation import ROOT
+from weights.catalog import CATALOG
+
+SCRIPT = ROOT / "docs" / "samples" / "tables.py"
+SCORES = SCRIPT.with_name("scores.json")
+SET5 = Path(os.environ.get("DAGAN_TEST_DATA", "/nowhere")) / "benchmarks" / "Set5"
+
+
+@pytest.fixture(scope="module")
+def script() -> Any:
+    spec = importlib.util.spec_from_file_location("tables", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_each_page_has_the_tables_that_the_script_writes(script: Any):
+    found = script.current()
+    for name in script.PAGES:
+        page = (ROOT / name).read_text()
+        assert script.written(page, found) == page, "run: python docs/samples/tables.py"
+    assert all(any(f"table: {name} -->" in (ROOT / page).read_text() for page in script.PAGES) for name in found)
+
+
+def test_the_scores_are_those_of_the_published_files():
+    models = json.loads(SCORES.read_text())["models"]
+    known = {f"{model.name} x{model.scale}": model.sha256 for model in CATALOG}
+    assert {name: row["sha256"] for name, row in models.items() if not name.startswith("bicubic")} == known
+
+
+def test_a_table_is_replaced_and_the_text_around_it_stays(script: Any):
+    page = "before\n\n<!-- table: one -->\n\nold\n\n<!-- end of table -->\n\nafter "
+    page += "<!-- table: two --> x <!-- end of table -->"
+    told = script.written(page, {"one": [["a", "b", "c"], ["d", "1", "2"]], "two": [["e"]]})
+    one = "<!-- table: one -->\n\n| a | b | c |\n| --- | ---: | ---: |\n| d | 1 | 2 |\n\n<!-- end of table -->"
+    assert told.startswith(f"before\n\n{one}\n\nafter <!-- table: two -->")
+    assert "| e |" in told
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SET5.is_dir(), reason="DAGAN_TEST_DATA names no folder with benchmarks/Set5 in it")
+@pytest.mark.parametrize("name", ["bicubic x4", "dagan-x4-psnr x4", "dagan-x2-real x2"])
+def test_a_score_is_what_eval_measures(name: str):
+    model, _, scale = name.partition(" x")
+    upscaler = Upscaler.of(ModelChoice(model), device="cpu", runtime="torch", precision="fp32")
+    found = mean(list(evaluate(SET5, upscaler, int(scale))))
+    written = json.loads(SCORES.read_text())["models"][name]["Set5"]
+    assert written["psnr"] == pytest.approx(found.psnr, abs=2e-3)
+    assert written["ssim"] == pytest.approx(found.ssim, abs=2e-4)
