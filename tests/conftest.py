@@ -110,6 +110,13 @@ def _in_pytorch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture(autouse=True)
+def _in_fp32(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that name no precision mean fp32, also on a CPU where bf16 is what `auto` takes."""
+    if not request.node.get_closest_marker("bf16"):
+        monkeypatch.setattr("dagan_cli.engine.precision.cpu_has_fast_bf16", lambda: False)
+
+
+@pytest.fixture(autouse=True)
 def _needs_its_device(request: pytest.FixtureRequest) -> None:
     if request.node.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")

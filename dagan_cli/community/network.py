@@ -58,7 +58,9 @@ class Community(nn.Module):
         self.sides = Sides(max(1, needs.minimum), needs.multiple_of, needs.square)
         self.multiple = self.sides.multiple
         self.smallest = self.sides.minimum
-        half = {torch.float16: descriptor.supports_half, torch.bfloat16: descriptor.supports_bfloat16}
+        # On CPUs the attention of some (SwinIR, ATD) mixes bf16 with fp32, and fails.
+        bf16 = descriptor.supports_bfloat16 and torch.cuda.is_available()
+        half = {torch.float16: descriptor.supports_half, torch.bfloat16: bf16}
         self.dtypes = (torch.float32, *(dtype for dtype, supported in half.items() if supported))
         self._call = descriptor._call_fn  # a call of the descriptor itself would clamp, and hide what is not finite
 

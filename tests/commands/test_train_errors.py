@@ -158,7 +158,9 @@ def test_a_disk_that_is_full_while_saving(room, begun, pictures, tmp_path):
         command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, preexec_fn=little_room
     )
     assert full.returncode == 6, full.stderr
-    two_lines(full.stderr)
+    resumed, error = full.stderr.split("\n", 1)
+    assert "resumed with iterations = 4 instead of 2" in resumed
+    two_lines(error)
     assert (begun / "state.pt").read_bytes() == before
     assert load_state(begun)["step"] == good
     assert not list(begun.glob(".*")), "nothing half-written is left"

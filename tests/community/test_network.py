@@ -198,3 +198,15 @@ def test_images_are_extended_by_reflection_and_then_by_repetition():
     row = torch.tensor([[[[1.0, 2, 3]]]])
     assert mirrored(row, 1, 7).flatten().tolist() == [1, 2, 3, 2, 1, 1, 1]
     assert mirrored(row, 2, 3).flatten().tolist() == [1, 2, 3, 1, 2, 3]
+
+
+@pytest.mark.bf16
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there bf16 is for the GPU")
+@pytest.mark.parametrize("name", ["SwinIR", "ATD"])
+def test_networks_that_mix_types_in_bf16_run_on_a_cpu_where_it_is_fast(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("dagan_cli.engine.precision.cpu_has_fast_bf16", lambda: True)
+    network, _ = load_community(saved(tmp_path, name))
+    engine = Engine(network, EngineOptions(device="cpu"))
+    image = torch.rand(1, network.channels, 45, 58).expand(1, 3, 45, 58)
+    assert engine.choice.dtype == torch.float32
+    torch.testing.assert_close(engine(image).clamp(0, 1), reference(name, image), atol=1e-6, rtol=0)

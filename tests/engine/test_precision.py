@@ -7,6 +7,8 @@ from dagan_cli import device
 from dagan_cli.engine.precision import choose, cpu_has_fast_bf16
 from dagan_cli.errors import BadOption
 
+pytestmark = pytest.mark.bf16
+
 
 @pytest.fixture
 def fresh():
