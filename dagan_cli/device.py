@@ -17,7 +17,10 @@ def cpu_has_fast_bf16() -> bool:
     """True if bf16 convolutions beat fp32 on this CPU; without the instructions they are ten times slower.
 
     x86 CPUs report it in their flags. Others (ARM) do not reliably, so a small convolution is timed there, once.
+    DAGAN_FAST_BF16, 0 or 1, decides instead, so that processes on different CPUs give the same results.
     """
+    if (told := os.environ.get("DAGAN_FAST_BF16")) in ("0", "1"):
+        return told == "1"
     if platform.machine().lower() in ("x86_64", "amd64", "i386", "i686"):
         # AMX is detected by its tiles, which every version of torch can query; all CPUs with them compute bf16.
         return any(_cpu_flag(name) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))

@@ -63,6 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
     ):  # a background job ignores them, and so do its processes
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+    os.environ["DAGAN_FAST_BF16"] = "0"
     os.environ["DAGAN_CONFIG"] = os.devnull  # whoever runs the tests may have defaults of their own
     for name in [name for name in os.environ if name.startswith("DAGAN_UPSCALE_")]:
         del os.environ[name]
@@ -111,9 +112,9 @@ def _in_pytorch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture(autouse=True)
 def _in_fp32(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests that name no precision mean fp32, also on a CPU where bf16 is what `auto` takes."""
-    if not request.node.get_closest_marker("bf16"):
-        monkeypatch.setattr("dagan_cli.engine.precision.cpu_has_fast_bf16", lambda: False)
+    """Tests that name no precision mean fp32, in all their processes, also on a CPU where `auto` would take bf16."""
+    if request.node.get_closest_marker("bf16"):
+        monkeypatch.delenv("DAGAN_FAST_BF16")
 
 
 @pytest.fixture(autouse=True)

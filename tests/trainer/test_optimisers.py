@@ -17,9 +17,9 @@ from trainer.optimisers.muon import RMS, Muon, orthogonal
 
 @pytest.mark.parametrize("shape", [(3, 8, 40), (2, 40, 8), (1, 16, 16)])
 def test_singular_values_are_brought_together_and_their_vectors_kept(shape):
-    matrices = torch.randn(shape)
-    u, _, v = torch.linalg.svd(matrices.double(), full_matrices=False)  # the oracle: U V of the decomposition
-    made = orthogonal(matrices).double()
+    u, values, v = torch.linalg.svd(torch.randn(shape, dtype=torch.float64), full_matrices=False)
+    matrices = (u * torch.rand_like(values).add(0.2)[:, None]) @ v  # none is near 0, which five steps cannot bring to 1
+    made = orthogonal(matrices.float()).double()  # the oracle: U V of the decomposition
     inner = u.mT @ made @ v.mT
     values = inner.diagonal(dim1=1, dim2=2)
     assert values.min() > 0.6
