@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from copy import deepcopy
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from torch import Tensor, nn
 from dagan_cli.community.library import INSTALL, import_spandrel, is_installed
 from dagan_cli.community.weights_file import OTHER, read_tensors
 from dagan_cli.errors import BadModel
+
+_ODD = (45, 58)  # sides of an image for which networks with windows compute their masks anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +62,26 @@ class Community(nn.Module):
         self.sides = Sides(max(1, needs.minimum), needs.multiple_of, needs.square)
         self.multiple = self.sides.multiple
         self.smallest = self.sides.minimum
-        # On CPUs the attention of some (SwinIR, ATD) mixes bf16 with fp32, and fails.
-        bf16 = descriptor.supports_bfloat16 and torch.cuda.is_available()
-        half = {torch.float16: descriptor.supports_half, torch.bfloat16: bf16}
-        self.dtypes = (torch.float32, *(dtype for dtype, supported in half.items() if supported))
+        self._claims = {torch.float16: descriptor.supports_half, torch.bfloat16: descriptor.supports_bfloat16}
         self._call = descriptor._call_fn  # a call of the descriptor itself would clamp, and hide what is not finite
+
+    @cached_property
+    def dtypes(self) -> tuple[torch.dtype, ...]:
+        """The types that it computes in: spandrel says so, and it is true (not of SwinIR and ATD in bf16)."""
+        return (torch.float32, *(dtype for dtype, claimed in self._claims.items() if claimed and self._runs_in(dtype)))
+
+    def _runs_in(self, dtype: torch.dtype) -> bool:
+        """True if no operation of a forward pass mixes the type with another; found out by tensors without values."""
+        memo: dict[int, Any] = {}
+        for each in (*self.model.parameters(), *self.model.buffers()):
+            empty = torch.empty_like(each, device="meta", dtype=dtype if each.is_floating_point() else None)
+            memo[id(each)] = nn.Parameter(empty, requires_grad=False) if isinstance(each, nn.Parameter) else empty
+        try:
+            with torch.no_grad():
+                deepcopy(self, memo)(torch.empty(1, 3, *_ODD, dtype=dtype, device="meta"))
+        except Exception:  # fp32 always works
+            return False
+        return True
 
     def facts(self) -> dict[str, Any]:
         """Return what is known of the network, for people and for JSON."""

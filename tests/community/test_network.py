@@ -200,13 +200,31 @@ def test_images_are_extended_by_reflection_and_then_by_repetition():
     assert mirrored(row, 2, 3).flatten().tolist() == [1, 2, 3, 1, 2, 3]
 
 
-@pytest.mark.bf16
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there bf16 is for the GPU")
-@pytest.mark.parametrize("name", ["SwinIR", "ATD"])
-def test_networks_that_mix_types_in_bf16_run_on_a_cpu_where_it_is_fast(name, tmp_path, monkeypatch):
+MIXED = ("SwinIR", "ATD")  # their attention computes a mask in fp32, whatever the type of the weights
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_a_network_that_says_bf16_computes_in_it(name, tmp_path):
+    network, _ = load_community(saved(tmp_path, name))
+    image = torch.rand(1, 3, 45, 58)
+    expected = network(image)
+    assert (torch.bfloat16 in network.dtypes) == (name not in MIXED)
+    if name in MIXED:
+        with pytest.raises(RuntimeError, match="type"):
+            network.to(torch.bfloat16)(image.bfloat16())
+    else:
+        found = network.to(torch.bfloat16)(image.bfloat16()).float()
+        assert (found - expected).abs().max() < 0.1 * max(1.0, expected.abs().max())
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_one_that_mixes_types_runs_in_fp32_on_a_cpu_where_bf16_is_fast(name, tmp_path, monkeypatch):
     monkeypatch.setattr("dagan_cli.engine.precision.cpu_has_fast_bf16", lambda: True)
     network, _ = load_community(saved(tmp_path, name))
     engine = Engine(network, EngineOptions(device="cpu"))
     image = torch.rand(1, network.channels, 45, 58).expand(1, 3, 45, 58)
     assert engine.choice.dtype == torch.float32
     torch.testing.assert_close(engine(image).clamp(0, 1), reference(name, image), atol=1e-6, rtol=0)
+    with pytest.raises(BadOption, match="does not support --precision bf16"):
+        Engine(network, EngineOptions(device="cpu", precision="bf16"))

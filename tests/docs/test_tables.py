@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +11,25 @@ import pytest
 
 from dagan_cli.evaluate import evaluate, mean
 from dagan_cli.upscaler import ModelChoice, Upscaler
-from tests.support.documentation import ROOT
+from tests.support.documentation import ROOT, script
 from weights.catalog import CATALOG
 
-SCRIPT = ROOT / "docs" / "samples" / "tables.py"
-SCORES = SCRIPT.with_name("scores.json")
+SCORES = ROOT / "docs" / "samples" / "scores.json"
 SET5 = Path(os.environ.get("DAGAN_TEST_DATA", "/nowhere")) / "benchmarks" / "Set5"
 
 
 @pytest.fixture(scope="module")
-def script() -> Any:
-    spec = importlib.util.spec_from_file_location("tables", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def tables() -> Any:
+    return script("samples/tables.py")
 
 
 @pytest.mark.slow
-def test_each_page_has_the_tables_that_the_script_writes(script: Any):
-    found = script.current()
-    for name in script.PAGES:
+def test_each_page_has_the_tables_that_the_script_writes(tables: Any):
+    found = tables.current()
+    for name in tables.PAGES:
         page = (ROOT / name).read_text()
-        assert script.written(page, found) == page, "run: python docs/samples/tables.py"
-    assert all(any(f"table: {name} -->" in (ROOT / page).read_text() for page in script.PAGES) for name in found)
+        assert tables.written(page, found) == page, "run: python docs/samples/tables.py"
+    assert all(any(f"table: {name} -->" in (ROOT / page).read_text() for page in tables.PAGES) for name in found)
 
 
 def test_the_scores_are_those_of_the_published_files():
@@ -47,10 +38,10 @@ def test_the_scores_are_those_of_the_published_files():
     assert {name: row["sha256"] for name, row in models.items() if not name.startswith("bicubic")} == known
 
 
-def test_a_table_is_replaced_and_the_text_around_it_stays(script: Any):
+def test_a_table_is_replaced_and_the_text_around_it_stays(tables: Any):
     page = "before\n\n<!-- table: one -->\n\nold\n\n<!-- end of table -->\n\nafter "
     page += "<!-- table: two --> x <!-- end of table -->"
-    told = script.written(page, {"one": [["a", "b", "c"], ["d", "1", "2"]], "two": [["e"]]})
+    told = tables.written(page, {"one": [["a", "b", "c"], ["d", "1", "2"]], "two": [["e"]]})
     one = "<!-- table: one -->\n\n| a | b | c |\n| --- | ---: | ---: |\n| d | 1 | 2 |\n\n<!-- end of table -->"
     assert told.startswith(f"before\n\n{one}\n\nafter <!-- table: two -->")
     assert "| e |" in told

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import typer.main
@@ -25,6 +28,18 @@ _BLOCK = re.compile(rf"^(?P<mark>{RUN}\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$",
 _QUOTED = re.compile(r"`([^`\n]+)`")
 _FILES = (".jpg", ".png", ".mp4", ".mkv", ".avi")
 _FOLDERS = ("films",)  # that pages name without a verb
+
+
+def script(path: str) -> ModuleType:
+    """Return a script of the documentation as a module; path: below `docs`."""
+    file = ROOT / "docs" / path
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module  # dataclasses look it up
+    spec.loader.exec_module(module)
+    return module
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).parents[3] / "docs" / "experiments" / "farms" / "simulate.py"
+from tests.support.documentation import script
+
 SEGMENTS = 20  # of a film
 
 
 @pytest.fixture(scope="module")
 def farms() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("farms", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["farms"] = module  # dataclasses look it up
-    spec.loader.exec_module(module)
-    return module
+    return script("experiments/farms/simulate.py")
 
 
 @pytest.fixture
