@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -20,6 +20,7 @@ import torch
 
 from dagan_cli.__main__ import with_verb
 from dagan_cli.commands.app import run_command
+from dagan_cli.device import cpu_has_fast_bf16
 from dagan_cli.model.checkpoint import save_model
 from dagan_cli.model.config import GeneratorConfig
 from dagan_cli.model.generator import Generator
@@ -111,10 +112,15 @@ def _in_pytorch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture(autouse=True)
-def _in_fp32(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_fp32(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Tests that name no precision mean fp32, in all their processes, also on a CPU where `auto` would take bf16."""
-    if request.node.get_closest_marker("bf16"):
-        monkeypatch.delenv("DAGAN_FAST_BF16")
+    if not request.node.get_closest_marker("bf16"):
+        yield
+        return
+    monkeypatch.delenv("DAGAN_FAST_BF16")
+    cpu_has_fast_bf16.cache_clear()
+    yield
+    cpu_has_fast_bf16.cache_clear()  # the next tests are told again
 
 
 @pytest.fixture(autouse=True)
