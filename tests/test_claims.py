@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from functools import partial
@@ -369,3 +370,24 @@ def test_a_claim_is_refreshed_while_it_is_held_and_no_thread_stays(tmp_path):
     assert not claims._keeper._refreshes
     with whole_or_absent(target) as file:
         file.write(b"whole")
+
+
+def test_a_claim_that_is_being_made_says_whose_it_is_to_those_who_come_too_early(tmp_path):
+    target = tmp_path / "out.png"
+    with Owner(target) as owner:
+        claim = lock_of(target)
+        note = claim.read_bytes()
+        claim.write_bytes(b"")
+        threading.Timer(0.2, claim.write_bytes, [note]).start()
+        with pytest.raises(Taken, match=rf"process {owner.process.pid} on "), owned(target):
+            pass
+
+
+def test_a_claim_that_never_says_whose_it_is_is_refused_nameless(tmp_path):
+    target = tmp_path / "out.png"
+    with Owner(target):
+        lock_of(target).write_bytes(b"")
+        began = time.monotonic()
+        with pytest.raises(Taken, match=r"^another dagan process is writing "), owned(target):
+            pass
+        assert time.monotonic() - began < 5

@@ -220,6 +220,7 @@ def _name_for(target: Path) -> str:
 def _claimed(folder: Folder, target: Path, until: float) -> Claim:
     """Return a new claim, once no other one is there. Raises Taken, CannotWrite for a foreign file of that name."""
     name, has_remains = _name_for(target), False
+    until_named = max(until, time.monotonic() + _MAKING)
     while True:
         file, is_new = _claim_file(folder, name)
         claim, note, is_left = None, None, False
@@ -241,7 +242,7 @@ def _claimed(folder: Folder, target: Path, until: float) -> Claim:
             if claim is None:
                 os.close(file)
         if not is_left:
-            if time.monotonic() >= until:
+            if time.monotonic() >= (until if note else until_named):  # one that is being made says soon whose it is
                 raise Taken(f"{_holder(note)} is writing {target}", hint="wait for it, or stop it")
             time.sleep(_POLL)
 

@@ -15,6 +15,9 @@ import numpy as np
 from PIL import Image
 
 MOVING = "testsrc2=size=48x32:rate=25"
+# Without its macroblock tree, x264 makes the same bytes of the same frames. With it, on CPUs with AVX-512 and for
+# frames 96, 112 or 336 wide, one encode of a hundred differs (docs/workers.md).
+STEADY = ("-e", "mbtree=0")
 
 
 def noise(*shape: int, dtype: str = "u1", seed: int = 0) -> np.ndarray:

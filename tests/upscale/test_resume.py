@@ -21,11 +21,11 @@ from dagan_cli.errors import BadOption
 from dagan_cli.files import Taken
 from dagan_cli.media.video.packets import decoding_times
 from dagan_cli.media.video.segments import KeptFrame, folder_of, kept_frames, work_folder
-from tests.support.tiny import MOVING, clip, command, frames_of, left_over, sound_of
+from tests.support.tiny import MOVING, STEADY, clip, command, frames_of, left_over, sound_of
 
 SETTINGS = {"model": "one", "size": [2, 2]}
 KILLS = int(os.environ.get("DAGAN_KILLS", "2"))  # for each clip
-CODECS = {".mkv": ("-c", "ffv1"), ".mov": ("-c", "prores_ks"), ".mp4": ("-c", "libx264", "-e", "mbtree=0")}
+CODECS = {".mkv": ("-c", "ffv1"), ".mov": ("-c", "prores_ks"), ".mp4": ("-c", "libx264", *STEADY)}
 
 
 def segment(work, number: int, frames: int = 3) -> None:

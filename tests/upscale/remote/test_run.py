@@ -20,7 +20,7 @@ from dagan_cli.media.images import decoder_warnings
 from dagan_cli.media.remote.s3 import S3Store
 from dagan_cli.upscale.events import Advance
 from tests.support.stores import KEY, SECRET
-from tests.support.tiny import clip, command, dagan, frames_of, picture, pixels, sound_of
+from tests.support.tiny import STEADY, clip, command, dagan, frames_of, picture, pixels, sound_of
 from tests.upscale.remote.conftest import left_in
 
 QUICK = ("-s", "2", "-n", "bicubic")
@@ -34,7 +34,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def local(film: Path, tmp_path: Path, cli) -> Path:
     """What a run on a local file makes of the film."""
-    assert cli(film, "-o", tmp_path / "local.mp4", *QUICK).code == 0
+    assert cli(film, "-o", tmp_path / "local.mp4", *QUICK, *STEADY).code == 0
     return tmp_path / "local.mp4"
 
 
@@ -51,7 +51,7 @@ def decoded(data: bytes) -> bytes:
 @pytest.mark.slow
 def test_a_film_goes_from_a_bucket_to_a_bucket_as_a_local_one_would(bucket, film, local, spool, tmp_path, cli):
     bucket.files["in/films/a.mp4"] = film.read_bytes()
-    ran = cli("s3://in/films/a.mp4", "-o", "s3://out/big/", *QUICK, "--report", tmp_path / "report.json")
+    ran = cli("s3://in/films/a.mp4", "-o", "s3://out/big/", *QUICK, *STEADY, "--report", tmp_path / "report.json")
     assert (ran.code, ran.out) == (0, "")
     assert "s3://out/big/a_x2.mp4 (96x64" in ran.err
     result = saved(bucket.files["out/big/a_x2.mp4"], tmp_path / "result.mp4")
@@ -76,7 +76,7 @@ def test_a_film_survives_cuts_and_busy_servers(bucket, film, local, tmp_path, cl
     bucket.fail("HEAD in/a.mp4", 503, 500)
     bucket.fail("GET in/a.mp4", 503, 503, ("cut", 1000), ("cut", 500), 429)
     bucket.fail("PUT", 503, 500)
-    assert cli("s3://in/a.mp4", "-o", "s3://out/", *QUICK).code == 0
+    assert cli("s3://in/a.mp4", "-o", "s3://out/", *QUICK, *STEADY).code == 0
     starts = [headers.get("range") for _, _, headers in bucket.requests("GET", "/in/a.mp4")]
     assert starts == [None, None, None, "bytes=1000-", "bytes=1500-", "bytes=1500-"]
     assert all("if-match" in headers for _, _, headers in bucket.requests("GET", "/in/a.mp4")[3:])
@@ -277,12 +277,12 @@ def test_large_results_are_sent_in_parts_and_none_remain_if_that_fails(bucket, t
 @pytest.mark.slow
 def test_a_film_that_cannot_be_sent_is_kept_and_sent_by_the_same_command(bucket, film, local, tmp_path, spool, cli):
     bucket.fail("PUT", 400)
-    ran = cli(film, "-o", "s3://out/", *QUICK)
+    ran = cli(film, "-o", "s3://out/", *QUICK, *STEADY)
     assert ran.code == 6
     assert f"it is kept in {spool}" in ran.err
     assert "the same command sends it" in ran.err
     assert left_in(spool) != []
-    ran = cli(film, "-o", "s3://out/", *QUICK, "--json")
+    ran = cli(film, "-o", "s3://out/", *QUICK, *STEADY, "--json")
     (item,) = json.loads(ran.out)["items"]
     assert (ran.code, item["status"], item["frames"]) == (0, "done", 0)  # it is not made again
     assert frames_of(saved(bucket.files["out/a_x2.mp4"], tmp_path / "result.mp4")) == frames_of(local)

@@ -19,7 +19,7 @@ import pytest
 from dagan_cli.commands.app import run_command
 from tests.conftest import Cli
 from tests.support.ray_cluster import RayCluster
-from tests.support.tiny import clip, command, frames_of, left_over, picture
+from tests.support.tiny import STEADY, clip, command, frames_of, left_over, picture
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
@@ -49,7 +49,7 @@ def scene(tmp_path: Path, tiny_model: Path) -> Iterator[Scene]:
     for name in ("00.png", "01.png", "02.png", "03.png", "film.mp4"):
         unseen.mkdir(exist_ok=True)
         shutil.copy(seen / name, unseen)
-    options = ("-s", 2, "-n", tiny_model, "--device", "cpu", "--runtime", "torch", "--quiet")
+    options = ("-s", 2, "-n", tiny_model, "--device", "cpu", "--runtime", "torch", "--quiet", *STEADY)
     assert run_command(["upscale", str(seen), *map(str, options), "-o", str(expected)]) == 0
     cluster = RayCluster(folder, unseen)
     try:
