@@ -20,6 +20,12 @@ def wait_for(pattern: str, folder: Path) -> None:
         time.sleep(0.005)
 
 
+def remove(folder: Path) -> None:
+    """Remove a folder in which a run creates files meanwhile."""
+    while folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("removed", ["folder", "segment", "journal"])
 def test_a_work_folder_that_is_removed_is_an_error_and_the_next_run_starts_clean(tmp_path, tiny_model, removed):
@@ -33,8 +39,7 @@ def test_a_work_folder_that_is_removed_is_an_error_and_the_next_run_starts_clean
     wait_for("000001.packets", tmp_path)  # so the first segment is in the journal
     work = folder_of(target)
     if removed == "folder":
-        while work.exists():
-            shutil.rmtree(work, ignore_errors=True)  # the run creates files in it meanwhile
+        remove(work)
     else:
         next(work.glob("000000.packets" if removed == "segment" else "journal.*")).unlink()
     process.join(nursery.PATIENCE)
@@ -62,7 +67,7 @@ def test_an_output_folder_that_is_removed_is_an_error_for_images_in_work_and_mad
     options = ["-n", tiny_model, "-s", 2, "-t", 32, "--device", "cpu", "--progress", "none"]
     process = nursery.start([tmp_path / "in", *options, "-o", out], log)
     wait_for("*.part.png", tmp_path)
-    shutil.rmtree(out)
+    remove(out)
     process.join(nursery.PATIENCE)
     said = log.read_text().splitlines()
     assert process.exitcode == 1, said

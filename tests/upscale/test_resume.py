@@ -25,6 +25,8 @@ from tests.support.tiny import MOVING, STEADY, clip, command, frames_of, left_ov
 
 SETTINGS = {"model": "one", "size": [2, 2]}
 KILLS = int(os.environ.get("DAGAN_KILLS", "2"))  # for each clip
+# Processes that a test starts would choose OpenVINO where it is installed, and the runs in the test's own one do not.
+TORCH = ("--runtime", "torch")
 CODECS = {".mkv": ("-c", "ffv1"), ".mov": ("-c", "prores_ks"), ".mp4": ("-c", "libx264", *STEADY)}
 
 
@@ -230,7 +232,7 @@ def stopped(frames: int, *arguments: object) -> int:
 @pytest.mark.slow
 def test_a_stopped_video_goes_on_where_it_was_with_the_same_settings_alone(cli, tmp_path, tiny_model):
     source = clip(tmp_path / "in.mp4", seconds=5)
-    work = (source, "-n", tiny_model, "-s", 2, "-c", "ffv1", "-o", tmp_path / "out.mkv")
+    work = (source, "-n", tiny_model, "-s", 2, *TORCH, "-c", "ffv1", "-o", tmp_path / "out.mkv")
     assert stopped(52, *work, "--report", tmp_path / "stopped.json") == 130
     assert not (tmp_path / "out.mkv").exists()
     report = json.loads((tmp_path / "stopped.json").read_text())
@@ -267,7 +269,7 @@ def test_frames_kept_before_the_first_segment_was_done_are_those_of_a_run_that_w
 ):
     pix_fmt = "gray" if name.startswith("grey") else "yuv422p10le"
     source = clip(tmp_path / name, "-c:v", "ffv1", "-pix_fmt", pix_fmt, "-an", "-f", "matroska", seconds=1)
-    work = (source, "-n", tiny_model, "-s", 2, *flags, "-o", tmp_path / f"out{source.suffix}")
+    work = (source, "-n", tiny_model, "-s", 2, *TORCH, *flags, "-o", tmp_path / f"out{source.suffix}")
     assert stopped(3, *work) == 130
     ran = cli(*work, "--json")
     assert ran.code == 0, ran.err
@@ -294,8 +296,7 @@ def test_a_video_killed_at_random_moments_is_the_one_that_was_never_killed(cli, 
     chance = random.Random(suffix)
     uneven = f"{MOVING},settb=1/1000,setpts='40*N+13*mod(N,3)+200*gte(N,6)'"
     source = clip(tmp_path / f"in{suffix}", seconds=5, source=MOVING if suffix == ".mp4" else uneven)
-    # The killed processes would choose OpenVINO where it is installed, and the runs in this one do not.
-    options = ("-n", tiny_model, "-s", 2, "--runtime", "torch", *CODECS[suffix])
+    options = ("-n", tiny_model, "-s", 2, *TORCH, *CODECS[suffix])
     whole, target = tmp_path / f"whole{suffix}", tmp_path / f"out{suffix}"
     began = time.monotonic()
     assert cli(source, *options, "-o", whole).code == 0
