@@ -92,7 +92,8 @@ def observed(network: nn.Module) -> Iterator[Observed]:
         some = q[:, :: max(1, q.shape[1] // _ROWS)].float()
         logits = (some @ k.float().transpose(1, 2)) * scale
         entropy = -(logits.log_softmax(-1) * logits.softmax(-1)).sum(-1).mean()
-        found.entropies.append(entropy.item() / log(max(2, k.shape[1])))
+        relative = entropy.item() / log(max(2, k.shape[1]))
+        found.entropies.append(min(max(relative, 0.0), 1.0))  # rounding may leave the range
         return attend(q, k, v, scale)
 
     def note(layer: nn.Module, logits: Tensor) -> None:
