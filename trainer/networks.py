@@ -88,6 +88,9 @@ def _history(facts: dict[str, Any], scale: int) -> list[dict[str, Any]]:
         for name in ("phase", "iterations", "seconds", "note", "teacher")
         if facts.get(name) is not None
     }
+    gan = training.get("gan") if isinstance(training, dict) else None
+    if last.get("phase") == "adversarial" and isinstance(gan, dict) and gan.get("adversarial_weight") == 0:
+        last["phase"] = "perceptual"  # no discriminator took part
     before = [phase for phase in earlier if isinstance(phase, dict)] if isinstance(earlier, list) else []
     return [*before, {"scale": scale, "degradations": degradation, **last}]
 

@@ -59,25 +59,6 @@ class Published:
         return facts | {"repository": self.reference.repository, "embedded": self.path.is_file()}
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A name that is kept for a model whose weights are not published yet; a file of DAGAN_MODELS may have it."""
-
-    name: str
-    scale: int
-    summary: str
-
-    @property
-    def kind(self) -> str | None:
-        """The kind that the model will have, one of KINDS."""
-        return _kind(self.name, self.scale)
-
-    @property
-    def path(self) -> Path | None:
-        """The file of that name in the folders of DAGAN_MODELS."""
-        return in_folders(self.name)
-
-
 def _kind(name: str, scale: int) -> str | None:
     own = name.removeprefix(f"dagan-x{scale}")
     return next((kind for kind, suffix in KINDS.items() if suffix == own), None)
@@ -87,62 +68,75 @@ CATALOG: tuple[Published, ...] = (
     Published(
         name="dagan-x2-psnr",
         scale=2,
-        sha256="d29743d75bcf8e74af65338b5e5bddededd32b73ab6a8dcaf24445380c0f9334",
-        size=780424,
+        sha256="9a363f2876f7f9e5c8e2bfc6c2ef755a794012bdc156bebff1044297c90cbfea",
+        size=1011976,
         licence="MIT",
         summary="fidelity: clean sources, highest PSNR",
-        metrics={"Set5": 37.404, "Set14": 33.087},
+        metrics={"Set5": 37.763, "Set14": 33.41},
     ),
     Published(
         name="dagan-x4-psnr",
         scale=4,
-        sha256="595fe017f063beeab1e2663e1d1de528807d7a93fac63bb9d1f114c169f34b30",
-        size=801320,
+        sha256="47f38f27259c785d14ee14682273d342ccba315573c1708a98b71f1e94d8b204",
+        size=1042872,
         licence="MIT",
         summary="fidelity: clean sources, highest PSNR",
-        metrics={"Set5": 31.582, "Set14": 28.208},
+        metrics={"Set5": 31.844, "Set14": 28.403},
     ),
     Published(
         name="dagan-x2",
         scale=2,
-        sha256="3f224efd673671643cb628f9cca6693ca32a3da2b4c7a3936da4b83983ead477",
-        size=781720,
+        sha256="e2a67b29f999a25bde2d2825829c8006013b3921dd819ce3089e524c7b585d74",
+        size=1013216,
         licence="MIT",
         summary="perceptual: clean sources, sharp, likely detail (GAN)",
-        metrics={"Set5": 36.495, "Set14": 32.298},
+        metrics={"Set5": 36.186, "Set14": 32.096},
     ),
     Published(
         name="dagan-x4",
         scale=4,
-        sha256="1a69631ecb28dd4a8f7d2fb3865a19041c7991bab44f7fa769042a7837eec9e1",
-        size=803096,
+        sha256="3044f2c6c196724582f7d53d7094e8e784a6b0d21b8402f7309dc0a5590fc2bd",
+        size=1044336,
         licence="MIT",
         summary="perceptual: clean sources, sharp, likely detail (GAN)",
-        metrics={"Set5": 30.054, "Set14": 26.896},
+        metrics={"Set5": 30.112, "Set14": 26.79},
     ),
     Published(
         name="dagan-x2-real",
         scale=2,
-        sha256="9e42ac0451d71bbd0548fb7b395a76062d7a866bdf45b12309bd7bd5a41375e3",
-        size=781880,
+        sha256="60b739546f78d7ed46fd685f2d36f91edbf62abca184ee478c83748abd8d748f",
+        size=1013808,
         licence="MIT",
         summary="compressed, noisy or blurred sources",
-        metrics={"Set5": 32.654, "Set14": 30.6},
+        metrics={"Set5": 32.192, "Set14": 30.099},
     ),
     Published(
         name="dagan-x4-real",
         scale=4,
-        sha256="d89fde5599f8fe642307442a95888d4ca92be883d0f2961862fdbf04abe5b8ff",
-        size=802656,
+        sha256="3ddf2decf1940c87a69768e7b4459b9080b88e777006895a99e4daf50d24dcf5",
+        size=1045392,
         licence="MIT",
         summary="compressed, noisy or blurred sources",
-        metrics={"Set5": 28.574, "Set14": 26.456},
+        metrics={"Set5": 27.863, "Set14": 25.938},
     ),
-)
-
-PLANNED: tuple[Planned, ...] = (  # an entry of the same name in CATALOG makes one obsolete
-    Planned(name="dagan-x2-fast", scale=2, summary="fast: videos on a CPU, clean sources"),
-    Planned(name="dagan-x4-fast", scale=4, summary="fast: videos on a CPU, clean sources"),
+    Published(
+        name="dagan-x2-fast",
+        scale=2,
+        sha256="db1520cd918a7ee0fc7a17bfd5162dbfde9c4a72a40c4cdd137994aae3d4c5bc",
+        size=174080,
+        licence="MIT",
+        summary="compressed, noisy or blurred videos on a CPU: a quarter of the time",
+        metrics={"Set5": 31.982, "Set14": 29.925},
+    ),
+    Published(
+        name="dagan-x4-fast",
+        scale=4,
+        sha256="90e81ea48583174097d2f211caf64c51a9cc0771a03d6c88f864ff403d85e45d",
+        size=189392,
+        licence="MIT",
+        summary="compressed, noisy or blurred videos on a CPU: a quarter of the time",
+        metrics={"Set5": 27.706, "Set14": 25.732},
+    ),
 )
 
 Fetching = Callable[[str, int, int | None], None]  # file name, bytes received, total bytes if known
@@ -167,15 +161,13 @@ def find_model(name: str, fetching: Fetching | None = None) -> tuple[Path, str |
 
         return fetch(parse_reference(name), tell=fetching).path, None
     if name in KINDS:  # of a file, ./real is the path
-        names = ", ".join(model.name for model in (*CATALOG, *planned()) if model.kind == name)
+        names = ", ".join(model.name for model in CATALOG if model.kind == name)
         raise BadModel(f"{name} is a kind of model, one for each scale", hint=f"name one of them: {names}")
     path = Path(name)
     if not os.path.exists(path) and (found := in_folders(name)):
         return found, None
     if os.path.exists(path) or path.suffix:
         return path, None
-    if model := next((model for model in planned() if model.name == name), None):
-        raise _unpublished(model)
     from difflib import get_close_matches
 
     near = get_close_matches(name, [*(model.name for model in CATALOG), *models_in_folders()], n=1)
@@ -216,23 +208,6 @@ def published(name: str) -> Published | None:
     return next((model for model in CATALOG if model.name == name), None)
 
 
-def planned() -> list[Planned]:
-    """Return the names that are kept for models without published weights."""
-    return [model for model in PLANNED if not published(model.name)]
-
-
-def _unpublished(model: Planned) -> BadModel:
-    return BadModel(
-        f"this version has no weights for {model.name} yet",
-        hint=f"use -n {default_model(model.scale)}, which takes longer, or -n bicubic, which adds no detail",
-    )
-
-
-def fast_model(factor: float) -> str | None:
-    """Return the fast model for a final factor; None if there are no weights for one."""
-    return None if (model := _fitting(factor, "fast")) is None else model.name
-
-
 def fidelity_model_of(name: str) -> str | None:
     """Return the fidelity model that a perceptual model was trained from, or None.
 
@@ -259,27 +234,18 @@ def default_model(factor: float, *, video: bool = False, kind: str | None = None
     named, as all get the fast ones. Models in the package are preferred to those that would have to be downloaded.
     Raises BadModel if there is none.
     """
-    if model := _fitting(factor, kind, video=video):
-        return model.name
-    awaited = [model for model in planned() if kind is not None and model.kind == kind]
-    if awaited:
-        raise _unpublished(min(awaited, key=lambda model: _rank(model, factor)))
-    raise BadModel("this package has no published models", hint="name a file with -n")
-
-
-def _fitting(factor: float, kind: str | None, *, video: bool = False) -> Published | Planned | None:
-    """Return the model that `default_model` names, or None if there is none."""
     if kind is None:
         kinds = {*KINDS, None} - ({"fast"} if video else {"fast", "real"})
     else:
         kinds = {kind}
-    models = [*CATALOG, *(model for model in planned() if model.path)]
-    return min((model for model in models if model.kind in kinds), key=lambda model: _rank(model, factor), default=None)
+    models = [model for model in CATALOG if model.kind in kinds]
+    if not models:
+        raise BadModel("this package has no published models", hint="name a file with -n")
+    return min(models, key=lambda model: _rank(model, factor)).name
 
 
-def _rank(model: Published | Planned, factor: float) -> tuple[bool, bool, int, bool, int]:
+def _rank(model: Published, factor: float) -> tuple[bool, bool, int, bool, int]:
     """Return what is least for the model that suits a factor best."""
     reaches = model.scale >= factor
     scale = model.scale if reaches else -model.scale
-    is_here = model.path is not None and model.path.is_file()
-    return not is_here, not reaches, scale, model.kind != "real", len(model.name)
+    return not model.path.is_file(), not reaches, scale, model.kind != "real", len(model.name)

@@ -41,7 +41,7 @@ Named = Annotated[
 @models_app.command("list", cls=GroupedCommand)
 def list_(as_json: AsJson = False) -> None:
     """List the models that -n accepts by name: published ones, those in the folders of DAGAN_MODELS, and baselines."""
-    from weights.catalog import CATALOG, planned
+    from weights.catalog import CATALOG
 
     own = _models_in_folders()
     if as_json:
@@ -59,11 +59,6 @@ def list_(as_json: AsJson = False) -> None:
             model.summary,
         ]
         for model in CATALOG
-    ]
-    rows += [
-        [model.name, f"x{model.scale}", "-", "-", "not yet", "-", model.summary]
-        for model in planned()
-        if model.path is None
     ]
     rows += [
         [

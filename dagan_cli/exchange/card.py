@@ -138,10 +138,13 @@ def _training(facts: dict[str, Any], licence: str) -> list[tuple[str, str]]:
         ("mixed with its start", _mixed(facts.get("mix"))),
         ("batch", training.get("batch")),
         ("loss", training.get("loss")),
-        ("adversarial phase", ", ".join(f"{key} {_plain(v)}" for key, v in gan.items() if v not in (None, {}, []))),
-        ("weight of the teacher's targets, from a fraction of the phase on", None if gan else shares),
+        (
+            f"{'perceptual' if gan.get('adversarial_weight') == 0 else 'adversarial'} phase",
+            ", ".join(f"{key} {_plain(v)}" for key, v in gan.items() if v not in (None, {}, [])),
+        ),
+        ("weight of the teacher's targets", None if gan else _schedule(shares)),
         ("degradations", "those of given pairs" if facts.get("pairs") else training.get("degradation")),
-        ("teacher", _teacher(facts)),
+        ("teachers", _teachers(facts)),
         ("time of the last phase", _duration(facts.get("seconds"))),
         ("hardware", facts.get("hardware")),
         ("seed", training.get("seed")),
@@ -166,13 +169,21 @@ def _earlier(facts: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _teacher(facts: dict[str, Any]) -> str:
-    """Name the model that made the training targets used in addition to the originals."""
-    teacher = _mapping(facts.get("teacher"))
-    details = [(name, _plain(teacher[name])) for name in ("source", "licence", "sha256") if name in teacher]
-    return (
-        ", ".join([_plain(teacher.get("name", "")), *(f"{name} {value}" for name, value in details)]) if teacher else ""
-    )
+def _teachers(facts: dict[str, Any]) -> str:
+    """Name the models that made the training targets used in addition to the originals, in any phase."""
+    phases = facts.get("earlier")
+    told: dict[str, None] = {}
+    for one in map(_mapping, [*(phases if isinstance(phases, list) else ()), facts]):
+        if teacher := _mapping(one.get("teacher")):
+            details = [f"{name} {_plain(teacher[name])}" for name in ("source", "licence", "sha256") if name in teacher]
+            told[", ".join([_plain(teacher.get("name", "")), *details])] = None
+    return "; ".join(told)
+
+
+def _schedule(points: Any) -> str:
+    """Describe points of a schedule, from the start of the phase (0) to its end (1): "0.75 at 0, 0 at 1"."""
+    pairs = [each for each in points if isinstance(each, list) and len(each) == 2] if isinstance(points, list) else ()
+    return ", ".join(f"{_plain(value)} at {_plain(at)}" for at, value in pairs)
 
 
 def _is_degraded(facts: dict[str, Any]) -> bool:

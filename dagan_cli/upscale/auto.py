@@ -1,8 +1,8 @@
 """Choose the model by what the source is, as measured in docs/experiments/auto.
 
 On clean pictures the perceptual model looks best, and on degraded ones the model for degraded sources. Where they
-cross was measured on held-out pictures that were degraded in many ways. With today's weights, the blends between the
-two are never the best: a choice is one of the two.
+cross was measured on held-out pictures that were degraded in many ways. Blends between the two are seldom the best, and
+then by little: a choice is one of the two.
 """
 
 from __future__ import annotations

@@ -98,23 +98,27 @@ def photographs(val: Path, work: Path) -> None:
 
 
 def video(film: Path, work: Path) -> None:
-    """Write a strip of a film: rows of the small input, the model and the original; columns of frames."""
+    """Write a strip of a film: rows of the small input, the models and the original; columns of frames."""
     cut = ("-ss", str(START), "-i", str(film), "-frames:v", str(FRAMES))
     ffmpeg(*cut, "-an", "-c:v", "libx264", "-qp", "0", str(work / "original.mkv"))
     ffmpeg(*cut, *SMALL, str(work / "small.mp4"))
-    dagan("upscale", work / "small.mp4", "-s", SCALE, "-n", "dagan-x4-real", "-o", work / "big.mkv", "-c", "ffv1")
-    frames = {name: decoded(work / name) for name in ("small.mp4", "big.mkv", "original.mkv")}
+    models = {name: f"{name}.mkv" for name in ("dagan-x4-real", "dagan-x4-fast")}
+    for model, name in models.items():
+        dagan("upscale", work / "small.mp4", "-s", SCALE, "-n", model, "-o", work / name, "-c", "ffv1")
+    shown = {"input": "small.mp4", **models, "original": "original.mkv"}
+    frames = {name: decoded(work / name) for name in shown.values()}
     size = frames["original.mkv"][0].size
     frames["small.mp4"] = [one.resize(size, Image.Resampling.NEAREST) for one in frames["small.mp4"]]
     box = (*FILM_CROP, FILM_CROP[0] + SIDE, FILM_CROP[1] + SIDE)
     rows = [
         {f"{title}, frame {number}": frames[name][number].crop(box) for number in SHOWN}
-        for title, name in (("input", "small.mp4"), ("dagan-x4-real", "big.mkv"), ("original", "original.mkv"))
+        for title, name in shown.items()
     ]
     sheet(rows).save(HERE / "film.webp", quality=QUALITY, method=6)
     small = decoded(work / "small.mp4")
     plain = [picture(bicubic(tensor(one), *size[::-1])) for one in small]
-    for title, results in (("bicubic", plain), ("dagan-x4-real", frames["big.mkv"])):
+    compared = {"bicubic": plain} | {model: frames[name] for model, name in models.items()}
+    for title, results in compared.items():
         pairs = zip(results, frames["original.mkv"], strict=True)
         print(f"film, {title}, each frame:", ", ".join(score(one, original) for one, original in pairs))
 

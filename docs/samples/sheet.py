@@ -82,7 +82,7 @@ def main() -> None:
     of = {m.name: [upscaled(one, m.name, m.scale) for one in small] for m in CATALOG}
     sheet(plain | {name: of[name] for name in of if "-x4" in name}).save(HERE / "contact.png", optimize=True)
     for name, cells in of.items():
-        which = (1, 3, 4) if "-real" in name else (0, 1, 2)
+        which = (1, 3, 4) if name.endswith(("-real", "-fast")) else (0, 1, 2)
         columns = plain | {name: cells}
         strip = sheet({title: [column[i] for i in which] for title, column in columns.items()})
         strip.save(CARDS / f"{name}.png", optimize=True)

@@ -102,7 +102,8 @@ def tables(scores: dict[str, Any], headers: dict[str, dict[str, Any]]) -> dict[s
     found["orders"] = _orders(headers)
     found["parts"] = _parts(headers)
     found |= {f"detail-{name}": _detail(facts["detail"]) for name, facts in headers.items() if "detail" in facts}
-    found["training"] = [["model", "steps"], *([f"`{name}`", _steps(facts)] for name, facts in headers.items())]
+    steps = [[f"`{name}`", _steps(facts, _scale(name))] for name, facts in headers.items()]
+    found["training"] = [["model", "steps"], *steps]
     return found
 
 
@@ -203,17 +204,28 @@ def _detail(facts: dict[str, dict[str, float]]) -> Table:
     ]
 
 
-def _steps(facts: dict[str, Any]) -> str:
+def _scale(name: str) -> int:
+    return next(model.scale for model in CATALOG if model.name == name)
+
+
+def _steps(facts: dict[str, Any], scale: int) -> str:
     """Return the phases of a model's training, equal ones that follow each other taken together."""
     phases = [
         *facts.get("earlier", []),
-        {**facts, "degradations": facts.get("training", {}).get("degradation", "none")},
+        {**facts, "degradations": facts.get("training", {}).get("degradation", "none"), "scale": scale},
     ]
+    training = facts.get("training", {})
     told: list[list[Any]] = []
     for phase in phases:
         degraded = phase.get("degradations", "none") not in ("none", None) or phase.get("pairs")
-        what = phase["phase"] + (" on degraded inputs" if degraded else "")
-        teacher = (phase.get("teacher") or {}).get("name")
+        what = phase["phase"]
+        if phase is phases[-1] and what != "pixel":
+            what = "perceptual" if training["gan"]["adversarial_weight"] == 0 else what
+            first = training["iterations"]
+            what += f" (the first {first:,} of them pixel)" if first else ""
+        what += f" at x{phase['scale']}" if phase.get("scale", scale) != scale else ""
+        what += " on degraded inputs" if degraded else ""
+        teacher = (phase.get("teacher") or {}).get("name", "").split(",")[0]  # the cards have it in full
         what += f", teacher {teacher}" if teacher else ""
         what += f", {phase['note']}" if phase.get("note") else ""
         if told and told[-1][0] == what:

@@ -109,10 +109,27 @@ def test_a_card_names_the_phases_that_came_before():
 
 def test_a_card_names_the_teacher_and_its_licence():
     teacher = {"name": "SPAN", "source": "hongyuanyu/SPAN", "licence": "Apache-2.0", "sha256": "ca85"}
-    assert "| teacher | SPAN, source hongyuanyu/SPAN, licence Apache-2.0, sha256 ca85 |" in made(teacher=teacher)
-    assert "| teacher |" not in made()
-    before = made(earlier=[{"scale": 2, "phase": "pixel", "iterations": 6, "teacher": teacher}])
-    assert "| earlier phases | 6 pixel x2 with SPAN as teacher |" in before
+    told = "SPAN, source hongyuanyu/SPAN, licence Apache-2.0, sha256 ca85"
+    assert f"| teachers | {told} |" in made(teacher=teacher)
+    assert "| teachers |" not in made()
+    phase = {"scale": 2, "phase": "pixel", "iterations": 6, "teacher": teacher}
+    before = made(earlier=[phase, phase], teacher={"name": "x4plus", "licence": "BSD-3-Clause"})
+    assert "| earlier phases | 6 pixel x2 with SPAN as teacher; 6 pixel x2 with SPAN as teacher |" in before
+    assert f"| teachers | {told}; x4plus, licence BSD-3-Clause |" in before
+    assert f"| teachers | {told} |" in made(earlier=[phase], teacher=teacher)
+
+
+def test_a_card_says_how_the_weight_of_the_targets_changes():
+    teacher = {"name": "SPAN"}
+    text = made(teacher=teacher, training={"target_weight": [[0, 0.75], [0.5, 0.75], [1, 0]]})
+    assert "| weight of the teacher's targets | 0.75 at 0, 0.75 at 0.5, 0 at 1 |" in text
+
+
+def test_a_phase_without_a_discriminator_is_not_called_adversarial():
+    without = made(phase="adversarial", training={"gan": {"adversarial_weight": 0, "lr": 0.1}})
+    assert "| perceptual phase | adversarial_weight 0, lr 0.1 |" in without
+    with_one = made(phase="adversarial", training={"gan": {"adversarial_weight": 0.1, "lr": 0.1}})
+    assert "| adversarial phase | adversarial_weight 0.1, lr 0.1 |" in with_one
 
 
 def test_a_model_of_given_pairs_is_for_degraded_sources():

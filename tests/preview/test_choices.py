@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from dagan_cli.errors import BadModel, BadOption
+from dagan_cli.errors import BadOption
 from dagan_cli.preview.choices import Asked, choices_for, command_of, quoted
 from weights.choice import ModelChoice
 
@@ -30,6 +30,7 @@ def test_no_model_is_shown_twice():
 def test_named_models_are_shown_in_their_order_and_nothing_else():
     asked = Asked(models=("lanczos", None, "some/file.safetensors"))
     assert [name for name, _ in names(asked)] == ["lanczos", "dagan-x4", "some/file.safetensors"]
+    assert names(Asked(models=("fast",))) == [("dagan-x4-fast", None)]
 
 
 def test_strengths_multiply_the_named_models_and_else_the_perceptual_one():
@@ -49,8 +50,6 @@ def test_bad_options_are_refused_before_anything_is_opened():
         Asked(strengths=(1.5,))
     with pytest.raises(BadOption, match="does not apply to bicubic"):
         Asked(models=("bicubic",), strengths=(0.5,))
-    with pytest.raises(BadModel):
-        names(Asked(models=("fast",)))
 
 
 def test_the_command_names_all_that_decides_the_result():

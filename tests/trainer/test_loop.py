@@ -26,6 +26,7 @@ from trainer.config import GanConfig, TrainConfig
 from trainer.data.samples import load_pictures, validation_pairs
 from trainer.loop import Diverged, train
 from trainer.losses import terms
+from trainer.networks import start_from
 from trainer.phases import AdversarialPhase, PixelPhase
 from trainer.presets import preset
 from trainer.state import BEFORE, NAME, load_state
@@ -433,3 +434,11 @@ def test_a_budget_that_loading_takes_gets_one_step(pictures, tmp_path, clock):
 def test_a_run_of_few_steps_says_that_they_mean_nothing(pictures, tmp_path):
     assert run(CONFIG, pictures, tmp_path / "few")[-1].note == "6 steps are too few to mean anything"
     assert run(replace(CONFIG, iterations=50), pictures, tmp_path / "more")[-1].note == ""
+
+
+@pytest.mark.parametrize(("weight", "name"), [(0, "perceptual"), (0.01, "adversarial")])
+def test_a_phase_without_a_discriminator_is_remembered_as_perceptual(tmp_path, weight, name):
+    path = tmp_path / "before.safetensors"
+    facts = {"phase": "adversarial", "iterations": 7, "training": {"gan": {"adversarial_weight": weight}}}
+    path.write_bytes(save_model(Generator(SMALL), facts))
+    assert start_from(Generator(SMALL), path)[-1]["phase"] == name

@@ -15,7 +15,7 @@ from dagan_cli.upscale.plan import outline, plan_video
 from dagan_cli.upscale.video import resumable
 from dagan_cli.upscale.work import Engines, Work
 from dagan_cli.upscaler import ModelChoice
-from weights.catalog import fast_model
+from weights.catalog import default_model
 
 _LONG = 60.0  # seconds; shorter work is not worth a line
 _LEAST = 2_000_000  # input pixels of all frames; fewer are done within `_LONG` on any CPU
@@ -49,7 +49,7 @@ def _expected(path: Path, target: Path, work: Work) -> Expected | None:
         return None
     left = frames - resumable(path, target, request, chosen, info)
     planned = plan_video(info, target, request.goal, request.encoding)
-    name = fast_model(result.factor) or "bicubic"
+    name = default_model(result.factor, kind="fast")
     faster = Engines(replace(request, model=ModelChoice(name)))
     # Conversions and encoding are measured without RGB: a network takes many times as long as the difference.
     forecaster = Forecaster(replace(request, model=ModelChoice("bicubic")), faster, _PATIENCE)

@@ -74,7 +74,8 @@ def segments(target: Path) -> int:
     return len(list(target.parent.glob(".dagan-*.work/*.packets")))
 
 
-def test_a_worker_that_is_killed_costs_nothing_but_time(tmp_path, film):
+def test_a_worker_that_is_killed_costs_nothing_but_time(tmp_path):
+    film = clip(tmp_path / "film.mp4", "-c:v", "libx264", "-preset", "ultrafast", "-g", "60", seconds=72)  # long
     images = [picture(tmp_path / f"a{number}.png", (30, 20), seed=number) for number in range(6)]
     assert start(film, *images, *TWICE, "-o", tmp_path / "alone").wait(PATIENCE) == 0
     shared = tmp_path / "shared"
