@@ -148,7 +148,7 @@ def a_job_survives_the_death_of_its_first_process_and_then_of_a_node(
     assert sum(each["images"] for each in told["nodes"]) == len(done)
     counts = [each.rpartition(": ")[2] for each in film["workers"]]
     assert sum(int(count.split()[0]) for count in counts) == SEGMENTS - resumed  # whoever made a copy as well
-    assert all(each["segments"] for each in told["nodes"])
+    assert any(each["segments"] for each in told["nodes"])  # the one that was killed may not have finished any
 
 
 def a_cluster_without_gpus_is_asked_for_one_in_vain(scene: Scene, tmp_path: Path, cli: Cli):
