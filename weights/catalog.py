@@ -170,8 +170,8 @@ def find_model(name: str, fetching: Fetching | None = None) -> tuple[Path, str |
         return path, None
     from difflib import get_close_matches
 
-    near = get_close_matches(name, [*(model.name for model in CATALOG), *models_in_folders()], n=1)
-    hint = f"did you mean {near[0]}?" if near else "`dagan models list` shows the published models"
+    near = get_close_matches(name, [*KINDS, *(model.name for model in CATALOG), *models_in_folders()], n=1)
+    hint = f"did you mean {near[0]}?" if near else f"it is {', '.join(KINDS)}, or a name of `dagan models list`"
     raise BadModel(f"unknown model {name!r}", hint=hint)
 
 

@@ -13,6 +13,7 @@ from weights.reference import PREFIX
 _TAGS = ("super-resolution", "image-upscaling", "video-upscaling", "runge-kutta", "attention", "safetensors")
 _LICENCES = {"mit": "mit", "apache-2.0": "apache-2.0", "cc0": "cc0-1.0", "cc0-1.0": "cc0-1.0", "cc-by-4.0": "cc-by-4.0"}
 _SHORT = 100_000  # iterations; with fewer, a network of this family is far from its best
+_OF_DISCRIMINATOR = ("discriminator", "width", "layers", "loss", "lr_discriminator", "warmup")  # nothing without one
 _MEASURES = (  # key in the provenance, type on the Hub, name, unit
     ("metrics", "psnr", "PSNR-Y", "dB, higher is better"),
     ("lpips", "lpips", "LPIPS", "lower is better"),
@@ -110,7 +111,7 @@ def _network(model: Model[Network]) -> str:
     if config.get("default_window") == "local":
         notes += (
             "\n\nBy default it pools over windows of 1.5 times its training patch, not over the whole tile (`--window "
-            "global`), so that the tile size does not change the result."
+            "global`), so that the tile size hardly changes the result."
         )
     return f"{count:,} parameters. {', '.join(f'{name} {_plain(value)}' for name, value in shown.items())}.{notes}"
 
@@ -121,10 +122,12 @@ def _training(facts: dict[str, Any], licence: str) -> list[tuple[str, str]]:
     shares = training.get("target_weight") if facts.get("teacher") else None
     if not facts.get("teacher"):
         gan = {name: value for name, value in gan.items() if name != "target_weight"}
+    if gan.get("adversarial_weight") == 0:
+        gan = {name: value for name, value in gan.items() if name not in _OF_DISCRIMINATOR}
     rows = [
         ("licence of the weights", licence or "not stated"),
         ("data and their licences", facts.get("training_data") or "not stated"),
-        ("images", facts.get("pictures")),
+        ("pairs" if facts.get("pairs") else "images", facts.get("pictures")),
         ("iterations", facts.get("iterations")),
         ("earlier phases", _earlier(facts)),
         *(
@@ -268,11 +271,15 @@ def _scores(facts: dict[str, Any], key: str) -> dict[str, dict[str, Any]]:
 
 def _failures(facts: dict[str, Any]) -> list[str]:
     training = _mapping(facts.get("training"))
-    lines = ["Text, faces and patterns finer than about two pixels of the source are not restored."]
+    lines = [
+        "Text, faces and patterns finer than about two pixels of the source are not restored.",
+        "The outermost two pixels of the source are less exact, above all in the corners.",
+    ]
     if not training:
         return [*lines, "Nothing is known about its training, and so about its other limits."]
     if _is_perceptual(facts):
         lines.append("Detail is invented. Do not use it where an image is evidence or a measurement.")
+        lines.append("Hard edges of drawings may get thin lines along them.")
     else:
         lines.append("Grass, hair and other fine texture come out smooth: it predicts the mean of all likely details.")
     if not _is_degraded(facts):
@@ -281,6 +288,7 @@ def _failures(facts: dict[str, Any]) -> list[str]:
         )
     else:
         lines.append("Grain that is intended may be taken for noise and removed.")
+        lines.append("Very dark pictures lose most of their detail, and fine texture may get a faint mesh.")
     phases = facts.get("earlier")
     counts = [one.get("iterations") for one in map(_mapping, phases if isinstance(phases, list) else ())]
     counts = [count for count in (*counts, facts.get("iterations")) if isinstance(count, int)]
