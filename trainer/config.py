@@ -23,6 +23,7 @@ Optimiser = Literal["adam", "muon", "sgd"]
 Inputs = Literal["clean", "web", "video"]
 Sampling = Literal["detailed", "uniform"]
 Kernel = Literal["matlab", "pil"]
+_MOST_ODDS = 1e9  # of one order; sums far above would not be finite
 Ramp = tuple[tuple[float, float], ...]  # (share of the phase, value at that point); linear in between
 
 
@@ -174,11 +175,11 @@ class TrainConfig:
         _require(not endless, "gan follows a pixel phase without an end", "set iterations, or use another schedule")
         for odds in (self.order_odds, self.gan.order_odds if self.gan is not None else ()):
             good = len(odds) == len(self.generator.orders)
-            good = good and all(type(share) in (int, float) and 0 <= share < inf for share in odds)
+            good = good and all(type(share) in (int, float) and 0 <= share < _MOST_ODDS for share in odds)
             _require(
                 not odds or (good and sum(odds) > 0),
                 f"order_odds = {odds}",
-                f"give one number for each of the generator's orders, {self.generator.orders}",
+                f"give one number from 0 up for each of the generator's orders, {self.generator.orders}, not all 0",
             )
         if self.baseline is not None:
             _check_baseline(self.baseline, self.generator)

@@ -171,7 +171,7 @@ def find_model(name: str, fetching: Fetching | None = None) -> tuple[Path, str |
     from difflib import get_close_matches
 
     near = get_close_matches(name, [*KINDS, *(model.name for model in CATALOG), *models_in_folders()], n=1)
-    hint = f"did you mean {near[0]}?" if near else f"it is {', '.join(KINDS)}, or a name of `dagan models list`"
+    hint = f"did you mean {near[0]}?" if near else f"use {', '.join(KINDS)}, or a name from `dagan models list`"
     raise BadModel(f"unknown model {name!r}", hint=hint)
 
 

@@ -120,7 +120,7 @@ def test_an_impossible_value_is_refused_with_advice(wrong):
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("odds", [[1, 1], [0, 0, 0], [-1, 1, 1], ["1", 1, 1], [float("nan"), 1, 1]])
+@pytest.mark.parametrize("odds", [[1, 1], [0, 0, 0], [-1, 1, 1], ["1", 1, 1], [float("nan"), 1, 1], [1e308, 1e308, 1]])
 def test_odds_that_cannot_be_drawn_from_are_refused(odds):
     dial = {"generator": {"solver": "rk4", "orders": [1, 2, 4]}}
     assert TrainConfig.from_dict(ENDLESS | dial | {"order_odds": [0, 1, 0]}).order_odds == (0, 1, 0)

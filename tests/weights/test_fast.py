@@ -60,3 +60,16 @@ def test_it_takes_noise_from_a_flat_picture(model):
     noisy = (0.5 + torch.randn(1, 3, 64, 64, generator=generator) * 5 / 255).clamp(0, 1)
     result = Upscaler.load(model.name, precision="fp32")(noisy)
     assert result.std() < 0.6 * noisy.std()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("fats", "did you mean fast?"),
+        ("psnr", "use perceptual, fidelity, real, fast, or a name from `dagan models list`"),
+    ],
+)
+def test_the_error_for_an_unknown_name_knows_the_kinds(name, hint):
+    with pytest.raises(BadModel) as caught:
+        find_model(name)
+    assert caught.value.hint == hint

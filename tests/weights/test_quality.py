@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -15,6 +16,12 @@ from dagan_cli.upscaler import Upscaler
 from weights.catalog import CATALOG
 
 NAMES = [model.name for model in CATALOG]
+
+
+def missed_by(why: str, *names: str) -> list[Any]:
+    """All models; those named miss the expectation, which stays as it is: the next weights have to meet it."""
+    mark = pytest.mark.xfail(strict=True, raises=AssertionError, reason=why)
+    return [pytest.param(name, marks=mark) if name in names else name for name in NAMES]
 
 
 def test_the_catalogue_names_a_fidelity_model_for_each_scale():
@@ -54,16 +61,33 @@ def test_the_weights_reach_the_numbers_in_their_own_header_on_set5_far_better_th
     assert score.bicubic_psnr == pytest.approx({2: 33.67, 4: 28.43}[upscaler.scale], abs=0.005)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_tiles_change_the_psnr_of_set5_by_less_than_two_hundredths(corpus, name):
-    """Tiles that hold the windows of attention and pooling, 1.5 times the training patch of 48, and their rim."""
+def change_by_tiles(corpus: Path, name: str, side: int) -> float:
+    """How the PSNR of Set5 changes in tiles of so many pixels, in dB."""
 
     def psnr(tile: Literal["off"] | int) -> float:
         upscaler = Upscaler.load(name, precision="fp32", tile=tile)
         return mean(list(evaluate(corpus / "benchmarks" / "Set5", upscaler, upscaler.scale))).psnr
 
-    assert abs(psnr(128) - psnr("off")) < 0.02
+    return abs(psnr(side) - psnr("off"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    missed_by(
+        "their windows are of 72 pixels: 0.07, 0.03, 0.05 and 0.02 dB",
+        *("dagan-x2-real", "dagan-x2-fast", "dagan-x4-fast", "dagan-x4"),
+    ),
+)
+def test_tiles_change_the_psnr_of_set5_by_less_than_two_hundredths(corpus, name):
+    assert change_by_tiles(corpus, name, 64) < 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_tiles_that_hold_a_window_change_the_psnr_of_set5_by_less_than_two_hundredths(corpus, name):
+    """The windows of attention and pooling are 1.5 times the training patch of 48."""
+    assert change_by_tiles(corpus, name, 128) < 0.02
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -81,28 +105,63 @@ def test_bf16_stays_within_50_db_of_fp32(name):
     assert -10 * math.log10((exact - rough).square().mean().item()) > 50
 
 
+def off_on_flat(name: str, colour: tuple[float, ...], height: int, width: int) -> torch.Tensor:
+    """The error on a flat colour, in 8-bit code values: (1, 3, scale * height, scale * width)."""
+    flat = torch.tensor(colour).view(1, 3, 1, 1)
+    return 255 * (Upscaler.load(name, precision="fp32")(flat.expand(1, 3, height, width)) - flat)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    missed_by(
+        "zeros are padded around an image: 4.4, 2.8, 4.6, 5.1 and 6.1 at its corners",
+        *("dagan-x2", "dagan-x4", "dagan-x4-real", "dagan-x2-fast", "dagan-x4-fast"),
+    ),
+)
+def test_a_flat_grey_picture_stays_flat_and_grey(name):
+    assert off_on_flat(name, (0.5, 0.5, 0.5), 40, 56).abs().max() < 2.5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_a_flat_grey_picture_stays_flat_and_grey(name):
-    """Within 2.5 code values, and 7.5 at the four corners, where zeros are padded on two sides."""
-    upscaler = Upscaler.load(name, precision="fp32")
-    off = (upscaler(torch.full((1, 3, 40, 56), 0.5)) - 0.5).abs() * 255
+def test_only_the_corners_of_a_flat_grey_picture_are_off(name):
+    off = off_on_flat(name, (0.5, 0.5, 0.5), 40, 56).abs()
     assert off.max() < 7.5
-    corner = slice(None, 3 * upscaler.scale), slice(-3 * upscaler.scale, None)
-    for rows in corner:
-        for columns in corner:
+    side = 3 * (off.shape[-1] // 56)
+    for rows in (slice(None, side), slice(-side, None)):
+        for columns in (slice(None, side), slice(-side, None)):
             off[..., rows, columns] = 0
     assert off.max() < 2.5
 
 
+def inside(name: str, colour: tuple[float, ...]) -> torch.Tensor:
+    """The error in the middle of a flat colour."""
+    off = off_on_flat(name, colour, 48, 48)
+    scale = off.shape[-1] // 48
+    return off[..., 20 * scale : 28 * scale, 20 * scale : 28 * scale]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("colour", [(0.05, 0.05, 0.05), (0.2, 0.4, 0.8), (0.9, 0.9, 0.9)])
-def test_away_from_the_edge_a_flat_colour_shows_neither_grid_nor_tint(name, colour):
-    flat = torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, 48, 48)
-    upscaler = Upscaler.load(name, precision="fp32")
-    inner = slice(20 * upscaler.scale, 28 * upscaler.scale)
-    off = (upscaler(flat) - flat[..., :1, :1])[..., inner, inner] * 255
-    is_for_degraded = name.endswith(("-real", "-fast"))  # they restore the chroma that JPEG and H.264 take from colours
-    assert off.abs().max() < (1.75 if is_for_degraded else 1.25)
-    assert off.mean((-1, -2)).abs().max() < (1.0 if is_for_degraded else 0.5)
+@pytest.mark.parametrize("colour", [(0.05, 0.05, 0.05), (0.9, 0.9, 0.9)])
+def test_away_from_the_edge_a_flat_grey_shows_neither_grid_nor_tint(name, colour):
+    assert inside(name, colour).abs().max() < 1.25
+    assert inside(name, colour).mean((-1, -2)).abs().max() < 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    missed_by("they were trained on colours that codecs had changed: 0.64 and 0.83", "dagan-x2-real", "dagan-x4-fast"),
+)
+def test_away_from_the_edge_a_flat_blue_shows_neither_grid_nor_tint(name):
+    assert inside(name, (0.2, 0.4, 0.8)).abs().max() < 1.25
+    assert inside(name, (0.2, 0.4, 0.8)).mean((-1, -2)).abs().max() < 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_away_from_the_edge_a_flat_blue_is_off_by_less_than_one_code_value(name):
+    assert inside(name, (0.2, 0.4, 0.8)).abs().max() < 1.75
+    assert inside(name, (0.2, 0.4, 0.8)).mean((-1, -2)).abs().max() < 1.0
