@@ -91,6 +91,7 @@ class TrainConfig:
     batch: int = 16  # patches per step
     accumulate: int = 1  # parts that a batch is split into to save memory; the gradients are those of the whole batch
     loss: Loss = "l1"
+    border_weight: float = 1.0  # factor of the error in the outermost two input pixels of a crop, twice in its corners
     target_weight: Ramp = ((0.0, 0.75),)  # share of the loss against the teacher's target, if there is one
     optimiser: Optimiser = "adam"  # or muon: Muon for the 3x3 kernels between features, Adam for the rest; or sgd
     lr: float = 1e-3  # learning rate after the warm-up
@@ -147,6 +148,7 @@ class TrainConfig:
         _require(self.batch % self.accumulate == 0, f"accumulate = {self.accumulate}", "use a divisor of the batch")
         for name in ("lr", "clip", "save_every", *(["clip_value"] if self.clip_value is not None else [])):
             _require_number(name, getattr(self, name), above=True)
+        _require_number("border_weight", self.border_weight, above=True)
         _require_number("weight_decay", self.weight_decay)
         _require_number("last_layer", self.last_layer)
         if self.iterations != 0:  # 0 skips the pixel phase

@@ -20,13 +20,14 @@ from trainer.config import GanConfig, TrainConfig, value_at
 from trainer.discriminators import discriminator
 from trainer.ema import Average
 from trainer.losses.adversarial import accuracy, adversarial
-from trainer.losses.terms import PIXEL, colour, fft_l1, grid, ldl, shifted, total_variation
+from trainer.losses.terms import PIXEL, colour, fft_l1, grid, heavier_border, ldl, shifted, total_variation
 from trainer.machine.cuda_graph import graphed
 from trainer.machine.distributed import average_gradients, place
 from trainer.networks import set_weights
 from trainer.optimisers.build import Descent, optimiser, restore, set_rate
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]  # fake and real in [0, 1] -> perceptual distance
+_BORDER = 2  # input pixels along each side of a crop that `border_weight` is for
 Terms = dict[str, Tensor]  # by name, detached; "loss" is the total loss of the generator
 
 
@@ -98,8 +99,12 @@ class PixelPhase:
         for small, large in _parts(lr, hr, config.accumulate):
             with _autocast(lr.device, self._half):
                 fake = self._generator(small, order)
+            fake = fake.float()
+            if config.border_weight != 1:
+                width = _BORDER * config.generator.scale
+                fake, large = (heavier_border(x, config.border_weight, width) for x in (fake, large))
             references = dict(zip(("original", "target"), large.split(3, dim=1), strict=False))
-            apart = {name: PIXEL[config.loss](fake.float(), image) for name, image in references.items()}
+            apart = {name: PIXEL[config.loss](fake, image) for name, image in references.items()}
             loss = apart["original"]
             if "target" in apart:
                 loss = loss.lerp(apart["target"], self._target_weight)

@@ -64,8 +64,8 @@ def _uses(facts: dict[str, Any]) -> str:
     """Describe the purpose of the model in a few words."""
     training = _mapping(facts.get("training"))
     if _is_perceptual(facts):
-        gan = _mapping(training.get("gan")).get("adversarial_weight") != 0
-        kind = "perceptual: sharp, with detail that is likely rather than known" + (" (GAN)" if gan else "")
+        gan = " (GAN)" if "adversarial" in _phases(facts) else ""
+        kind = "perceptual: sharp, with detail that is likely rather than known" + gan
     elif training:
         kind = "fidelity: the highest PSNR, no invented detail"
     else:
@@ -101,7 +101,9 @@ def _network(model: Model[Network]) -> str:
     config = model.generator.config.to_dict()
     count = sum(parameter.numel() for parameter in model.generator.parameters())
     orders = model.generator.config.orders
-    shown = {name: value for name, value in config.items() if value not in (None, [], ())}
+    idle = {"growth", "layers"} if config.get("block") == "residual" else set[str]()
+    idle |= {"stages"} if config.get("solver") != "tied-euler" else set()
+    shown = {name: value for name, value in config.items() if value not in (None, [], ()) and name not in idle}
     notes = ""
     if orders:
         notes = (
@@ -298,8 +300,17 @@ def _failures(facts: dict[str, Any]) -> list[str]:
 
 
 def _is_perceptual(facts: dict[str, Any]) -> bool:
-    """True if it has been through an adversarial phase, not only planned for one."""
-    return bool(_mapping(facts.get("training")).get("gan")) and facts.get("phase") != "pixel"
+    """True if it has been through a phase with a perceptual loss, not only planned for one; later phases keep that."""
+    return not _phases(facts).isdisjoint(("perceptual", "adversarial"))
+
+
+def _phases(facts: dict[str, Any]) -> set[str]:
+    """Return the kinds of the training phases: pixel, perceptual (without a discriminator) or adversarial."""
+    phases = facts.get("earlier")
+    kinds = {str(one.get("phase")) for one in map(_mapping, phases if isinstance(phases, list) else ())}
+    gan = _mapping(_mapping(facts.get("training")).get("gan"))
+    last = "pixel" if not gan or facts.get("phase") == "pixel" else "adversarial"
+    return kinds | {"perceptual" if last == "adversarial" and gan.get("adversarial_weight") == 0 else last}
 
 
 def _duration(seconds: Any) -> str | None:

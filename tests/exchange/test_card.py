@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,21 @@ def test_the_committed_card_is_what_the_file_says(cli: Cli, model: Published):
 
 def test_there_is_a_card_for_each_published_model_and_no_other():
     assert {path.stem for path in CARDS.glob("*.md")} == {model.name for model in CATALOG}
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        ({"block": "dense"}, {"growth", "layers"}),
+        ({"block": "residual"}, set()),
+        ({"block": "residual", "solver": "tied-euler"}, {"stages"}),
+    ],
+)
+def test_a_card_leaves_out_the_settings_that_do_nothing_in_its_network(settings, shown):
+    network = Generator(replace(TINY, orders=(), **settings))
+    text = card("mine", Model(network, "ab" * 32, {}), "hf://me/mine")
+    line = next(line for line in text.splitlines() if " parameters. " in line)
+    assert {name for name in ("growth", "layers", "stages") if f" {name} " in line} == shown
 
 
 @pytest.mark.slow
@@ -130,6 +146,15 @@ def test_a_phase_without_a_discriminator_is_not_called_adversarial():
     assert "| perceptual phase | adversarial_weight 0, lr 0.1 |" in without
     with_one = made(phase="adversarial", training={"gan": {"adversarial_weight": 0.1, "lr": 0.1}})
     assert "| adversarial phase | adversarial_weight 0.1, lr 0.1 |" in with_one
+
+
+@pytest.mark.parametrize(("phase", "ending"), [("adversarial", " (GAN),"), ("perceptual", ",")])
+def test_a_short_pixel_phase_at_the_end_does_not_take_the_invented_detail_away(phase, ending):
+    earlier = [{"scale": 4, "phase": kind, "iterations": 9} for kind in ("pixel", phase)]
+    text = made(earlier=earlier, phase="pixel", training={"gan": None, "loss": "l1"}, pairs=True)
+    assert f"rather than known{ending} for compressed" in text
+    assert "Detail is invented" in text
+    assert "Fidelity" in made(earlier=earlier[:1], phase="pixel", training={"gan": None, "loss": "l1"})
 
 
 def test_a_model_of_given_pairs_is_for_degraded_sources():

@@ -85,6 +85,8 @@ def test_a_missing_file_or_a_folder_is_refused(tmp_path):
         {"lr": "1e-3"},
         {"lr": float("inf")},
         {"lr": float("nan")},
+        {"border_weight": 0},
+        {"border_weight": "heavy"},
         {"warmup": -1},
         {"warmup": "300"},
         {"schedule": "linear"},

@@ -135,3 +135,22 @@ def test_a_warm_up_takes_a_tenth_of_a_phase_at_most_and_drops_multiply():
     assert rates[:6] == pytest.approx([1e-3, 0.2, 0.4, 0.6, 0.8, 1.0])
     assert rates[19:21] == pytest.approx([1.0, 0.5])
     assert rates[30:] == pytest.approx([0.05] * 20)
+
+
+@pytest.mark.parametrize(("loss", "expected"), [("l1", 0.1 * 2**2), ("mse", 0.01 * 5**2)])
+def test_the_border_of_a_crop_counts_as_much_as_is_asked_for(loss, expected):
+    """Half of a line of 16 pixels is border: the mean of 1 and 3 is 2, that of their squares 5."""
+
+    class Brighter(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias = nn.Parameter(torch.tensor(0.1))
+
+        def forward(self, x: Tensor, _: int | None) -> Tensor:
+            return nn.functional.interpolate(x, scale_factor=2) + self.bias
+
+    config = short("rdn-x2", loss=loss, border_weight=3.0)
+    phase = PixelPhase(network := Brighter(), Average(network, 0.9), config, half=False)  # type: ignore[arg-type]
+    terms = phase.step(torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 16, 16), None, 0, 1)
+    assert terms is not None
+    assert terms["loss"].item() == pytest.approx(expected)

@@ -17,6 +17,7 @@ from trainer.losses.terms import (
     colour,
     fft_l1,
     grid,
+    heavier_border,
     l1,
     ldl,
     mse,
@@ -51,6 +52,14 @@ def test_mse_is_the_mean_squared_difference():
 
 def test_pixel_losses_can_be_chosen_by_name():
     assert (PIXEL["l1"], PIXEL["charbonnier"], PIXEL["mse"]) == (l1, charbonnier, mse)
+
+
+def test_a_heavier_border_counts_once_more_along_a_side_and_twice_in_a_corner():
+    one = torch.ones(1, 1, 4, 5)
+    expected = [[9, 3, 3, 3, 9], [3, 1, 1, 1, 3], [3, 1, 1, 1, 3], [9, 3, 3, 3, 9]]
+    assert heavier_border(one, 3.0, 1)[0, 0].tolist() == expected
+    assert heavier_border(one, 3.0, 9).unique().tolist() == [9]
+    assert one.unique().tolist() == [1]
 
 
 def test_total_variation_divides_each_direction_by_its_own_count_and_by_the_batch():
