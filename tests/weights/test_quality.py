@@ -75,7 +75,7 @@ def change_by_tiles(corpus: Path, name: str, side: int) -> float:
 @pytest.mark.parametrize(
     "name",
     missed_by(
-        "their windows are of 72 pixels: 0.07, 0.03, 0.05 and 0.02 dB",
+        "their windows are of 72 pixels: 0.06, 0.05, 0.05 and 0.02 dB",
         *("dagan-x2-real", "dagan-x2-fast", "dagan-x4-fast", "dagan-x4"),
     ),
 )
@@ -114,10 +114,7 @@ def off_on_flat(name: str, colour: tuple[float, ...], height: int, width: int) -
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    missed_by(
-        "zeros are padded around an image: 4.4, 2.8, 4.6, 5.1 and 6.1 at its corners",
-        *("dagan-x2", "dagan-x4", "dagan-x4-real", "dagan-x2-fast", "dagan-x4-fast"),
-    ),
+    missed_by("zeros are padded around an image: 4.4 and 2.8 at its corners", "dagan-x2", "dagan-x4"),
 )
 def test_a_flat_grey_picture_stays_flat_and_grey(name):
     assert off_on_flat(name, (0.5, 0.5, 0.5), 40, 56).abs().max() < 2.5
@@ -151,17 +148,20 @@ def test_away_from_the_edge_a_flat_grey_shows_neither_grid_nor_tint(name, colour
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    missed_by("they were trained on colours that codecs had changed: 0.64 and 0.83", "dagan-x2-real", "dagan-x4-fast"),
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_away_from_the_edge_a_flat_blue_shows_neither_grid_nor_tint(name):
     assert inside(name, (0.2, 0.4, 0.8)).abs().max() < 1.25
     assert inside(name, (0.2, 0.4, 0.8)).mean((-1, -2)).abs().max() < 0.5
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_away_from_the_edge_a_flat_blue_is_off_by_less_than_one_code_value(name):
-    assert inside(name, (0.2, 0.4, 0.8)).abs().max() < 1.75
-    assert inside(name, (0.2, 0.4, 0.8)).mean((-1, -2)).abs().max() < 1.0
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith(("-real", "-fast"))])
+@pytest.mark.parametrize(
+    "colour", [(1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (0.86, 0.12, 0.12), (0.98, 0.86, 0.16)]
+)
+def test_models_for_degraded_sources_keep_saturated_colours_up_to_the_border(name, colour):
+    off = off_on_flat(name, colour, 48, 48).abs()
+    assert off.max() < 10
+    side = 6 * (off.shape[-1] // 48)  # of a corner
+    assert off[..., side:-side].max() < 4
+    assert off[..., side:-side, :].max() < 4
