@@ -91,7 +91,7 @@ class TrainConfig:
     batch: int = 16  # patches per step
     accumulate: int = 1  # parts that a batch is split into to save memory; the gradients are those of the whole batch
     loss: Loss = "l1"
-    border_weight: float = 1.0  # factor of the error in the outermost two input pixels of a crop, twice in its corners
+    border_weight: float = 1.0  # factor of the pixel phase's differences within two input pixels of a crop's border
     target_weight: Ramp = ((0.0, 0.75),)  # share of the loss against the teacher's target, if there is one
     optimiser: Optimiser = "adam"  # or muon: Muon for the 3x3 kernels between features, Adam for the rest; or sgd
     lr: float = 1e-3  # learning rate after the warm-up

@@ -120,7 +120,7 @@ def _network(model: Model[Network]) -> str:
 
 def _training(facts: dict[str, Any], licence: str) -> list[tuple[str, str]]:
     training = _mapping(facts.get("training"))
-    gan = _mapping(training.get("gan")) if _is_perceptual(facts) else {}
+    gan = _mapping(training.get("gan")) if facts.get("phase") != "pixel" else {}
     shares = training.get("target_weight") if facts.get("teacher") else None
     if not facts.get("teacher"):
         gan = {name: value for name, value in gan.items() if name != "target_weight"}
@@ -143,6 +143,7 @@ def _training(facts: dict[str, Any], licence: str) -> list[tuple[str, str]]:
         ("mixed with its start", _mixed(facts.get("mix"))),
         ("batch", training.get("batch")),
         ("loss", training.get("loss")),
+        ("factor of the borders", weight if (weight := training.get("border_weight")) != 1 else None),
         (
             f"{'perceptual' if gan.get('adversarial_weight') == 0 else 'adversarial'} phase",
             ", ".join(f"{key} {_plain(v)}" for key, v in gan.items() if v not in (None, {}, [])),
@@ -275,7 +276,7 @@ def _failures(facts: dict[str, Any]) -> list[str]:
     training = _mapping(facts.get("training"))
     lines = [
         "Text, faces and patterns finer than about two pixels of the source are not restored.",
-        "The outermost two pixels of the source are less exact, above all in the corners.",
+        "The outermost pixels of the source are less exact, above all in the corners.",
     ]
     if not training:
         return [*lines, "Nothing is known about its training, and so about its other limits."]

@@ -157,6 +157,21 @@ def test_a_short_pixel_phase_at_the_end_does_not_take_the_invented_detail_away(p
     assert "Fidelity" in made(earlier=earlier[:1], phase="pixel", training={"gan": None, "loss": "l1"})
 
 
+def test_a_phase_that_was_only_planned_is_not_told_of():
+    earlier = [{"scale": 4, "phase": "adversarial", "iterations": 9}]
+    training = {"gan": {"lr": 0.1}, "target_weight": [[0, 1]]}
+    text = made(earlier=earlier, phase="pixel", training=training, teacher={"name": "SPAN"})
+    assert "| adversarial phase |" not in text
+    assert "| weight of the teacher's targets | 1 at 0 |" in text
+
+
+@pytest.mark.parametrize(("weight", "shown"), [(6.0, True), (1.0, False), (None, False)])
+def test_a_card_says_how_much_more_the_borders_of_crops_counted(weight, shown):
+    text = made(phase="pixel", training={"loss": "l1", "border_weight": weight})
+    assert ("| factor of the borders | 6 |" in text) == shown
+    assert ("factor of the borders" in text) == shown
+
+
 def test_a_model_of_given_pairs_is_for_degraded_sources():
     text = made(pairs=True, training={"gan": None, "degradation": "none"}, phase="pixel")
     assert "compressed, noisy" in text

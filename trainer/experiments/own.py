@@ -15,7 +15,9 @@ _EQUAL = {  # what all arms share: their data, their length, and how they are me
     *("validate_every", "validate_on", "validate_side", "metric", "patience", "generator.scale", "generator.patch"),
     *("gan.iterations", "gan.budget", "gan.ema", "gan.perceptual"),
 }
-_PIXEL = {"loss", "lr", "beta2", "warmup", "drops", "schedule", "clip", "clip_value"}  # of the pixel phase alone
+_PIXEL = {  # of the pixel phase alone
+    *("loss", "border_weight", "lr", "beta2", "warmup", "drops", "schedule", "clip", "clip_value"),
+}
 
 
 def own_arms(given: list[str]) -> dict[str, list[str]]:

@@ -31,9 +31,9 @@ PIXEL = {"l1": l1, "charbonnier": charbonnier, "mse": mse, "euclidean": euclidea
 
 
 def heavier_border(image: Tensor, factor: float, width: int) -> Tensor:
-    """Multiply the outermost `width` pixels along each side of (N, C, H, W) by `factor`, those of the corners twice.
+    """Multiply the outermost `width` pixels along each side of (N, C, H, W) by `factor`, and corners by its square.
 
-    Applied to fake and real alike, it lets their difference count more where a network sees nothing beyond the border.
+    Applied to fake and real alike, it multiplies their difference, where a network sees nothing beyond the border.
     """
     for dim in (2, 3):
         length = image.shape[dim]

@@ -53,6 +53,7 @@ def test_a_name_that_is_no_safe_file_name_or_is_taken_is_refused(name):
         ("nl+se-rk2", "generator.patch=8", "must be equal"),
         ("nl+se-rk2", "gan=none", "must be equal"),
         ("nl+se-rk2", "lr=1e-4", "pixel phase, which is skipped"),
+        ("nl+se-rk2", "border_weight=6", "pixel phase, which is skipped"),
         ("nl+se-rk2", "gan.lr=1e-4,", "--arm '' is not name=value"),
         ("nl+se-rk2", "generator.chanels=8", "unknown key generator.chanels"),
         ("nl+se-rk2", "generator.channels=many", "channels"),

@@ -54,7 +54,7 @@ def test_pixel_losses_can_be_chosen_by_name():
     assert (PIXEL["l1"], PIXEL["charbonnier"], PIXEL["mse"]) == (l1, charbonnier, mse)
 
 
-def test_a_heavier_border_counts_once_more_along_a_side_and_twice_in_a_corner():
+def test_a_border_is_multiplied_by_the_factor_and_a_corner_by_its_square():
     one = torch.ones(1, 1, 4, 5)
     expected = [[9, 3, 3, 3, 9], [3, 1, 1, 1, 3], [3, 1, 1, 1, 3], [9, 3, 3, 3, 9]]
     assert heavier_border(one, 3.0, 1)[0, 0].tolist() == expected
