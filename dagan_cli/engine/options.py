@@ -17,11 +17,12 @@ class Network(Protocol):
     """A torch.nn.Module (N, 3, h, w) -> (N, 3, scale*h, scale*w).
 
     It may also have `multiple` (sides must be multiples of it) and `grid` (tiles must start at multiples of it); both
-    default to 1. Networks of other programs also have `is_measured` (True: the receptive field and the grid are found
-    by trying, and there are tiles only where memory requires them), `mirrors` (True: images are extended by reflection,
-    not by repeating edge pixels), `smallest` (side of the smallest tile), `dtypes` (those that it can compute in)
-    and `identity` (of its weights and code: what was measured is remembered under it). `footprint`, of dagan's own, is
-    a method that returns what a tile costs on a device in a type. With `compiles` set, OpenVINO can run it too.
+    default to 1. `local` is the side of the windows that it pools over; None, the default: the whole input. Networks of
+    other programs also have `is_measured` (True: the receptive field and the grid are found by trying, and there are
+    tiles only where memory requires them), `mirrors` (True: images are extended by reflection, not by repeating edge
+    pixels), `smallest` (side of the smallest tile), `dtypes` (those that it can compute in) and `identity` (of its
+    weights and code: what was measured is remembered under it). `footprint`, of dagan's own, is a method that returns
+    what a tile costs on a device in a type. With `compiles` set, OpenVINO can run it too.
     """
 
     @property

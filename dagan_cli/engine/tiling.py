@@ -13,7 +13,7 @@ from dagan_cli.model.footprint import Footprint
 SHARE = 0.6  # share of the free memory to use: kernels need workspace, and other programs may need some
 MOST_PIXELS = 2**21 - 1  # a x4 network of 64 channels stays below 2^31 elements, which GPU kernels index fastest
 _SIDES = (16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 512, 640, 768, 1024, 1280)
-_SMALLEST_GOOD = 64  # pixels; a smaller side is used only if no larger one fits
+_SMALLEST_GOOD = 64  # pixels; attention over a whole tile is cheapest in tiny tiles, but was trained on larger ones
 _CPU_CACHE = 256 * 256  # pixels of an fp32 tile whose features stay in the cache
 _COMPILED = 2.5e11  # FLOPs of a tile of OpenVINO on a CPU, 3 to 4 s on one core: a stop waits for the end of a tile
 _CPU_CALL = 1000  # fixed cost of a call on a CPU, in pixels
@@ -29,9 +29,18 @@ class Demand:
     receptive_field: int | None  # of one output pixel to each side, in input pixels; None = the whole input
     grid: int  # tiles start at multiples of this
     multiple: int = 0  # sides of tiles are multiples of this; 0 = the grid
+    window: int | None = None  # side of the windows that the network pools over, in input pixels; None = no windows
     overlap: int | None  # requested rim, in input pixels; None = what the network needs
     streams: int = 1  # tiles that are computed at once, each by its share of the threads
     is_measured: bool = False  # True if the receptive field is how far changes are visible, which is less than exact
+
+    @property
+    def smallest_good(self) -> int:
+        """Least side of a tile whose result is that of a large one: smaller sides are used only if no larger one fits.
+
+        A tile holds a window and half of the rims around it. Attention over a whole tile was trained on larger ones.
+        """
+        return _SMALLEST_GOOD if self.window is None else round_up(self.window + _rim(self.window), self.grid)
 
 
 def can_be_smaller(plan: Plan, demand: Demand) -> bool:
@@ -66,8 +75,7 @@ def choose_tiling(height: int, width: int, footprint: Footprint, demand: Demand,
         if cut.area > fit and best is not None:
             break
         cost = _rounds(cut.count, demand) * _cost(cut.area, footprint, demand)
-        # Attention over a whole tile is cheapest in tiny tiles, but was trained on larger ones.
-        if cost < best_cost or max(cut.sides) <= _SMALLEST_GOOD:
+        if cost < best_cost or max(cut.sides) <= demand.smallest_good:
             best, best_cost = tiling, cost
     return best or whole
 
@@ -81,11 +89,15 @@ def with_rim(side: int, demand: Demand) -> Tiling:
     """Return tiles of `side` pixels with the requested rim, or the one the network needs.
 
     A rim as wide as the receptive field makes tiles exact, or as good as that if it was measured. If that is too much,
-    neighbouring tiles are blended. Raises BadOption if the rim leaves nothing of a tile.
+    neighbouring tiles are blended. Of small tiles many windows are cut, so their rim is wider. Raises BadOption if the
+    rim leaves nothing of a tile.
     """
     field, halo = demand.receptive_field, demand.overlap
     if halo is None:
-        halo = min(max(16, side // 16), 32, side // 4, (side - demand.grid) // 2)
+        usual = max(16, side // 16)
+        if demand.window is not None and side < 2 * demand.window:
+            usual = _rim(demand.window)
+        halo = min(usual, 32, side // 4, (side - demand.grid) // 2)
         if field is not None and field <= (side // 4 if demand.is_measured else max(halo, side // 8)):
             halo = field
     exact = field is not None and field <= halo
@@ -101,6 +113,11 @@ def _with_rims(sides: list[int], demand: Demand) -> Iterator[Tiling]:
 def _rounds(count: int, demand: Demand) -> float:
     """Return the number of tiles whose time all tiles take. A single one is computed by all threads, less well."""
     return 1 / 0.9 if count == 1 < demand.streams else round_up(count, demand.streams)
+
+
+def _rim(window: int) -> int:
+    """Return the rim with which windows that are cut change nothing visible: measured, a third of their side."""
+    return window // 3
 
 
 def _half(plan: Plan, demand: Demand) -> int:

@@ -160,10 +160,14 @@ class Generator(nn.Module):
     def use_window(self, window: Window) -> None:
         """Attend and pool over the whole input, or over windows of 1.5 times the training patch (TLC, ECCV 2022)."""
         self.window: Window = window
-        side = None if window == "global" else ceil(1.5 * self.config.patch)
         for module in self.modules():
             if isinstance(module, (SpatialAttention, ChannelAttention)):
-                module.local = side
+                module.local = self.local
+
+    @property
+    def local(self) -> int | None:
+        """Side of the windows that it pools over, in input pixels; None = the whole input."""
+        return None if self.window == "global" else ceil(1.5 * self.config.patch)
 
     @property
     def grid(self) -> int:

@@ -156,6 +156,20 @@ def test_the_rim_is_the_receptive_field_where_that_is_affordable(side, field, ov
     assert (chosen.halo, chosen.fade) == (halo, fade)
 
 
+@pytest.mark.parametrize(("side", "halo"), [(48, 12), (96, 24), (128, 24), (160, 16), (256, 16), (512, 32)])
+def test_a_small_tile_of_a_network_that_pools_over_windows_has_a_rim_of_a_third_of_a_window(side, halo):
+    assert with_rim(side, demand(receptive_field=None, window=72)).halo == halo
+
+
+@pytest.mark.parametrize(("window", "least"), [(None, 64), (72, 96)])
+def test_a_tile_that_holds_no_window_is_used_only_if_no_larger_one_fits(window, least):
+    global_attention = Footprint(1000.0, flops_per_pixel=1e6, flops_per_pair=1e3)
+    needs = demand(receptive_field=None, window=window, grid=4)
+    assert needs.smallest_good == least
+    assert max(plan(900, 900, choose_tiling(900, 900, global_attention, needs, fit=1e12)).sides) > least - 16
+    assert max(plan(900, 900, choose_tiling(900, 900, global_attention, needs, fit=least**2 / 4)).sides) < least - 16
+
+
 def test_a_rim_that_leaves_nothing_is_refused():
     with pytest.raises(BadOption):
         with_rim(32, demand(overlap=16))

@@ -72,13 +72,7 @@ def change_by_tiles(corpus: Path, name: str, side: int) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    missed_by(
-        "their windows are of 72 pixels: 0.06, 0.05, 0.05 and 0.02 dB",
-        *("dagan-x2-real", "dagan-x2-fast", "dagan-x4-fast", "dagan-x4"),
-    ),
-)
+@pytest.mark.parametrize("name", missed_by("it pools over its whole input: 0.024 dB", "dagan-x4"))
 def test_tiles_change_the_psnr_of_set5_by_less_than_two_hundredths(corpus, name):
     assert change_by_tiles(corpus, name, 64) < 0.02
 

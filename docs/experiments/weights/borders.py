@@ -1,9 +1,10 @@
-"""Make the pairs of the last phase of the models for degraded sources, which is about the borders of images.
+"""Make the images of the last phase of the models, which is about the borders of images.
 
 usage: python docs/experiments/weights/borders.py MODEL PHOTOGRAPHS OUT [NOISY]
 
-MODEL: the file to train on, at its own scale. OUT gets lr, hr and target for `dagan train --pairs OUT`. NOISY: share of
-the flat images with noise in place of other degradations; 0.4 for dagan-x2-fast, 0 for the others.
+MODEL: the file to train on, at its own scale. If its name ends in -real or -fast, OUT gets lr, hr and target for
+`dagan train --pairs OUT`, with degraded inputs; else hr and target for `--data OUT/hr --targets OUT/target`. NOISY:
+share of the flat images with noise in place of other degradations; 0.4 for dagan-x2-fast, 0 for the others.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 from dagan_cli.metrics.fidelity import bicubic
 from dagan_cli.model.checkpoint import load_generator
 from dagan_cli.model.generator import Generator
-from trainer.data.samples import load_pictures
+from trainer.data.samples import MARGIN, load_pictures
 from trainer.degradations import degrade_fixed
 from trainer.degradations.chain import degrade
 
@@ -79,8 +80,14 @@ def main(model: Path, photographs: Path, out: Path, noisy: float = 0.0) -> None:
     network = loaded.generator.eval()
     network.use_window("global")
     scale = network.scale
-    side, cut = (SIDE + 2 * AROUND) * scale, slice(AROUND * scale, -AROUND * scale)
+    is_clean = not model.stem.endswith(("-real", "-fast"))
+    side, rest = (SIDE + 2 * AROUND) * scale, (AROUND - MARGIN if is_clean else AROUND) * scale
+    cut = slice(rest, -rest)  # with --data, the trainer makes the input, from the image and a margin
     random = np.random.default_rng(0)
+
+    def low(hr: Tensor, number: int) -> Tensor:
+        image = shrunk(hr, scale) if is_clean else degraded(hr, scale, random, number)
+        return image.mul(255).round() / 255
 
     def write(folder: str, name: str, image: Tensor) -> None:
         levels = image[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
@@ -95,18 +102,22 @@ def main(model: Path, photographs: Path, out: Path, noisy: float = 0.0) -> None:
         hr = torch.from_numpy(crop).permute(2, 0, 1)[None] / 255
         hr = hr.flip(3) if random.random() < 0.5 else hr
         hr = hr.transpose(2, 3) if random.random() < 0.5 else hr
-        lr = degraded(hr, scale, random, number).mul(255).round() / 255
+        lr, inside = low(hr, number), AROUND * scale
+        target = hr.clone()
+        target[..., inside:-inside, inside:-inside] = own_result(network, lr)
         write("hr", f"photograph{number}", hr[..., cut, cut])
-        write("lr", f"photograph{number}", lr[..., AROUND:-AROUND, AROUND:-AROUND])
-        write("target", f"photograph{number}", own_result(network, lr))
+        write("target", f"photograph{number}", target[..., cut, cut])
+        if not is_clean:
+            write("lr", f"photograph{number}", lr[..., AROUND:-AROUND, AROUND:-AROUND])
     for number in range(FLATS):
         hr = flat(side, random)
         if number < noisy * FLATS:
             lr = shrunk(hr, scale)
             lr = lr + torch.from_numpy(random.normal(0, random.uniform(1, 10) / 255, lr.shape)).float()
         else:
-            lr = degraded(hr, scale, random, FIRST_FLAT + number)
-        write("lr", f"flat{number}", lr[..., AROUND:-AROUND, AROUND:-AROUND])
+            lr = low(hr, FIRST_FLAT + number)
+        if not is_clean:
+            write("lr", f"flat{number}", lr[..., AROUND:-AROUND, AROUND:-AROUND])
         for folder in ("hr", "target"):
             write(folder, f"flat{number}", hr[..., cut, cut])
     teacher = {"name": f"{model.stem} before this phase, and flat images", "source": "this project", "licence": "MIT"}
