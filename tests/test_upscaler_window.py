@@ -57,14 +57,15 @@ def test_the_report_and_the_file_say_which_window_it_was(local_model, tiny_model
         assert (b"local windows" in out.read_bytes()) == (window == "local")
 
 
-def test_tiles_that_hold_no_window_are_enlarged_and_the_user_is_told(local_model, tiny_model):
-    def sides(path: Path, tile: int) -> tuple[set[int], list[str]]:
+def test_tiles_with_too_little_to_pool_over_are_enlarged_and_the_user_is_told(local_model, tiny_model):
+    def planned(path: Path, tile: int, width: int = 300) -> tuple[set[int], list[str]]:
         engine = Upscaler.load(str(path), device="cpu", runtime="torch", tile=tile).engine
-        return set(engine.plan(200, 300).sides), engine.notices
+        return set(engine.plan(200, width).sides), engine.notices
 
-    assert sides(local_model, 16) == ({32}, ["tiles of 32 px: the model pools over windows of 24 px"])
-    assert sides(local_model, 64) == ({64}, [])
-    assert sides(tiny_model, 16) == ({16}, [])
+    told = ["tiles of 32 px instead of 16: smaller ones change the model's result"]
+    assert planned(local_model, 16) == ({32}, told)  # windows are of 24 pixels, and a third of that is rim
+    assert planned(tiny_model, 16) == planned(tiny_model, 16, width=33) == ({32}, told)
+    assert planned(local_model, 64) == ({64}, [])
 
 
 def test_the_card_says_that_a_model_pools_over_windows():

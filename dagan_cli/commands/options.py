@@ -160,7 +160,7 @@ Order = Annotated[
         "--order",
         metavar="1|2|4",
         autocompletion=_completed(("1", "2", "4")),
-        help="Order of the solver: 1 is the fastest; 2 and 4 take twice and four times as long, for at most 0.2 dB.",
+        help="Order of the solver: 1 is the fastest; 2 and 4 take twice and four times as long, for at most 0.3 dB.",
         rich_help_panel=QUALITY,
     ),
 ]

@@ -17,8 +17,8 @@ class Network(Protocol):
     """A torch.nn.Module (N, 3, h, w) -> (N, 3, scale*h, scale*w).
 
     It may also have `multiple` (sides must be multiples of it) and `grid` (tiles must start at multiples of it); both
-    default to 1. `local` is the side of the windows that it pools over; None, the default: the whole input. Networks of
-    other programs also have `is_measured` (True: the receptive field and the grid are found by trying, and there are
+    default to 1, and `context`, the side of the least area to pool over; None, the default: it pools nowhere. Networks
+    of other programs also have `is_measured` (True: the receptive field and the grid are found by trying, and there are
     tiles only where memory requires them), `mirrors` (True: images are extended by reflection, not by repeating edge
     pixels), `smallest` (side of the smallest tile), `dtypes` (those that it can compute in) and `identity` (of its
     weights and code: what was measured is remembered under it). `footprint`, of dagan's own, is a method that returns

@@ -82,7 +82,7 @@ class Planner:
             receptive_field=field,
             grid=grid,
             multiple=self._multiple,
-            window=getattr(self._network, "local", None),
+            context=getattr(self._network, "context", None),
             overlap=self._options.overlap,
             is_measured=self._is_measured,
             streams=self._streams,
@@ -104,8 +104,8 @@ class Planner:
         demand = self._demand
         if asked == "auto":
             return tiles.plan(height, width, self._best_tiling(height, width))
-        if asked != "off" and demand.window is not None:
-            asked = self._holding_a_window(asked, demand)
+        if asked != "off" and demand.least_rim:
+            asked = self._large_enough(asked, demand)
         if asked == "off" or asked >= max(height, width):
             chosen = tiling.uncut(height, width, self._multiple)
         else:
@@ -120,11 +120,11 @@ class Planner:
             plan = tiles.plan(height, width, tiling.smaller(plan, demand))
         return plan
 
-    def _holding_a_window(self, asked: int, demand: tiling.Demand) -> int:
-        """Return the side of a tile, enlarged so that it holds a window of the network."""
+    def _large_enough(self, asked: int, demand: tiling.Demand) -> int:
+        """Return the side of a tile, enlarged so that the network pools over enough."""
         least = demand.smallest_good
         if asked < least:
-            self._notices.append(f"tiles of {least} px: the model pools over windows of {demand.window} px")
+            self._notices.append(f"tiles of {least} px instead of {asked}: smaller ones change the model's result")
         return max(asked, least)
 
     def _best_tiling(self, height: int, width: int) -> tiles.Tiling:

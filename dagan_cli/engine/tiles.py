@@ -25,6 +25,7 @@ class Tiling:
     fade: int = 0  # neighbours are blended from this far before the cut to this far after it; at most halo
     grid: int = 1  # positions of tiles are multiples of this
     multiple: int = 0  # sides of tiles are multiples of this, which divides the grid; 0 = the grid
+    least: int = 0  # tiles are not made shorter than this to spread them evenly
 
     def __post_init__(self) -> None:
         if not 0 <= self.fade <= self.halo:
@@ -95,14 +96,15 @@ def plan_axis(length: int, tiling: Tiling) -> list[Span]:
     """Spread windows of one size evenly over the axis; their weights add up to one everywhere on it.
 
     The axis is extended to the next multiple of `tiling.multiple`, so `stop` may exceed `length`; `b` never does. There
-    are as few windows as `tiling.size` allows, each as short as their number allows. If sides need not be multiples of
+    are as few windows as `tiling.size` allows, each as short as their number and `tiling.least` allow. If sides need not be multiples of
     the grid, they are up to a grid step longer than `tiling.size`, so that the last window starts on the grid.
     """
     grid = tiling.grid
     whole = round_up(length, tiling.multiple or grid)
     side = min(tiling.size + (whole - tiling.size) % grid, whole)
     count = _count(whole, side, tiling)
-    while count > 1 and side - grid - 2 * tiling.halo >= grid and _count(whole, side - grid, tiling) == count:
+    least = max(2 * tiling.halo + grid, tiling.least)
+    while count > 1 and side - grid >= least and _count(whole, side - grid, tiling) == count:
         side -= grid
     steps = (whole - side) // grid
     starts = [i * steps // max(1, count - 1) * grid for i in range(count)]

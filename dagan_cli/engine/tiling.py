@@ -29,7 +29,7 @@ class Demand:
     receptive_field: int | None  # of one output pixel to each side, in input pixels; None = the whole input
     grid: int  # tiles start at multiples of this
     multiple: int = 0  # sides of tiles are multiples of this; 0 = the grid
-    window: int | None = None  # side of the windows that the network pools over, in input pixels; None = no windows
+    context: int | None = None  # side of the least area to pool over, in input pixels; None = the network pools nowhere
     overlap: int | None  # requested rim, in input pixels; None = what the network needs
     streams: int = 1  # tiles that are computed at once, each by its share of the threads
     is_measured: bool = False  # True if the receptive field is how far changes are visible, which is less than exact
@@ -38,9 +38,15 @@ class Demand:
     def smallest_good(self) -> int:
         """Least side of a tile whose result is that of a large one: smaller sides are used only if no larger one fits.
 
-        A tile holds a window and half of the rims around it. Attention over a whole tile was trained on larger ones.
+        A tile holds the area to pool over, and more. Attention over a whole tile was trained on larger ones.
         """
-        return _SMALLEST_GOOD if self.window is None else round_up(self.window + _rim(self.window), self.grid)
+        return round_up(self.context + self.least_rim, self.grid) if self.context and self.least_rim else _SMALLEST_GOOD
+
+    @property
+    def least_rim(self) -> int:
+        """Width in which pooling over less than `context` shows: measured, a third of it; 0 for exact tiles."""
+        is_exact = self.receptive_field is not None and self.receptive_field <= _SMALLEST_GOOD // 4
+        return 0 if self.context is None or is_exact else self.context // 3
 
 
 def can_be_smaller(plan: Plan, demand: Demand) -> bool:
@@ -89,19 +95,19 @@ def with_rim(side: int, demand: Demand) -> Tiling:
     """Return tiles of `side` pixels with the requested rim, or the one the network needs.
 
     A rim as wide as the receptive field makes tiles exact, or as good as that if it was measured. If that is too much,
-    neighbouring tiles are blended. Of small tiles many windows are cut, so their rim is wider. Raises BadOption if the
-    rim leaves nothing of a tile.
+    neighbouring tiles are blended. Raises BadOption if the rim leaves nothing of a tile.
     """
     field, halo = demand.receptive_field, demand.overlap
     if halo is None:
-        usual = max(16, side // 16)
-        if demand.window is not None and side < 2 * demand.window:
-            usual = _rim(demand.window)
-        halo = min(usual, 32, side // 4, (side - demand.grid) // 2)
+        is_small = demand.context is not None and side < 3 * demand.context  # larger tiles have few pixels near cuts
+        usual = max(16, min(32, side // 16), demand.least_rim if is_small else 0)
+        halo = min(usual, side // 4, (side - demand.grid) // 2)
         if field is not None and field <= (side // 4 if demand.is_measured else max(halo, side // 8)):
             halo = field
     exact = field is not None and field <= halo
-    return Tiling(size=side, halo=halo, fade=0 if exact else halo // 2, grid=demand.grid, multiple=demand.multiple)
+    least = min(side, demand.smallest_good) if demand.least_rim else 0
+    fade = 0 if exact else halo // 2
+    return Tiling(size=side, halo=halo, fade=fade, grid=demand.grid, multiple=demand.multiple, least=least)
 
 
 def _with_rims(sides: list[int], demand: Demand) -> Iterator[Tiling]:
@@ -113,11 +119,6 @@ def _with_rims(sides: list[int], demand: Demand) -> Iterator[Tiling]:
 def _rounds(count: int, demand: Demand) -> float:
     """Return the number of tiles whose time all tiles take. A single one is computed by all threads, less well."""
     return 1 / 0.9 if count == 1 < demand.streams else round_up(count, demand.streams)
-
-
-def _rim(window: int) -> int:
-    """Return the rim with which windows that are cut change nothing visible: measured, a third of their side."""
-    return window // 3
 
 
 def _half(plan: Plan, demand: Demand) -> int:

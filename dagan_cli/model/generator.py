@@ -162,12 +162,12 @@ class Generator(nn.Module):
         self.window: Window = window
         for module in self.modules():
             if isinstance(module, (SpatialAttention, ChannelAttention)):
-                module.local = self.local
+                module.local = None if window == "global" else self.context
 
     @property
-    def local(self) -> int | None:
-        """Side of the windows that it pools over, in input pixels; None = the whole input."""
-        return None if self.window == "global" else ceil(1.5 * self.config.patch)
+    def context(self) -> int | None:
+        """Side of the local windows, in input pixels: pooling over less changes the result. None = it pools nowhere."""
+        return None if self.config.attention == "none" else ceil(1.5 * self.config.patch)
 
     @property
     def grid(self) -> int:

@@ -156,15 +156,26 @@ def test_the_rim_is_the_receptive_field_where_that_is_affordable(side, field, ov
     assert (chosen.halo, chosen.fade) == (halo, fade)
 
 
-@pytest.mark.parametrize(("side", "halo"), [(48, 12), (96, 24), (128, 24), (160, 16), (256, 16), (512, 32)])
-def test_a_small_tile_of_a_network_that_pools_over_windows_has_a_rim_of_a_third_of_a_window(side, halo):
-    assert with_rim(side, demand(receptive_field=None, window=72)).halo == halo
+@pytest.mark.parametrize(("side", "halo"), [(48, 12), (96, 24), (192, 24), (224, 16), (256, 16), (512, 32)])
+def test_a_small_tile_of_a_network_that_pools_has_a_rim_of_a_third_of_what_it_should_pool_over(side, halo):
+    assert with_rim(side, demand(receptive_field=None, context=72)).halo == halo
 
 
-@pytest.mark.parametrize(("window", "least"), [(None, 64), (72, 96)])
-def test_a_tile_that_holds_no_window_is_used_only_if_no_larger_one_fits(window, least):
+def test_a_network_that_sees_no_further_than_the_rim_needs_no_large_tiles():
+    exact = demand(receptive_field=16, context=72)
+    assert (exact.smallest_good, exact.least_rim, with_rim(64, exact).fade) == (64, 0, 0)
+
+
+@pytest.mark.parametrize("length", range(70, 300, 7))
+def test_tiles_of_a_network_that_pools_are_not_made_shorter_than_it_needs_to_spread_them_evenly(length):
+    cut = plan(length, length, with_rim(96, demand(receptive_field=None, context=72, grid=4)))
+    assert min(cut.sides) == min(96, tiles.round_up(length, 4))
+
+
+@pytest.mark.parametrize(("context", "least"), [(None, 64), (72, 96)])
+def test_a_tile_with_too_little_to_pool_over_is_used_only_if_no_larger_one_fits(context, least):
     global_attention = Footprint(1000.0, flops_per_pixel=1e6, flops_per_pair=1e3)
-    needs = demand(receptive_field=None, window=window, grid=4)
+    needs = demand(receptive_field=None, context=context, grid=4)
     assert needs.smallest_good == least
     assert max(plan(900, 900, choose_tiling(900, 900, global_attention, needs, fit=1e12)).sides) > least - 16
     assert max(plan(900, 900, choose_tiling(900, 900, global_attention, needs, fit=least**2 / 4)).sides) < least - 16

@@ -1,10 +1,11 @@
 """Measure what `-n auto` rests on: how each model does on pictures degraded in many ways, and what is chosen for each.
 
-python docs/experiments/auto/measure.py VAL lpips_alex.safetensors OUT --scale 4
+python docs/experiments/auto/measure.py VAL lpips_alex.safetensors OUT --scale 4 --fit 10
 
 VAL is a folder of pictures to hold against; of each, the centre 512 x 512 pixels are used. OUT receives the degraded
 inputs and `scores.jsonl`, the scores of all models on each of them, and is continued if it exists. What is chosen is
-looked up again each time, so that a change of the rule needs no new scores. It ends with a table.
+looked up again each time, so that a change of the rule needs no new scores. It ends with a table of all pictures but
+the first FIT, and with what the best of many limits would gain on those first ones.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -29,6 +31,7 @@ from dagan_cli.media import images
 from dagan_cli.media.video.source import open_video
 from dagan_cli.metrics.fidelity import psnr_y
 from dagan_cli.metrics.lpips import Lpips
+from dagan_cli.upscale import auto
 from dagan_cli.upscale.auto import model_for
 from dagan_cli.upscale.frames import to_rgb
 from dagan_cli.upscaler import ModelChoice, Upscaler
@@ -148,7 +151,7 @@ def table(rows: list[dict[str, Any]], scale: int) -> str:
     """Return the mean LPIPS and PSNR-Y by kind of input: each model, what is chosen, and the best for each picture."""
     ends = [f"dagan-x{scale}", f"dagan-x{scale}-real"]
     names = [name for name in models(scale) if name in rows[0]]
-    lines = ["| input | " + " | ".join((*names, "**auto**", "better of two", "chose the better")) + " |"]
+    lines = ["| input | " + " | ".join((*names, "**auto**", "better of two, per picture", "auto chose `-real`")) + " |"]
     lines.append("| --- |" + " ---: |" * (len(names) + 3))
     for kind in [*dict.fromkeys(row["input"] for row in rows), "all"]:
         some = [row for row in rows if kind in (row["input"], "all")]
@@ -160,12 +163,28 @@ def table(rows: list[dict[str, Any]], scale: int) -> str:
             f"{mean([row[name]['lpips'] for row in some]):.3f}, {mean([row[name]['psnr'] for row in some]):.2f}"
             for name in names
         ]
-        chosen = [row[row["auto"]]["lpips"] for row in some]
-        best = [min(row[end]["lpips"] for end in ends) for row in some]
-        right = sum(one == other for one, other in zip(chosen, best, strict=True))
-        cells += [f"**{mean(chosen):.3f}**", f"{mean(best):.3f}", f"{right} of {len(some)}"]
+        lpips, psnr = (mean([row[row["auto"]][score] for row in some]) for score in ("lpips", "psnr"))
+        better = mean([min(row[end]["lpips"] for end in ends) for row in some])
+        degraded = sum(row["auto"] == ends[1] for row in some)
+        cells += [f"**{lpips:.3f}**, {psnr:.2f}", f"{better:.3f}", f"{degraded} of {len(some)}"]
         lines.append(f"| {kind} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def gain_of_other_limits(rows: list[dict[str, Any]], scale: int) -> str:
+    """Say by how much the mean LPIPS of what is chosen could fall with other limits than those of `auto`."""
+    names = ("_NOISE", "_RESOLUTION", "_QUALITY", "_FILTERED_QUALITY")
+    steps = (np.arange(1, 5, 0.5).tolist(), (0.8, 0.85, 0.9, 0.93, 0.95, 0.98), range(80, 96, 2), range(74, 88, 2))
+    present = [getattr(auto, name) for name in names]
+
+    def chosen(limits: Iterable[float]) -> float:
+        for name, limit in zip(names, limits, strict=True):
+            setattr(auto, name, limit)
+        return sum(row[model_for(Analysis(**row["analysis"]), scale)]["lpips"] for row in rows) / len(rows)
+
+    tried = {limits: chosen(limits) for limits in product(*steps)}
+    now, best = chosen(present), min(tried, key=tried.__getitem__)
+    return f"{len(tried)} limits: {now:.4f} now, {tried[best]:.4f} with {dict(zip(names, best, strict=True))}"
 
 
 def main() -> None:
@@ -174,6 +193,7 @@ def main() -> None:
     parser.add_argument("lpips", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--scale", type=int, choices=(2, 4), default=4)
+    parser.add_argument("--fit", type=int, default=0, help="pictures, the first ones, that the limits were fitted to")
     given = parser.parse_args()
     rows = []
     given.out.mkdir(parents=True, exist_ok=True)
@@ -184,7 +204,12 @@ def main() -> None:
         analysis, row["seconds per megapixel"] = analysed(given.out / row["file"])
         row["analysis"], row["auto"] = asdict(analysis), model_for(analysis, given.scale)
     (given.out / "choices.json").write_text(json.dumps(rows))
-    print(table(rows, given.scale))
+    fitted = sorted({row["picture"] for row in rows})[: given.fit]
+    print(table([row for row in rows if row["picture"] not in fitted], given.scale))
+    if fitted:
+        some = [row for row in rows if row["picture"] in fitted]
+        print(table(some, given.scale))
+        print(gain_of_other_limits(some, given.scale))
 
 
 if __name__ == "__main__":
