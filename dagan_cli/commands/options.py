@@ -149,7 +149,7 @@ Tile = Annotated[
         "-t",
         "--tile",
         metavar="SIDE",
-        help="Tile side in input pixels, or auto, or off.",
+        help="Tile side in input pixels (96 or more for models of dagan), or auto, or off.",
         autocompletion=_completed(("auto", "off")),
         rich_help_panel=SPEED,
     ),

@@ -96,8 +96,8 @@ def plan_axis(length: int, tiling: Tiling) -> list[Span]:
     """Spread windows of one size evenly over the axis; their weights add up to one everywhere on it.
 
     The axis is extended to the next multiple of `tiling.multiple`, so `stop` may exceed `length`; `b` never does. There
-    are as few windows as `tiling.size` allows, each as short as their number and `tiling.least` allow. If sides need not be multiples of
-    the grid, they are up to a grid step longer than `tiling.size`, so that the last window starts on the grid.
+    are as few windows as `tiling.size` allows, each as short as their number and `tiling.least` allow. Sides that need
+    not be multiples of the grid are up to a grid step longer than `tiling.size`, so that the last window starts on it.
     """
     grid = tiling.grid
     whole = round_up(length, tiling.multiple or grid)

@@ -280,9 +280,9 @@ def _failures(facts: dict[str, Any]) -> list[str]:
     ]
     if not training:
         return [*lines, "Nothing is known about its training, and so about its other limits."]
+    lines.append("Hard edges of drawings, and small letters, may get thin lines along them.")
     if _is_perceptual(facts):
         lines.append("Detail is invented. Do not use it where an image is evidence or a measurement.")
-        lines.append("Hard edges of drawings may get thin lines along them.")
     else:
         lines.append("Grass, hair and other fine texture come out smooth: it predicts the mean of all likely details.")
     if not _is_degraded(facts):

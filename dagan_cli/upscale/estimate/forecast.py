@@ -149,6 +149,7 @@ class Forecaster:
     ) -> Item:
         """Return the Item of one frame; `_completed` adds the rest."""
         width, height = in_size
+        noticed = len(upscaler.notices)
         tiles: Plan = upscaler.engine.plan(height, width)
         result = size[0] * size[1] * 3 * 4 * 2  # the upscaled frame in fp32, and a copy during conversion
         return Item(
@@ -158,6 +159,7 @@ class Forecaster:
             model=upscaler.words,
             in_size=in_size,
             out_size=size,
+            warnings=tuple(upscaler.notices[noticed:]),
             forecast=Forecast(
                 model=upscaler.words,
                 tile=(tiles.sides[1], tiles.sides[0]),
@@ -188,4 +190,5 @@ def _completed(
     if at_least:
         warnings = (*warnings, "the number of frames is unknown: time and disk are for those that could be counted")
     forecast = replace(item.forecast, disk=round(disk), seconds=seconds, at_least=at_least)
+    warnings = (*item.warnings, *warnings)
     return replace(item, frames=frames, resumed=resumed, warnings=warnings, forecast=forecast)

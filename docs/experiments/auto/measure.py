@@ -174,17 +174,20 @@ def table(rows: list[dict[str, Any]], scale: int) -> str:
 def gain_of_other_limits(rows: list[dict[str, Any]], scale: int) -> str:
     """Say by how much the mean LPIPS of what is chosen could fall with other limits than those of `auto`."""
     names = ("_NOISE", "_RESOLUTION", "_QUALITY", "_FILTERED_QUALITY")
-    steps = (np.arange(1, 5, 0.5).tolist(), (0.8, 0.85, 0.9, 0.93, 0.95, 0.98), range(80, 96, 2), range(74, 88, 2))
-    present = [getattr(auto, name) for name in names]
+    steps = (np.arange(1, 5, 0.5).tolist(), (0.8, 0.85, 0.9, 0.93, 0.95, 0.98), range(80, 96), range(74, 88, 2))
+    present = tuple(getattr(auto, name) for name in names)
 
     def chosen(limits: Iterable[float]) -> float:
         for name, limit in zip(names, limits, strict=True):
             setattr(auto, name, limit)
         return sum(row[model_for(Analysis(**row["analysis"]), scale)]["lpips"] for row in rows) / len(rows)
 
-    tried = {limits: chosen(limits) for limits in product(*steps)}
-    now, best = chosen(present), min(tried, key=tried.__getitem__)
-    return f"{len(tried)} limits: {now:.4f} now, {tried[best]:.4f} with {dict(zip(names, best, strict=True))}"
+    tried = {limits: chosen(limits) for limits in (*product(*steps), present)}
+    chosen(present)  # sets them again
+    best = min(tried, key=tried.__getitem__)
+    return (
+        f"{len(tried)} limits: {tried[present]:.4f} now, {tried[best]:.4f} with {dict(zip(names, best, strict=True))}"
+    )
 
 
 def main() -> None:
@@ -205,10 +208,11 @@ def main() -> None:
         row["analysis"], row["auto"] = asdict(analysis), model_for(analysis, given.scale)
     (given.out / "choices.json").write_text(json.dumps(rows))
     fitted = sorted({row["picture"] for row in rows})[: given.fit]
-    print(table([row for row in rows if row["picture"] not in fitted], given.scale))
-    if fitted:
-        some = [row for row in rows if row["picture"] in fitted]
-        print(table(some, given.scale))
+    some, others = ([row for row in rows if (row["picture"] in fitted) == inside] for inside in (True, False))
+    for kind in (others, some):
+        if kind:
+            print(table(kind, given.scale))
+    if some:
         print(gain_of_other_limits(some, given.scale))
 
 

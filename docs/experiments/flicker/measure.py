@@ -3,8 +3,8 @@
 usage: python docs/experiments/flicker/measure.py OUT MODEL... -- FILM[@SECONDS]...
 
 Of each film, 16 frames from that second on are shrunk to 320 pixels of width and kept as reference. Inputs are half as
-large, lossless or compressed by x264 at CRF 28. OUT receives all films; results that are there are not made again. It
-prints a table: PSNR-Y in dB, VMAF and flicker in 8-bit code values, of each model on each input.
+large, lossless or compressed by x264 at CRF 28. OUT, a new folder, receives all films. It prints a table: PSNR-Y in dB,
+VMAF and flicker in 8-bit code values, of each model on each input.
 """
 
 from __future__ import annotations
@@ -26,15 +26,14 @@ def ffmpeg(*arguments: str | Path) -> None:
 
 def dagan(*arguments: str | Path | int) -> str:
     command = [sys.executable, "-m", "dagan_cli", *map(str, arguments), "--progress", "none"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def reference(film: str, out: Path) -> Path:
-    path, _, start = film.partition("@")
+    path, _, start = film.rpartition("@") if "@" in Path(film).name else (film, "", "0")
     target = out / f"{Path(path).stem}.mkv"
-    if not target.exists():
-        shrink = ("-vf", "scale=320:-4:flags=lanczos", "-pix_fmt", "yuv420p")
-        ffmpeg("-ss", start or "0", "-i", path, "-frames:v", str(FRAMES), *shrink, "-an", "-c:v", "ffv1", target)
+    shrink = ("-vf", "scale=320:-4:flags=lanczos", "-pix_fmt", "yuv420p")
+    ffmpeg("-ss", start, "-i", path, "-frames:v", str(FRAMES), *shrink, "-an", "-c:v", "ffv1", target)
     return target
 
 
@@ -44,13 +43,12 @@ def measured(reference: Path, kind: str, model: str) -> dict[str, float]:
     result = reference.with_stem(f"{reference.stem}-{kind}-{Path(model).stem}")
     if not small.exists():
         ffmpeg("-i", reference, "-vf", "scale=iw/2:ih/2:flags=bicubic", "-c:v", *INPUTS[kind], small)
-    if not result.exists():
-        dagan("upscale", small, "-s", 2, "-n", model, "-c", "ffv1", "-o", result)
+    dagan("upscale", small, "-s", 2, "-n", model, "-c", "ffv1", "-o", result, "-y")
     return json.loads(dagan("compare", reference, result, "--json"))["means"][0]["scores"]
 
 
 def main(out: Path, models: list[str], films: list[str]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True)
     print("| film, input |", " | ".join(models), "|")
     print("| --- |", " | ".join("---:" for _ in models), "|")
     for film in films:
@@ -65,5 +63,7 @@ def cell(scores: dict[str, float]) -> str:
 
 
 if __name__ == "__main__":
+    if "--" not in sys.argv:
+        sys.exit(__doc__)
     split = sys.argv.index("--")
     main(Path(sys.argv[1]), sys.argv[2:split], sys.argv[split + 1 :])

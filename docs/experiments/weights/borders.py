@@ -2,7 +2,7 @@
 
 usage: python docs/experiments/weights/borders.py MODEL PHOTOGRAPHS OUT [NOISY]
 
-MODEL: the file to train on, at its own scale. If its name ends in -real or -fast, OUT gets lr, hr and target for
+MODEL: the file to train on, at its own scale. If its name has "real" or "fast" in it, OUT gets lr, hr and target for
 `dagan train --pairs OUT`, with degraded inputs; else hr and target for `--data OUT/hr --targets OUT/target`. NOISY:
 share of the flat images with noise in place of other degradations; 0.4 for dagan-x2-fast, 0 for the others.
 """
@@ -80,7 +80,9 @@ def main(model: Path, photographs: Path, out: Path, noisy: float = 0.0) -> None:
     network = loaded.generator.eval()
     network.use_window("global")
     scale = network.scale
-    is_clean = not model.stem.endswith(("-real", "-fast"))
+    is_clean = not any(word in model.stem for word in ("real", "fast"))
+    if is_clean and noisy:
+        sys.exit(f"{model.stem} is for clean images: leave out NOISY")
     side, rest = (SIDE + 2 * AROUND) * scale, (AROUND - MARGIN if is_clean else AROUND) * scale
     cut = slice(rest, -rest)  # with --data, the trainer makes the input, from the image and a margin
     random = np.random.default_rng(0)

@@ -64,6 +64,29 @@ def test_the_forecast_is_a_table_on_stdout(cli, tmp_path):
     assert "nothing was written" in ran.out
 
 
+def test_the_tiles_of_the_plan_are_those_of_the_run_and_so_is_the_warning_about_them(cli, tmp_path, tiny_model):
+    options = (
+        picture(tmp_path / "in.png", (70, 50)),
+        "-n",
+        tiny_model,
+        "-s",
+        2,
+        "--tile",
+        16,
+        "--device",
+        "cpu",
+        "--json",
+    )
+    (planned,) = json.loads(cli(*options, "--dry-run").out)["items"]
+    assert planned["forecast"]["tile"] == [32, 32]
+    (done,) = json.loads(cli(*options).out)["items"]
+    assert (
+        planned["warnings"]
+        == done["warnings"]
+        == ["tiles of 32 px instead of 16: smaller ones change the model's result"]
+    )
+
+
 def test_what_cannot_be_is_refused_as_without_it(cli, tmp_path):
     source = clip(tmp_path / "in.mkv")
     assert cli(source, "-n", "nearest", "-c", "nonsense", "--dry-run").code == 2
